@@ -1,0 +1,56 @@
+#pragma once
+// What a model is made of, as config.json says it; with a shape per layer.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace compression {
+
+struct LayerShape {
+  int64_t num_attention_heads = 12;
+  int64_t intermediate_size = 3072;
+  bool operator==(const LayerShape&) const = default;
+};
+
+/// How the weights of linear layers and of embedding tables are stored and used.
+enum class WeightFormat { float32, float16, bfloat16, int8 };
+
+/// How the inputs of int8 linear layers are quantized, at run time: one scale for the whole tensor or one a token.
+enum class ActivationScheme { per_tensor, per_token };
+
+struct ModelConfig {
+  std::string model_type = "bert";
+  int64_t vocab_size = 30522;
+  int64_t hidden_size = 768;
+  int64_t attention_head_size = 64;
+  std::vector<LayerShape> layers = std::vector<LayerShape>(12);
+  std::string hidden_act = "gelu";  // gelu | gelu_new | gelu_pytorch_tanh | relu
+  double hidden_dropout_prob = 0.1;
+  double attention_probs_dropout_prob = 0.1;
+  std::optional<double> classifier_dropout;  // hidden_dropout_prob if absent
+  int64_t max_position_embeddings = 512;
+  int64_t type_vocab_size = 2;
+  double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;
+  int64_t pad_token_id = 0;
+  std::vector<std::string> labels;  // names of the classes, by id; empty for a model without a head
+
+  WeightFormat linear_format = WeightFormat::float32;
+  WeightFormat embedding_format = WeightFormat::float32;
+  ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
+
+  nlohmann::json source;  // config.json as it was read: keys that we do not use are written back
+};
+
+/// Reads a config.json. `file` is named in messages. Accepts the usual Hugging Face fields and "compress" (docs/artifact.md).
+/// Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another model type, activation,
+/// position embedding or quantization).
+ModelConfig read_model_config(const nlohmann::json& json, const std::string& file);
+
+/// The inverse. "compress" is written for layers that are not all of the usual shape; quantization_config for int8.
+nlohmann::json write_model_config(const ModelConfig& config);
+
+}  // namespace compression

@@ -1,0 +1,59 @@
+#pragma once
+// What a training or scoring loop reads: batches of encoded texts.
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace compression {
+
+struct Batch {
+  torch::Tensor input_ids;       // int64 [batch, sequence]
+  torch::Tensor attention_mask;  // int64 [batch, sequence]: 1 for a token, 0 for padding
+  torch::Tensor token_type_ids;  // int64 [batch, sequence]
+  torch::Tensor labels;          // int64 [batch]; undefined where there are none
+  torch::Tensor examples;        // int64 [batch]: the rows' positions in the source
+
+  int64_t size() const { return input_ids.size(0); }
+  Batch to(torch::Device device) const;
+};
+
+/// Texts that are encoded and in memory, dealt out in batches. Random access, so that a loop can go on anywhere.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+
+  /// Number of examples.
+  virtual int64_t size() const = 0;
+
+  /// The examples of each batch of an epoch, in the order of training. The same epoch gives the same plan.
+  virtual std::vector<std::vector<int64_t>> plan(int64_t epoch) const = 0;
+
+  /// Pads the examples into one batch.
+  virtual Batch collate(std::span<const int64_t> examples) const = 0;
+};
+
+struct BatchOptions {
+  int64_t batch_size = 32;
+  bool shuffle = false;
+  uint64_t seed = 0;                  // of the shuffle
+  int64_t max_examples = 0;           // a random subset of so many, chosen by the seed; 0: all
+};
+
+enum class Split { train, validation, test };
+
+/// The task's data, encoded on request with the tokenizer of the model that will read it.
+class DataProvider {
+ public:
+  virtual ~DataProvider() = default;
+  virtual bool has(Split split) const = 0;
+  /// Throws DataError if the split is not there.
+  virtual std::shared_ptr<const BatchSource> batches(Split split, const class Tokenizer& tokenizer,
+                                                     const BatchOptions& options) const = 0;
+  /// Names of the classes, in the order of their ids.
+  virtual const std::vector<std::string>& labels() const = 0;
+};
+
+}  // namespace compression

@@ -1,0 +1,44 @@
+#pragma once
+// The errors that libraries throw. Only main() catches them and maps the kind to an exit code (docs/cli.md).
+// A message is one line that names file, line or key, what was found and what was expected.
+
+#include <stdexcept>
+
+namespace compression {
+
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A recipe, option or setting is wrong. May hold several lines, one a problem.
+class ConfigError : public Error {
+  using Error::Error;
+};
+
+/// A data file is wrong: names file and line.
+class DataError : public Error {
+  using Error::Error;
+};
+
+/// A checkpoint, tokenizer or artefact is missing, damaged or does not fit.
+class CheckpointError : public Error {
+  using Error::Error;
+};
+
+/// The request is well formed but not something this program does: names what is supported.
+class UnsupportedError : public Error {
+  using Error::Error;
+};
+
+/// The machine refused: disk full, no permission, a read-only folder.
+class StorageError : public Error {
+  using Error::Error;
+};
+
+/// The user asked to stop (SIGINT, SIGTERM); nothing is half-written.
+class Interrupted : public Error {
+  using Error::Error;
+};
+
+}  // namespace compression

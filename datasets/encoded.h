@@ -1,0 +1,19 @@
+#pragma once
+// Encoded texts as a BatchSource with length-bucketed batches.
+
+#include <memory>
+#include <vector>
+
+#include "compress/tokenizer/tokenizer.h"  // Encoding
+#include "compress/train/batch.h"          // BatchSource
+
+namespace compression::datasets {
+
+/// Batches of examples of similar length. With options.shuffle: a permutation by seed and epoch, cut into chunks of 50 batches,
+/// each sorted by length and cut into batches, whose order is shuffled. Without: all examples sorted by length, longest first
+/// (so that the peak of memory comes at once). Rows are padded to the longest of their batch.
+/// `labels` may be empty. Throws DataError if there are no examples.
+std::shared_ptr<const BatchSource> make_batch_source(std::vector<Encoding> encodings, std::vector<int64_t> labels, int64_t pad_id,
+                                                     const BatchOptions& options);
+
+}  // namespace compression::datasets
