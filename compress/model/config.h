@@ -1,10 +1,13 @@
 #pragma once
 // What a model is made of, as config.json says it; with a shape per layer.
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace compression {
@@ -17,9 +20,18 @@ struct LayerShape {
 
 /// How the weights of linear layers and of embedding tables are stored and used.
 enum class WeightFormat { float32, float16, bfloat16, int8 };
+constexpr std::array<std::pair<WeightFormat, std::string_view>, 4> enum_names(WeightFormat) {
+  return {{{WeightFormat::float32, "fp32"},
+           {WeightFormat::float16, "fp16"},
+           {WeightFormat::bfloat16, "bf16"},
+           {WeightFormat::int8, "int8"}}};
+}
 
 /// How the inputs of int8 linear layers are quantized, at run time: one scale for the whole tensor or one a token.
 enum class ActivationScheme { per_tensor, per_token };
+constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_names(ActivationScheme) {
+  return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
+}
 
 struct ModelConfig {
   std::string model_type = "bert";

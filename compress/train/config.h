@@ -1,0 +1,56 @@
+#pragma once
+// Settings of a training run.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "compress/workflow/fields.h"  // Presence, Problems, Reference
+
+namespace compression {
+
+enum class Schedule { linear, constant };
+constexpr std::array<std::pair<Schedule, std::string_view>, 2> enum_names(Schedule) {
+  return {{{Schedule::linear, "linear"}, {Schedule::constant, "constant"}}};
+}
+
+enum class Precision { automatic, float32, bfloat16 };
+constexpr std::array<std::pair<Precision, std::string_view>, 3> enum_names(Precision) {
+  return {{{Precision::automatic, "auto"}, {Precision::float32, "fp32"}, {Precision::bfloat16, "bf16"}}};
+}
+
+struct TrainConfig {
+  int64_t epochs = 3;
+  int64_t batch_size = 32;
+  double learning_rate = 5e-5;
+  double weight_decay = 0.01;
+  double warmup_ratio = 0.06;
+  Schedule schedule = Schedule::linear;
+  double max_grad_norm = 1.0;
+  int64_t gradient_accumulation = 1;
+  Precision precision = Precision::automatic;
+  int64_t evaluate_every = 0;
+  int64_t log_every = 50;
+  std::optional<double> hidden_dropout;
+  std::optional<double> attention_dropout;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("epochs", self.epochs, "Passes over the training texts");
+    visit("batch_size", self.batch_size, "Texts a batch");
+    visit("learning_rate", self.learning_rate, "Peak learning rate of AdamW");
+    visit("weight_decay", self.weight_decay, "Decoupled decay of weight matrices; biases and LayerNorm are not decayed");
+    visit("warmup_ratio", self.warmup_ratio, "Share of the steps in which the learning rate rises from 0");
+    visit("schedule", self.schedule, "After the warm-up: falls to 0 in a line, or stays");
+    visit("max_grad_norm", self.max_grad_norm, "The gradient's norm is clipped to this; 0: not clipped");
+    visit("gradient_accumulation", self.gradient_accumulation, "Batches whose gradients make one step");
+    visit("precision", self.precision, "auto: bf16 autocast where the processor has bf16 arithmetic");
+    visit("evaluate_every", self.evaluate_every, "Steps between evaluations on the validation texts; 0: after each epoch");
+    visit("log_every", self.log_every, "Steps between lines of metrics.jsonl");
+    visit("hidden_dropout", self.hidden_dropout, "In place of the checkpoint's hidden_dropout_prob");
+    visit("attention_dropout", self.attention_dropout, "In place of the checkpoint's attention_probs_dropout_prob");
+  }
+};
+void validate(const TrainConfig& config, Problems& problems);
+
+}  // namespace compression

@@ -1,0 +1,35 @@
+#pragma once
+// What a stage gets from whoever runs it. There are no globals.
+
+#include <torch/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+namespace spdlog {
+class logger;
+}
+
+namespace compression {
+
+/// How far a long piece of work is: steps done, of how many, and a short text ("loss 0.31").
+using Progress = std::function<void(int64_t done, int64_t total, std::string_view text)>;
+
+struct Context {
+  std::shared_ptr<spdlog::logger> logger;
+  torch::Device device = torch::kCPU;
+  uint64_t seed = 0;
+  int threads = 1;
+  std::filesystem::path work_folder;
+  Progress progress = [](int64_t, int64_t, std::string_view) {};
+  const std::atomic<bool>* stop = nullptr;  // set by a signal: loops end with Interrupted at their next step
+
+  /// Throws Interrupted if the user asked to stop.
+  void check_stop() const;
+};
+
+}  // namespace compression
