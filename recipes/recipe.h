@@ -1,10 +1,12 @@
 #pragma once
 // A recipe, typed. The YAML that it is read from is in load.h; docs/recipe.md is made from the fields below.
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -24,10 +26,45 @@ using StageConfig = std::variant<FinetuneConfig,            //
                                  quantize::QuantizeConfig,  //
                                  exporter::ExportConfig>;
 
+/// False for a stage whose result is a file to ship: no later stage can take it as its model.
+template <class StageType>
+inline constexpr bool makes_model = true;
+template <>
+inline constexpr bool makes_model<exporter::ExportConfig> = false;
+
+/// Calls visit(std::type_identity<T>{}) for every stage type T, in order.
+template <class Visitor, class... Types>
+void for_each_stage_type(Visitor&& visit, std::type_identity<std::variant<Types...>>) {
+  (visit(std::type_identity<Types>{}), ...);
+}
+template <class Visitor>
+void for_each_stage_type(Visitor&& visit) {
+  for_each_stage_type(visit, std::type_identity<StageConfig>{});
+}
+
+/// The `kind` of the stage that is held: "distill".
+std::string_view stage_kind(const StageConfig& config);
+
 struct StageEntry {
   std::string id;
   StageConfig config;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("id", self.id, "Name of the stage and of its folder: letters, digits, - and _", Presence::required);
+    std::visit(
+        [&](auto& config) {
+          visit(std::remove_cvref_t<decltype(config)>::kind, config, "Settings of the stage", Presence::required);
+        },
+        self.config);
+  }
 };
+
+/// Names that no stage may have, since the folder of the run has a use for them.
+inline constexpr std::array<std::string_view, 6> reserved_ids = {"base", "cache", "model", "recipe", "report", "tmp"};
+
+/// The models that a stage names, in the order of its fields.
+std::vector<Reference> references(const StageEntry& stage);
 
 struct ModelSource {
   std::filesystem::path path;
@@ -43,7 +80,9 @@ constexpr std::array<std::pair<TaskType, std::string_view>, 1> enum_names(TaskTy
   return {{{TaskType::classification, "classification"}}};
 }
 enum class Metric { accuracy };
-constexpr std::array<std::pair<Metric, std::string_view>, 1> enum_names(Metric) { return {{{Metric::accuracy, "accuracy"}}}; }
+constexpr std::array<std::pair<Metric, std::string_view>, 1> enum_names(Metric) {
+  return {{{Metric::accuracy, "accuracy"}}};
+}
 
 struct TaskConfig {
   TaskType type = TaskType::classification;
@@ -66,17 +105,22 @@ struct DataConfig {
     visit("max_length", self.max_length, "Tokens a text is cut to, special ones included");
     visit("train", self.train, "Texts to train and to score on", Presence::required);
     visit("validation", self.validation, "Texts that choices are made on", Presence::required);
-    visit("test", self.test, "Texts that results are reported on; the validation texts if absent, and the report says so");
+    visit("test", self.test,
+          "Texts that results are reported on; the validation texts if absent, and the report says so");
   }
 };
 void validate(const DataConfig& config, Problems& problems);
 
 /// A number of bytes, written 30MB (10^6) or 30MiB (2^20).
 struct ByteSize {
+  static constexpr std::string_view type_name = "size, such as 30MB";
   int64_t bytes = 0;
 };
-/// Throws ConfigError.
+/// Reads "30MB", "1.5 GiB", "500kB" or "1200" (bytes). Throws ConfigError.
 ByteSize parse_byte_size(const std::string& text);
+/// The largest unit that says the size in whole numbers.
+std::string to_text(ByteSize size);
+void from_text(const std::string& text, ByteSize& size);
 
 struct AccuracyGoal {
   std::optional<Reference> relative_to;
@@ -109,7 +153,8 @@ struct MacsGoal {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("relative_to", self.relative_to, "The stage that the reduction counts from", Presence::required);
-    visit("min_reduction", self.min_reduction, "How many times fewer multiply-adds of the encoder at least", Presence::required);
+    visit("min_reduction", self.min_reduction, "How many times fewer multiply-adds of the encoder at least",
+          Presence::required);
   }
 };
 void validate(const MacsGoal& config, Problems& problems);
@@ -153,5 +198,13 @@ struct Recipe {
     visit("goals", self.goals, "Checked at the end");
   }
 };
+
+/// Everything that can be told without reading models and data: ranges, ids, and that stages name earlier ones.
+/// A reference that is no stage's id is taken for a folder if it has a slash, or if a folder of that name has a
+/// config.json.
+void validate(const Recipe& config, Problems& problems);
+
+/// That the files and folders which the recipe names are there.
+void validate_files(const Recipe& recipe, Problems& problems);
 
 }  // namespace compression::recipes

@@ -42,27 +42,32 @@ struct ModelConfig {
   std::string hidden_act = "gelu";  // gelu | gelu_new | gelu_pytorch_tanh | relu
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
-  std::optional<double> classifier_dropout;  // hidden_dropout_prob if absent
+  std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent
   int64_t max_position_embeddings = 512;
   int64_t type_vocab_size = 2;
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   int64_t pad_token_id = 0;
-  std::vector<std::string> labels;  // names of the classes, by id; empty for a model without a head
+  std::vector<std::string> labels = {};  // names of the classes, by id; empty for a model without a head
 
   WeightFormat linear_format = WeightFormat::float32;
   WeightFormat embedding_format = WeightFormat::float32;
   ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
 
-  nlohmann::json source;  // config.json as it was read: keys that we do not use are written back
+  nlohmann::json source = nullptr;  // config.json as it was read: keys that we do not use are written back
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
-/// Reads a config.json. `file` is named in messages. Accepts the usual Hugging Face fields and "compress" (docs/artifact.md).
-/// Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another model type, activation,
-/// position embedding or quantization).
+/// Reads a config.json. `file` is named in messages. Accepts the usual Hugging Face fields and "compress"
+/// (docs/artifact.md). A classifier without id2label has the labels LABEL_0 and LABEL_1: transformers does not write
+/// its defaults. Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another
+/// model type, activation, position embedding, problem type or quantization).
 ModelConfig read_model_config(const nlohmann::json& json, const std::string& file);
 
-/// The inverse. "compress" is written for layers that are not all of the usual shape; quantization_config for int8.
+/// The inverse. The usual heads and intermediate size stay those of config.source; where a layer differs from them,
+/// "compress" holds the shapes. It also names 16-bit weights and the format of the embeddings; int8 linear layers make
+/// a quantization_config in the compressed-tensors convention. `activations` is kept for int8 only.
 nlohmann::json write_model_config(const ModelConfig& config);
 
 }  // namespace compression

@@ -33,11 +33,13 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   /// Invalid UTF-8 is read as U+FFFD, one for each maximal ill-formed part (as Python's errors="replace" does).
+  /// Throws ConfigError where max_length is negative or has no room for the special tokens.
   virtual Encoding encode(const TextInput& input, const EncodeOptions& options) const = 0;
 
   /// The same for many texts, on all of LibTorch's intra-op threads; the order is kept.
   std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options) const;
 
+  /// One more than the largest id: the rows that an embedding needs.
   virtual int64_t vocabulary_size() const = 0;
   virtual int64_t pad_id() const = 0;
 
@@ -48,8 +50,9 @@ class Tokenizer {
   virtual const std::filesystem::path& folder() const = 0;
 };
 
-/// Loads the tokenizer of a Hugging Face folder: tokenizer.json if there is one, else vocab.txt with tokenizer_config.json.
-/// Throws CheckpointError (missing or damaged file), UnsupportedError (a tokenizer of another kind).
+/// Loads the tokenizer of a Hugging Face folder: tokenizer.json if there is one, else vocab.txt with
+/// tokenizer_config.json. Throws CheckpointError (missing or damaged file), UnsupportedError (a tokenizer of another
+/// kind).
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace compression

@@ -4,7 +4,9 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace compression {
@@ -17,6 +19,8 @@ struct Batch {
   torch::Tensor examples;        // int64 [batch]: the rows' positions in the source
 
   int64_t size() const { return input_ids.size(0); }
+
+  /// The same on `device`; `examples` stay on the CPU, with the caches that they are looked up in.
   Batch to(torch::Device device) const;
 };
 
@@ -38,8 +42,8 @@ class BatchSource {
 struct BatchOptions {
   int64_t batch_size = 32;
   bool shuffle = false;
-  uint64_t seed = 0;                  // of the shuffle
-  int64_t max_examples = 0;           // a random subset of so many, chosen by the seed; 0: all
+  uint64_t seed = 0;         // of the shuffle
+  int64_t max_examples = 0;  // a random subset of so many, chosen by the seed; 0: all
 };
 
 enum class Split { train, validation, test };

@@ -1,0 +1,64 @@
+#pragma once
+// One function a command. Each returns an exit code and throws Error for the rest (main.cpp).
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compress/workflow/context.h"  // Context
+
+namespace compression::app {
+
+/// docs/cli.md lists them for CI jobs.
+enum ExitCode : int { success = 0, internal_error = 1, bad_input = 2, goal_missed = 3, storage = 4, interrupted = 130 };
+
+struct RecipeOptions {
+  std::filesystem::path recipe;
+  std::vector<std::string> overrides;  // --set
+};
+
+struct ModelOptions {
+  std::filesystem::path model;
+  std::optional<std::filesystem::path> tokenizer;
+  std::optional<int64_t> max_length;
+};
+
+struct EvalOptions {
+  ModelOptions model;
+  std::filesystem::path data;
+  std::optional<std::string> format, text, text_pair, label;
+  bool no_header = false;
+  int64_t batch_size = 32;
+};
+
+struct PredictOptions {
+  ModelOptions model;
+  std::vector<std::string> texts;  // standard input, a text a line, if empty
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<std::string> shapes = {"1x128", "32x128"};  // batch x length
+  double seconds = 2.0;
+};
+
+struct InspectOptions {
+  std::filesystem::path model;
+};
+
+struct ExplainOptions {
+  RecipeOptions recipe;
+  std::optional<std::string> keys;
+};
+
+int run_command(const RecipeOptions& options, Context& context, bool json);
+int validate_command(const RecipeOptions& options, bool json);
+int explain_command(const ExplainOptions& options, bool json);
+int eval_command(const EvalOptions& options, Context& context, bool json);
+int inspect_command(const InspectOptions& options, bool json);
+int tokenize_command(const ModelOptions& options, bool json);
+int predict_command(const PredictOptions& options, Context& context, bool json);
+int bench_command(const BenchOptions& options, Context& context, bool json);
+
+}  // namespace compression::app

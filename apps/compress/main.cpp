@@ -1,0 +1,166 @@
+// The compress command: options, signals, and the one place where errors become exit codes.
+
+#include <ATen/Parallel.h>
+#include <spdlog/spdlog.h>
+#include <torch/cuda.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <new>
+#include <thread>
+
+#include "commands.h"
+#include "compress/workflow/error.h"  // Error
+#include "terminal.h"
+
+namespace compression::app {
+namespace {
+
+std::atomic<bool> stop{false};
+
+void on_signal(int signal) {
+  stop = true;
+  std::signal(signal, SIG_DFL);  // a second one ends the program at once
+}
+
+struct Settings {
+  int threads = 0;
+  std::string device = "cpu";
+  std::string log_level = "info";
+  bool json = false;
+};
+
+Context make_context(const Settings& settings) {
+  Context context;
+  context.logger = make_logger(settings.log_level);
+  if (settings.device == "cuda") {
+    if (!torch::cuda::is_available()) {
+      throw UnsupportedError("--device cuda: this machine has no CUDA device that this LibTorch can use; leave --device out to run on the CPU");
+    }
+    context.device = torch::kCUDA;
+  }
+  context.threads = settings.threads > 0 ? settings.threads : static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(context.threads);
+  if (settings.log_level != "off") context.progress = make_progress();
+  context.stop = &stop;
+  return context;
+}
+
+void add_model(CLI::App& command, ModelOptions& options) {
+  command.add_option("model", options.model, "Folder of a stage or of Hugging Face form, or a model.pt")->required();
+  command.add_option("--tokenizer", options.tokenizer, "Folder with the tokenizer's files, if they are not beside the model");
+  command.add_option("--max-length", options.max_length, "Tokens that a text is cut to, special ones included")
+      ->check(CLI::Range(1, 1 << 20));
+}
+
+void add_recipe(CLI::App& command, RecipeOptions& options, bool required = true) {
+  command.add_option("recipe", options.recipe, "YAML file (docs/recipe.md)")->required(required);
+  command.add_option("--set", options.overrides, "KEY=VALUE, in place of what the recipe says; may be given again")->take_all();
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app("Makes transformers small and fast: distil, prune, quantize, export.");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", COMPRESS_VERSION);
+  app.footer("Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
+  Settings settings;
+  app.add_option("--threads", settings.threads, "Threads; all cores if absent")->check(CLI::Range(1, 4096));
+  app.add_option("--device", settings.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--log-level", settings.log_level, "trace, debug, info, warning, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+  app.add_flag("--json", settings.json, "Results as JSON on standard output");
+
+  RecipeOptions run_options, validate_options;
+  auto* run = app.add_subcommand("run", "Run a recipe's stages and write a report");
+  add_recipe(*run, run_options);
+  auto* validate = app.add_subcommand("validate", "Check a recipe and the files that it names, without doing anything");
+  add_recipe(*validate, validate_options);
+
+  ExplainOptions explain_options;
+  auto* explain = app.add_subcommand("explain", "Show a recipe with every default filled in and what a run would do; or what keys mean");
+  add_recipe(*explain, explain_options.recipe, false);
+  explain->add_option("--keys", explain_options.keys, "Explain the keys of a section or stage kind: recipe, data, distill, ...");
+
+  EvalOptions eval_options;
+  auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled texts");
+  add_model(*eval, eval_options.model);
+  eval->add_option("--data", eval_options.data, "JSONL, CSV or TSV file")->required();
+  eval->add_option("--format", eval_options.format, "jsonl, csv, tsv or glue, if the name does not tell");
+  eval->add_option("--text", eval_options.text, "Field or column of the text [text]");
+  eval->add_option("--text-pair", eval_options.text_pair, "Field or column of the second text");
+  eval->add_option("--label", eval_options.label, "Field or column of the label [label]");
+  eval->add_flag("--no-header", eval_options.no_header, "The first line of a CSV or TSV is data; name columns by number");
+  eval->add_option("--batch-size", eval_options.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
+
+  InspectOptions inspect_options;
+  auto* inspect = app.add_subcommand("inspect", "What a model is made of: layers, sizes, formats, importance scores");
+  inspect->add_option("model", inspect_options.model, "Folder, or a model.pt in one")->required();
+
+  ModelOptions tokenize_options;
+  auto* tokenize = app.add_subcommand("tokenize", "Token ids of each line of standard input");
+  add_model(*tokenize, tokenize_options);
+
+  PredictOptions predict_options;
+  auto* predict = app.add_subcommand("predict", "Class and probability of each text");
+  add_model(*predict, predict_options.model);
+  predict->add_option("texts", predict_options.texts, "Texts; lines of standard input if absent");
+
+  BenchOptions bench_options;
+  auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");
+  add_model(*bench, bench_options.model);
+  bench->add_option("--shapes", bench_options.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
+  bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(CLI::Range(0.1, 3600.0));
+
+  try {
+    app.parse(argc, argv);
+    if (explain->parsed() && !explain_options.keys && explain_options.recipe.recipe.empty()) {
+      throw CLI::RequiredError("recipe or --keys");
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? success : bad_input;
+  }
+  auto context = make_context(settings);
+  const bool json = settings.json;
+  if (run->parsed()) return run_command(run_options, context, json);
+  if (validate->parsed()) return validate_command(validate_options, json);
+  if (explain->parsed()) return explain_command(explain_options, json);
+  if (eval->parsed()) return eval_command(eval_options, context, json);
+  if (inspect->parsed()) return inspect_command(inspect_options, json);
+  if (tokenize->parsed()) return tokenize_command(tokenize_options, json);
+  if (predict->parsed()) return predict_command(predict_options, context, json);
+  return bench_command(bench_options, context, json);
+}
+
+int fail(const std::exception& error, ExitCode code) {
+  std::cerr << "compress: " << error.what() << '\n';
+  return code;
+}
+
+}  // namespace
+}  // namespace compression::app
+
+int main(int argc, char** argv) {
+  using namespace compression;
+  std::ios::sync_with_stdio(false);
+  std::signal(SIGINT, app::on_signal);
+  std::signal(SIGTERM, app::on_signal);
+  try {
+    const int code = app::parse_and_run(argc, argv);
+    std::cout.flush();
+    if (!std::cout) throw StorageError("standard output: can't be written");
+    return code;
+  } catch (const Interrupted& error) {
+    return app::fail(error, app::interrupted);
+  } catch (const StorageError& error) {
+    return app::fail(error, app::storage);
+  } catch (const Error& error) {
+    return app::fail(error, app::bad_input);
+  } catch (const std::bad_alloc&) {
+    return app::fail(std::runtime_error("out of memory"), app::internal_error);
+  } catch (const std::exception& error) {
+    return app::fail(std::runtime_error(std::string("internal error: ") + error.what()), app::internal_error);
+  }
+}

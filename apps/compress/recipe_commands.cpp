@@ -1,0 +1,73 @@
+// run, validate, explain
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "compress/workflow/error.h"  // ConfigError
+#include "recipes/load.h"             // load_recipe
+#include "recipes/reference.h"        // explain_keys
+#include "recipes/run.h"              // run, plan
+
+namespace compression::app {
+
+int run_command(const RecipeOptions& options, Context& context, bool json) {
+  const auto recipe = recipes::load_recipe(options.recipe, options.overrides);
+  const auto report = recipes::run(recipe, context);
+  if (json) {
+    std::cout << recipes::report_json(report).dump(2) << '\n';
+  } else {
+    std::cout << recipes::report_markdown(report);
+  }
+  context.logger->info("report: {}", (recipe.output / "report.md").string());
+  for (const auto& goal : report.goals) {
+    if (!goal.met) context.logger->error("goal missed: {}: wanted {}, reached {}", goal.goal, goal.wanted, goal.reached);
+  }
+  return report.met() ? success : goal_missed;
+}
+
+int validate_command(const RecipeOptions& options, bool json) {
+  try {
+    const auto recipe = recipes::load_recipe(options.recipe, options.overrides);
+    if (json) {
+      std::cout << nlohmann::json{{"valid", true}, {"problems", nlohmann::json::array()}}.dump(2) << '\n';
+    } else {
+      std::cout << fmt::format("{}: valid, {} stages\n", options.recipe.string(), recipe.stages.size());
+    }
+    return success;
+  } catch (const ConfigError& error) {
+    if (!json) throw;
+    auto problems = nlohmann::json::array();
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) problems.push_back(line);
+    std::cout << nlohmann::json{{"valid", false}, {"problems", problems}}.dump(2) << '\n';
+    return bad_input;
+  }
+}
+
+int explain_command(const ExplainOptions& options, bool json) {
+  if (options.keys) {
+    std::cout << recipes::explain_keys(*options.keys);
+    return success;
+  }
+  const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);
+  const auto stages = recipes::plan(recipe);
+  if (json) {
+    auto list = nlohmann::json::array();
+    for (const auto& s : stages) {
+      list.push_back({{"id", s.id}, {"kind", s.kind}, {"up_to_date", s.up_to_date}, {"reason", s.reason}});
+    }
+    std::cout << nlohmann::json{{"recipe", recipes::recipe_json(recipe)}, {"plan", list}}.dump(2) << '\n';
+    return success;
+  }
+  std::cout << "# As it will run, every default filled in\n" << recipes::to_yaml(recipe) << "\n# What `compress run` would do now\n";
+  for (const auto& s : stages) {
+    std::cout << fmt::format("# {:<16} {:<10} {}\n", s.id, s.kind, s.up_to_date ? "up to date" : "to run: " + s.reason);
+  }
+  return success;
+}
+
+}  // namespace compression::app

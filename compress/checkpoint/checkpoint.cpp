@@ -1,0 +1,154 @@
+#include "compress/checkpoint/checkpoint.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+
+#include "compress/checkpoint/json_file.h"    // read_json_file, excerpt
+#include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
+#include "compress/workflow/error.h"          // CheckpointError, UnsupportedError
+
+namespace compression {
+namespace {
+
+using nlohmann::json;
+using std::filesystem::path;
+
+/// "3 tensors are missing (a, b, c)"; of many, the first five.
+std::string problem(const std::vector<std::string>& names, std::string_view what) {
+  constexpr size_t shown = 5;
+  const std::vector<std::string> first(names.begin(), names.begin() + std::min(shown, names.size()));
+  return fmt::format("{} {} ({}{})", names.size(), what, fmt::join(first, ", "), names.size() > shown ? ", ..." : "");
+}
+
+StateDict read_file(const path& file_path) {
+  const auto file = SafetensorsFile::open(file_path);
+  StateDict state;
+  for (const auto& [name, info] : file.tensors()) state[name] = file.read(name);
+  return state;
+}
+
+bool is_there(const path& file) {
+  std::error_code unreadable;  // then it is not there for us
+  return exists(file, unreadable);
+}
+
+/// Names of the tensors of every shard.
+std::map<std::string, std::vector<std::string>> read_index(const path& index_path) {
+  const auto index = read_json_file(index_path);
+  const auto where = index_path.string();
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw CheckpointError(where + ": weight_map: found none, expected an object");
+  }
+  std::map<std::string, std::vector<std::string>> shards;
+  for (const auto& [name, shard] : index["weight_map"].items()) {
+    const auto at = fmt::format("{}: weight_map: {}", where, excerpt(json(name)));
+    if (!shard.is_string()) throw CheckpointError(fmt::format("{}: found {}, expected a string", at, excerpt(shard)));
+    const auto& file_name = shard.get_ref<const std::string&>();
+    if (file_name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
+        !file_name.ends_with(".safetensors")) {
+      throw CheckpointError(
+          fmt::format("{}: found {}, expected the name of a .safetensors file of this folder", at, excerpt(shard)));
+    }
+    shards[file_name].push_back(name);
+  }
+  return shards;
+}
+
+StateDict read_shards(const path& index_path) {
+  StateDict state;
+  std::vector<std::string> missing_shards, missing_tensors;
+  for (const auto& [shard, names] : read_index(index_path)) {
+    const auto shard_path = index_path.parent_path() / shard;
+    if (!is_there(shard_path)) {
+      missing_shards.push_back(shard);
+      continue;
+    }
+    const auto file = SafetensorsFile::open(shard_path);
+    for (const auto& name : names) {
+      if (file.tensors().contains(name)) {
+        state[name] = file.read(name);
+      } else {
+        missing_tensors.push_back(fmt::format("{} of {}", excerpt(json(name)), shard));
+      }
+    }
+  }
+  std::vector<std::string> problems;
+  if (!missing_shards.empty()) problems.push_back(problem(missing_shards, "shards missing"));
+  if (!missing_tensors.empty()) problems.push_back(problem(missing_tensors, "tensors missing from their shards"));
+  if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", index_path.string(), fmt::join(problems, "; ")));
+  return state;
+}
+
+bool is_listed(const std::string& name, const std::vector<std::string>& list) {
+  return std::ranges::any_of(
+      list, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
+}
+
+bool fits(const torch::Tensor& found, const torch::Tensor& expected) {
+  const bool both_floating = found.is_floating_point() && expected.is_floating_point();
+  return found.sizes() == expected.sizes() && (both_floating || found.scalar_type() == expected.scalar_type());
+}
+
+std::string type_text(const torch::Tensor& tensor) {
+  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes().vec(), ", "));
+}
+
+}  // namespace
+
+StateDict read_state_dict(const path& folder) {
+  if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
+  if (is_there(folder / "model.safetensors")) return read_file(folder / "model.safetensors");
+  if (is_there(folder / "model.safetensors.index.json")) return read_shards(folder / "model.safetensors.index.json");
+  if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json")) {
+    throw UnsupportedError(folder.string() +
+                           ": found pytorch_model.bin, supported: model.safetensors; convert it, for instance with "
+                           "save_pretrained() of transformers");
+  }
+  throw CheckpointError(folder.string() +
+                        ": found no weights, expected model.safetensors or model.safetensors.index.json");
+}
+
+void write_state_dict(const path& folder, const StateDict& state) {
+  write_safetensors(folder / "model.safetensors", state);
+}
+
+LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, const LoadOptions& options) {
+  LoadReport report;
+  std::vector<std::string> missing, unexpected, misshapen;
+  auto targets = state_dict(module);
+  for (const auto& [name, target] : targets) {
+    const auto found = state.find(name);
+    if (found == state.end()) {
+      (is_listed(name, options.allow_missing) ? report.left_as_initialised : missing).push_back(name);
+    } else if (!fits(found->second, target)) {
+      misshapen.push_back(fmt::format("{}: found {}, expected {}", name, type_text(found->second), type_text(target)));
+    }
+  }
+  for (const auto& [name, tensor] : state) {
+    if (!targets.contains(name)) (is_listed(name, options.ignore) ? report.ignored : unexpected).push_back(name);
+  }
+
+  std::vector<std::string> problems;
+  if (!missing.empty()) problems.push_back(problem(missing, "tensors missing"));
+  if (!unexpected.empty()) problems.push_back(problem(unexpected, "tensors unexpected"));
+  if (!misshapen.empty()) problems.push_back(problem(misshapen, "tensors that do not fit"));
+  if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", options.source, fmt::join(problems, "; ")));
+
+  const torch::NoGradGuard no_grad;
+  for (auto& [name, target] : targets) {
+    if (const auto found = state.find(name); found != state.end()) target.copy_(found->second);
+  }
+  return report;
+}
+
+StateDict state_dict(const torch::nn::Module& module) {
+  StateDict state;
+  for (const auto& item : module.named_parameters()) state[item.key()] = item.value().detach();
+  for (const auto& item : module.named_buffers()) state[item.key()] = item.value().detach();
+  return state;
+}
+
+}  // namespace compression

@@ -1,0 +1,47 @@
+#pragma once
+// The weights of a checkpoint folder, and of a module, by name.
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace compression {
+
+using StateDict = std::map<std::string, torch::Tensor>;
+
+/// All weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json lists.
+/// Tensors are views of the mapped files; those of a shard that the index does not list are left out. Throws
+/// CheckpointError (no weights, damaged, tensors or shards missing), UnsupportedError (pytorch_model.bin only).
+StateDict read_state_dict(const std::filesystem::path& folder);
+
+/// Writes model.safetensors. Throws UnsupportedError, StorageError as write_safetensors() does.
+void write_state_dict(const std::filesystem::path& folder, const StateDict& state);
+
+/// An entry of these lists is a full name, or a prefix if it ends in a dot ("cls.").
+struct LoadOptions {
+  std::string source = "state dict";            // file or folder, for messages
+  std::vector<std::string> allow_missing = {};  // tensors of the module that `state` may lack: they stay as they are
+  std::vector<std::string> ignore = {};         // tensors of `state` that the module may lack: they are skipped
+};
+
+struct LoadReport {
+  std::vector<std::string> left_as_initialised;
+  std::vector<std::string> ignored;
+};
+
+/// Copies tensors into the parameters and buffers of the same names. Shapes must be equal; floating-point tensors are
+/// converted to the module's dtype, others must have it. Throws one CheckpointError for all that is missing, unexpected
+/// or does not fit, before anything is copied. Layers that keep int8 weights packed must be repacked afterwards.
+LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, const LoadOptions& options = {});
+
+/// Parameters and buffers, detached; they share the module's memory.
+StateDict state_dict(const torch::nn::Module& module);
+
+}  // namespace compression

@@ -1,0 +1,51 @@
+#pragma once
+// Sequence classification: encoder, pooler, linear head.
+
+#include "compress/model/encoder.h"  // Encoder
+#include "compress/train/batch.h"    // Batch
+
+namespace compression {
+
+struct ModelOutput {
+  torch::Tensor logits;                      // float32 [batch, classes]
+  std::vector<torch::Tensor> hidden_states;  // as in EncoderOutput
+  std::vector<torch::Tensor> attentions;
+};
+
+class ClassifierImpl : public torch::nn::Module, public Prunable {
+ public:
+  /// A model of the given shapes; its weights are still to be filled, or initialised.
+  explicit ClassifierImpl(ModelConfig config);
+
+  ModelOutput forward(const Batch& batch, const Capture& capture = {});
+
+  /// Normal(0, initializer_range) for matrices, 0 for biases, 1 for LayerNorm, from LibTorch's generator.
+  void initialize();
+  void initialize_head();
+
+  /// In place of the config's; for training. Absent: the config's.
+  void set_dropout(std::optional<double> hidden, std::optional<double> attention);
+
+  /// Throws UnsupportedError if the linear layers are quantized.
+  std::vector<UnitGroup> prunable_units() override;
+
+  const ModelConfig& config() const { return config_; }
+  ModelConfig& config() { return config_; }
+
+  /// Every linear layer of the encoder with its pooler, and the embedding tables: what quantization changes. The head is small
+  /// and stays as it is.
+  std::vector<Linear> linears();
+  std::vector<Embedding> embeddings();
+
+  Encoder encoder{nullptr};
+  Linear classifier{nullptr};
+
+ private:
+  ModelConfig config_;
+};
+TORCH_MODULE(Classifier);
+
+/// The same model with weights of its own.
+Classifier copy(const Classifier& model);
+
+}  // namespace compression

@@ -1,0 +1,55 @@
+#include "compress/model/int8_linear.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+namespace compression {
+namespace {
+
+const c10::OperatorHandle& prepack_operator() {
+  static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow("quantized::linear_prepack", "");
+  return handle;
+}
+
+const c10::OperatorHandle& linear_operator() {
+  static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow("quantized::linear_dynamic", "");
+  return handle;
+}
+
+}  // namespace
+
+PackedInt8::PackedInt8(const torch::Tensor& values, const torch::Tensor& scale) {
+  const auto scales = scale.reshape({-1}).to(torch::kDouble);
+  const auto zeros = torch::zeros({scales.size(0)}, torch::kLong);
+  torch::jit::Stack stack{at::_make_per_channel_quantized_tensor(values.contiguous(), scales, zeros, 0), c10::IValue()};
+  prepack_operator().callBoxed(stack);
+  packed_ = stack.at(0);
+}
+
+torch::Tensor PackedInt8::linear(const torch::Tensor& x, ActivationScheme scheme) const {
+  const auto run = [&](const torch::Tensor& input) {
+    torch::jit::Stack stack{input, packed_, reduce_range};
+    linear_operator().callBoxed(stack);
+    return stack.at(0).toTensor();
+  };
+  if (scheme == ActivationScheme::per_tensor) return run(x);
+  const auto row = x.abs().amax(-1, true).clamp_min(smallest_scale);
+  return run(x / row) * row;
+}
+
+std::string int8_engine() {
+  switch (at::globalContext().qEngine()) {
+    case at::QEngine::FBGEMM:
+      return "fbgemm";
+    case at::QEngine::QNNPACK:
+      return "qnnpack";
+    case at::QEngine::ONEDNN:
+      return "onednn";
+    case at::QEngine::X86:
+      return "x86";
+    default:
+      return "none";
+  }
+}
+
+}  // namespace compression

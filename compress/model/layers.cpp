@@ -1,0 +1,83 @@
+#include "compress/model/layers.h"
+
+namespace compression {
+namespace {
+
+torch::Dtype dtype_of(WeightFormat format) { return format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16; }
+
+}  // namespace
+
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
+  weight = register_parameter("weight", torch::empty({out_features, in_features}));
+  bias = register_parameter("bias", torch::empty({out_features}));
+}
+
+torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
+  switch (format_) {
+    case WeightFormat::float32:
+      return torch::linear(x, weight, bias);
+    case WeightFormat::float16:
+      return torch::linear(x, weight.to(x.scalar_type()), bias);
+    case WeightFormat::bfloat16:
+      return torch::linear(x.to(torch::kBFloat16), weight, bias.to(torch::kBFloat16)).to(x.scalar_type());
+    case WeightFormat::int8:
+      return packed_.linear(x.to(torch::kFloat), activations_) + bias;
+  }
+  throw std::logic_error("weight format");
+}
+
+void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme) {
+  parameters_.erase("weight");
+  weight = register_buffer("weight", values);
+  weight_scale = register_buffer("weight_scale", scale);
+  bias.requires_grad_(false);
+  format_ = WeightFormat::int8;
+  activations_ = scheme;
+  repack();
+}
+
+void LinearImpl::store_16bit(WeightFormat format) {
+  parameters_.erase("weight");
+  weight = register_buffer("weight", weight.detach().to(dtype_of(format)));
+  bias.requires_grad_(false);
+  format_ = format;
+}
+
+void LinearImpl::repack() {
+  if (format_ == WeightFormat::int8) packed_ = PackedInt8(weight, weight_scale);
+}
+
+EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id) : padding_id_(padding_id) {
+  weight = register_parameter("weight", torch::empty({rows, width}));
+}
+
+torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
+  const auto rows = torch::embedding(weight, ids, padding_id_);
+  if (format_ == WeightFormat::float32) return rows;
+  if (format_ != WeightFormat::int8) return rows.to(torch::kFloat);
+  return rows.to(torch::kFloat) * torch::embedding(weight_scale, ids);
+}
+
+void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale) {
+  parameters_.erase("weight");
+  weight = register_buffer("weight", values);
+  weight_scale = register_buffer("weight_scale", scale);
+  format_ = WeightFormat::int8;
+}
+
+void EmbeddingImpl::store_16bit(WeightFormat format) {
+  parameters_.erase("weight");
+  weight = register_buffer("weight", weight.detach().to(dtype_of(format)));
+  format_ = format;
+}
+
+LayerNormImpl::LayerNormImpl(int64_t width, double epsilon) : eps(epsilon) {
+  weight = register_parameter("weight", torch::ones({width}));
+  bias = register_parameter("bias", torch::zeros({width}));
+}
+
+torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {
+  return torch::layer_norm(x.to(weight.scalar_type()), {weight.size(0)}, weight, bias, eps);
+}
+
+}  // namespace compression

@@ -1,0 +1,40 @@
+#pragma once
+// What a module must offer to be pruned: the units that can be cut from it whole. Our encoder offers the same.
+
+#include <torch/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace compression {
+
+enum class UnitKind { heads, intermediate };
+constexpr std::array<std::pair<UnitKind, std::string_view>, 2> enum_names(UnitKind) {
+  return {{{UnitKind::heads, "heads"}, {UnitKind::intermediate, "intermediate"}}};
+}
+
+/// Units of one layer that are alike: its attention heads, or the units between its two FFN matrices.
+struct UnitGroup {
+  UnitKind kind = UnitKind::heads;
+  int64_t layer = 0;
+  int64_t count = 0;                        // units
+  int64_t width = 1;                        // features a unit: the size of a head, or 1
+  std::vector<torch::Tensor> rows;          // weights [count * width, ...] and biases [count * width] that make the units
+  std::vector<torch::Tensor> columns;       // weights [..., count * width] that read them
+  torch::Tensor* mask = nullptr;            // float32 [count]; while it is defined, forward() multiplies the units by it
+  std::function<void(int64_t)> resized;     // told the new count after a cut
+};
+
+class Prunable {
+ public:
+  virtual ~Prunable() = default;
+
+  /// All groups, layer by layer. The tensors are the module's own: cutting changes them in place.
+  virtual std::vector<UnitGroup> prunable_units() = 0;
+};
+
+}  // namespace compression

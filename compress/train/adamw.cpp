@@ -1,0 +1,59 @@
+#include "compress/train/adamw.h"
+
+#include <torch/types.h>
+
+namespace compression {
+
+AdamW::AdamW(const std::vector<torch::Tensor>& parameters, const AdamWOptions& options) : options_(options) {
+  groups_ = {{options.weight_decay, {}, {}, {}, {}}, {0.0, {}, {}, {}, {}}};
+  for (const auto& p : parameters) {
+    if (!p.requires_grad()) continue;
+    auto& group = groups_[p.dim() > 1 ? 0 : 1];
+    group.parameters.push_back(p);
+    group.first.push_back(torch::zeros_like(p));
+    group.second.push_back(torch::zeros_like(p));
+    group.steps.push_back(torch::zeros({}));
+  }
+}
+
+void AdamW::step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  for (auto& group : groups_) {
+    std::vector<torch::Tensor> parameters, gradients, first, second, steps;
+    for (size_t i = 0; i < group.parameters.size(); ++i) {
+      const auto& gradient = group.parameters[i].grad();
+      if (!gradient.defined()) continue;
+      group.steps[i] += 1;
+      parameters.push_back(group.parameters[i]);
+      gradients.push_back(gradient);
+      first.push_back(group.first[i]);
+      second.push_back(group.second[i]);
+      steps.push_back(group.steps[i]);
+    }
+    if (parameters.empty()) continue;
+    at::_fused_adamw_(parameters, gradients, first, second, {}, steps, learning_rate, options_.beta1, options_.beta2,
+                      group.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+  }
+}
+
+void AdamW::zero_grad() {
+  for (auto& group : groups_) {
+    for (auto& p : group.parameters) p.mutable_grad().reset();
+  }
+}
+
+double AdamW::clip(double max_norm) {
+  const at::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (auto& group : groups_) {
+    for (auto& p : group.parameters) {
+      if (p.grad().defined()) gradients.push_back(p.grad());
+    }
+  }
+  if (gradients.empty()) return 0.0;
+  const double norm = torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
+  if (max_norm > 0.0 && norm > max_norm) at::_foreach_mul_(gradients, max_norm / (norm + 1e-6));
+  return norm;
+}
+
+}  // namespace compression

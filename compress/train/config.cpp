@@ -1,0 +1,32 @@
+#include "compress/train/config.h"
+
+#include "compress/train/finetune.h"  // FinetuneConfig
+
+namespace compression {
+
+// The upper bounds keep counts of steps within 64 bits.
+void validate(const TrainConfig& config, Problems& problems) {
+  problems.within("epochs", config.epochs, 1, 100000);
+  problems.within("batch_size", config.batch_size, 1, 65536);
+  problems.above("learning_rate", config.learning_rate, 0);
+  problems.at_least("weight_decay", config.weight_decay, 0);
+  problems.within("warmup_ratio", config.warmup_ratio, 0, 1);
+  problems.at_least("max_grad_norm", config.max_grad_norm, 0);
+  problems.within("gradient_accumulation", config.gradient_accumulation, 1, 65536);
+  problems.at_least("evaluate_every", config.evaluate_every, 0);
+  problems.at_least("log_every", config.log_every, 1);
+  const auto dropout = [&](std::string_view key, const std::optional<double>& value) {
+    if (value) {
+      problems.require(*value >= 0 && *value < 1, key,
+                       "found " + number_text(*value) + ", expected at least 0 and below 1");
+    }
+  };
+  dropout("hidden_dropout", config.hidden_dropout);
+  dropout("attention_dropout", config.attention_dropout);
+}
+
+void validate(const FinetuneConfig& config, Problems& problems) {
+  validate(config.train, problems);
+}
+
+}  // namespace compression

@@ -1,0 +1,30 @@
+#pragma once
+// What a loop differentiates: fine-tuning, distillation and importance scoring supply one each.
+
+#include "compress/model/classifier.h"  // Classifier
+#include "compress/train/batch.h"       // Batch
+
+namespace compression {
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  /// The mean loss over the batch's examples: a scalar that has a gradient.
+  virtual torch::Tensor loss(const Batch& batch) = 0;
+
+  /// What is trained besides the model: learnt projections.
+  virtual std::vector<torch::Tensor> parameters() { return {}; }
+};
+
+/// Cross-entropy on labels.
+class LabelObjective : public Objective {
+ public:
+  explicit LabelObjective(Classifier model) : model_(std::move(model)) {}
+  torch::Tensor loss(const Batch& batch) override;
+
+ private:
+  Classifier model_;
+};
+
+}  // namespace compression

@@ -1,0 +1,11 @@
+#include "compress/workflow/context.h"
+
+#include "compress/workflow/error.h"  // Interrupted
+
+namespace compression {
+
+void Context::check_stop() const {
+  if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Interrupted("stopped; finished stages are kept");
+}
+
+}  // namespace compression

@@ -1,0 +1,33 @@
+#include "compress/workflow/folder_lock.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "compress/workflow/error.h"  // StorageError
+
+namespace compression {
+
+FolderLock::FolderLock(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder.string(), error.message()));
+  const auto file = folder / ".lock";
+  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) throw StorageError(fmt::format("{}: can't be written: {}", file.string(), std::strerror(errno)));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    const bool taken = errno == EWOULDBLOCK;
+    const std::string reason = std::strerror(errno);
+    ::close(descriptor_);
+    throw StorageError(taken ? fmt::format("{}: another run is at work in this folder", folder.string())
+                             : fmt::format("{}: can't be locked: {}", file.string(), reason));
+  }
+}
+
+FolderLock::~FolderLock() { ::close(descriptor_); }
+
+}  // namespace compression

@@ -1,0 +1,66 @@
+#include "compress/workflow/folder_writer.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "compress/workflow/error.h"  // StorageError
+
+namespace compression {
+namespace {
+
+namespace fs = std::filesystem;
+
+StorageError failure(const fs::path& path, std::string_view what) {
+  return StorageError(fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
+}
+
+void sync(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY);
+  if (descriptor < 0) throw failure(path, "can't be opened to sync");
+  const int result = ::fsync(descriptor);
+  ::close(descriptor);
+  if (result != 0) throw failure(path, "can't be synced");
+}
+
+fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+}  // namespace
+
+FolderWriter::FolderWriter(fs::path target) : target_(std::move(target)) {
+  if (!target_.has_filename()) target_ = target_.parent_path();
+  temporary_ = parent_of(target_) / ("." + target_.filename().string() + ".tmp");
+  std::error_code error;
+  fs::remove_all(temporary_, error);
+  if (!error) fs::create_directories(temporary_, error);
+  if (error) throw StorageError(fmt::format("{}: can't be made: {}", temporary_.string(), error.message()));
+}
+
+FolderWriter::~FolderWriter() {
+  std::error_code ignored;
+  if (!committed_) fs::remove_all(temporary_, ignored);
+}
+
+void FolderWriter::commit() {
+  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync(entry.path());
+  sync(temporary_);
+  std::error_code error;
+  if (fs::exists(target_)) {
+    // The two change places in one step, so that a whole folder is there at every instant.
+    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0) {
+      throw failure(target_, "can't be replaced");
+    }
+    committed_ = true;
+    fs::remove_all(temporary_, error);
+  } else {
+    fs::rename(temporary_, target_, error);
+    if (error) throw StorageError(fmt::format("{}: can't be put in place: {}", target_.string(), error.message()));
+    committed_ = true;
+  }
+  sync(parent_of(target_));
+}
+
+}  // namespace compression

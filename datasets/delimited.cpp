@@ -1,0 +1,71 @@
+#include "datasets/delimited.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "datasets/text_file.h"  // fail
+
+namespace compression::datasets {
+
+RecordReader::RecordReader(std::filesystem::path path, std::string_view text, Dialect dialect)
+    : path_(std::move(path)), text_(text), dialect_(dialect) {}
+
+bool RecordReader::next() {
+  while (!at_end() && at_line_end()) skip_line_end();
+  if (at_end()) return false;
+  record_.clear();
+  record_line_ = line_;
+  for (bool more = true; more;) {
+    const bool is_quoted = dialect_.quotes && !at_end() && text_[at_] == '"';
+    record_.push_back(is_quoted ? quoted_field() : plain_field());
+    more = !at_end() && text_[at_] == dialect_.separator;
+    if (more) ++at_;
+  }
+  skip_line_end();
+  return true;
+}
+
+bool RecordReader::at_line_end() const {
+  const std::string_view rest = text_.substr(at_);
+  return rest.empty() || rest.starts_with('\n') || rest.starts_with("\r\n") || rest == "\r";
+}
+
+void RecordReader::skip_line_end() {
+  if (at_end()) return;
+  if (text_[at_] == '\r') ++at_;
+  if (at_end()) return;
+  ++at_;
+  ++line_;
+}
+
+std::string RecordReader::plain_field() {
+  const size_t begin = at_;
+  while (!at_end() && text_[at_] != dialect_.separator && text_[at_] != '\n') ++at_;
+  const bool line_ends = at_end() || text_[at_] == '\n';
+  if (line_ends && at_ > begin && text_[at_ - 1] == '\r') --at_;
+  return std::string(text_.substr(begin, at_ - begin));
+}
+
+std::string RecordReader::quoted_field() {
+  const int64_t opened = line_;
+  std::string field;
+  for (bool closed = false; !closed;) {
+    const size_t begin = at_ + 1;
+    const size_t quote = text_.find('"', begin);
+    if (quote == std::string_view::npos) fail(path_, opened, "a quote that is not closed, expected a closing quote");
+    const std::string_view part = text_.substr(begin, quote - begin);
+    field += part;
+    line_ += std::count(part.begin(), part.end(), '\n');
+    at_ = quote + 1;
+    closed = at_end() || text_[at_] != '"';
+    if (!closed) field += '"';
+  }
+  if (!at_line_end() && text_[at_] != dialect_.separator) {
+    fail(path_, line_,
+         fmt::format("text after a closing quote, expected '{}' or the end of the line", dialect_.separator));
+  }
+  return field;
+}
+
+}  // namespace compression::datasets

@@ -1,0 +1,105 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "compress/workflow/error.h"  // ConfigError
+#include "datasets/readers.h"
+#include "datasets/text_file.h"  // fail, in_quotes, listed
+
+namespace compression::datasets {
+namespace {
+
+std::optional<size_t> position(const std::vector<std::string>& names, const std::string& name) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<size_t>(found - names.begin());
+}
+
+size_t numbered_column(const RecordReader& first, const FileConfig& file, const std::string& number) {
+  const auto column = parse_number(number);
+  if (!column) {
+    throw ConfigError(fmt::format("{}: column {}, expected a number from 0 as there is no header", file.path.string(),
+                                  in_quotes(number)));
+  }
+  const size_t count = first.record().size();
+  if (*column >= count) {
+    fail(file.path, first.line(), fmt::format("no column {}, there are {} and the first is 0", *column, count));
+  }
+  return *column;
+}
+
+Columns named_columns(const RecordReader& header, const FileConfig& file, bool labelled) {
+  Columns columns;
+  columns.count = header.record().size();
+  columns.text = find_column(header, file.path, file.text);
+  if (file.text_pair) columns.text_pair = find_column(header, file.path, *file.text_pair);
+  columns.label = labelled ? find_column(header, file.path, file.label) : position(header.record(), file.label);
+  return columns;
+}
+
+Columns numbered_columns(const RecordReader& first, const FileConfig& file, bool labelled) {
+  Columns columns;
+  columns.count = first.record().size();
+  columns.text = numbered_column(first, file, file.text);
+  if (file.text_pair) columns.text_pair = numbered_column(first, file, *file.text_pair);
+  const auto label = parse_number(file.label);
+  if (labelled || (label && *label < columns.count)) columns.label = numbered_column(first, file, file.label);
+  return columns;
+}
+
+}  // namespace
+
+std::optional<size_t> parse_number(std::string_view text) {
+  size_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+size_t find_column(const RecordReader& header, const std::filesystem::path& path, const std::string& name) {
+  const auto column = position(header.record(), name);
+  if (!column) {
+    fail(path, header.line(),
+         fmt::format("no column {}, the columns are {}", in_quotes(name), listed(header.record())));
+  }
+  return *column;
+}
+
+void add_record(RecordReader& reader, const Columns& columns, bool labelled, Dataset& data) {
+  auto& record = reader.record();
+  if (record.size() != columns.count) {
+    if (columns.skip_ragged) {
+      ++data.skipped;
+      return;
+    }
+    fail(data.path, reader.line(),
+         fmt::format("{} column{}, expected {}", record.size(), record.size() == 1 ? "" : "s", columns.count));
+  }
+  std::string label = columns.label ? record[*columns.label] : "";
+  if (labelled && label.empty()) fail(data.path, reader.line(), "an empty label, expected a name or an integer");
+  TextInput input{record[columns.text], std::nullopt};
+  if (columns.text_pair) input.pair = record[*columns.text_pair];
+  data.inputs.push_back(std::move(input));
+  data.labels.push_back(std::move(label));
+  data.lines.push_back(reader.line());
+}
+
+void add_records(RecordReader& reader, const Columns& columns, bool labelled, Dataset& data) {
+  while (reader.next()) add_record(reader, columns, labelled, data);
+}
+
+Dataset read_delimited(const FileConfig& file, std::string_view text, Dialect dialect, bool labelled) {
+  Dataset data;
+  data.path = file.path;
+  RecordReader reader(file.path, text, dialect);
+  if (!reader.next()) fail(file.path, "only empty lines, expected texts");
+  const Columns columns =
+      file.header ? named_columns(reader, file, labelled) : numbered_columns(reader, file, labelled);
+  if (!file.header) add_record(reader, columns, labelled, data);
+  add_records(reader, columns, labelled, data);
+  if (data.inputs.empty()) fail(file.path, "only a header, expected texts below it");
+  return data;
+}
+
+}  // namespace compression::datasets

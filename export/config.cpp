@@ -1,0 +1,9 @@
+#include "export/config.h"
+
+namespace compression::exporter {
+
+void validate(const ExportConfig& config, Problems& problems) {
+  problems.above("tolerance", config.tolerance, 0);
+}
+
+}  // namespace compression::exporter

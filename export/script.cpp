@@ -1,0 +1,154 @@
+#include "export/script.h"
+
+#include <fmt/format.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+
+#include "compress/workflow/error.h"  // CheckpointError, StorageError
+
+namespace compression::exporter {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// `ops` of the source: `ops.quantized.linear_dynamic` is the operator quantized::linear_dynamic.
+class OperatorLibraries : public torch::jit::SugaredValue {
+ public:
+  std::string kind() const override { return "ops"; }
+  std::shared_ptr<torch::jit::SugaredValue> attr(const torch::jit::SourceRange&, torch::jit::GraphFunction&,
+                                                 const std::string& library) override {
+    return std::make_shared<torch::jit::BuiltinModule>(library);
+  }
+};
+
+class OperatorResolver : public torch::jit::Resolver {
+ public:
+  std::shared_ptr<torch::jit::SugaredValue> resolveValue(const std::string& name, torch::jit::GraphFunction& function,
+                                                         const torch::jit::SourceRange& location) override {
+    if (name == "ops") return std::make_shared<OperatorLibraries>();
+    return torch::jit::nativeResolver()->resolveValue(name, function, location);
+  }
+};
+
+}  // namespace
+
+Script::Script(const std::vector<std::string>& arguments) {
+  source_ = "def forward(self";
+  for (const auto& argument : arguments) source_ += fmt::format(", {}: Tensor", argument);
+  source_ += ") -> Tensor:\n";
+}
+
+std::string Script::keep(const std::string& name) {
+  std::string own = name;
+  std::replace(own.begin(), own.end(), '.', '_');
+  return own;
+}
+
+std::string Script::tensor(const std::string& name, const torch::Tensor& value) {
+  tensors_.emplace_back(keep(name), value.detach().to(torch::kCPU).contiguous());
+  return "self." + tensors_.back().first;
+}
+
+void Script::line(std::string_view text) { source_ += fmt::format("  {}\n", text); }
+
+std::string Script::let(std::string_view expression) {
+  const auto name = fmt::format("v{}", values_++);
+  line(fmt::format("{} = {}", name, expression));
+  return name;
+}
+
+void Script::returns(std::string_view expression) { line(fmt::format("return {}", expression)); }
+
+std::string Script::linear(const std::string& name, const torch::Tensor& weight, const torch::Tensor& bias, const std::string& x) {
+  return fmt::format("torch.linear({}, {}, {})", x, tensor(name + ".weight", weight), tensor(name + ".bias", bias));
+}
+
+std::string Script::linear(const std::string& name, const Linear& layer, const std::string& x) {
+  const auto float32 = dtype(torch::kFloat);
+  switch (layer->format()) {
+    case WeightFormat::float32:
+      return linear(name, layer->weight, layer->bias, x);
+    case WeightFormat::float16:
+      return fmt::format("torch.linear({}, torch.to({}, {}), {})", x, tensor(name + ".weight", layer->weight), float32,
+                         tensor(name + ".bias", layer->bias));
+    case WeightFormat::bfloat16: {
+      const auto bfloat16 = dtype(torch::kBFloat16);
+      return fmt::format("torch.to(torch.linear(torch.to({0}, {1}), {2}, torch.to({3}, {1})), {4})", x, bfloat16,
+                         tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
+    }
+    case WeightFormat::int8: {
+      attributes_.emplace_back(keep(name + ".packed"), layer->packed().value());
+      const auto product = [&](const std::string& input) {
+        return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, attributes_.back().first,
+                           PackedInt8::reduce_range ? "True" : "False");
+      };
+      const auto bias = tensor(name + ".bias", layer->bias);
+      if (layer->activations() == ActivationScheme::per_tensor) return fmt::format("{} + {}", product(x), bias);
+      const auto row = let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", x, PackedInt8::smallest_scale));
+      return fmt::format("{} * {} + {}", product(fmt::format("torch.div({}, {})", x, row)), row, bias);
+    }
+  }
+  throw std::logic_error("weight format");
+}
+
+std::string Script::embedding(const std::string& name, const Embedding& table, const std::string& ids) {
+  const auto rows = fmt::format("torch.embedding({}, {})", tensor(name + ".weight", table->weight), ids);
+  if (table->format() == WeightFormat::float32) return rows;
+  const auto widened = fmt::format("torch.to({}, {})", rows, dtype(torch::kFloat));
+  if (table->format() != WeightFormat::int8) return widened;
+  return fmt::format("{} * torch.embedding({}, {})", widened, tensor(name + ".weight_scale", table->weight_scale), ids);
+}
+
+std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {
+  return fmt::format("torch.layer_norm({}, [{}], {}, {}, {})", x, norm->weight.size(0), tensor(name + ".weight", norm->weight),
+                     tensor(name + ".bias", norm->bias), norm->eps);
+}
+
+std::string Script::dtype(torch::Dtype type) { return std::to_string(static_cast<int>(type)); }
+
+torch::jit::Module Script::compile() const {
+  torch::jit::Module module("Classifier");
+  for (const auto& [name, value] : tensors_) module.register_buffer(name, value);
+  for (const auto& [name, value] : attributes_) module.register_attribute(name, value.type(), value);
+  module.define(source_, std::make_shared<OperatorResolver>());
+  module.eval();
+  return module;
+}
+
+void save_script(const Script& script, const fs::path& file) {
+  const auto module = script.compile();
+  const fs::path temporary = file.string() + ".tmp";
+  std::error_code error;
+  try {
+    module.save(temporary.string());
+  } catch (const c10::Error& failure) {
+    fs::remove(temporary, error);
+    throw StorageError(fmt::format("{}: can't be written: {}", file.string(), failure.what_without_backtrace()));
+  }
+  fs::rename(temporary, file, error);
+  if (error) throw StorageError(fmt::format("{}: can't be put in place: {}", file.string(), error.message()));
+}
+
+torch::jit::Module load_script(const fs::path& file) {
+  if (!fs::is_regular_file(file)) throw CheckpointError(file.string() + ": no such file");
+  try {
+    auto module = torch::jit::load(file.string(), torch::kCPU);
+    module.eval();
+    return module;
+  } catch (const std::exception& failure) {
+    std::string reason = failure.what();
+    reason = reason.substr(0, reason.find('\n'));
+    throw CheckpointError(fmt::format("{}: not a TorchScript file that can be read: {}", file.string(), reason));
+  }
+}
+
+LogitsFunction script_logits(const torch::jit::Module& module) {
+  return [module = module](const Batch& batch) mutable {
+    return module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids}).toTensor();
+  };
+}
+
+}  // namespace compression::exporter

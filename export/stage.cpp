@@ -1,0 +1,47 @@
+#include <spdlog/spdlog.h>
+#include <torch/types.h>
+
+#include "compress/checkpoint/json_file.h"     // write_text_file
+#include "compress/checkpoint/model_folder.h"  // load_classifier
+#include "export/classifier_script.h"          // classifier_script, check_parity
+#include "export/config.h"                     // ExportConfig
+
+namespace compression::exporter {
+namespace {
+
+class ExportStage : public Stage {
+ public:
+  explicit ExportStage(ExportConfig config) : config_(config) {}
+
+  Artifact run(const Inputs& inputs, Context& context) const override {
+    const auto& folder = inputs.model(config_.of).folder;
+    const auto tokenizer = load_tokenizer(folder);
+    auto model = load_classifier(folder, {.labels = inputs.data.labels()}).model;
+    const auto file = context.work_folder / "model.pt";
+    save_script(classifier_script(model), file);
+    write_text_file(context.work_folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
+    copy_tokenizer(*tokenizer, context.work_folder);
+
+    const auto split = inputs.data.has(Split::test) ? Split::test : Split::validation;
+    const auto source = inputs.data.batches(split, *tokenizer, {});
+    const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
+    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", context);
+    context.logger->info("model.pt, loaded again: logits differ by at most {:.2g} over {} texts, accuracy {:.4f}",
+                         parity.largest_difference, parity.file.total, parity.file.accuracy());
+    return {context.work_folder,
+            {{"parity",
+              {{"largest_difference", parity.largest_difference},
+               {"model_accuracy", parity.model.accuracy()},
+               {"file_accuracy", parity.file.accuracy()},
+               {"texts", parity.file.total}}}}};
+  }
+
+ private:
+  ExportConfig config_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_stage(const ExportConfig& config) { return std::make_unique<ExportStage>(config); }
+
+}  // namespace compression::exporter

@@ -1,0 +1,65 @@
+#include "prune/cut.h"
+
+#include <fmt/format.h>
+#include <torch/types.h>
+
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/fields.h"  // enum_name
+
+namespace compression::prune {
+namespace {
+
+void check_groups(size_t groups, size_t kept) {
+  if (groups != kept) throw std::invalid_argument(fmt::format("{} groups of units, and choices for {}", groups, kept));
+}
+
+}  // namespace
+
+std::vector<torch::Tensor> choose_units(const Importance& importance, const Counts& counts) {
+  std::vector<torch::Tensor> kept;
+  for (const auto& group : importance) {
+    const auto all = group.scores.size(0);
+    const auto count = (group.kind == UnitKind::heads ? counts.heads : counts.intermediate_size).value_or(all);
+    if (count < 1 || count > all) {
+      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), count, group.layer,
+                                    all));
+    }
+    const auto order = std::get<1>(group.scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
+    kept.push_back(std::get<0>(order.slice(0, 0, count).sort()));
+  }
+  return kept;
+}
+
+void mask_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
+  const auto groups = model.prunable_units();
+  check_groups(groups.size(), kept.size());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    auto mask = torch::zeros({groups[i].count});
+    mask.index_fill_(0, kept[i], 1.0);
+    *groups[i].mask = mask.to(groups[i].columns.front().device());
+  }
+}
+
+void clear_masks(Prunable& model) {
+  for (const auto& group : model.prunable_units()) group.mask->reset();
+}
+
+void cut_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
+  const at::NoGradGuard no_grad;
+  auto groups = model.prunable_units();
+  check_groups(groups.size(), kept.size());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    auto& group = groups[i];
+    const auto features = (kept[i].unsqueeze(1) * group.width + torch::arange(group.width)).flatten();
+    const auto cut = [&](torch::Tensor& tensor, int64_t dimension) {
+      tensor.mutable_grad().reset();
+      tensor.set_data(tensor.index_select(dimension, features.to(tensor.device())).contiguous());
+    };
+    for (auto& tensor : group.rows) cut(tensor, 0);
+    for (auto& tensor : group.columns) cut(tensor, 1);
+    group.mask->reset();
+    if (group.resized) group.resized(kept[i].size(0));
+  }
+}
+
+}  // namespace compression::prune

@@ -1,0 +1,58 @@
+#include "quantize/convert.h"
+
+#include <fmt/format.h>
+#include <torch/types.h>
+
+#include "compress/workflow/error.h"  // UnsupportedError
+
+namespace compression::quantize {
+
+Int8Rows quantize_rows(const torch::Tensor& weight) {
+  const at::NoGradGuard no_grad;
+  const auto w = weight.to(torch::kFloat);
+  auto scale = w.abs().amax(1, true) / 127.0;
+  scale = torch::where(scale == 0, torch::ones_like(scale), scale);
+  return {torch::round(w / scale).clamp(-127, 127).to(torch::kChar), scale};
+}
+
+WeightFormat format_of(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::int8_dynamic:
+      return WeightFormat::int8;
+    case Scheme::fp16:
+      return WeightFormat::float16;
+    case Scheme::bf16:
+      return WeightFormat::bfloat16;
+  }
+  throw std::logic_error("quantization scheme");
+}
+
+void quantize(Classifier& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations) {
+  auto& config = model->config();
+  if (config.linear_format != WeightFormat::float32 || config.embedding_format != WeightFormat::float32) {
+    throw UnsupportedError(fmt::format("quantizing a model whose weights are {} already: start from an fp32 one",
+                                       enum_name(config.linear_format)));
+  }
+  const auto format = format_of(scheme);
+  for (auto& linear : model->linears()) {
+    if (format == WeightFormat::int8) {
+      const auto rows = quantize_rows(linear->weight);
+      linear->store_int8(rows.values, rows.scale, activations);
+    } else {
+      linear->store_16bit(format);
+    }
+  }
+  for (auto& table : model->embeddings()) {
+    if (embeddings == WeightFormat::int8) {
+      const auto rows = quantize_rows(table->weight);
+      table->store_int8(rows.values, rows.scale);
+    } else if (embeddings != WeightFormat::float32) {
+      table->store_16bit(embeddings);
+    }
+  }
+  config.linear_format = format;
+  config.embedding_format = embeddings;
+  config.activations = activations;
+}
+
+}  // namespace compression::quantize

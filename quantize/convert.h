@@ -1,0 +1,26 @@
+#pragma once
+// Weights in fewer bits, after training.
+
+#include "compress/model/classifier.h"  // Classifier
+#include "quantize/config.h"            // Scheme
+
+namespace compression::quantize {
+
+/// An int8 matrix with one scale a row: row i is about values[i] * scale[i].
+struct Int8Rows {
+  torch::Tensor values;  // int8 [rows, columns], from -127 to 127
+  torch::Tensor scale;   // float32 [rows, 1]
+};
+
+/// Symmetric quantization of each row by its largest magnitude: scale = max|row| / 127, values = round(row / scale), ties to even.
+/// For a linear layer's weight [out, in] this is per output channel, for an embedding table per token. A row of zeros has scale 1.
+Int8Rows quantize_rows(const torch::Tensor& weight);
+
+/// Changes a float32 model in place: linear layers of the encoder and pooler to the scheme's format, embedding tables to
+/// `embeddings`. LayerNorm, biases and the head stay float32. Throws UnsupportedError if the model is not float32.
+void quantize(Classifier& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations);
+
+/// The weight format of a scheme.
+WeightFormat format_of(Scheme scheme);
+
+}  // namespace compression::quantize

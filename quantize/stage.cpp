@@ -1,0 +1,32 @@
+#include <torch/types.h>
+
+#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/train/batch.h"              // DataProvider
+#include "quantize/config.h"                   // QuantizeConfig
+#include "quantize/convert.h"                  // quantize
+
+namespace compression::quantize {
+namespace {
+
+class QuantizeStage : public Stage {
+ public:
+  explicit QuantizeStage(QuantizeConfig config) : config_(config) {}
+
+  Artifact run(const Inputs& inputs, Context& context) const override {
+    const auto& folder = inputs.model(config_.of).folder;
+    auto model = load_classifier(folder, {.labels = inputs.data.labels()}).model;
+    const auto embeddings = config_.embeddings.value_or(format_of(config_.scheme));
+    quantize(model, config_.scheme, embeddings, config_.activations);
+    save_classifier(model, *load_tokenizer(folder), context.work_folder);
+    return {context.work_folder};
+  }
+
+ private:
+  QuantizeConfig config_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_stage(const QuantizeConfig& config) { return std::make_unique<QuantizeStage>(config); }
+
+}  // namespace compression::quantize

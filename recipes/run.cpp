@@ -1,0 +1,270 @@
+#include "recipes/run.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <torch/types.h>
+
+#include "compress/checkpoint/json_file.h"    // read_json_file, write_text_file
+#include "compress/workflow/config_json.h"    // config_json
+#include "compress/workflow/error.h"          // Error
+#include "compress/workflow/fingerprint.h"    // fingerprint
+#include "compress/workflow/folder_lock.h"    // FolderLock
+#include "compress/workflow/folder_writer.h"  // FolderWriter
+#include "recipes/benchmark.h"                // latency, throughput
+#include "recipes/manifest.h"                 // find_finished
+#include "recipes/runnable.h"                 // open_model
+#include "recipes/task_data.h"                // TaskData
+
+namespace compression::recipes {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr auto manifest_name = "compress.json";
+
+std::string_view kind_of(const StageEntry& stage) {
+  return std::visit([](const auto& config) { return std::decay_t<decltype(config)>::kind; }, stage.config);
+}
+
+json config_of(const StageEntry& stage) {
+  return std::visit([](const auto& config) { return config_json(config); }, stage.config);
+}
+
+/// A recipe's models by name, each with what its content hashes to.
+class Models {
+ public:
+  Models(const Recipe& recipe, const TaskData& data) : recipe_(recipe), data_(data.fingerprint()) {
+    base_ = external(recipe.model.path);
+  }
+
+  /// What a stage's result depends on.
+  std::string fingerprint_of(const StageEntry& stage) {
+    json inputs = json::object();
+    for (const auto& reference : references(stage)) inputs[reference.name] = content(reference.name);
+    const json all = {{"format", manifest_format}, {"kind", kind_of(stage)}, {"config", config_of(stage)},
+                      {"seed", recipe_.seed},      {"base", base_},          {"inputs", inputs},
+                      {"data", data_}};
+    return fingerprint(all.dump());
+  }
+
+  json inputs_of(const StageEntry& stage) {
+    json inputs = {{"model", base_}, {"data", data_}};
+    for (const auto& reference : references(stage)) inputs[reference.name] = content(reference.name);
+    return inputs;
+  }
+
+  Inputs inputs(const StageEntry& stage, const TaskData& data) const {
+    Inputs inputs{.models = {}, .base = {recipe_.model.path}, .data = data};
+    for (const auto& reference : references(stage)) inputs.models[reference.name] = {folder(reference.name)};
+    return inputs;
+  }
+
+  void finished(const std::string& id, const std::string& own) { stages_[id] = own; }
+
+ private:
+  bool is_stage(const std::string& name) const {
+    return std::any_of(recipe_.stages.begin(), recipe_.stages.end(), [&](const StageEntry& s) { return s.id == name; });
+  }
+  fs::path folder(const std::string& name) const { return is_stage(name) ? recipe_.output / name : fs::path(name); }
+  std::string external(const fs::path& path) const { return fingerprint(list_files(path).dump()); }
+  std::string content(const std::string& name) { return is_stage(name) ? stages_.at(name) : external(name); }
+
+  const Recipe& recipe_;
+  std::string data_, base_;
+  std::map<std::string, std::string> stages_;
+};
+
+json evaluation_json(const Evaluation& e) {
+  return {{"accuracy", e.accuracy()}, {"correct", e.correct}, {"total", e.total}, {"loss", e.loss}};
+}
+
+/// Runs one stage and puts its folder in place; its manifest.
+json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models, const TaskData& data,
+               Context context) {
+  FolderWriter writer(recipe.output / stage.id);
+  context.seed = recipe.seed;
+  context.work_folder = writer.folder();
+  const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
+  const auto artifact = runner->run(models.inputs(stage, data), context);
+
+  const auto model = open_model(writer.folder());  // from what was written, not from what was in memory
+  json metrics;
+  for (const auto split : {Split::validation, Split::test}) {
+    if (!data.has(split)) continue;
+    const auto source = data.batches(split, *model.tokenizer, {});
+    metrics[split_name(split)] = evaluation_json(evaluate(model.logits, *source, context));
+  }
+  const auto machine = this_machine();
+  const json manifest = {
+      {"format", manifest_format},
+      {"stage", {{"id", stage.id}, {"kind", kind_of(stage)}, {"config", config_of(stage)}}},
+      {"recipe", recipe.name},
+      {"seed", recipe.seed},
+      {"max_length", recipe.data.max_length},
+      {"fingerprint", own},
+      {"inputs", models.inputs_of(stage)},
+      {"metrics", metrics},
+      {"parameters", parameter_count(*model.config)},
+      {"encoder_macs", encoder_macs(*model.config, recipe.data.max_length)},
+      {"model_file", model.file.filename().string()},
+      {"notes", artifact.notes},
+      {"files", list_files(writer.folder())},
+      {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
+      {"machine", {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
+  write_text_file(writer.folder() / manifest_name, manifest.dump(2) + "\n");
+  writer.commit();
+  return manifest;
+}
+
+StageReport stage_report(const StageEntry& stage, const json& manifest, std::string_view split) {
+  const auto& reached = manifest.at("metrics").at(split);
+  StageReport report;
+  report.id = stage.id;
+  report.kind = kind_of(stage);
+  report.fingerprint = manifest.at("fingerprint");
+  report.accuracy = reached.at("accuracy");
+  report.correct = reached.at("correct");
+  report.total = reached.at("total");
+  report.validation_accuracy = manifest.at("metrics").at("validation").at("accuracy");
+  report.parameters = manifest.at("parameters");
+  report.macs = manifest.at("encoder_macs");
+  report.bytes = manifest.at("files").at(manifest.at("model_file").get<std::string>()).at("bytes");
+  return report;
+}
+
+/// Timings of an earlier report, if they were taken on this machine and of the same model.
+bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machine) {
+  if (earlier.value("machine", json()) != machine_json(machine)) return false;
+  for (const auto& old : earlier.value("stages", json::array())) {
+    if (old.value("id", "") != stage.id || old.value("fingerprint", "") != stage.fingerprint) continue;
+    const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
+    stage.latency = {old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
+                     old.at("latency_runs")};
+    stage.throughput = {batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
+                        batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
+    return true;
+  }
+  return false;
+}
+
+json earlier_report(const fs::path& file) {
+  try {
+    return fs::exists(file) ? read_json_file(file) : json::object();
+  } catch (const Error&) {
+    return json::object();  // it is written anew
+  }
+}
+
+void measure_stages(Report& report, const Recipe& recipe, const Context& context) {
+  const auto earlier = earlier_report(recipe.output / "report.json");
+  for (auto& stage : report.stages) {
+    try {
+      if (reuse_timing(stage, earlier, report.machine)) continue;
+    } catch (const json::exception&) {
+      context.logger->warn("report.json of the run before is not one of ours; measuring again");
+    }
+    context.check_stop();
+    context.logger->info("{}: measuring latency and throughput", stage.id);
+    const auto model = open_model(recipe.output / stage.id);
+    stage.latency = measure_batch(model, 1, recipe.data.max_length, 1.0);
+    stage.throughput = measure_batch(model, StageReport::throughput_batch, recipe.data.max_length, 1.0);
+  }
+}
+
+std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
+  std::vector<GoalReport> results;
+  const auto& last = report.stages.back();
+  const auto percent = [](double share) { return fmt::format("{:.2f} %", 100 * share); };
+  constexpr double rounding = 1e-9;  // 0.01 is met by a drop of 5 texts of 500
+  if (goals.accuracy && goals.accuracy->min) {
+    results.push_back({"accuracy", "at least " + percent(*goals.accuracy->min), percent(last.accuracy),
+                       last.accuracy >= *goals.accuracy->min - rounding});
+  }
+  if (goals.accuracy && goals.accuracy->max_drop) {
+    const auto* base = report.find(goals.accuracy->relative_to->name);
+    const double drop = base->accuracy - last.accuracy;
+    results.push_back({"accuracy", fmt::format("at most {:.2f} points below {}", 100 * *goals.accuracy->max_drop, base->id),
+                       fmt::format("{:.2f} points below", 100 * drop), drop <= *goals.accuracy->max_drop + rounding});
+  }
+  if (goals.size) {
+    const auto size = [](int64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6); };
+    results.push_back({"size", "at most " + size(goals.size->max.bytes), size(last.bytes), last.bytes <= goals.size->max.bytes});
+  }
+  if (goals.macs) {
+    const auto* base = report.find(goals.macs->relative_to.name);
+    const double reduction = static_cast<double>(base->macs) / static_cast<double>(last.macs);
+    results.push_back({"multiply-adds", fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
+                       fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - rounding});
+  }
+  return results;
+}
+
+std::string baseline_of(const Recipe& recipe) {
+  const auto& accuracy = recipe.goals.accuracy;
+  return accuracy && accuracy->relative_to ? accuracy->relative_to->name : recipe.stages.front().id;
+}
+
+}  // namespace
+
+std::vector<StagePlan> plan(const Recipe& recipe) {
+  const TaskData data(recipe.data);
+  Models models(recipe, data);
+  std::vector<StagePlan> stages;
+  for (const auto& stage : recipe.stages) {
+    StagePlan entry{.id = stage.id, .kind = std::string(kind_of(stage)), .reason = {}, .up_to_date = false};
+    const auto own = models.fingerprint_of(stage);
+    entry.up_to_date = find_finished(recipe.output / stage.id, own, entry.reason).has_value();
+    if (!entry.up_to_date && entry.reason.empty()) entry.reason = "not run yet";
+    models.finished(stage.id, own);
+    stages.push_back(std::move(entry));
+  }
+  return stages;
+}
+
+Report run(const Recipe& recipe, Context& context) {
+  const FolderLock lock(recipe.output);
+  const TaskData data(recipe.data);
+  const auto size = [&](Split split) { return data.has(split) ? data.size(split) : 0; };
+  Report report{.name = recipe.name,
+                .split = std::string(split_name(data.reported())),
+                .max_length = recipe.data.max_length,
+                .train_size = size(Split::train),
+                .validation_size = size(Split::validation),
+                .reported_size = size(data.reported()),
+                .seed = recipe.seed,
+                .baseline = baseline_of(recipe),
+                .machine = this_machine(),
+                .stages = {},
+                .goals = {}};
+  context.logger->info("{}: {} texts to train on, {} to validate, {} to test; {} classes", recipe.name, report.train_size,
+                       report.validation_size, size(Split::test), data.labels().size());
+  Models models(recipe, data);
+  for (const auto& stage : recipe.stages) {
+    context.check_stop();
+    const auto own = models.fingerprint_of(stage);
+    std::string reason;
+    auto manifest = find_finished(recipe.output / stage.id, own, reason);
+    const bool skipped = manifest.has_value();
+    if (skipped) {
+      context.logger->info("{}: up to date, skipped", stage.id);
+    } else {
+      context.logger->info("{}: {}{}", stage.id, kind_of(stage), reason.empty() ? "" : " again: " + reason);
+      manifest = run_stage(stage, recipe, own, models, data, context);
+    }
+    models.finished(stage.id, own);
+    report.stages.push_back(stage_report(stage, *manifest, report.split));
+    auto& entry = report.stages.back();
+    entry.skipped = skipped;
+    context.logger->info("{}: accuracy {:.4f} ({} of {} {} texts), {:.1f} M parameters, {:.1f} MB", stage.id, entry.accuracy,
+                         entry.correct, entry.total, report.split, static_cast<double>(entry.parameters) / 1e6,
+                         static_cast<double>(entry.bytes) / 1e6);
+  }
+  measure_stages(report, recipe, context);
+  report.goals = check_goals(recipe.goals, report);
+  write_text_file(recipe.output / "report.json", report_json(report).dump(2) + "\n");
+  write_text_file(recipe.output / "report.md", report_markdown(report));
+  return report;
+}
+
+}  // namespace compression::recipes

@@ -1,0 +1,27 @@
+#pragma once
+// A model that can be run, wherever it comes from: a stage's folder, a Hugging Face folder, or a model.pt.
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "compress/evaluate/evaluate.h"    // LogitsFunction
+#include "compress/model/config.h"         // ModelConfig
+#include "compress/tokenizer/tokenizer.h"  // Tokenizer
+
+namespace compression::recipes {
+
+struct Runnable {
+  LogitsFunction logits;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::optional<ModelConfig> config;  // absent for a model.pt without config.json beside it
+  std::filesystem::path file;         // with the weights
+  int64_t max_length = 512;           // tokens: what the recipe trained with, else what the model has positions for
+};
+
+/// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of the one that the
+/// model is in. Throws CheckpointError, UnsupportedError.
+Runnable open_model(const std::filesystem::path& path, const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
+                    torch::Device device = torch::kCPU);
+
+}  // namespace compression::recipes

@@ -1,0 +1,45 @@
+#pragma once
+// A recipe's data: read once, encoded once for each tokenizer.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "compress/train/batch.h"  // DataProvider
+#include "datasets/dataset.h"      // Dataset
+#include "recipes/recipe.h"        // DataConfig
+
+namespace compression::recipes {
+
+class TaskData : public DataProvider {
+ public:
+  /// Reads all files and checks all labels. Throws DataError.
+  explicit TaskData(const DataConfig& config);
+
+  bool has(Split split) const override { return splits_.contains(split); }
+  std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer, const BatchOptions& options) const override;
+  const std::vector<std::string>& labels() const override { return labels_; }
+
+  /// Changes when a text, a label, their order or the length that texts are cut to changes.
+  std::string fingerprint() const;
+
+  int64_t size(Split split) const { return static_cast<int64_t>(splits_.at(split).data.inputs.size()); }
+
+  /// The split that results are reported on.
+  Split reported() const { return has(Split::test) ? Split::test : Split::validation; }
+
+ private:
+  struct SplitData {
+    datasets::Dataset data;
+    std::vector<int64_t> labels;
+  };
+  int64_t max_length_;
+  std::map<Split, SplitData> splits_;
+  std::vector<std::string> labels_;
+  mutable std::map<std::string, std::vector<Encoding>> encodings_;  // by split and the tokenizer's content
+};
+
+std::string_view split_name(Split split);
+
+}  // namespace compression::recipes

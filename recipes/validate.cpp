@@ -1,0 +1,170 @@
+// What must hold of a recipe beyond the types of its values.
+#include <algorithm>
+
+#include "recipes/recipe.h"
+#include "recipes/text.h"  // in_quotes, listed, did_you_mean
+
+namespace compression::recipes {
+namespace {
+
+constexpr size_t kLongestId = 64;
+
+bool is_checkpoint(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(folder / "config.json", ignored);
+}
+
+bool names_folder(const Reference& reference) {
+  return reference.name.find('/') != std::string::npos || is_checkpoint(reference.name);
+}
+
+std::vector<std::string_view> stage_ids(const Recipe& recipe, size_t count) {
+  std::vector<std::string_view> ids;
+  for (size_t i = 0; i < count; ++i) {
+    if (!recipe.stages[i].id.empty()) ids.push_back(recipe.stages[i].id);
+  }
+  return ids;
+}
+
+bool result_is_model(const StageEntry& stage) {
+  return std::visit([](const auto& config) { return makes_model<std::remove_cvref_t<decltype(config)>>; },
+                    stage.config);
+}
+
+void validate_id(const Recipe& recipe, size_t index, Problems& problems) {
+  const std::string& id = recipe.stages[index].id;
+  const std::string key = join_key("stages", index) + ".id";
+  const bool well_formed = is_plain_name(id) && id.size() <= kLongestId;
+  problems.require(well_formed, key, "found " + in_quotes(id) + ", expected up to 64 letters, digits, - and _");
+  const bool reserved = std::find(reserved_ids.begin(), reserved_ids.end(), id) != reserved_ids.end();
+  problems.require(
+      !reserved, key,
+      "found " + in_quotes(id) + ", which is reserved; expected another name than " + listed(reserved_ids));
+  for (size_t i = 0; well_formed && i < index; ++i) {
+    if (recipe.stages[i].id != id) continue;
+    problems.add(key, "found " + in_quotes(id) + ", which " + join_key("stages", i) +
+                          " is called already; expected another name");
+    return;
+  }
+}
+
+void validate_reference(const Recipe& recipe, size_t index, const std::string& key, const Reference& reference,
+                        Problems& problems) {
+  const std::string found = "found " + in_quotes(reference.name);
+  const auto named = std::find_if(recipe.stages.begin(), recipe.stages.end(),
+                                  [&](const StageEntry& stage) { return stage.id == reference.name; });
+  const auto position = static_cast<size_t>(named - recipe.stages.begin());
+  if (position < index) {
+    problems.require(result_is_model(*named), key,
+                     found + ", whose result is a file to ship; expected a stage before its " +
+                         std::string(stage_kind(named->config)));
+    return;
+  }
+  if (position == recipe.stages.size() && names_folder(reference)) return;
+
+  const std::vector<std::string_view> earlier = stage_ids(recipe, index);
+  std::string message = found;
+  if (position == index) message += ", the stage itself";
+  if (position > index && position < recipe.stages.size()) message += ", a later stage";
+  message += earlier.empty() ? ", expected a checkpoint folder: no stage is before this one"
+                             : ", expected an earlier stage (" + listed(earlier) + ") or a checkpoint folder";
+  problems.add(key, message + did_you_mean(reference.name, earlier));
+}
+
+void validate_stages(const Recipe& recipe, Problems& problems) {
+  problems.require(!recipe.stages.empty(), "stages", "found an empty list, expected at least one stage");
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const StageEntry& stage = recipe.stages[i];
+    validate_id(recipe, i, problems);
+    std::visit(
+        [&](const auto& config) { problems.nested(join_key(join_key("stages", i), stage_kind(stage.config)), config); },
+        stage.config);
+    for_each_value(stage, join_key("stages", i), [&]<class T>(const std::string& key, const T& value) {
+      if constexpr (std::same_as<T, Reference>) validate_reference(recipe, i, key, value, problems);
+    });
+  }
+}
+
+void validate_goals(const Recipe& recipe, Problems& problems) {
+  const Goals& goals = recipe.goals;
+  if (goals.accuracy) problems.nested("goals.accuracy", *goals.accuracy);
+  if (goals.size) problems.nested("goals.size", *goals.size);
+  if (goals.macs) problems.nested("goals.macs", *goals.macs);
+  const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
+  for_each_value(goals, "goals", [&]<class T>(const std::string& key, const T& value) {
+    if constexpr (std::same_as<T, Reference>) {
+      if (std::find(ids.begin(), ids.end(), value.name) != ids.end()) return;
+      problems.add(key, "found " + in_quotes(value.name) + ", expected a stage (" + listed(ids) + ")" +
+                            did_you_mean(value.name, ids));
+    }
+  });
+}
+
+void require_checkpoint(const std::string& key, const std::filesystem::path& folder, Problems& problems) {
+  problems.require(is_checkpoint(folder), key,
+                   "found " + in_quotes(folder.string()) + ", expected a folder with a config.json");
+}
+
+}  // namespace
+
+void validate(const DataConfig& config, Problems& problems) {
+  problems.within("max_length", config.max_length, 8, 100000);
+  problems.nested("train", config.train);
+  problems.nested("validation", config.validation);
+  if (config.test) problems.nested("test", *config.test);
+}
+
+void validate(const AccuracyGoal& config, Problems& problems) {
+  problems.require(config.min || config.relative_to || config.max_drop, "",
+                   "no bound; expected min, or relative_to and max_drop");
+  problems.require(!config.relative_to || config.max_drop, "", "relative_to without max_drop, expected both");
+  problems.require(!config.max_drop || config.relative_to, "", "max_drop without relative_to, expected both");
+  problems.within("max_drop", config.max_drop, 0, 1);
+  problems.within("min", config.min, 0, 1);
+}
+
+void validate(const SizeGoal& config, Problems& problems) {
+  problems.require(config.max.bytes > 0, "max", "found " + to_text(config.max) + ", expected more than 0 bytes");
+}
+
+void validate(const MacsGoal& config, Problems& problems) {
+  problems.at_least("min_reduction", config.min_reduction, 1);
+}
+
+void validate(const Recipe& recipe, Problems& problems) {
+  problems.require(recipe.version == 1, "version",
+                   "found " + number_text(recipe.version) + ", expected 1, the only version");
+  problems.require(!recipe.name.empty(), "name", "found nothing, expected the name of the run");
+  problems.require(!recipe.output.empty(), "output", "found nothing, expected the folder of the run");
+  problems.nested("data", recipe.data);
+  for (const auto& [name, value] : recipe.variables) {
+    problems.require(is_plain_name(name), join_key("variables", shown_key(name)),
+                     "expected a name of letters, digits, - and _");
+  }
+  validate_stages(recipe, problems);
+  validate_goals(recipe, problems);
+}
+
+void validate_files(const Recipe& recipe, Problems& problems) {
+  require_checkpoint("model.path", recipe.model.path, problems);
+  const auto require_data = [&](const std::string& key, const std::filesystem::path& path) {
+    std::error_code ignored;
+    const bool is_folder = std::filesystem::is_directory(path, ignored);
+    problems.require(!is_folder && std::filesystem::exists(path, ignored), key,
+                     "found " + in_quotes(path.string()) +
+                         (is_folder ? ", which is a folder" : ", which is not there") + "; expected a file of texts");
+  };
+  require_data("data.train.path", recipe.data.train.path);
+  require_data("data.validation.path", recipe.data.validation.path);
+  if (recipe.data.test) require_data("data.test.path", recipe.data.test->path);
+
+  const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
+  for_each_value(recipe.stages, "stages", [&]<class T>(const std::string& key, const T& value) {
+    if constexpr (std::same_as<T, Reference>) {
+      const bool is_stage = std::find(ids.begin(), ids.end(), value.name) != ids.end();
+      if (!is_stage && names_folder(value)) require_checkpoint(key, value.name, problems);
+    }
+  });
+}
+
+}  // namespace compression::recipes

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Checks that #include lines follow the direction of the folders, and that every header begins with #pragma once.
+
+usage: check_includes.py [ROOT]        (default: the repository that this script is in)
+
+    compress/ops <- compress <- {datasets, distill, prune, quantize, export} <- recipes <- apps
+
+The five in the middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/. Tests and
+benchmarks may include anything. Prints a line for each violation and exits with 1 if there is one.
+"""
+import re
+import sys
+from pathlib import Path
+
+CORE = {"compress/ops", "compress"}
+MIDDLE = {"datasets", "distill", "prune", "quantize", "export"}
+MAY_INCLUDE = {
+    "compress/ops": {"compress/ops"},
+    "compress": CORE,
+    **{folder: CORE | {folder} for folder in MIDDLE},
+    "recipes": CORE | MIDDLE | {"recipes"},
+    "apps": CORE | MIDDLE | {"recipes", "apps"},
+}
+UNCHECKED = {"tests", "bench"}
+LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps"}  # first part of an include -> the one folder that may have it
+
+HEADERS = {".h", ".hpp"}
+SOURCES = HEADERS | {".cpp", ".cc", ".cxx", ".inc"}
+INCLUDE = re.compile(r'\s*#\s*include\s*[<"]([^>"]+)[>"]')
+COMMENTS = re.compile(r"\s+|//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+def folder_of(path):
+    """The folder of the layout that a path from the root is in; None if it is in none."""
+    parts = path.parts
+    if parts[:2] == ("compress", "ops"):
+        return "compress/ops"
+    return parts[0] if len(parts) > 1 and parts[0] in MAY_INCLUDE.keys() | UNCHECKED else None
+
+
+def included_folder(root, file, target):
+    """Where an include leads: a folder of the layout, or None for a library's header."""
+    beside = (root / file).parent / target
+    if beside.is_file():
+        resolved = beside.resolve()
+        if resolved.is_relative_to(root):
+            return folder_of(resolved.relative_to(root))
+    return folder_of(Path(target))
+
+
+def include_problem(root, file, target):
+    folder = folder_of(file)
+    library = target.split("/")[0]
+    if LIBRARIES.get(library, folder) != folder:
+        return f"{folder}/ includes <{target}>, which only {LIBRARIES[library]}/ may"
+    target_folder = included_folder(root, file, target)
+    if target_folder is not None and target_folder not in MAY_INCLUDE[folder]:
+        return f'{folder}/ includes "{target}", but may only include {", ".join(sorted(MAY_INCLUDE[folder]))}'
+    return None
+
+
+def begins_with_pragma_once(text):
+    at = 0
+    while match := COMMENTS.match(text, at):
+        at = match.end()
+    return re.compile(r"#\s*pragma\s+once\b").match(text, at) is not None
+
+
+def problems_of(root, file):
+    text = (root / file).read_text(encoding="utf-8")
+    if file.suffix in HEADERS and not begins_with_pragma_once(text):
+        yield 1, "does not begin with #pragma once"
+    if folder_of(file) in UNCHECKED:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if match := INCLUDE.match(line):
+            if problem := include_problem(root, file, match[1]):
+                yield number, problem
+
+
+def source_files(root):
+    for folder in sorted({folder.split("/")[0] for folder in MAY_INCLUDE} | UNCHECKED):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in SOURCES and path.is_file():
+                yield path.relative_to(root)
+
+
+def main():
+    if len(sys.argv) > 2:
+        sys.exit(__doc__.split("\n\n")[1])
+    root = Path(sys.argv[1] if len(sys.argv) == 2 else Path(__file__).parents[1]).resolve()
+    files = list(source_files(root))
+    if not files:
+        sys.exit(f"check_includes: no C++ files below {root}")
+    violations = [f"{file}:{line}: {problem}" for file in files for line, problem in problems_of(root, file)]
+    print("\n".join(violations) or f"check_includes: {len(files)} files follow the direction of the folders")
+    sys.exit(1 if violations else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Tests scripts/check_includes.py on small trees. usage: check_includes_test.py"""
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "check_includes.py"
+
+
+class CheckIncludes(unittest.TestCase):
+    def check(self, files):
+        """Exit status and lines of a run over a tree of `files`: {path: text}."""
+        with tempfile.TemporaryDirectory() as root:
+            for name, text in files.items():
+                path = Path(root, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            run = subprocess.run([sys.executable, SCRIPT, root], capture_output=True, text=True)
+            return run.returncode, (run.stdout + run.stderr).splitlines()
+
+    def assert_refused(self, file, include, *others):
+        status, lines = self.check({file: f"// a line\n#include {include}\n", **{name: "#pragma once\n" for name in others}})
+        self.assertEqual(status, 1, lines)
+        self.assertEqual(len(lines), 1, lines)
+        self.assertTrue(lines[0].startswith(f"{file}:2: "), lines)
+
+    def assert_accepted(self, file, include):
+        status, lines = self.check({file: f"#include {include}\n"})
+        self.assertEqual(status, 0, lines)
+
+    def test_includes_along_the_direction_are_accepted(self):
+        self.assert_accepted("compress/ops/gemm.cpp", '"compress/ops/gemm.h"')
+        self.assert_accepted("compress/model/a.cpp", '"compress/ops/gemm.h"')
+        self.assert_accepted("prune/a.cpp", '"compress/model/a.h"')
+        self.assert_accepted("prune/a.cpp", '"prune/a.h"')
+        self.assert_accepted("recipes/a.cpp", '"prune/a.h"')
+        self.assert_accepted("recipes/a.cpp", "<yaml-cpp/yaml.h>")
+        self.assert_accepted("apps/a.cpp", '"recipes/a.h"')
+        self.assert_accepted("apps/a.cpp", "<CLI/CLI.hpp>")
+        self.assert_accepted("distill/a.cpp", "<vector>")
+        self.assert_accepted("distill/a.cpp", "<torch/torch.h>")
+
+    def test_includes_against_the_direction_are_refused(self):
+        self.assert_refused("compress/ops/gemm.cpp", '"compress/model/a.h"')
+        self.assert_refused("compress/model/a.cpp", '"datasets/a.h"')
+        self.assert_refused("compress/model/a.cpp", "<datasets/a.h>")
+        self.assert_refused("prune/a.cpp", '"recipes/a.h"')
+        self.assert_refused("recipes/a.cpp", '"apps/a.h"')
+        self.assert_refused("apps/a.cpp", '"tests/a.h"')
+
+    def test_the_five_in_the_middle_do_not_include_each_other(self):
+        middle = ["datasets", "distill", "prune", "quantize", "export"]
+        for folder in middle:
+            for other in middle:
+                if folder != other:
+                    self.assert_refused(f"{folder}/a.cpp", f'"{other}/a.h"')
+
+    def test_a_relative_include_is_followed(self):
+        self.assert_refused("prune/a.cpp", '"../quantize/a.h"', "quantize/a.h")
+
+    def test_libraries_stay_in_their_folders(self):
+        self.assert_refused("compress/a.cpp", "<yaml-cpp/yaml.h>")
+        self.assert_refused("apps/a.cpp", "<yaml-cpp/yaml.h>")
+        self.assert_refused("recipes/a.cpp", "<CLI/CLI.hpp>")
+
+    def test_tests_and_benchmarks_may_include_anything(self):
+        self.assert_accepted("tests/prune/a.cpp", '"recipes/a.h"')
+        self.assert_accepted("bench/a.cpp", "<yaml-cpp/yaml.h>")
+
+    def test_headers_begin_with_pragma_once(self):
+        self.assertEqual(self.check({"prune/a.h": "// what\n/* more\n */\n\n#pragma once\nint a;\n"})[0], 0)
+        status, lines = self.check({"prune/a.h": "int a;\n#pragma once\n", "tests/b.h": "", "prune/a.cpp": "int a;\n"})
+        self.assertEqual(status, 1)
+        self.assertEqual(lines, ["prune/a.h:1: does not begin with #pragma once",
+                                 "tests/b.h:1: does not begin with #pragma once"])
+
+    def test_a_folder_without_sources_is_an_error(self):
+        self.assertEqual(self.check({"README.md": "text"})[0], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,343 @@
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "compress/checkpoint/json_file.h"
+#include "compress/model/config.h"
+#include "compress/workflow/error.h"
+
+using namespace compression;
+using Catch::Contains;
+using nlohmann::json;
+using std::filesystem::path;
+
+namespace {
+
+const path goldens = path(COMPRESS_GOLDENS) / "checkpoint";
+
+json usual_json() {
+  return read_json_file(goldens / "single/config.json");
+}
+
+ModelConfig read(const json& config) {
+  return read_model_config(config, "config.json");
+}
+
+json with(json config, const std::string& pointer, const json& value) {
+  config[json::json_pointer(pointer)] = value;
+  return config;
+}
+
+json pruned_json() {
+  return with(usual_json(), "/compress", json::parse(R"({"format": 1, "attention_head_size": 8, "layers": [
+      {"num_attention_heads": 1, "intermediate_size": 20}, {"num_attention_heads": 2, "intermediate_size": 7}]})"));
+}
+
+json int8_json() {
+  return with(usual_json(), "/quantization_config", json::parse(R"({
+      "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+      "config_groups": {"group_0": {"targets": ["Linear"],
+          "weights": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel", "dynamic": false},
+          "input_activations": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "tensor", "dynamic": true}}},
+      "ignore": ["classifier"]})"));
+}
+
+template <class E>
+std::string refusal(const json& config) {
+  try {
+    read(config);
+  } catch (const E& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+/// Without what it was read from.
+ModelConfig bare(ModelConfig config) {
+  config.source = nullptr;
+  return config;
+}
+
+void check_round_trip(const ModelConfig& config) {
+  const auto written = write_model_config(config);
+  INFO(written.dump(1));
+  CHECK(bare(read(written)) == bare(config));
+  CHECK(write_model_config(read(written)) == written);
+}
+
+}  // namespace
+
+TEST_CASE("A config of transformers is read") {
+  const auto config = read(usual_json());
+  CHECK(config.model_type == "bert");
+  CHECK(config.vocab_size == 40);
+  CHECK(config.hidden_size == 16);
+  CHECK(config.attention_head_size == 8);
+  CHECK((config.layers == std::vector<LayerShape>(2, {.num_attention_heads = 2, .intermediate_size = 24})));
+  CHECK(config.max_position_embeddings == 12);
+  CHECK(config.layer_norm_eps == 1e-12);
+  CHECK_FALSE(config.classifier_dropout.has_value());
+  CHECK(config.labels == std::vector<std::string>{"no", "yes", "maybe"});
+  CHECK(config.linear_format == WeightFormat::float32);
+}
+
+TEST_CASE("A config of transformers is written as it was read") {
+  CHECK(write_model_config(read(usual_json())) == usual_json());
+  const auto odd = with(usual_json(), "/something/of/theirs", {1, "two", nullptr});
+  CHECK(write_model_config(read(odd)) == odd);
+  CHECK(write_model_config(read(pruned_json())) == pruned_json());
+  CHECK(write_model_config(read(int8_json())) == int8_json());
+}
+
+TEST_CASE("The config of a published checkpoint is read, and written as it was") {
+  const path file = path(COMPRESS_SOURCE_DIR) / "models/all-MiniLM-L6-v2/config.json";
+  if (!exists(file)) {
+    WARN("skipped: " << file << " is not there");
+    return;
+  }
+  const auto config = read_model_config(read_json_file(file), file.string());
+  CHECK(config.layers.size() == 6);
+  CHECK(config.attention_head_size == 32);
+  CHECK(config.labels.empty());
+  CHECK(write_model_config(config) == read_json_file(file));
+}
+
+TEST_CASE("Fields that may be absent have the defaults of transformers") {
+  const auto config =
+      read(json::parse(R"({"model_type": "bert", "vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
+      "num_attention_heads": 3, "intermediate_size": 5, "pad_token_id": null, "hidden_act": null})"));
+  CHECK(bare(config) == ModelConfig{.vocab_size = 9, .hidden_size = 6, .attention_head_size = 2, .layers = {{3, 5}}});
+}
+
+TEST_CASE("A classifier whose labels transformers did not write has its two default labels") {
+  const auto json = read_json_file(goldens / "two_labels/config.json");
+  CHECK(read(json).labels == std::vector<std::string>{"LABEL_0", "LABEL_1"});
+  CHECK(read(with(json, "/num_labels", 3)).labels.size() == 3);
+  CHECK(read(with(json, "/architectures", {"BertModel"})).labels.empty());
+}
+
+TEST_CASE("Configs come back from JSON as they were") {
+  const ModelConfig usual{.vocab_size = 100, .hidden_size = 32, .attention_head_size = 8, .layers = {{4, 64}, {4, 64}}};
+  check_round_trip(usual);
+  check_round_trip(read(usual_json()));
+
+  auto config = usual;
+  config.labels = {"b", "a"};
+  config.classifier_dropout = 0.25;
+  config.hidden_act = "gelu_new";
+  check_round_trip(config);
+
+  config.layers = {{3, 64}, {4, 10}};
+  check_round_trip(config);
+
+  config.source = usual_json();
+  config.source["hidden_size"] = 32;
+  config.source["dtype"] = "float16";
+  for (const auto& [linear, linear_name] : enum_names(WeightFormat{})) {
+    for (const auto& [embedding, embedding_name] : enum_names(WeightFormat{})) {
+      config.linear_format = linear;
+      config.embedding_format = embedding;
+      check_round_trip(config);
+    }
+  }
+  config.linear_format = WeightFormat::int8;
+  config.activations = ActivationScheme::per_tensor;
+  check_round_trip(config);
+  config.labels.clear();
+  check_round_trip(config);
+}
+
+TEST_CASE("A config without compress is not given one") {
+  const auto written = write_model_config({.hidden_size = 32, .attention_head_size = 8, .layers = {{4, 64}, {4, 64}}});
+  CHECK_FALSE(written.contains("compress"));
+  CHECK_FALSE(written.contains("quantization_config"));
+  CHECK(written["num_attention_heads"] == 4);
+  CHECK(written["architectures"] == json::array({"BertModel"}));
+}
+
+TEST_CASE("The usual fields keep the values of the model that was cut") {
+  auto config = read(usual_json());
+  config.layers = {{.num_attention_heads = 1, .intermediate_size = 10}};
+  const auto written = write_model_config(config);
+  CHECK(written["num_hidden_layers"] == 1);
+  CHECK(written["num_attention_heads"] == 2);
+  CHECK(written["intermediate_size"] == 24);
+  CHECK(written["compress"] == json::parse(R"({"format": 1, "attention_head_size": 8,
+      "layers": [{"num_attention_heads": 1, "intermediate_size": 10}]})"));
+}
+
+TEST_CASE("Removed layers alone need no compress") {
+  auto config = read(usual_json());
+  config.layers.pop_back();
+  CHECK_FALSE(write_model_config(config).contains("compress"));
+  check_round_trip(config);
+}
+
+TEST_CASE("A model of another width than its source has usual fields of its own") {
+  auto config = read(usual_json());
+  config.hidden_size = 12;
+  config.attention_head_size = 4;
+  config.layers = std::vector<LayerShape>(2, {.num_attention_heads = 3, .intermediate_size = 9});
+  const auto written = write_model_config(config);
+  CHECK_FALSE(written.contains("compress"));
+  CHECK(written["num_attention_heads"] == 3);
+  CHECK(written["intermediate_size"] == 9);
+}
+
+TEST_CASE("Pruned shapes are read from compress") {
+  const auto config = read(pruned_json());
+  CHECK((config.layers == std::vector<LayerShape>{{1, 20}, {2, 7}}));
+  auto odd = with(pruned_json(), "/hidden_size", 15);
+  CHECK(read(odd).attention_head_size == 8);
+  odd["compress"].erase("attention_head_size");
+  CHECK_THAT(refusal<CheckpointError>(odd),
+             Contains("num_attention_heads: found 2, expected a divisor of hidden_size, 15"));
+}
+
+TEST_CASE("Formats of weights are read, and make the dtype that is written") {
+  const auto half =
+      with(usual_json(), "/compress", {{"format", 1}, {"weight_format", "fp16"}, {"embedding_format", "int8"}});
+  auto config = read(half);
+  CHECK(config.linear_format == WeightFormat::float16);
+  CHECK(config.embedding_format == WeightFormat::int8);
+  const auto written = write_model_config(config);
+  CHECK(written["dtype"] == "float16");
+  CHECK(written["torch_dtype"] == "float16");
+  config.linear_format = WeightFormat::float32;
+  config.source = written;
+  CHECK(write_model_config(config)["dtype"] == "float32");
+  CHECK(write_model_config(config)["torch_dtype"] == "float32");
+}
+
+TEST_CASE("Int8 is read from a quantization_config in the compressed-tensors convention") {
+  CHECK(read(int8_json()).linear_format == WeightFormat::int8);
+  CHECK(read(int8_json()).activations == ActivationScheme::per_tensor);
+  const std::string group = "/quantization_config/config_groups/group_0";
+  CHECK(read(with(int8_json(), group + "/input_activations/strategy", "token")).activations ==
+        ActivationScheme::per_token);
+  for (const auto& [pointer, value] :
+       std::map<std::string, json>{{"/quantization_config/quant_method", "gptq"},
+                                   {"/quantization_config/format", "pack-quantized"},
+                                   {"/quantization_config/config_groups/group_1", json::object()},
+                                   {"/quantization_config/ignore", json::array({"bert.pooler.dense"})},
+                                   {"/quantization_config/ignore", json::array()},
+                                   {group + "/targets", json::array({"Embedding"})},
+                                   {group + "/weights/num_bits", 4},
+                                   {group + "/weights/type", "float"},
+                                   {group + "/weights/symmetric", false},
+                                   {group + "/weights/strategy", "group"},
+                                   {group + "/input_activations", nullptr},
+                                   {group + "/input_activations/dynamic", false},
+                                   {group + "/input_activations/strategy", "block"}}) {
+    INFO(pointer);
+    CHECK_THAT(refusal<UnsupportedError>(with(int8_json(), pointer, value)),
+               Contains("config.json: quantization_config.") && Contains("supported: "));
+  }
+  CHECK_THAT(refusal<CheckpointError>(with(int8_json(), "/compress", {{"format", 1}, {"weight_format", "bf16"}})),
+             Contains("compress.weight_format is bf16"));
+}
+
+TEST_CASE("Sizes that are missing, ill-typed or absurd are refused with file, key, found and expected") {
+  for (const char* key :
+       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
+    INFO(key);
+    auto config = usual_json();
+    for (const json& value :
+         std::initializer_list<json>{0, -1, 1.5, "16", true, json::array(), uint64_t{1} << 63, 1e300}) {
+      config[key] = value;
+      CHECK_THAT(refusal<CheckpointError>(config), Contains(std::string("config.json: ") + key + ": found " +
+                                                            excerpt(value) + ", expected a whole number from 1 to "));
+    }
+    config.erase(key);
+    CHECK_THAT(refusal<CheckpointError>(config), Contains(std::string(key) + ": found nothing, expected"));
+  }
+  CHECK_THAT(refusal<CheckpointError>(json::array()), Contains("config.json: found [], expected an object"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/num_attention_heads", 3)),
+             Contains("a divisor of hidden_size"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/hidden_dropout_prob", 1.5)), Contains("from 0 to 1"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/pad_token_id", 40)), Contains("from 0 to 39"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/vocab_size", 2147483648)), Contains("parameters"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/intermediate_size", 2147483648)), Contains("parameters"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/attention_head_size", 65536)),
+             Contains("features"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/num_hidden_layers", 1025)), Contains("from 1 to 1024"));
+}
+
+TEST_CASE("A compress section that does not fit is refused") {
+  CHECK_THAT(refusal<UnsupportedError>(with(pruned_json(), "/compress/format", 2)),
+             Contains("compress.format: found 2"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/num_hidden_layers", 2)),
+             Contains("expected only"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/num_hidden_layers", 3)),
+             Contains("compress.layers: found an array of 2, expected 3, as num_hidden_layers says"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/layers/1/intermediate_size", 0)),
+             Contains("compress.layers[1].intermediate_size: found 0"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/layers/0", 5)),
+             Contains("compress.layers[0]: found 5"));
+  CHECK_THAT(refusal<UnsupportedError>(with(pruned_json(), "/compress/weight_format", "int4")),
+             Contains("supported: fp32, fp16, bf16"));
+  auto config = pruned_json();
+  config["compress"].erase("format");
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("compress.format: found nothing"));
+}
+
+TEST_CASE("Models of other kinds are refused, and what is supported is named") {
+  for (const auto& [key, value, supported] : std::vector<std::tuple<std::string, json, std::string>>{
+           {"model_type", "gpt2", "bert"},
+           {"hidden_act", "silu", "gelu, gelu_new, gelu_pytorch_tanh, relu"},
+           {"position_embedding_type", "relative_key", "absolute"},
+           {"is_decoder", true, "false"},
+           {"add_cross_attention", true, "false"},
+           {"pruned_heads", {{"0", {1}}}, "compress.layers"},
+           {"problem_type", "regression", "single_label_classification"}}) {
+    CHECK_THAT(refusal<UnsupportedError>(with(usual_json(), "/" + key, value)),
+               Contains("config.json: " + key + ": found") && Contains("supported: ") && Contains(supported));
+  }
+  auto one_label = usual_json();
+  one_label["id2label"] = {{"0", "score"}};
+  one_label["label2id"] = {{"score", 0}};
+  CHECK_THAT(refusal<UnsupportedError>(one_label), Contains("regression"));
+}
+
+TEST_CASE("Labels must have the ids 0 to n-1, and label2id must agree") {
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label", {{"0", "a"}, {"2", "b"}})),
+             Contains("id2label: found no id 1, expected the ids 0 to 1"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label/1", "no")), Contains("2 names for 3 ids"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label/1", 7)), Contains("id2label.1: found 7"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/label2id/no", 1)),
+             Contains("found 1 for \"no\", expected 0"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/label2id/extra", 3)), Contains("label2id: found 4 labels"));
+  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/num_labels", 4)),
+             Contains("num_labels: found 4, expected 3"));
+}
+
+TEST_CASE("No value anywhere in a config does more than to be refused") {
+  auto whole = int8_json();
+  whole.update(pruned_json());
+  const std::vector<json> values{nullptr,
+                                 true,
+                                 0,
+                                 -1,
+                                 3,
+                                 1e300,
+                                 uint64_t{1} << 63,
+                                 "",
+                                 "x",
+                                 json::array(),
+                                 json::object(),
+                                 json::array({1, "a", nullptr}),
+                                 {{"0", 0}}};
+  const auto flat = whole.flatten();
+  for (const auto& [pointer, old] : flat.items()) {
+    for (auto at = json::json_pointer(pointer); !at.empty(); at.pop_back()) {
+      for (const auto& value : values) {
+        INFO(at.to_string() << " = " << value.dump());
+        try {
+          check_round_trip(read(with(whole, at.to_string(), value)));
+        } catch (const Error&) {
+          SUCCEED();
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,90 @@
+#include "tests/support.h"
+
+#include "compress/workflow/error.h"
+#include "export/classifier_script.h"
+#include "prune/cut.h"
+#include "quantize/convert.h"
+
+namespace compression::exporter {
+namespace {
+
+using namespace testing;
+
+TEST_CASE("model.pt computes what the model does, for any batch and any length") {
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5);
+  auto model = tiny_model();
+  if (kind == 1) {
+    const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
+    prune::cut_units(*model, {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
+  }
+  using quantize::Scheme;
+  if (kind == 2) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);
+  if (kind == 3) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::float16, ActivationScheme::per_tensor);
+  if (kind == 4) quantize::quantize(model, Scheme::fp16, WeightFormat::float16, ActivationScheme::per_token);
+  if (kind == 5) quantize::quantize(model, Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token);
+
+  const TemporaryFolder folder;
+  save_script(classifier_script(model), folder / "model.pt");
+  const auto file = script_logits(load_script(folder / "model.pt"));
+  const c10::InferenceMode inference;
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  check_close(file(batch), model->forward(batch).logits, 1e-5);
+  at::manual_seed(1);
+  for (const auto& [rows, length] : {std::pair{1, 1}, {1, 40}, {9, 5}, {3, 17}}) {
+    const auto ids = torch::randint(0, 64, {rows, length}, torch::kLong);
+    auto mask = torch::ones_like(ids);
+    if (rows > 1) mask[1].slice(0, length / 2) = 0;
+    const Batch other{ids, mask, torch::zeros_like(ids), {}, {}};
+    for (int again = 0; again < 3; ++again) check_close(file(other), model->forward(other).logits, 1e-5);
+  }
+}
+
+TEST_CASE("a file whose logits differ is refused with the difference") {
+  auto model = tiny_model();
+  const auto context = quiet_context({});
+  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
+  const auto own = [&](const Batch& batch) { return model->forward(batch).logits; };
+  const auto parity = check_parity(own, own, source, 0.0, "model.pt", context);
+  CHECK(parity.largest_difference == 0.0);
+  CHECK(parity.file.total == 6);
+  const auto off = [&](const Batch& batch) { return model->forward(batch).logits + 0.01; };
+  CHECK_THAT(message_of<CheckpointError>([&] { check_parity(own, off, source, 1e-3, "model.pt", context); }),
+             Catch::Contains("model.pt") && Catch::Contains("0.01"));
+  const auto broken = [&](const Batch& batch) { return model->forward(batch).logits / 0.0; };
+  CHECK_THROWS_AS(check_parity(own, broken, source, 1e-3, "model.pt", context), CheckpointError);
+}
+
+TEST_CASE("a file that is not TorchScript is a clear error") {
+  const TemporaryFolder folder;
+  CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "none.pt"); }), Catch::Contains("no such file"));
+  write_file(folder / "text.pt", "not a model");
+  CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "text.pt"); }), Catch::Contains("text.pt"));
+  save_script(classifier_script(tiny_model()), folder / "model.pt");
+  const auto whole = read_file(folder / "model.pt");
+  for (const size_t size : {size_t{0}, size_t{10}, whole.size() / 2, whole.size() - 1}) {
+    write_file(folder / "cut.pt", whole.substr(0, size));
+    CHECK_THROWS_AS(load_script(folder / "cut.pt"), CheckpointError);
+  }
+}
+
+TEST_CASE("a module of any kind can be written") {
+  Script script({"x", "y"});
+  const auto weight = torch::tensor({{1.0f, 2.0f}}), bias = torch::tensor({3.0f});
+  const auto h = script.let(script.linear("head.dense", weight, bias, "x"));
+  script.line("if bool(torch.all(y)):");
+  script.line("  " + h + " = " + h + " + y");
+  script.returns(h);
+  const TemporaryFolder folder;
+  save_script(script, folder / "m.pt");
+  auto module = load_script(folder / "m.pt");
+  const auto out = module.forward({torch::tensor({{1.0f, 1.0f}}), torch::ones({1})}).toTensor();
+  CHECK(out.item<float>() == 7.0f);
+}
+
+TEST_CASE("a folder that is not there is an error that names the file") {
+  CHECK_THAT(message_of<StorageError>([] { save_script(classifier_script(tiny_model()), "/nonexistent/model.pt"); }),
+             Catch::Contains("/nonexistent/model.pt"));
+}
+
+}  // namespace
+}  // namespace compression::exporter

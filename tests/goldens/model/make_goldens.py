@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Golden files of the model, of distillation losses and of importance scores, from transformers and PyTorch.
+
+Run in a development venv with torch, transformers and safetensors:
+    python tests/goldens/model/make_goldens.py models/all-MiniLM-L6-v2
+Writes beside itself: tiny/ (a random 3-layer BERT classifier as transformers saves it), tiny.safetensors (inputs and what the
+tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2 and the logits it gives).
+"""
+import os
+import sys
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def inputs(vocabulary, batch, length, seed):
+    g = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, vocabulary, (batch, length), generator=g)
+    lengths = torch.randint(3, length + 1, (batch,), generator=g)
+    lengths[0] = length
+    mask = (torch.arange(length)[None] < lengths[:, None]).long()
+    types = ((torch.arange(length)[None] * 2 > lengths[:, None]) & (mask == 1)).long()
+    return ids * mask, mask, types
+
+
+def tiny():
+    torch.manual_seed(7)
+    config = BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
+                        max_position_embeddings=40, num_labels=3, id2label={0: "a", 1: "b", 2: "c"},
+                        label2id={"a": 0, "b": 1, "c": 2}, initializer_range=0.2)
+    model = BertForSequenceClassification(config).eval()
+    model.set_attn_implementation("eager")
+    for p in model.parameters():  # biases and LayerNorm away from 0 and 1, so that an error in them shows
+        if p.dim() == 1:
+            p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(f"{HERE}/tiny")
+    with open(f"{HERE}/tiny/vocab.txt", "w") as f:
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [chr(c) for c in range(97, 123)]
+                          + ["##" + chr(c) for c in range(97, 123)] + ["the", "and", "of", "in", "to", "is", "it"]) + "\n")
+    ids, mask, types = inputs(64, 6, 12, 1)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    with torch.no_grad():
+        out = model(input_ids=ids, attention_mask=mask, token_type_ids=types, output_hidden_states=True, output_attentions=True)
+    golden = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "labels": labels, "logits": out.logits}
+    golden.update({f"hidden_states.{i}": h for i, h in enumerate(out.hidden_states)})
+    golden.update({f"attentions.{i}": a for i, a in enumerate(out.attentions)})
+
+    # Distillation losses, as their papers and torch.nn.functional define them.
+    other = torch.randn(6, 3, generator=torch.Generator().manual_seed(3)) * 2
+    golden["loss.teacher_logits"] = other
+    for t in (1.0, 2.0, 5.0):
+        golden[f"loss.logits.{t:g}"] = F.kl_div(F.log_softmax(out.logits / t, -1), F.softmax(other / t, -1),
+                                                reduction="batchmean") * t * t
+    h1, h2 = out.hidden_states[1], out.hidden_states[3]
+    golden["loss.hidden"] = F.mse_loss(h1[mask.bool()], h2[mask.bool()])
+    a1, a2 = out.attentions[0], out.attentions[2]
+    pairs = (mask[:, None, :, None] * mask[:, None, None, :]).expand_as(a1).bool()
+    golden["loss.attentions"] = F.mse_loss(a1[pairs], a2[pairs])
+
+    # First-order importance over two batches: |dLoss/dmask| of each, summed.
+    layers, head, masks, hooks = model.bert.encoder.layer, 8, [], []
+    for layer in layers:
+        h, f = torch.ones(4, requires_grad=True), torch.ones(48, requires_grad=True)
+        masks += [h, f]
+        hooks.append(layer.attention.output.dense.register_forward_pre_hook(
+            lambda _, x, h=h: (x[0] * h.repeat_interleave(head),)))
+        hooks.append(layer.output.dense.register_forward_pre_hook(lambda _, x, f=f: (x[0] * f,)))
+    totals = [torch.zeros_like(m) for m in masks]
+    for rows in (slice(0, 3), slice(3, 6)):
+        loss = F.cross_entropy(model(input_ids=ids[rows], attention_mask=mask[rows], token_type_ids=types[rows]).logits, labels[rows])
+        for total, gradient in zip(totals, torch.autograd.grad(loss, masks)):
+            total += gradient.abs()
+    for hook in hooks:
+        hook.remove()
+    for i in range(3):
+        golden[f"importance.heads.{i}"], golden[f"importance.intermediate.{i}"] = totals[2 * i], totals[2 * i + 1]
+
+    # Ten steps of AdamW with clipping, warm-up and linear decay in fp32 without dropout.
+    model.train()
+    for m in model.modules():
+        if isinstance(m, torch.nn.Dropout):
+            m.p = 0.0
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: s / 2 if s < 2 else max(0.0, (10 - s) / 8))
+    for _ in range(10):
+        F.cross_entropy(model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits, labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step(), schedule.step(), optimizer.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        golden["trained.logits"] = model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
+    save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/tiny.safetensors")
+
+
+def minilm(path):
+    encoder = BertModel.from_pretrained(path, attn_implementation="eager").eval()
+    ids, mask, types = inputs(30522, 4, 48, 2)
+    g = torch.Generator().manual_seed(5)
+    weight, bias = torch.randn(5, 384, generator=g) * 0.1, torch.randn(5, generator=g) * 0.1
+    with torch.no_grad():
+        out = encoder(input_ids=ids, attention_mask=mask, token_type_ids=types)
+        logits = F.linear(out.pooler_output, weight, bias)
+    save_file({"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "weight": weight, "bias": bias, "logits": logits,
+               "last_hidden_state": out.last_hidden_state[:, :4].contiguous()}, f"{HERE}/minilm.safetensors")
+
+
+if __name__ == "__main__":
+    tiny()
+    minilm(sys.argv[1])
