@@ -1,11 +1,13 @@
-# Finds LibTorch where CMAKE_PREFIX_PATH has one, else in .venv; defines libtorch::libtorch.
+# Finds LibTorch where CMAKE_PREFIX_PATH has one, else in LibTorch_HINTS, else in .venv; defines libtorch::libtorch.
+# Installed with the package, for those who use it.
 #
 # TorchConfig.cmake is not used: that of a CUDA build demands a CUDA toolkit even for a program that never calls nvcc.
 # The libraries are linked directly; a CUDA build's own are linked where they are there, so that CUDA devices work.
 set(_roots ${CMAKE_PREFIX_PATH} $ENV{CMAKE_PREFIX_PATH})
 string(REPLACE ":" ";" _roots "${_roots}")
+list(TRANSFORM _roots REPLACE "/share/cmake/*$" "")  # torch.utils.cmake_prefix_path ends so
 file(GLOB _venv "${CMAKE_CURRENT_LIST_DIR}/../.venv/lib/python3*/site-packages/torch")
-find_path(LibTorch_ROOT_DIR share/cmake/Torch/TorchConfig.cmake HINTS ${_roots} ${_venv} NO_CACHE)
+find_path(LibTorch_ROOT_DIR share/cmake/Torch/TorchConfig.cmake HINTS ${_roots} ${LibTorch_HINTS} ${_venv} NO_CACHE)
 
 set(LibTorch_VERSION "")
 if(LibTorch_ROOT_DIR)
@@ -42,12 +44,15 @@ if(LibTorch_FOUND AND NOT TARGET libtorch::libtorch)
   if(NOT LibTorch_FMT_INCLUDE_DIR)
     find_path(LibTorch_FMT_INCLUDE_DIR fmt/core.h NO_CACHE)
   endif()
-  set(_shim "${CMAKE_BINARY_DIR}/fmt-first")
-  file(MAKE_DIRECTORY "${_shim}")
-  file(CREATE_LINK "${LibTorch_FMT_INCLUDE_DIR}/fmt" "${_shim}/fmt" SYMBOLIC)
+  set(_shim "")
+  if(LibTorch_FMT_INCLUDE_DIR)
+    set(_shim "${CMAKE_BINARY_DIR}/fmt-first")
+    file(MAKE_DIRECTORY "${_shim}")
+    file(CREATE_LINK "${LibTorch_FMT_INCLUDE_DIR}/fmt" "${_shim}/fmt" SYMBOLIC)
+  endif()
 
   add_library(libtorch::libtorch INTERFACE IMPORTED)
   target_include_directories(libtorch::libtorch SYSTEM BEFORE INTERFACE
-    "${_shim}" "${LibTorch_ROOT_DIR}/include" "${LibTorch_ROOT_DIR}/include/torch/csrc/api/include")
+    ${_shim} "${LibTorch_ROOT_DIR}/include" "${LibTorch_ROOT_DIR}/include/torch/csrc/api/include")
   target_link_libraries(libtorch::libtorch INTERFACE -Wl,--no-as-needed ${_libraries} -Wl,--as-needed)
 endif()

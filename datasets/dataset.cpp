@@ -39,14 +39,7 @@ std::string unknown_format(const FileConfig& file) {
 }
 
 void validate_path(const std::filesystem::path& path, Problems& problems) {
-  std::error_code error;
-  if (path.empty()) {
-    problems.add("path", "empty, expected a file of texts");
-  } else if (!std::filesystem::exists(path, error)) {
-    problems.add("path", fmt::format("{} is not there, expected a file of texts", path.string()));
-  } else if (std::filesystem::is_directory(path, error)) {
-    problems.add("path", fmt::format("{} is a folder, expected a file of texts", path.string()));
-  }
+  problems.require(!path.empty(), "path", "empty, expected a file of texts");
 }
 
 void validate_glue(const FileConfig& config, Problems& problems) {

@@ -46,7 +46,7 @@ struct FileConfig {
   }
 };
 
-/// The file is there, its format is known, and the columns make sense in it. The file is not read.
+/// The format is known, and the columns make sense in it. The disk is not looked at.
 void validate(const FileConfig& config, Problems& problems);
 
 struct Dataset {

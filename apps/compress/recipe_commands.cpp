@@ -11,6 +11,7 @@
 #include "recipes/load.h"             // load_recipe
 #include "recipes/reference.h"        // explain_keys
 #include "recipes/run.h"              // run, plan
+#include "recipes/write.h"            // recipe_json, to_yaml
 
 namespace compression::app {
 

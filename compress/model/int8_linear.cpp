@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Exception.h>
 
 namespace compression {
 namespace {
@@ -16,9 +17,16 @@ const c10::OperatorHandle& linear_operator() {
   return handle;
 }
 
+/// LibTorch warns once a process that quantized tensor types will go; that is not for users to act on.
+class IgnoreWarnings : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
+
 }  // namespace
 
 PackedInt8::PackedInt8(const torch::Tensor& values, const torch::Tensor& scale) {
+  IgnoreWarnings ignore;
+  const c10::WarningUtils::WarningHandlerGuard guard(&ignore);
   const auto scales = scale.reshape({-1}).to(torch::kDouble);
   const auto zeros = torch::zeros({scales.size(0)}, torch::kLong);
   torch::jit::Stack stack{at::_make_per_channel_quantized_tensor(values.contiguous(), scales, zeros, 0), c10::IValue()};

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/workflow/error.h"
+#include "compress/workflow/fields.h"
 #include "prune/cut.h"
 #include "prune/importance.h"
 

@@ -65,6 +65,30 @@ std::string read_text(const std::filesystem::path& path) {
   return text.str();
 }
 
+struct Inner {
+  int64_t number = 1;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("number", self.number, "A number", Presence::required);
+  }
+};
+
+struct Outer {
+  bool on = true;
+  std::map<std::string, Inner> named;
+  std::vector<std::vector<double>> grid;
+  std::optional<Inner> inner;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("on", self.on, "A switch");
+    visit("named", self.named, "Maps by name");
+    visit("grid", self.grid, "Lists of lists");
+    visit("inner", self.inner, "A map that may be absent");
+  }
+};
+
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -116,6 +140,27 @@ TEST_CASE("the sample recipe reads to the values it shows") {
   REQUIRE(recipe.goals.size);
   CHECK(recipe.goals.size->max.bytes == 30000000);
   CHECK_FALSE(recipe.goals.macs);
+}
+
+TEST_CASE("any struct with a list of fields can be read") {
+  Issues issues;
+  Outer outer;
+  Reader(issues).read(parse_yaml("on: false\nnamed: {a: {number: 2}}\ngrid: [[1, 2.5], []]\n", "x.yaml", issues), "",
+                      outer);
+  CHECK(issues.empty());
+  CHECK_FALSE(outer.on);
+  CHECK(outer.named.at("a").number == 2);
+  CHECK(outer.grid == std::vector<std::vector<double>>{{1, 2.5}, {}});
+  CHECK_FALSE(outer.inner);
+
+  const std::string bad = "on: maybe\nnamed: {a: {}}\ngrid: [[1, x], 2]\ninner: {numbr: 1}\n";
+  Reader(issues).read(parse_yaml(bad, "x.yaml", issues), "", outer);
+  CHECK_THROWS_WITH(issues.throw_if_any("x.yaml"),
+                    "x.yaml:1: on: found \"maybe\", expected true or false\n"
+                    "x.yaml:2: named.a.number: missing, but required\n"
+                    "x.yaml:3: grid[0][1]: found \"x\", expected a number\n"
+                    "x.yaml:3: grid[1]: found 2, expected a list\n"
+                    "x.yaml:4: inner.numbr: unknown key (did you mean number?); known here: number");
 }
 
 TEST_CASE("a stage's references are found by its fields") {

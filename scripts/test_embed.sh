@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs a finished build to a temporary folder, builds apps/embed against it as a project of somebody else's, and runs it.
+# usage: scripts/test_embed.sh BUILD_DIR
+set -euo pipefail
+[ $# = 1 ] && [ -f "$1/CMakeCache.txt" ] || { sed -n '3s/# //p' "$0" >&2; exit 2; }
+build=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || { cat "$work/install.log"; exit 1; }
+
+missing=$(cd "$work/prefix/include" && grep -rhoP '^\s*#\s*include "\K[^"]+' . | sort -u | while read -r header; do
+  [ -e "$header" ] || echo "$header"
+done)
+if [ -n "$missing" ]; then
+  printf 'test_embed: installed headers include these, which are not installed:\n%s\n' "$missing" >&2
+  exit 1
+fi
+
+# The package knows the LibTorch that it was built with; $CMAKE_PREFIX_PATH may name another folder of the same release.
+cmake -S apps/embed -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix${CMAKE_PREFIX_PATH:+;${CMAKE_PREFIX_PATH//:/;}}"
+cmake --build "$work/build"
+"$work/build/embed" "$work/digits.pt"

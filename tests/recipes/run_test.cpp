@@ -1,0 +1,205 @@
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint/json_file.h"
+#include "compress/workflow/error.h"
+#include "recipes/load.h"
+#include "recipes/run.h"
+#include "recipes/runnable.h"
+#include "tests/support.h"
+
+namespace compression::recipes {
+namespace {
+
+using namespace testing;
+namespace fs = std::filesystem;
+
+/// A task that the tiny model can learn: which of three words a text has most of.
+void write_texts(const fs::path& file, int count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const std::vector<std::string> words = {"the", "and", "of"}, names = {"article", "conjunction", "preposition"};
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    const auto own = random() % 3;
+    std::string line;
+    for (int w = 0; w < 8; ++w) line += (random() % 4 == 0 ? words[random() % 3] : words[own]) + " ";
+    text += nlohmann::json{{"text", line}, {"label", names[own]}}.dump() + "\n";
+  }
+  write_file(file, text);
+}
+
+/// A folder with data, and a recipe on the tiny model that goes through every stage.
+struct TinyRun {
+  TemporaryFolder root;
+
+  TinyRun() {
+    write_texts(root / "train.jsonl", 96, 1);
+    write_texts(root / "validation.jsonl", 30, 2);
+    write_texts(root / "test.jsonl", 50, 3);
+  }
+
+  Recipe recipe(std::vector<std::string> overrides = {}) const {
+    const auto text = R"(
+version: 1
+name: tiny
+seed: 3
+output: )" + (root / "runs").string() +
+                      R"(
+model: {path: )" + golden("model/tiny").string() +
+                      R"(}
+data:
+  max_length: 20
+  train: {path: )" + (root / "train.jsonl").string() +
+                      R"(}
+  validation: {path: )" + (root / "validation.jsonl").string() +
+                      R"(}
+  test: {path: )" + (root / "test.jsonl").string() +
+                      R"(}
+stages:
+  - id: teacher
+    finetune: {epochs: 4, learning_rate: 2.0e-3, batch_size: 16}
+  - id: student
+    distill:
+      teacher: teacher
+      student: {from: teacher, layers: [0, 2]}
+      losses: [{type: logits}, {type: labels, weight: 0.1}, {type: hidden_states, weight: 0.1}, {type: attentions, weight: 0.1}]
+      epochs: 3
+      learning_rate: 2.0e-3
+  - id: pruned
+    prune: {of: student, heads: 2, intermediate_size: 20, score_examples: 64}
+  - id: recovered
+    distill: {teacher: teacher, student: {from: pruned}, epochs: 3, learning_rate: 2.0e-3}
+  - id: int8
+    quantize: {of: recovered, scheme: int8_dynamic}
+  - id: shipped
+    export: {of: int8}
+goals:
+  accuracy: {relative_to: teacher, max_drop: 0.2}
+  size: {max: 200kB}
+  macs: {relative_to: teacher, min_reduction: 2}
+)";
+    return parse_recipe(text, "tiny.yaml", overrides);
+  }
+
+  Report run(std::vector<std::string> overrides = {}) const {
+    auto context = quiet_context({});
+    return recipes::run(recipe(overrides), context);
+  }
+};
+
+std::vector<std::string> stages_run(const Report& report) {
+  std::vector<std::string> ids;
+  for (const auto& stage : report.stages) {
+    if (!stage.skipped) ids.push_back(stage.id);
+  }
+  return ids;
+}
+
+TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets its goals") {
+  const TinyRun tiny;
+  const auto report = tiny.run();
+  REQUIRE(report.stages.size() == 6);
+  CHECK(report.split == "test");
+  CHECK(report.met());
+  const auto& teacher = report.stages.front();
+  const auto& shipped = report.stages.back();
+  CHECK(teacher.accuracy > 0.8);
+  CHECK(shipped.accuracy > 0.7);
+  CHECK(shipped.total == 50);
+  CHECK(2 * shipped.macs < teacher.macs);
+  CHECK(shipped.parameters < teacher.parameters);
+  CHECK(shipped.latency.median_ms > 0);
+
+  for (const auto& stage : report.stages) {
+    const auto folder = tiny.root / ("runs/" + stage.id);
+    const auto manifest = read_json_file(folder / "compress.json");
+    CHECK(manifest.at("format") == 1);
+    CHECK(manifest.at("metrics").at("test").at("correct") == stage.correct);
+    CHECK(fs::exists(folder / "vocab.txt"));
+    CHECK(fs::exists(folder / "config.json"));
+  }
+  CHECK(fs::exists(tiny.root / "runs/pruned/importance.json"));
+  CHECK(fs::exists(tiny.root / "runs/shipped/model.pt"));
+
+  const auto json = read_json_file(tiny.root / "runs/report.json");
+  for (const auto* key : {"id", "accuracy", "parameters", "macs", "bytes", "latency_ms", "throughput"}) {
+    CHECK(json.at("stages").at(5).contains(key));
+  }
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"), Catch::Contains("| shipped |"));
+
+  SECTION("a second run skips everything and keeps the figures") {
+    const auto again = tiny.run();
+    CHECK(stages_run(again).empty());
+    CHECK(again.stages.back().correct == shipped.correct);
+    CHECK(again.stages.back().latency.median_ms == Approx(shipped.latency.median_ms));
+  }
+  SECTION("a changed setting runs its stage and what depends on it") {
+    const auto again = tiny.run({"stages.recovered.distill.epochs=2"});
+    CHECK((stages_run(again) == std::vector<std::string>{"recovered", "int8", "shipped"}));
+  }
+  SECTION("a goal does not run anything again, and missing it keeps all stages") {
+    const auto again = tiny.run({"goals.size.max=1kB"});
+    CHECK(stages_run(again).empty());
+    CHECK_FALSE(again.met());
+    CHECK(fs::exists(tiny.root / "runs/shipped/model.pt"));
+  }
+  SECTION("a damaged stage is made again, to the same bytes") {
+    const auto file = tiny.root / "runs/pruned/model.safetensors";
+    const auto whole = read_file(file);
+    write_file(file, whole.substr(0, whole.size() / 2));
+    CHECK((stages_run(tiny.run()) == std::vector<std::string>{"pruned"}));
+    CHECK(read_file(file) == whole);
+  }
+  SECTION("a changed text runs everything again") {
+    write_texts(tiny.root / "train.jsonl", 95, 1);
+    CHECK(stages_run(tiny.run()).size() == 6);
+  }
+  SECTION("any stage's folder and the model.pt alone give the report's accuracy") {
+    for (const auto& stage : report.stages) {
+      const auto folder = tiny.root / ("runs/" + stage.id);
+      const auto model = open_model(stage.kind == "export" ? folder / "model.pt" : folder);
+      CHECK(model.max_length == 20);
+      CHECK(model.config->labels == std::vector<std::string>{"article", "conjunction", "preposition"});
+    }
+  }
+}
+
+TEST_CASE("a run that is stopped keeps its finished stages and goes on from there") {
+  const TinyRun tiny;
+  auto context = quiet_context({});
+  std::atomic<bool> stop{false};
+  context.stop = &stop;
+  context.progress = [&](int64_t, int64_t, std::string_view text) {
+    if (text == "scoring") stop = true;  // in the middle of the third stage
+  };
+  CHECK_THROWS_AS(recipes::run(tiny.recipe(), context), Interrupted);
+  CHECK(fs::exists(tiny.root / "runs/student/model.safetensors"));
+  for (const auto& entry : fs::directory_iterator(tiny.root / "runs")) {
+    CHECK_FALSE(entry.path().filename().string().ends_with(".tmp"));
+  }
+  CHECK_FALSE(fs::exists(tiny.root / "runs/pruned"));
+  CHECK((stages_run(tiny.run()) == std::vector<std::string>{"pruned", "recovered", "int8", "shipped"}));
+}
+
+TEST_CASE("plan tells what a run would do") {
+  const TinyRun tiny;
+  auto stages = plan(tiny.recipe());
+  REQUIRE(stages.size() == 6);
+  CHECK_FALSE(stages[0].up_to_date);
+  CHECK(stages[0].reason == "not run yet");
+  tiny.run();
+  for (const auto& stage : plan(tiny.recipe())) CHECK(stage.up_to_date);
+  stages = plan(tiny.recipe({"stages.student.distill.epochs=1"}));
+  CHECK(stages[0].up_to_date);
+  CHECK_FALSE(stages[1].up_to_date);
+  CHECK(stages[1].reason == "its settings or inputs have changed");
+}
+
+TEST_CASE("labels of the test texts that training does not have are told with file and line") {
+  const TinyRun tiny;
+  write_file(tiny.root / "test.jsonl", "{\"text\": \"the\", \"label\": \"article\"}\n{\"text\": \"to\", \"label\": \"infinitive\"}\n");
+  CHECK_THAT(message_of<DataError>([&] { tiny.run(); }), Catch::Contains("test.jsonl:2") && Catch::Contains("infinitive"));
+  CHECK_FALSE(fs::exists(tiny.root / "runs/teacher"));
+}
+
+}  // namespace
+}  // namespace compression::recipes
