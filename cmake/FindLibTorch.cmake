@@ -25,7 +25,7 @@ endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch
   REQUIRED_VARS LibTorch_ROOT_DIR VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE "scripts/setup.sh installs one, or name the folder of LibTorch 2.11 or later in CMAKE_PREFIX_PATH")
+  REASON_FAILURE_MESSAGE "name the folder of a LibTorch in CMAKE_PREFIX_PATH (in compress's sources, scripts/setup.sh installs one)")
 
 if(LibTorch_FOUND AND NOT TARGET libtorch::libtorch)
   set(_lib "${LibTorch_ROOT_DIR}/lib")

@@ -4,7 +4,7 @@
 #include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
 #include "compress/train/autocast.h"           // Autocast
 #include "compress/train/trainer.h"            // train_classifier
-#include "compress/workflow/error.h"           // ConfigError, UnsupportedError
+#include "compress/workflow/error.h"           // UnsupportedError
 #include "distill/config.h"                    // DistillConfig
 #include "distill/objective.h"                 // DistillObjective
 
@@ -27,10 +27,6 @@ class DistillStage : public Stage {
     auto teacher = load_classifier(teacher_folder, {.labels = labels}).model;
     auto [student, notes] = load_classifier(student_folder, {.labels = labels, .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
-    if (student->config().linear_format != WeightFormat::float32) {
-      throw ConfigError(fmt::format("student.from: {}: its weights are {}; only fp32 models are trained", config_.student.from.name,
-                                    enum_name(student->config().linear_format)));
-    }
     if (config_.student.layers) student = keep_layers(student, *config_.student.layers);
 
     const auto tokenizer = load_tokenizer(student_folder);
@@ -45,9 +41,9 @@ class DistillStage : public Stage {
     torch::Tensor teacher_logits;
     if (loss.logits_only()) {
       const auto source = inputs.data.batches(Split::train, *load_tokenizer(teacher_folder), {});
-      const bool bfloat16 = uses_bfloat16(config_.train.precision);
+      const bool bfloat16 = uses_bfloat16(config_.train.precision, context.device);
       const auto logits = [&](const Batch& batch) {
-        const Autocast autocast(bfloat16);
+        const Autocast autocast(bfloat16, context.device);
         return teacher->forward(batch).logits;
       };
       // Cloned, because tensors made in inference mode can't take part in training.

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "compress/workflow/error.h"  // CheckpointError, StorageError
+#include "compress/workflow/error.h"  // CheckpointError, StorageError, UnsupportedError
 
 namespace compression::exporter {
 namespace {
@@ -32,6 +32,12 @@ class OperatorResolver : public torch::jit::Resolver {
     return torch::jit::nativeResolver()->resolveValue(name, function, location);
   }
 };
+
+/// Where TorchScript's messages say what was wrong: after the trace of the source.
+std::string last_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.find_last_of('\n') + 1);
+}
 
 }  // namespace
 
@@ -87,8 +93,15 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
       };
       const auto bias = tensor(name + ".bias", layer->bias);
       if (layer->activations() == ActivationScheme::per_tensor) return fmt::format("{} + {}", product(x), bias);
-      const auto row = let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", x, PackedInt8::smallest_scale));
-      return fmt::format("{} * {} + {}", product(fmt::format("torch.div({}, {})", x, row)), row, bias);
+      // As in PackedInt8::linear().
+      const auto width = layer->weight.size(1);
+      const auto tokens = let(fmt::format("torch.reshape({}, [-1, {}])", x, width));
+      const auto scale =
+          let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
+      const auto range = let(fmt::format("torch.full([1, {}], 1.0)", width));
+      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.neg({2})])", tokens, scale, range)));
+      const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
+      return fmt::format("torch.reshape({}, {}.size()[:-1] + [{}]) + {}", own, x, layer->weight.size(0), bias);
     }
   }
   throw std::logic_error("weight format");
@@ -147,7 +160,12 @@ torch::jit::Module load_script(const fs::path& file) {
 
 LogitsFunction script_logits(const torch::jit::Module& module) {
   return [module = module](const Batch& batch) mutable {
-    return module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids}).toTensor();
+    try {
+      return module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids}).toTensor();
+    } catch (const std::exception& failure) {
+      throw UnsupportedError(fmt::format("the TorchScript model can't run {} texts of {} tokens: {}", batch.size(),
+                                         batch.input_ids.size(1), last_line(failure.what())));
+    }
   };
 }
 

@@ -66,7 +66,8 @@ void save_script(const Script& script, const std::filesystem::path& file);
 /// Throws CheckpointError if it is not there, damaged, or not TorchScript.
 torch::jit::Module load_script(const std::filesystem::path& file);
 
-/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction.
+/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction; it throws UnsupportedError where the file's own
+/// code fails, on a text that is too long for example.
 LogitsFunction script_logits(const torch::jit::Module& module);
 
 }  // namespace compression::exporter

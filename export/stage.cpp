@@ -25,7 +25,9 @@ class ExportStage : public Stage {
     const auto split = inputs.data.has(Split::test) ? Split::test : Split::validation;
     const auto source = inputs.data.batches(split, *tokenizer, {});
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", context);
+    Context on_cpu = context;  // where TorchScript files run
+    on_cpu.device = torch::kCPU;
+    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", on_cpu);
     context.logger->info("model.pt, loaded again: logits differ by at most {:.2g} over {} texts, accuracy {:.4f}",
                          parity.largest_difference, parity.file.total, parity.file.accuracy());
     return {context.work_folder,

@@ -11,7 +11,8 @@ Timing measure_batch(const Runnable& model, int64_t batch, int64_t length, doubl
   texts.input_ids = torch::randint(0, model.tokenizer->vocabulary_size(), {batch, length}, generator, torch::kLong);
   texts.attention_mask = torch::ones_like(texts.input_ids);
   texts.token_type_ids = torch::zeros_like(texts.input_ids);
-  return measure([&] { model.logits(texts); }, seconds);
+  texts = texts.to(model.device);
+  return measure([&] { model.logits(texts).to(torch::kCPU); }, seconds);
 }
 
 }  // namespace compression::recipes

@@ -18,7 +18,7 @@ nlohmann::json list_files(const fs::path& folder) {
   auto files = nlohmann::json::object();
   for (const auto& entry : fs::directory_iterator(folder)) {
     const auto name = entry.path().filename().string();
-    if (name == manifest_name || !entry.is_regular_file()) continue;
+    if (name == manifest_name || name == "metrics.jsonl" || !entry.is_regular_file()) continue;
     files[name] = {{"bytes", entry.file_size()}, {"xxh128", file_fingerprint(entry.path())}};
   }
   return files;

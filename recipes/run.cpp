@@ -49,8 +49,8 @@ class Models {
   }
 
   json inputs_of(const StageEntry& stage) {
-    json inputs = {{"model", base_}, {"data", data_}};
-    for (const auto& reference : references(stage)) inputs[reference.name] = content(reference.name);
+    json inputs = {{"model", base_}, {"data", data_}, {"references", json::object()}};
+    for (const auto& reference : references(stage)) inputs["references"][reference.name] = content(reference.name);
     return inputs;
   }
 
@@ -88,7 +88,8 @@ json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string&
   const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
   const auto artifact = runner->run(models.inputs(stage, data), context);
 
-  const auto model = open_model(writer.folder());  // from what was written, not from what was in memory
+  const auto model = open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
+  context.device = model.device;
   json metrics;
   for (const auto split : {Split::validation, Split::test}) {
     if (!data.has(split)) continue;
@@ -166,7 +167,7 @@ void measure_stages(Report& report, const Recipe& recipe, const Context& context
     }
     context.check_stop();
     context.logger->info("{}: measuring latency and throughput", stage.id);
-    const auto model = open_model(recipe.output / stage.id);
+    const auto model = open_model(recipe.output / stage.id, std::nullopt, context.device);
     stage.latency = measure_batch(model, 1, recipe.data.max_length, 1.0);
     stage.throughput = measure_batch(model, StageReport::throughput_batch, recipe.data.max_length, 1.0);
   }

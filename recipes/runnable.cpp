@@ -2,7 +2,7 @@
 
 #include "compress/checkpoint/json_file.h"     // read_json_file
 #include "compress/checkpoint/model_folder.h"  // load_classifier
-#include "compress/workflow/error.h"           // CheckpointError, UnsupportedError
+#include "compress/workflow/error.h"           // CheckpointError
 #include "export/script.h"                     // load_script, script_logits
 
 namespace compression::recipes {
@@ -22,20 +22,25 @@ std::optional<int64_t> trained_length(const fs::path& folder) {
 
 }  // namespace
 
-Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device) {
+fs::path folder_of(const fs::path& path) {
   if (!fs::exists(path)) throw CheckpointError(path.string() + ": no such folder or file");
+  if (fs::is_directory(path)) return path;
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device) {
+  const auto folder = folder_of(path);
   const bool is_folder = fs::is_directory(path);
-  const auto folder = is_folder ? path : (path.has_parent_path() ? path.parent_path() : fs::path("."));
   Runnable runnable;
   const bool script = !is_folder || (!fs::exists(path / "model.safetensors") && fs::exists(path / "model.pt"));
   if (script) {
     runnable.file = is_folder ? path / "model.pt" : path;
-    if (!device.is_cpu()) throw UnsupportedError(runnable.file.string() + ": TorchScript files run on the CPU");
     runnable.logits = exporter::script_logits(exporter::load_script(runnable.file));
     if (fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);
   } else {
     auto model = load_classifier(path).model;
-    model->to(device);
+    if (model->config().linear_format != WeightFormat::int8) runnable.device = device;
+    model->to(runnable.device);
     runnable.file = path / "model.safetensors";
     runnable.config = model->config();
     runnable.logits = [model](const Batch& batch) mutable { return model->forward(batch).logits; };

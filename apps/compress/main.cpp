@@ -48,9 +48,10 @@ Context make_context(const Settings& settings) {
   return context;
 }
 
-void add_model(CLI::App& command, ModelOptions& options) {
+void add_model(CLI::App& command, ModelOptions& options, bool reads_texts = true) {
   command.add_option("model", options.model, "Folder of a stage or of Hugging Face form, or a model.pt")->required();
   command.add_option("--tokenizer", options.tokenizer, "Folder with the tokenizer's files, if they are not beside the model");
+  if (!reads_texts) return;
   command.add_option("--max-length", options.max_length, "Tokens that a text is cut to, special ones included")
       ->check(CLI::Range(1, 1 << 20));
 }
@@ -110,7 +111,7 @@ int parse_and_run(int argc, char** argv) {
 
   BenchOptions bench_options;
   auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");
-  add_model(*bench, bench_options.model);
+  add_model(*bench, bench_options.model, /*reads_texts=*/false);
   bench->add_option("--shapes", bench_options.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
   bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(CLI::Range(0.1, 3600.0));
 
@@ -124,6 +125,10 @@ int parse_and_run(int argc, char** argv) {
   }
   auto context = make_context(settings);
   const bool json = settings.json;
+  if (run->parsed() || eval->parsed()) {  // the commands that look at it
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+  }
   if (run->parsed()) return run_command(run_options, context, json);
   if (validate->parsed()) return validate_command(validate_options, json);
   if (explain->parsed()) return explain_command(explain_options, json);
@@ -145,8 +150,6 @@ int fail(const std::exception& error, ExitCode code) {
 int main(int argc, char** argv) {
   using namespace compression;
   std::ios::sync_with_stdio(false);
-  std::signal(SIGINT, app::on_signal);
-  std::signal(SIGTERM, app::on_signal);
   try {
     const int code = app::parse_and_run(argc, argv);
     std::cout.flush();
@@ -158,6 +161,8 @@ int main(int argc, char** argv) {
     return app::fail(error, app::storage);
   } catch (const Error& error) {
     return app::fail(error, app::bad_input);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return app::fail(error, app::storage);
   } catch (const std::bad_alloc&) {
     return app::fail(std::runtime_error("out of memory"), app::internal_error);
   } catch (const std::exception& error) {

@@ -25,21 +25,34 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+void check_length(std::string_view option, int64_t length, const recipes::Runnable& model) {
+  if (model.config && length > model.config->max_position_embeddings) {
+    throw ConfigError(fmt::format("{}: found {}, but {} has positions for {} tokens", option, length, model.file.string(),
+                                  model.config->max_position_embeddings));
+  }
+}
+
 recipes::Runnable open(const ModelOptions& options, const Context& context) {
   auto model = recipes::open_model(options.model, options.tokenizer, context.device);
-  if (options.max_length) model.max_length = *options.max_length;
+  if (model.device != context.device) {
+    throw UnsupportedError(model.file.string() + ": TorchScript files and int8 weights run on the CPU: leave --device out");
+  }
+  if (options.max_length) {
+    check_length("--max-length", *options.max_length, model);
+    model.max_length = *options.max_length;
+  }
   return model;
 }
 
 /// How many classes a model without a config gives: by asking it.
 int64_t class_count(const recipes::Runnable& model) {
   const c10::InferenceMode inference;
-  Batch one{.input_ids = torch::zeros({1, 2}, torch::kLong),
+  const Batch one{.input_ids = torch::zeros({1, 2}, torch::kLong),
             .attention_mask = torch::ones({1, 2}, torch::kLong),
             .token_type_ids = torch::zeros({1, 2}, torch::kLong),
             .labels = {},
             .examples = {}};
-  return model.logits(one).size(1);
+  return model.logits(one.to(model.device)).size(1);
 }
 
 std::vector<std::string> class_names(const recipes::Runnable& model) {
@@ -90,7 +103,7 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 }
 
 int inspect_command(const InspectOptions& options, bool as_json) {
-  const auto folder = fs::is_directory(options.model) ? options.model : options.model.parent_path();
+  const auto folder = recipes::folder_of(options.model);
   const auto config = load_model_config(folder);
   const auto length = std::min<int64_t>(config.max_position_embeddings, 128);
   json out = {{"model_type", config.model_type},
@@ -156,8 +169,7 @@ int inspect_command(const InspectOptions& options, bool as_json) {
 }
 
 int tokenize_command(const ModelOptions& options, bool as_json) {
-  const auto folder = fs::is_directory(options.model) ? options.model : options.model.parent_path();
-  const auto tokenizer = load_tokenizer(options.tokenizer.value_or(folder));
+  const auto tokenizer = load_tokenizer(options.tokenizer ? *options.tokenizer : recipes::folder_of(options.model));
   const EncodeOptions encode{.max_length = options.max_length.value_or(0)};
   constexpr size_t at_once = 4096;
   std::vector<TextInput> inputs;
@@ -212,6 +224,7 @@ int bench_command(const BenchOptions& options, Context& context, bool as_json) {
   if (!as_json) std::cout << fmt::format("{}\non {}\n", model.file.string(), describe(machine));
   for (const auto& shape : options.shapes) {
     const auto [batch, length] = parse_shape(shape);
+    check_length("--shapes", length, model);
     const auto timing = recipes::measure_batch(model, batch, length, options.seconds);
     const double texts = static_cast<double>(batch) * 1e3 / timing.median_ms;
     rows.push_back({{"batch", batch},

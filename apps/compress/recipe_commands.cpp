@@ -51,7 +51,8 @@ int validate_command(const RecipeOptions& options, bool json) {
 
 int explain_command(const ExplainOptions& options, bool json) {
   if (options.keys) {
-    std::cout << recipes::explain_keys(*options.keys);
+    const auto text = recipes::explain_keys(*options.keys);
+    std::cout << (json ? nlohmann::json{{"section", *options.keys}, {"text", text}}.dump(2) + "\n" : text);
     return success;
   }
   const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);

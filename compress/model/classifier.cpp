@@ -5,6 +5,7 @@
 
 #include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/workflow/error.h"         // UnsupportedError
+#include "compress/workflow/fields.h"        // enum_name
 
 namespace compression {
 namespace {
@@ -72,8 +73,8 @@ void ClassifierImpl::set_dropout(std::optional<double> hidden, std::optional<dou
 }
 
 std::vector<UnitGroup> ClassifierImpl::prunable_units() {
-  if (config_.linear_format == WeightFormat::int8) {
-    throw UnsupportedError("pruning an int8 model: prune before quantizing");
+  if (config_.linear_format != WeightFormat::float32) {
+    throw UnsupportedError(fmt::format("pruning a model with {} weights: prune before quantizing", enum_name(config_.linear_format)));
   }
   std::vector<UnitGroup> groups;
   for (size_t i = 0; i < encoder->layers.size(); ++i) {

@@ -41,8 +41,13 @@ torch::Tensor PackedInt8::linear(const torch::Tensor& x, ActivationScheme scheme
     return stack.at(0).toTensor();
   };
   if (scheme == ActivationScheme::per_tensor) return run(x);
-  const auto row = x.abs().amax(-1, true).clamp_min(smallest_scale);
-  return run(x / row) * row;
+  const auto tokens = x.reshape({-1, x.size(-1)});
+  const auto scale = tokens.abs().amax(-1, true).clamp_min(smallest_scale);
+  const auto range = torch::full({1, x.size(-1)}, 1.0);
+  const auto product = run(torch::cat({tokens / scale, range, -range})).slice(0, 0, tokens.size(0)) * scale;
+  auto sizes = x.sizes().vec();
+  sizes.back() = product.size(1);
+  return product.view(sizes);
 }
 
 std::string int8_engine() {

@@ -19,8 +19,9 @@ class PackedInt8 {
   bool empty() const { return packed_.isNone(); }
 
   /// x: float32 [..., in] -> float32 [..., out], without bias. Activations are quantized at run time:
-  /// per_tensor with one affine scale for all of x; per_token with a scale of its own for each row, by scaling each row to
-  /// [-1, 1] first, so that the operator's one scale suits them all.
+  /// per_tensor with one affine scale for all of x; per_token with a symmetric scale of its own for each row. The operator
+  /// knows one scale only: each row is divided by its largest magnitude, and a row of ones and one of minus ones are added,
+  /// so that the operator's range is [-1, 1] whatever the other rows hold.
   torch::Tensor linear(const torch::Tensor& x, ActivationScheme scheme) const;
 
   /// What TorchScript holds as an attribute and passes to ops.quantized.linear_dynamic.

@@ -12,7 +12,7 @@ AdamW::AdamW(const std::vector<torch::Tensor>& parameters, const AdamWOptions& o
     group.parameters.push_back(p);
     group.first.push_back(torch::zeros_like(p));
     group.second.push_back(torch::zeros_like(p));
-    group.steps.push_back(torch::zeros({}));
+    group.steps.push_back(torch::zeros({}, p.options().dtype(torch::kFloat)));
   }
 }
 

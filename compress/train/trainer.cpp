@@ -10,7 +10,7 @@
 
 #include "compress/train/adamw.h"     // AdamW
 #include "compress/train/autocast.h"  // Autocast
-#include "compress/workflow/error.h"  // StorageError
+#include "compress/workflow/error.h"  // DataError, StorageError, UnsupportedError
 
 namespace compression {
 namespace {
@@ -69,7 +69,7 @@ nlohmann::json history_json(const TrainResult& result) {
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context) {
   at::manual_seed(context.seed);
-  const bool bfloat16 = uses_bfloat16(config.precision);
+  const bool bfloat16 = uses_bfloat16(config.precision, context.device);
   auto trained = model.parameters();
   for (const auto& p : objective.parameters()) trained.push_back(p);
   AdamW optimizer(trained, {.weight_decay = config.weight_decay});
@@ -119,7 +119,7 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
         const auto batch = source.collate(plan[b]).to(context.device);
         torch::Tensor loss;
         {
-          const Autocast autocast(bfloat16);
+          const Autocast autocast(bfloat16, context.device);
           loss = objective.loss(batch) * (static_cast<double>(batch.size()) / static_cast<double>(examples));
         }
         loss_value += loss.item<double>();
@@ -176,6 +176,11 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
 
 TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
                              const TrainConfig& config, Context& context) {
+  const auto& weights = model->config();
+  if (weights.linear_format != WeightFormat::float32 || weights.embedding_format != WeightFormat::float32) {
+    throw UnsupportedError(fmt::format("training a model with {} weights and {} embeddings: only fp32 models can be trained",
+                                       enum_name(weights.linear_format), enum_name(weights.embedding_format)));
+  }
   const auto source =
       data.batches(Split::train, tokenizer, {.batch_size = config.batch_size, .shuffle = true, .seed = context.seed});
   const auto validation = data.batches(Split::validation, tokenizer, {});

@@ -50,11 +50,21 @@ void FolderWriter::commit() {
   std::error_code error;
   if (fs::exists(target_)) {
     // The two change places in one step, so that a whole folder is there at every instant.
-    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0) {
-      throw failure(target_, "can't be replaced");
+    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+      committed_ = true;
+      fs::remove_all(temporary_, error);
+    } else {  // a file system that can't
+      const auto old = parent_of(target_) / ("." + target_.filename().string() + ".old");
+      fs::remove_all(old, error);
+      if (::rename(target_.c_str(), old.c_str()) != 0) throw failure(target_, "can't be replaced");
+      if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+        const auto problem = failure(target_, "can't be replaced");
+        ::rename(old.c_str(), target_.c_str());
+        throw problem;
+      }
+      committed_ = true;
+      fs::remove_all(old, error);
     }
-    committed_ = true;
-    fs::remove_all(temporary_, error);
   } else {
     fs::rename(temporary_, target_, error);
     if (error) throw StorageError(fmt::format("{}: can't be put in place: {}", target_.string(), error.message()));

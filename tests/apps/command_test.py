@@ -83,7 +83,10 @@ class Command(unittest.TestCase):
         for key in ("accuracy", "parameters", "macs", "bytes", "latency_ms", "throughput"):
             self.assertGreater(report["stages"][-1][key], 0, key)
         with open(f"{self.folder}/out/report.json") as f:
-            self.assertEqual(json.load(f), report)
+            kept = json.load(f)
+        for stage in report["stages"] + kept["stages"]:
+            del stage["skipped"]  # another test may have run it again
+        self.assertEqual(kept, report)
         self.assertTrue(os.path.exists(f"{self.folder}/out/report.md"))
 
     def test_a_second_run_skips_everything(self):
@@ -123,7 +126,7 @@ class Command(unittest.TestCase):
         self.assertEqual(result.stdout, "2 57 3\n")
 
     def test_predict_reads_arguments_and_standard_input(self):
-        result = self.run_compress("predict", "out/shipped", "the the the", "and and and")
+        result = self.run_compress("predict", "out/teacher", "the the the", "and and and")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual([line.split("\t")[0] for line in result.stdout.splitlines()], ["article", "conjunction"])
         result = self.run_compress("predict", "out/teacher", "--json", stdin="of of of of\nthe the\n")
@@ -166,8 +169,8 @@ class Command(unittest.TestCase):
                    .replace("train.jsonl", "none.jsonl").replace("output: out", "output: never"))
         result = self.run_compress("run", "bad.yaml")
         self.assertEqual(result.returncode, 2)
-        for part in ("bad.yaml:6: data.train.path", "bad.yaml:11: stages[0].finetune.epochs", "bad.yaml:13: stages[1].prune.head",
-                     "bad.yaml:15: stages[2].quantize.of"):
+        for part in ("bad.yaml:7: data.train.path", "bad.yaml:12: stages[0].finetune.epochs", "bad.yaml:14: stages[1].prune.head",
+                     "bad.yaml:16: stages[2].quantize.of"):
             self.assertIn(part, result.stderr)
         self.assertFalse(os.path.exists(f"{self.folder}/never"))
         result = self.run_compress("validate", "bad.yaml", "--json")
@@ -209,7 +212,8 @@ class Command(unittest.TestCase):
                 break
         self.check_refused(self.run_compress("run", "recipe.yaml", "--set", "output=long"), "another run", code=4)
         child.send_signal(signal.SIGTERM)
-        rest = child.stderr.read()
+        with child.stderr:
+            rest = child.stderr.read()
         self.assertEqual(child.wait(timeout=60), 130)
         self.assertIn("stopped", rest)
         self.assertEqual([n for n in os.listdir(f"{self.folder}/long") if n != ".lock"], [])

@@ -413,7 +413,7 @@ TEST_CASE("anchors, aliases and merge keys may save repetition") {
   CHECK(stage<FinetuneConfig>(recipe, 2).train.batch_size == 8);
 }
 
-TEST_CASE("--set changes a recipe by key path, by position or by a stage's id") {
+TEST_CASE("an override changes a recipe by key path, by position or by a stage's id") {
   const Recipe recipe =
       parse(kSample, {"data.max_length=64", "stages[0].finetune.epochs=5", "stages.student.distill.epochs=1",
                       "stages.student.distill.losses[0].temperature=4",
