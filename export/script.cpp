@@ -99,7 +99,8 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
       const auto scale =
           let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
       const auto range = let(fmt::format("torch.full([1, {}], 1.0)", width));
-      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.neg({2})])", tokens, scale, range)));
+      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])", tokens, scale, range,
+                                                PackedInt8::range_low)));
       const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
       return fmt::format("torch.reshape({}, {}.size()[:-1] + [{}]) + {}", own, x, layer->weight.size(0), bias);
     }
@@ -147,6 +148,7 @@ void save_script(const Script& script, const fs::path& file) {
 
 torch::jit::Module load_script(const fs::path& file) {
   if (!fs::is_regular_file(file)) throw CheckpointError(file.string() + ": no such file");
+  const IgnoreWarnings ignore;
   try {
     auto module = torch::jit::load(file.string(), torch::kCPU);
     module.eval();

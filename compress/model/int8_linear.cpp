@@ -2,7 +2,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <c10/util/Exception.h>
 
 namespace compression {
 namespace {
@@ -17,16 +16,10 @@ const c10::OperatorHandle& linear_operator() {
   return handle;
 }
 
-/// LibTorch warns once a process that quantized tensor types will go; that is not for users to act on.
-class IgnoreWarnings : public c10::WarningHandler {
-  void process(const c10::Warning&) override {}
-};
-
 }  // namespace
 
 PackedInt8::PackedInt8(const torch::Tensor& values, const torch::Tensor& scale) {
-  IgnoreWarnings ignore;
-  const c10::WarningUtils::WarningHandlerGuard guard(&ignore);
+  const IgnoreWarnings ignore;
   const auto scales = scale.reshape({-1}).to(torch::kDouble);
   const auto zeros = torch::zeros({scales.size(0)}, torch::kLong);
   torch::jit::Stack stack{at::_make_per_channel_quantized_tensor(values.contiguous(), scales, zeros, 0), c10::IValue()};
@@ -44,7 +37,7 @@ torch::Tensor PackedInt8::linear(const torch::Tensor& x, ActivationScheme scheme
   const auto tokens = x.reshape({-1, x.size(-1)});
   const auto scale = tokens.abs().amax(-1, true).clamp_min(smallest_scale);
   const auto range = torch::full({1, x.size(-1)}, 1.0);
-  const auto product = run(torch::cat({tokens / scale, range, -range})).slice(0, 0, tokens.size(0)) * scale;
+  const auto product = run(torch::cat({tokens / scale, range, range * range_low})).slice(0, 0, tokens.size(0)) * scale;
   auto sizes = x.sizes().vec();
   sizes.back() = product.size(1);
   return product.view(sizes);

@@ -2,6 +2,7 @@
 // LibTorch's int8 linear operator. Quantized tensor types are deprecated upstream: they are seen in this file alone.
 
 #include <ATen/core/ivalue.h>
+#include <c10/util/Exception.h>
 #include <torch/types.h>
 
 #include "compress/model/config.h"  // ActivationScheme
@@ -20,8 +21,8 @@ class PackedInt8 {
 
   /// x: float32 [..., in] -> float32 [..., out], without bias. Activations are quantized at run time:
   /// per_tensor with one affine scale for all of x; per_token with a symmetric scale of its own for each row. The operator
-  /// knows one scale only: each row is divided by its largest magnitude, and a row of ones and one of minus ones are added,
-  /// so that the operator's range is [-1, 1] whatever the other rows hold.
+  /// knows one scale only: each row is divided by its largest magnitude, and two rows are added that fix the operator's range
+  /// whatever the other rows hold: to [range_low, 1], which in seven bits is a step of 1/63 around 64.
   torch::Tensor linear(const torch::Tensor& x, ActivationScheme scheme) const;
 
   /// What TorchScript holds as an attribute and passes to ops.quantized.linear_dynamic.
@@ -30,11 +31,24 @@ class PackedInt8 {
   /// linear_dynamic's reduce_range: seven bits for activations, because the AVX2 kernels add pairs of products in 16 bits.
   static constexpr bool reduce_range = true;
 
+  static constexpr double range_low = -64.0 / 63.0;
+
   /// Smallest row maximum that per_token divides by.
   static constexpr double smallest_scale = 1e-12;
 
  private:
   c10::IValue packed_;
+};
+
+/// While it lives, LibTorch's warnings are dropped: once a process it tells that quantized tensor types will go, which is not for
+/// users to act on.
+class IgnoreWarnings : public c10::WarningHandler {
+ public:
+  IgnoreWarnings() : guard_(this) {}
+  void process(const c10::Warning&) override {}
+
+ private:
+  c10::WarningUtils::WarningHandlerGuard guard_;
 };
 
 /// Name of the engine behind the operator: "x86", "onednn", "fbgemm", "qnnpack".

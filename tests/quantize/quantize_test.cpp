@@ -43,6 +43,19 @@ TEST_CASE("the int8 operator computes with the weights that are stored") {
   CHECK(error[1] < error[0]);  // tokens of different size: one scale each is better
 }
 
+TEST_CASE("with one scale a token, a token's result does not depend on the other tokens") {
+  at::manual_seed(3);
+  Linear linear(64, 24);
+  const at::NoGradGuard no_grad;
+  linear->weight.normal_();
+  linear->bias.zero_();
+  const auto rows = quantize_rows(linear->weight);
+  linear->store_int8(rows.values, rows.scale, ActivationScheme::per_token);
+  const auto x = torch::randn({9, 64}).abs() * torch::logspace(-3, 3, 9).unsqueeze(1);
+  const auto together = linear->forward(x);
+  for (int64_t i = 0; i < 9; ++i) CHECK(torch::equal(linear->forward(x.slice(0, i, i + 1)), together.slice(0, i, i + 1)));
+}
+
 TEST_CASE("a row of zeros and a single token go through the int8 operator") {
   Linear linear(8, 3);
   const at::NoGradGuard no_grad;

@@ -581,6 +581,17 @@ TEST_CASE("keys are explained a section at a time") {
   for (const std::string& section : explainable_sections()) CHECK_FALSE(explain_keys(section).empty());
 }
 
+TEST_CASE("every shipped recipe is sound") {
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(COMPRESS_SOURCE_DIR "/recipes")) {
+    if (entry.path().extension() != ".yaml") continue;
+    INFO(entry.path().string());
+    CHECK_NOTHROW(load_recipe(entry.path(), {}, FileCheck::off));
+    ++count;
+  }
+  CHECK(count >= 1);
+}
+
 TEST_CASE("random changes of a recipe are read or refused, never worse") {
   std::mt19937 random(17);
   const auto below = [&](size_t bound) { return static_cast<size_t>(random() % bound); };
