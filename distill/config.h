@@ -29,10 +29,12 @@ struct LossConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("type", self.type,
-          "logits: KL of softened outputs; labels: cross-entropy on labels; hidden_states, embeddings, attentions: mean squared error",
+          "logits: KL of softened outputs; labels: cross-entropy on labels; hidden_states, embeddings, attentions: "
+          "mean squared error",
           Presence::required);
     visit("weight", self.weight, "Share in the sum of losses");
-    visit("temperature", self.temperature, "Of logits: divides both models' logits; the loss is multiplied by its square");
+    visit("temperature", self.temperature,
+          "Of logits: divides both models' logits; the loss is multiplied by its square");
     visit("layers", self.layers,
           "Of hidden_states and attentions: pairs [student layer, teacher layer], from 0; evenly spread if absent");
   }

@@ -19,7 +19,9 @@ torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& tea
 
 torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask) {
   const bool same_heads = student.size(1) == teacher.size(1);
-  const auto maps = [&](const torch::Tensor& t) { return same_heads ? t.to(torch::kFloat) : t.to(torch::kFloat).mean(1, true); };
+  const auto maps = [&](const torch::Tensor& t) {
+    return same_heads ? t.to(torch::kFloat) : t.to(torch::kFloat).mean(1, true);
+  };
   const auto real = mask.to(torch::kFloat);
   const auto pairs = real.unsqueeze(1).unsqueeze(2) * real.unsqueeze(1).unsqueeze(3);  // [batch, 1, query, key]
   const auto squares = (maps(student) - maps(teacher)).square() * pairs;
@@ -28,7 +30,8 @@ torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& 
 
 std::vector<LayerPair> uniform_layer_map(int64_t student_layers, int64_t teacher_layers) {
   std::vector<LayerPair> map;
-  for (int64_t i = 0; i < student_layers; ++i) map.push_back({i, std::max<int64_t>((i + 1) * teacher_layers / student_layers - 1, 0)});
+  for (int64_t i = 0; i < student_layers; ++i)
+    map.push_back({i, std::max<int64_t>((i + 1) * teacher_layers / student_layers - 1, 0)});
   return map;
 }
 

@@ -25,7 +25,8 @@ struct LayerPair {
   bool operator==(const LayerPair&) const = default;
 };
 
-/// Evenly spread, last to last: student layer i learns from teacher layer (i + 1) * teachers / students - 1, rounded down.
+/// Evenly spread, last to last: student layer i learns from teacher layer (i + 1) * teachers / students - 1, rounded
+/// down.
 std::vector<LayerPair> uniform_layer_map(int64_t student_layers, int64_t teacher_layers);
 
 }  // namespace compression::distill

@@ -9,7 +9,9 @@
 namespace compression::distill {
 namespace {
 
-bool on_layers(LossType type) { return type == LossType::hidden_states || type == LossType::attentions; }
+bool on_layers(LossType type) {
+  return type == LossType::hidden_states || type == LossType::attentions;
+}
 
 std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& student, const ModelShape& teacher) {
   if (!config.layers) return uniform_layer_map(student.layers, teacher.layers);
@@ -18,8 +20,9 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
     pairs.push_back({pair.at(0), pair.at(1)});
     const auto& [s, t] = pairs.back();
     if (s < 0 || t < 0 || s >= student.layers || t >= teacher.layers) {
-      throw ConfigError(fmt::format("losses of {}: layers [{}, {}]: the student has layers 0 to {}, the teacher 0 to {}",
-                                    enum_name(config.type), s, t, student.layers - 1, teacher.layers - 1));
+      throw ConfigError(
+          fmt::format("losses of {}: layers [{}, {}]: the student has layers 0 to {}, the teacher 0 to {}",
+                      enum_name(config.type), s, t, student.layers - 1, teacher.layers - 1));
     }
   }
   return pairs;
@@ -27,7 +30,8 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
 
 }  // namespace
 
-DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher) {
+DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student,
+                                   const ModelShape& teacher) {
   for (auto& config : losses) {
     Term term{.config = std::move(config), .layers = {}, .projections = {}};
     const auto type = term.config.type;
@@ -37,11 +41,13 @@ DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelSh
     } else if (type == LossType::embeddings) {
       term.layers = {{0, 0}};
     }
-    if ((type == LossType::hidden_states || type == LossType::embeddings) && student.hidden_size != teacher.hidden_size) {
+    if ((type == LossType::hidden_states || type == LossType::embeddings) &&
+        student.hidden_size != teacher.hidden_size) {
       for (size_t i = 0; i < term.layers.size(); ++i) {
         term.projections.push_back(projections_.size());
         const double range = 1.0 / std::sqrt(static_cast<double>(student.hidden_size));
-        projections_.push_back(torch::empty({teacher.hidden_size, student.hidden_size}).uniform_(-range, range).requires_grad_());
+        projections_.push_back(
+            torch::empty({teacher.hidden_size, student.hidden_size}).uniform_(-range, range).requires_grad_());
       }
     }
     terms_.push_back(std::move(term));
@@ -63,8 +69,8 @@ bool DistillationLoss::logits_only() const {
   return !needs.hidden_states && !needs.attentions;
 }
 
-torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const ModelOutput& teacher, const torch::Tensor& labels,
-                                           const torch::Tensor& mask) const {
+torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const ModelOutput& teacher,
+                                           const torch::Tensor& labels, const torch::Tensor& mask) const {
   auto total = torch::zeros({}, student.logits.options().dtype(torch::kFloat));
   for (const auto& term : terms_) {
     torch::Tensor loss;
@@ -85,8 +91,9 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
             loss = loss + attention_loss(student.attentions.at(s), teacher.attentions.at(t), mask);
           } else {
             const auto& own = student.hidden_states.at(s);
-            const auto projected =
-                term.projections.empty() ? own : torch::linear(own, projections_[term.projections[i]].to(own.scalar_type()));
+            const auto projected = term.projections.empty()
+                                       ? own
+                                       : torch::linear(own, projections_[term.projections[i]].to(own.scalar_type()));
             loss = loss + hidden_loss(projected, teacher.hidden_states.at(t), mask);
           }
         }
@@ -103,7 +110,8 @@ void DistillationLoss::to(torch::Device device) {
   for (auto& projection : projections_) projection.set_data(projection.to(device));
 }
 
-DistillObjective::DistillObjective(Classifier student, Classifier teacher, DistillationLoss loss, torch::Tensor teacher_logits)
+DistillObjective::DistillObjective(Classifier student, Classifier teacher, DistillationLoss loss,
+                                   torch::Tensor teacher_logits)
     : student_(std::move(student)),
       teacher_(std::move(teacher)),
       loss_(std::move(loss)),
@@ -114,7 +122,8 @@ DistillObjective::DistillObjective(Classifier student, Classifier teacher, Disti
 torch::Tensor DistillObjective::loss(const Batch& batch) {
   ModelOutput target;
   if (teacher_logits_.defined()) {
-    target.logits = teacher_logits_.index_select(0, batch.examples.to(teacher_logits_.device())).to(batch.input_ids.device());
+    target.logits =
+        teacher_logits_.index_select(0, batch.examples.to(teacher_logits_.device())).to(batch.input_ids.device());
   } else {
     const at::NoGradGuard no_grad;
     target = teacher_->forward(batch, loss_.capture());

@@ -15,8 +15,8 @@ struct ModelShape {
   int64_t hidden_size = 0;
 };
 
-/// The sum for models of any kind. Where hidden sizes differ, hidden states and embeddings of the student go through a learnt
-/// projection to the teacher's size (no bias), one a layer pair, initialised from LibTorch's generator.
+/// The sum for models of any kind. Where hidden sizes differ, hidden states and embeddings of the student go through a
+/// learnt projection to the teacher's size (no bias), one a layer pair, initialised from LibTorch's generator.
 class DistillationLoss {
  public:
   /// Throws ConfigError if a layer map names a layer that is not there.
@@ -28,8 +28,8 @@ class DistillationLoss {
   /// Whether the teacher's logits are all that is needed of it.
   bool logits_only() const;
 
-  /// A scalar. Hidden states hold the embeddings first, then each layer's output. labels: int64 [batch], may be undefined if no
-  /// loss is on them; mask: int64 [batch, sequence].
+  /// A scalar. Hidden states hold the embeddings first, then each layer's output. labels: int64 [batch], may be
+  /// undefined if no loss is on them; mask: int64 [batch, sequence].
   torch::Tensor operator()(const ModelOutput& student, const ModelOutput& teacher, const torch::Tensor& labels,
                            const torch::Tensor& mask) const;
 
@@ -40,15 +40,16 @@ class DistillationLoss {
  private:
   struct Term {
     LossConfig config;
-    std::vector<LayerPair> layers;      // positions in hidden_states or attentions
-    std::vector<size_t> projections;    // one a pair, where sizes differ
+    std::vector<LayerPair> layers;    // positions in hidden_states or attentions
+    std::vector<size_t> projections;  // one a pair, where sizes differ
   };
   std::vector<Term> terms_;
   std::vector<torch::Tensor> projections_;
 };
 
-/// Trains `student` on `loss` against `teacher`, which is frozen and in evaluation mode. The teacher runs for every batch, unless
-/// its logits are given: float32 [examples, classes], by Batch::examples, enough where loss.logits_only().
+/// Trains `student` on `loss` against `teacher`, which is frozen and in evaluation mode. The teacher runs for every
+/// batch, unless its logits are given: float32 [examples, classes], by Batch::examples, enough where
+/// loss.logits_only().
 class DistillObjective : public Objective {
  public:
   DistillObjective(Classifier student, Classifier teacher, DistillationLoss loss, torch::Tensor teacher_logits = {});

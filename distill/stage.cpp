@@ -34,9 +34,10 @@ class DistillStage : public Stage {
     loss.to(context.device);
     teacher->to(context.device);
     if (!loss.logits_only() && teacher->config().vocab_size != student->config().vocab_size) {
-      throw UnsupportedError(fmt::format(
-          "losses: the teacher has {} tokens and the student {}: with different tokenizers only logits and labels can be learnt from",
-          teacher->config().vocab_size, student->config().vocab_size));
+      throw UnsupportedError(
+          fmt::format("losses: the teacher has {} tokens and the student {}: with different tokenizers only logits and "
+                      "labels can be learnt from",
+                      teacher->config().vocab_size, student->config().vocab_size));
     }
     torch::Tensor teacher_logits;
     if (loss.logits_only()) {
@@ -62,6 +63,8 @@ class DistillStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const DistillConfig& config) { return std::make_unique<DistillStage>(config); }
+std::unique_ptr<Stage> make_stage(const DistillConfig& config) {
+  return std::make_unique<DistillStage>(config);
+}
 
 }  // namespace compression::distill

@@ -16,7 +16,8 @@ std::string activation(const std::string& name, const std::string& x) {
   return fmt::format("torch.gelu({}, approximate='{}')", x, name == "gelu" ? "none" : "tanh");
 }
 
-std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer, const std::string& x) {
+std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
+                          const std::string& x) {
   const auto heads = [&](const char* part, const Linear& projection) {
     const auto flat = script.let(script.linear(name + ".attention.self." + part, projection, x));
     return script.let(fmt::format("torch.transpose(torch.view({}, [batch, length, {}, {}]), 1, 2)", flat, layer.heads,
@@ -49,9 +50,11 @@ Script classifier_script(const Classifier& model) {
   script.line(fmt::format("  mask = torch.unsqueeze(torch.unsqueeze(torch.mul(absent, {:.9e}), 1), 1)",
                           std::numeric_limits<float>::lowest()));
   const auto words = script.let(script.embedding("embeddings.word_embeddings", table->word_embeddings, "input_ids"));
-  const auto types = script.let(script.embedding("embeddings.token_type_embeddings", table->token_type_embeddings, "token_type_ids"));
+  const auto types =
+      script.let(script.embedding("embeddings.token_type_embeddings", table->token_type_embeddings, "token_type_ids"));
   script.line("positions = torch.arange(length, device=input_ids.device)");
-  const auto places = script.let(script.embedding("embeddings.position_embeddings", table->position_embeddings, "positions"));
+  const auto places =
+      script.let(script.embedding("embeddings.position_embeddings", table->position_embeddings, "positions"));
   auto x = script.let(
       script.layer_norm("embeddings.LayerNorm", table->norm, fmt::format("{} + {} + {}", words, types, places)));
   for (size_t i = 0; i < encoder.layers.size(); ++i) {
@@ -63,8 +66,8 @@ Script classifier_script(const Classifier& model) {
   return script;
 }
 
-Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source, double tolerance,
-                    const std::string& name, const Context& context) {
+Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
+                    double tolerance, const std::string& name, const Context& context) {
   Parity parity;
   const auto both = [&](const Batch& batch) {
     const auto own = model(batch);
@@ -74,8 +77,8 @@ Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, con
   };
   parity.model = evaluate(both, source, context);
   if (!(parity.largest_difference <= tolerance)) {
-    throw CheckpointError(fmt::format("{}: its logits differ from the model's by up to {:.3g}; the tolerance is {:.3g}", name,
-                                      parity.largest_difference, tolerance));
+    throw CheckpointError(fmt::format("{}: its logits differ from the model's by up to {:.3g}; the tolerance is {:.3g}",
+                                      name, parity.largest_difference, tolerance));
   }
   parity.file = evaluate(file, source, context);
   if (std::abs(parity.file.accuracy() - parity.model.accuracy()) > 0.001) {

@@ -6,8 +6,8 @@
 
 namespace compression::exporter {
 
-/// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 [batch, classes] out, any batch
-/// and any length up to the model's positions.
+/// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 [batch, classes]
+/// out, any batch and any length up to the model's positions.
 Script classifier_script(const Classifier& model);
 
 struct Parity {
@@ -15,9 +15,9 @@ struct Parity {
   Evaluation model, file;
 };
 
-/// Runs both over a labelled source. Throws CheckpointError naming `name` if a logit differs by more than `tolerance` or is not
-/// finite, or the accuracies by more than 0.1 points.
-Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source, double tolerance,
-                    const std::string& name, const Context& context);
+/// Runs both over a labelled source. Throws CheckpointError naming `name` if a logit differs by more than `tolerance`
+/// or is not finite, or the accuracies by more than 0.1 points.
+Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
+                    double tolerance, const std::string& name, const Context& context);
 
 }  // namespace compression::exporter

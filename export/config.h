@@ -24,7 +24,8 @@ struct ExportConfig {
   static void fields(Self& self, Visitor&& visit) {
     visit("of", self.of, "The model to export", Presence::required);
     visit("format", self.format, "torchscript: model.pt, which plain LibTorch and PyTorch load");
-    visit("tolerance", self.tolerance, "Largest difference of a logit between the model and the file, as it is loaded again");
+    visit("tolerance", self.tolerance,
+          "Largest difference of a logit between the model and the file, as it is loaded again");
   }
 };
 void validate(const ExportConfig& config, Problems& problems);

@@ -58,7 +58,9 @@ std::string Script::tensor(const std::string& name, const torch::Tensor& value) 
   return "self." + tensors_.back().first;
 }
 
-void Script::line(std::string_view text) { source_ += fmt::format("  {}\n", text); }
+void Script::line(std::string_view text) {
+  source_ += fmt::format("  {}\n", text);
+}
 
 std::string Script::let(std::string_view expression) {
   const auto name = fmt::format("v{}", values_++);
@@ -66,9 +68,12 @@ std::string Script::let(std::string_view expression) {
   return name;
 }
 
-void Script::returns(std::string_view expression) { line(fmt::format("return {}", expression)); }
+void Script::returns(std::string_view expression) {
+  line(fmt::format("return {}", expression));
+}
 
-std::string Script::linear(const std::string& name, const torch::Tensor& weight, const torch::Tensor& bias, const std::string& x) {
+std::string Script::linear(const std::string& name, const torch::Tensor& weight, const torch::Tensor& bias,
+                           const std::string& x) {
   return fmt::format("torch.linear({}, {}, {})", x, tensor(name + ".weight", weight), tensor(name + ".bias", bias));
 }
 
@@ -96,11 +101,11 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
       // As in PackedInt8::linear().
       const auto width = layer->weight.size(1);
       const auto tokens = let(fmt::format("torch.reshape({}, [-1, {}])", x, width));
-      const auto scale =
-          let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
+      const auto scale = let(
+          fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
       const auto range = let(fmt::format("torch.full([1, {}], 1.0)", width));
-      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])", tokens, scale, range,
-                                                PackedInt8::range_low)));
+      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])",
+                                                tokens, scale, range, PackedInt8::range_low)));
       const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
       return fmt::format("torch.reshape({}, {}.size()[:-1] + [{}]) + {}", own, x, layer->weight.size(0), bias);
     }
@@ -117,11 +122,13 @@ std::string Script::embedding(const std::string& name, const Embedding& table, c
 }
 
 std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {
-  return fmt::format("torch.layer_norm({}, [{}], {}, {}, {})", x, norm->weight.size(0), tensor(name + ".weight", norm->weight),
-                     tensor(name + ".bias", norm->bias), norm->eps);
+  return fmt::format("torch.layer_norm({}, [{}], {}, {}, {})", x, norm->weight.size(0),
+                     tensor(name + ".weight", norm->weight), tensor(name + ".bias", norm->bias), norm->eps);
 }
 
-std::string Script::dtype(torch::Dtype type) { return std::to_string(static_cast<int>(type)); }
+std::string Script::dtype(torch::Dtype type) {
+  return std::to_string(static_cast<int>(type));
+}
 
 torch::jit::Module Script::compile() const {
   torch::jit::Module module("Classifier");

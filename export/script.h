@@ -1,6 +1,6 @@
 #pragma once
-// TorchScript written as source: sizes are not baked in, as they are by tracing. TorchScript is deprecated upstream: what depends
-// on it is in this folder.
+// TorchScript written as source: sizes are not baked in, as they are by tracing. TorchScript is deprecated upstream:
+// what depends on it is in this folder.
 //
 //   Script script({"x"});
 //   const auto h = script.let(script.linear("dense", model->dense->weight, model->dense->bias, "x"));
@@ -19,8 +19,8 @@
 
 namespace compression::exporter {
 
-/// The source of a forward() method and the tensors that it uses. Names may have dots. Expressions are TorchScript, with `torch`
-/// for LibTorch's operators and `ops` for those of libraries; dtypes are written as dtype() gives them.
+/// The source of a forward() method and the tensors that it uses. Names may have dots. Expressions are TorchScript,
+/// with `torch` for LibTorch's operators and `ops` for those of libraries; dtypes are written as dtype() gives them.
 class Script {
  public:
   /// Arguments of forward(), all tensors.
@@ -39,7 +39,8 @@ class Script {
   void returns(std::string_view expression);
 
   /// Expressions of whole layers, which keep their tensors.
-  std::string linear(const std::string& name, const torch::Tensor& weight, const torch::Tensor& bias, const std::string& x);
+  std::string linear(const std::string& name, const torch::Tensor& weight, const torch::Tensor& bias,
+                     const std::string& x);
   std::string linear(const std::string& name, const Linear& layer, const std::string& x);
   std::string embedding(const std::string& name, const Embedding& table, const std::string& ids);
   std::string layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x);
@@ -66,8 +67,8 @@ void save_script(const Script& script, const std::filesystem::path& file);
 /// Throws CheckpointError if it is not there, damaged, or not TorchScript.
 torch::jit::Module load_script(const std::filesystem::path& file);
 
-/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction; it throws UnsupportedError where the file's own
-/// code fails, on a text that is too long for example.
+/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction; it throws UnsupportedError where
+/// the file's own code fails, on a text that is too long for example.
 LogitsFunction script_logits(const torch::jit::Module& module);
 
 }  // namespace compression::exporter

@@ -27,7 +27,8 @@ class ExportStage : public Stage {
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
     Context on_cpu = context;  // where TorchScript files run
     on_cpu.device = torch::kCPU;
-    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", on_cpu);
+    const auto parity =
+        check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", on_cpu);
     context.logger->info("model.pt, loaded again: logits differ by at most {:.2g} over {} texts, accuracy {:.4f}",
                          parity.largest_difference, parity.file.total, parity.file.accuracy());
     return {context.work_folder,
@@ -44,6 +45,8 @@ class ExportStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const ExportConfig& config) { return std::make_unique<ExportStage>(config); }
+std::unique_ptr<Stage> make_stage(const ExportConfig& config) {
+  return std::make_unique<ExportStage>(config);
+}
 
 }  // namespace compression::exporter

@@ -21,8 +21,8 @@ std::vector<torch::Tensor> choose_units(const Importance& importance, const Coun
     const auto all = group.scores.size(0);
     const auto count = (group.kind == UnitKind::heads ? counts.heads : counts.intermediate_size).value_or(all);
     if (count < 1 || count > all) {
-      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), count, group.layer,
-                                    all));
+      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), count,
+                                    group.layer, all));
     }
     const auto order = std::get<1>(group.scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
     kept.push_back(std::get<0>(order.slice(0, 0, count).sort()));

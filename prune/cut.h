@@ -14,8 +14,8 @@ struct Counts {
   std::optional<int64_t> heads, intermediate_size;
 };
 
-/// The units of each group that stay: int64 [kept], ascending, one a group. The best by score; of equal scores the first.
-/// Throws ConfigError if a group has fewer units than asked for.
+/// The units of each group that stay: int64 [kept], ascending, one a group. The best by score; of equal scores the
+/// first. Throws ConfigError if a group has fewer units than asked for.
 std::vector<torch::Tensor> choose_units(const Importance& importance, const Counts& counts);
 
 /// Masks the units that do not stay, without cutting: 1 for a unit that stays, 0 for one that does not.
@@ -24,8 +24,9 @@ void mask_units(Prunable& model, const std::vector<torch::Tensor>& kept);
 /// Takes all masks away.
 void clear_masks(Prunable& model);
 
-/// Cuts each group to the units that stay, in the order of `kept`: the rows of the layers that make them and the columns of those
-/// that read them, in place. The result computes what the masked model did. Gradients of the tensors are dropped.
+/// Cuts each group to the units that stay, in the order of `kept`: the rows of the layers that make them and the
+/// columns of those that read them, in place. The result computes what the masked model did. Gradients of the tensors
+/// are dropped.
 void cut_units(Prunable& model, const std::vector<torch::Tensor>& kept);
 
 }  // namespace compression::prune

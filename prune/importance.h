@@ -23,9 +23,9 @@ using Importance = std::vector<GroupScores>;  // one a group, in the order of pr
 /// The loss of the next batch, or nothing at the end.
 using LossSource = std::function<std::optional<torch::Tensor>()>;
 
-/// First-order importance: a mask variable of ones per unit, and |dLoss/dmask| of each batch summed over all of them. Gradients are
-/// cleared between batches. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2. The model should be in
-/// evaluation mode; its parameters get no gradient, and its masks are undefined afterwards.
+/// First-order importance: a mask variable of ones per unit, and |dLoss/dmask| of each batch summed over all of them.
+/// Gradients are cleared between batches. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
+/// The model should be in evaluation mode; its parameters get no gradient, and its masks are undefined afterwards.
 /// Throws DataError if there is no batch.
 Importance score_units(Prunable& model, const LossSource& next_loss);
 

@@ -27,7 +27,8 @@ class PruneStage : public Stage {
     const auto importance = score_units(model, objective, *source, context);
     cut_units(*model, choose_units(importance, {config_.heads, config_.intermediate_size}));
     context.logger->info("scored on {} texts; every layer now has {} heads and {} FFN units", source->size(),
-                         model->config().layers.front().num_attention_heads, model->config().layers.front().intermediate_size);
+                         model->config().layers.front().num_attention_heads,
+                         model->config().layers.front().intermediate_size);
     model->to(torch::kCPU);
     save_classifier(model, *tokenizer, context.work_folder);
     write_text_file(context.work_folder / "importance.json", importance_json(importance).dump() + "\n");
@@ -40,6 +41,8 @@ class PruneStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const PruneConfig& config) { return std::make_unique<PruneStage>(config); }
+std::unique_ptr<Stage> make_stage(const PruneConfig& config) {
+  return std::make_unique<PruneStage>(config);
+}
 
 }  // namespace compression::prune

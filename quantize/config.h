@@ -26,8 +26,9 @@ struct QuantizeConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("of", self.of, "The model to quantize", Presence::required);
-    visit("scheme", self.scheme,
-          "int8_dynamic: weights int8 per output channel, activations int8 at run time; fp16, bf16: weights in 16 bits");
+    visit(
+        "scheme", self.scheme,
+        "int8_dynamic: weights int8 per output channel, activations int8 at run time; fp16, bf16: weights in 16 bits");
     visit("activations", self.activations, "Of int8_dynamic: one scale a token, or one for the whole input");
     visit("embeddings", self.embeddings, "Format of the embedding tables; the scheme's if absent");
   }

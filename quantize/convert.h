@@ -12,12 +12,13 @@ struct Int8Rows {
   torch::Tensor scale;   // float32 [rows, 1]
 };
 
-/// Symmetric quantization of each row by its largest magnitude: scale = max|row| / 127, values = round(row / scale), ties to even.
-/// For a linear layer's weight [out, in] this is per output channel, for an embedding table per token. A row of zeros has scale 1.
+/// Symmetric quantization of each row by its largest magnitude: scale = max|row| / 127, values = round(row / scale),
+/// ties to even. For a linear layer's weight [out, in] this is per output channel, for an embedding table per token. A
+/// row of zeros has scale 1.
 Int8Rows quantize_rows(const torch::Tensor& weight);
 
-/// Changes a float32 model in place: linear layers of the encoder and pooler to the scheme's format, embedding tables to
-/// `embeddings`. LayerNorm, biases and the head stay float32. Throws UnsupportedError if the model is not float32.
+/// Changes a float32 model in place: linear layers of the encoder and pooler to the scheme's format, embedding tables
+/// to `embeddings`. LayerNorm, biases and the head stay float32. Throws UnsupportedError if the model is not float32.
 void quantize(Classifier& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations);
 
 /// The weight format of a scheme.

@@ -27,6 +27,8 @@ class QuantizeStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const QuantizeConfig& config) { return std::make_unique<QuantizeStage>(config); }
+std::unique_ptr<Stage> make_stage(const QuantizeConfig& config) {
+  return std::make_unique<QuantizeStage>(config);
+}
 
 }  // namespace compression::quantize

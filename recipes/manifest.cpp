@@ -24,7 +24,8 @@ nlohmann::json list_files(const fs::path& folder) {
   return files;
 }
 
-std::optional<nlohmann::json> find_finished(const fs::path& folder, const std::string& fingerprint, std::string& reason) {
+std::optional<nlohmann::json> find_finished(const fs::path& folder, const std::string& fingerprint,
+                                            std::string& reason) {
   reason.clear();
   if (!fs::exists(folder)) return std::nullopt;
   try {

@@ -7,15 +7,21 @@
 namespace compression::recipes {
 namespace {
 
-std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
-std::string millions(int64_t count) { return fmt::format("{:.1f} M", static_cast<double>(count) / 1e6); }
+std::string megabytes(int64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+std::string millions(int64_t count) {
+  return fmt::format("{:.1f} M", static_cast<double>(count) / 1e6);
+}
 
 /// "3.4x", how many times `value` is less than `base`.
 std::string fewer(int64_t base, int64_t value) {
   return fmt::format("{:.1f}x", static_cast<double>(base) / static_cast<double>(std::max<int64_t>(value, 1)));
 }
 
-double per_second(double milliseconds) { return StageReport::throughput_batch * 1e3 / milliseconds; }
+double per_second(double milliseconds) {
+  return StageReport::throughput_batch * 1e3 / milliseconds;
+}
 
 }  // namespace
 
@@ -24,7 +30,8 @@ bool Report::met() const {
 }
 
 const StageReport* Report::find(const std::string& id) const {
-  const auto found = std::find_if(stages.begin(), stages.end(), [&](const StageReport& stage) { return stage.id == id; });
+  const auto found =
+      std::find_if(stages.begin(), stages.end(), [&](const StageReport& stage) { return stage.id == id; });
   return found == stages.end() ? nullptr : &*found;
 }
 
@@ -55,35 +62,42 @@ nlohmann::json report_json(const Report& report) {
   for (const auto& g : report.goals) {
     goals.push_back({{"goal", g.goal}, {"wanted", g.wanted}, {"reached", g.reached}, {"met", g.met}});
   }
-  return {{"name", report.name},
-          {"seed", report.seed},
-          {"split", report.split},
-          {"max_length", report.max_length},
-          {"texts", {{"train", report.train_size}, {"validation", report.validation_size}, {report.split, report.reported_size}}},
-          {"baseline", report.baseline},
-          {"machine", machine_json(report.machine)},
-          {"stages", stages},
-          {"goals", goals},
-          {"met", report.met()}};
+  return {
+      {"name", report.name},
+      {"seed", report.seed},
+      {"split", report.split},
+      {"max_length", report.max_length},
+      {"texts",
+       {{"train", report.train_size}, {"validation", report.validation_size}, {report.split, report.reported_size}}},
+      {"baseline", report.baseline},
+      {"machine", machine_json(report.machine)},
+      {"stages", stages},
+      {"goals", goals},
+      {"met", report.met()}};
 }
 
 std::string report_markdown(const Report& report) {
   std::string out = fmt::format("# {}\n\n", report.name);
-  out += fmt::format("{} texts to train on, {} to validate; accuracy on the {} {} texts. Seed {}, one run.\n\n", report.train_size,
-                     report.validation_size, report.reported_size, report.split, report.seed);
+  out += fmt::format("{} texts to train on, {} to validate; accuracy on the {} {} texts. Seed {}, one run.\n\n",
+                     report.train_size, report.validation_size, report.reported_size, report.split, report.seed);
   if (report.split != "test") out += "There is no test split: accuracy is on the texts that choices were made on.\n\n";
   const auto* base = report.find(report.baseline);
-  out += "| stage | kind | accuracy | drop | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a call |\n";
+  out +=
+      "| stage | kind | accuracy | drop | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a "
+      "call |\n";
   out += "|---|---|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& s : report.stages) {
-    out += fmt::format("| {} | {} | {:.2f} % | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to {:.0f}) |\n",
-                       s.id, s.kind, 100 * s.accuracy, base ? 100 * (base->accuracy - s.accuracy) : 0.0, millions(s.parameters),
-                       millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
-                       base ? fewer(base->bytes, s.bytes) : "1.0x", s.latency.median_ms, s.latency.low_ms, s.latency.high_ms,
-                       s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms));
+    out += fmt::format(
+        "| {} | {} | {:.2f} % | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to "
+        "{:.0f}) |\n",
+        s.id, s.kind, 100 * s.accuracy, base ? 100 * (base->accuracy - s.accuracy) : 0.0, millions(s.parameters),
+        millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
+        base ? fewer(base->bytes, s.bytes) : "1.0x", s.latency.median_ms, s.latency.low_ms, s.latency.high_ms,
+        s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms));
   }
   out += fmt::format(
-      "\nDrops (in points) and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; latency and texts a "
+      "\nDrops (in points) and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "
+      "latency and texts a "
       "second are medians on texts of {} tokens, with the 10th and 90th percentile.\n\nMeasured on {}.\n",
       report.baseline, report.max_length, report.max_length, describe(report.machine));
   if (!report.goals.empty()) {

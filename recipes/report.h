@@ -6,22 +6,22 @@
 #include <string>
 #include <vector>
 
-#include "compress/evaluate/cost.h"      // Timing
-#include "compress/workflow/machine.h"   // Machine
+#include "compress/evaluate/cost.h"     // Timing
+#include "compress/workflow/machine.h"  // Machine
 
 namespace compression::recipes {
 
 struct StageReport {
   std::string id, kind, fingerprint;
-  double accuracy = 0.0;             // on the split that is reported on, from 0 to 1
+  double accuracy = 0.0;  // on the split that is reported on, from 0 to 1
   int64_t correct = 0, total = 0;
   double validation_accuracy = 0.0;
   int64_t parameters = 0;
-  int64_t macs = 0;                  // of the encoder, for one text of max_length tokens
-  int64_t bytes = 0;                 // of the model file
-  Timing latency;                    // one text of max_length tokens
-  Timing throughput;                 // 32 of them; a call's milliseconds
-  bool skipped = false;              // it was there already
+  int64_t macs = 0;      // of the encoder, for one text of max_length tokens
+  int64_t bytes = 0;     // of the model file
+  Timing latency;        // one text of max_length tokens
+  Timing throughput;     // 32 of them; a call's milliseconds
+  bool skipped = false;  // it was there already
 
   double texts_per_second() const { return throughput_batch * 1e3 / throughput.median_ms; }
   static constexpr int64_t throughput_batch = 32;

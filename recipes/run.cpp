@@ -42,8 +42,12 @@ class Models {
   std::string fingerprint_of(const StageEntry& stage) {
     json inputs = json::object();
     for (const auto& reference : references(stage)) inputs[reference.name] = content(reference.name);
-    const json all = {{"format", manifest_format}, {"kind", kind_of(stage)}, {"config", config_of(stage)},
-                      {"seed", recipe_.seed},      {"base", base_},          {"inputs", inputs},
+    const json all = {{"format", manifest_format},
+                      {"kind", kind_of(stage)},
+                      {"config", config_of(stage)},
+                      {"seed", recipe_.seed},
+                      {"base", base_},
+                      {"inputs", inputs},
                       {"data", data_}};
     return fingerprint(all.dump());
   }
@@ -80,15 +84,16 @@ json evaluation_json(const Evaluation& e) {
 }
 
 /// Runs one stage and puts its folder in place; its manifest.
-json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models, const TaskData& data,
-               Context context) {
+json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
+               const TaskData& data, Context context) {
   FolderWriter writer(recipe.output / stage.id);
   context.seed = recipe.seed;
   context.work_folder = writer.folder();
   const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
   const auto artifact = runner->run(models.inputs(stage, data), context);
 
-  const auto model = open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
+  const auto model =
+      open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
   context.device = model.device;
   json metrics;
   for (const auto split : {Split::validation, Split::test}) {
@@ -112,7 +117,8 @@ json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string&
       {"notes", artifact.notes},
       {"files", list_files(writer.folder())},
       {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
-      {"machine", {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
+      {"machine",
+       {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
   write_text_file(writer.folder() / manifest_name, manifest.dump(2) + "\n");
   writer.commit();
   return manifest;
@@ -185,18 +191,21 @@ std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
   if (goals.accuracy && goals.accuracy->max_drop) {
     const auto* base = report.find(goals.accuracy->relative_to->name);
     const double drop = base->accuracy - last.accuracy;
-    results.push_back({"accuracy", fmt::format("at most {:.2f} points below {}", 100 * *goals.accuracy->max_drop, base->id),
+    results.push_back({"accuracy",
+                       fmt::format("at most {:.2f} points below {}", 100 * *goals.accuracy->max_drop, base->id),
                        fmt::format("{:.2f} points below", 100 * drop), drop <= *goals.accuracy->max_drop + rounding});
   }
   if (goals.size) {
     const auto size = [](int64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6); };
-    results.push_back({"size", "at most " + size(goals.size->max.bytes), size(last.bytes), last.bytes <= goals.size->max.bytes});
+    results.push_back(
+        {"size", "at most " + size(goals.size->max.bytes), size(last.bytes), last.bytes <= goals.size->max.bytes});
   }
   if (goals.macs) {
     const auto* base = report.find(goals.macs->relative_to.name);
     const double reduction = static_cast<double>(base->macs) / static_cast<double>(last.macs);
-    results.push_back({"multiply-adds", fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
-                       fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - rounding});
+    results.push_back(
+        {"multiply-adds", fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
+         fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - rounding});
   }
   return results;
 }
@@ -238,8 +247,8 @@ Report run(const Recipe& recipe, Context& context) {
                 .machine = this_machine(),
                 .stages = {},
                 .goals = {}};
-  context.logger->info("{}: {} texts to train on, {} to validate, {} to test; {} classes", recipe.name, report.train_size,
-                       report.validation_size, size(Split::test), data.labels().size());
+  context.logger->info("{}: {} texts to train on, {} to validate, {} to test; {} classes", recipe.name,
+                       report.train_size, report.validation_size, size(Split::test), data.labels().size());
   Models models(recipe, data);
   for (const auto& stage : recipe.stages) {
     context.check_stop();
@@ -257,9 +266,9 @@ Report run(const Recipe& recipe, Context& context) {
     report.stages.push_back(stage_report(stage, *manifest, report.split));
     auto& entry = report.stages.back();
     entry.skipped = skipped;
-    context.logger->info("{}: accuracy {:.4f} ({} of {} {} texts), {:.1f} M parameters, {:.1f} MB", stage.id, entry.accuracy,
-                         entry.correct, entry.total, report.split, static_cast<double>(entry.parameters) / 1e6,
-                         static_cast<double>(entry.bytes) / 1e6);
+    context.logger->info("{}: accuracy {:.4f} ({} of {} {} texts), {:.1f} M parameters, {:.1f} MB", stage.id,
+                         entry.accuracy, entry.correct, entry.total, report.split,
+                         static_cast<double>(entry.parameters) / 1e6, static_cast<double>(entry.bytes) / 1e6);
   }
   measure_stages(report, recipe, context);
   report.goals = check_goals(recipe.goals, report);

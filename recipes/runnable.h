@@ -14,15 +14,17 @@ namespace compression::recipes {
 struct Runnable {
   LogitsFunction logits;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::optional<ModelConfig> config;  // absent for a model.pt without config.json beside it
-  std::filesystem::path file;         // with the weights
-  int64_t max_length = 512;           // tokens: what the recipe trained with, else what the model has positions for
-  torch::Device device = torch::kCPU; // where its inputs have to be
+  std::optional<ModelConfig> config;   // absent for a model.pt without config.json beside it
+  std::filesystem::path file;          // with the weights
+  int64_t max_length = 512;            // tokens: what the recipe trained with, else what the model has positions for
+  torch::Device device = torch::kCPU;  // where its inputs have to be
 };
 
-/// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of the one that the
-/// model is in. TorchScript files and int8 weights run on the CPU, others on `device`. Throws CheckpointError, UnsupportedError.
-Runnable open_model(const std::filesystem::path& path, const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
+/// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of
+/// the one that the model is in. TorchScript files and int8 weights run on the CPU, others on `device`. Throws
+/// CheckpointError, UnsupportedError.
+Runnable open_model(const std::filesystem::path& path,
+                    const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
                     torch::Device device = torch::kCPU);
 
 /// The folder that a model is in: `path` itself, or that of the file. Throws CheckpointError if there is no such thing.

@@ -30,7 +30,9 @@ std::string_view split_name(Split split) {
 }
 
 TaskData::TaskData(const DataConfig& config) : max_length_(config.max_length) {
-  const auto read = [&](Split split, const datasets::FileConfig& file) { splits_[split].data = datasets::read_dataset(file); };
+  const auto read = [&](Split split, const datasets::FileConfig& file) {
+    splits_[split].data = datasets::read_dataset(file);
+  };
   read(Split::train, config.train);
   read(Split::validation, config.validation);
   if (config.test) read(Split::test, *config.test);
@@ -38,7 +40,8 @@ TaskData::TaskData(const DataConfig& config) : max_length_(config.max_length) {
   for (auto& [split, entry] : splits_) entry.labels = datasets::label_ids(entry.data, labels_);
 }
 
-std::shared_ptr<const BatchSource> TaskData::batches(Split split, const Tokenizer& tokenizer, const BatchOptions& options) const {
+std::shared_ptr<const BatchSource> TaskData::batches(Split split, const Tokenizer& tokenizer,
+                                                     const BatchOptions& options) const {
   const auto found = splits_.find(split);
   if (found == splits_.end()) throw DataError(fmt::format("data.{}: the recipe has none", split_name(split)));
   auto& encodings = encodings_[fmt::format("{} {}", split_name(split), content(tokenizer))];

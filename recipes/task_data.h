@@ -18,7 +18,8 @@ class TaskData : public DataProvider {
   explicit TaskData(const DataConfig& config);
 
   bool has(Split split) const override { return splits_.contains(split); }
-  std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer, const BatchOptions& options) const override;
+  std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
+                                             const BatchOptions& options) const override;
   const std::vector<std::string>& labels() const override { return labels_; }
 
   /// Changes when a text, a label, their order or the length that texts are cut to changes.

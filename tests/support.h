@@ -17,7 +17,9 @@
 
 namespace compression::testing {
 
-inline std::filesystem::path golden(const std::string& name) { return std::filesystem::path(COMPRESS_GOLDENS) / name; }
+inline std::filesystem::path golden(const std::string& name) {
+  return std::filesystem::path(COMPRESS_GOLDENS) / name;
+}
 
 /// Reads every tensor of a golden file.
 inline std::map<std::string, torch::Tensor> golden_tensors(const std::string& name) {
@@ -32,8 +34,8 @@ inline void check_close(const torch::Tensor& found, const torch::Tensor& expecte
   REQUIRE(found.sizes() == expected.sizes());
   const auto difference = (found.detach().to(torch::kDouble) - expected.detach().to(torch::kDouble)).abs().flatten();
   const auto at = difference.argmax().item<int64_t>();
-  INFO(fmt::format("element {} of {}: found {}, expected {}", at, difference.numel(), found.flatten()[at].item<double>(),
-                   expected.flatten()[at].item<double>()));
+  INFO(fmt::format("element {} of {}: found {}, expected {}", at, difference.numel(),
+                   found.flatten()[at].item<double>(), expected.flatten()[at].item<double>()));
   CHECK(difference[at].item<double>() <= tolerance);
 }
 
@@ -43,7 +45,9 @@ inline Batch golden_batch(const std::map<std::string, torch::Tensor>& tensors) {
           torch::arange(tensors.at("input_ids").size(0))};
 }
 
-inline Classifier tiny_model() { return load_classifier(golden("model/tiny")).model; }
+inline Classifier tiny_model() {
+  return load_classifier(golden("model/tiny")).model;
+}
 
 /// One batch of texts, in memory, over and over.
 class OneBatch : public BatchSource {
@@ -61,7 +65,8 @@ class OneBatch : public BatchSource {
   Batch collate(std::span<const int64_t> examples) const override {
     const auto rows = torch::tensor(std::vector<int64_t>(examples.begin(), examples.end()));
     const auto pick = [&](const torch::Tensor& t) { return t.defined() ? t.index_select(0, rows) : t; };
-    return {pick(batch_.input_ids), pick(batch_.attention_mask), pick(batch_.token_type_ids), pick(batch_.labels), rows};
+    return {pick(batch_.input_ids), pick(batch_.attention_mask), pick(batch_.token_type_ids), pick(batch_.labels),
+            rows};
   }
 
  private:
@@ -73,7 +78,8 @@ class OneBatch : public BatchSource {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    path_ = std::filesystem::temp_directory_path() / fmt::format("compress-test-{:016x}", std::random_device{}() * 0x9E3779B97F4A7C15ull);
+    path_ = std::filesystem::temp_directory_path() /
+            fmt::format("compress-test-{:016x}", std::random_device{}() * 0x9E3779B97F4A7C15ull);
     std::filesystem::create_directories(path_);
   }
   ~TemporaryFolder() {

@@ -38,7 +38,7 @@ struct PredictOptions {
 };
 
 struct BenchOptions {
-  ModelOptions model;  // its max_length has no meaning here
+  ModelOptions model;                                     // its max_length has no meaning here
   std::vector<std::string> shapes = {"1x128", "32x128"};  // batch x length
   double seconds = 2.0;
 };

@@ -37,7 +37,9 @@ Context make_context(const Settings& settings) {
   context.logger = make_logger(settings.log_level);
   if (settings.device == "cuda") {
     if (!torch::cuda::is_available()) {
-      throw UnsupportedError("--device cuda: this machine has no CUDA device that this LibTorch can use; leave --device out to run on the CPU");
+      throw UnsupportedError(
+          "--device cuda: this machine has no CUDA device that this LibTorch can use; leave --device out to run on the "
+          "CPU");
     }
     context.device = torch::kCUDA;
   }
@@ -50,7 +52,8 @@ Context make_context(const Settings& settings) {
 
 void add_model(CLI::App& command, ModelOptions& options, bool reads_texts = true) {
   command.add_option("model", options.model, "Folder of a stage or of Hugging Face form, or a model.pt")->required();
-  command.add_option("--tokenizer", options.tokenizer, "Folder with the tokenizer's files, if they are not beside the model");
+  command.add_option("--tokenizer", options.tokenizer,
+                     "Folder with the tokenizer's files, if they are not beside the model");
   if (!reads_texts) return;
   command.add_option("--max-length", options.max_length, "Tokens that a text is cut to, special ones included")
       ->check(CLI::Range(1, 1 << 20));
@@ -58,7 +61,8 @@ void add_model(CLI::App& command, ModelOptions& options, bool reads_texts = true
 
 void add_recipe(CLI::App& command, RecipeOptions& options, bool required = true) {
   command.add_option("recipe", options.recipe, "YAML file (docs/recipe.md)")->required(required);
-  command.add_option("--set", options.overrides, "KEY=VALUE, in place of what the recipe says; may be given again")->take_all();
+  command.add_option("--set", options.overrides, "KEY=VALUE, in place of what the recipe says; may be given again")
+      ->take_all();
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -66,7 +70,8 @@ int parse_and_run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", COMPRESS_VERSION);
-  app.footer("Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
+  app.footer(
+      "Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
   Settings settings;
   app.add_option("--threads", settings.threads, "Threads; all cores if absent")->check(CLI::Range(1, 4096));
   app.add_option("--device", settings.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
@@ -81,9 +86,11 @@ int parse_and_run(int argc, char** argv) {
   add_recipe(*validate, validate_options);
 
   ExplainOptions explain_options;
-  auto* explain = app.add_subcommand("explain", "Show a recipe with every default filled in and what a run would do; or what keys mean");
+  auto* explain = app.add_subcommand(
+      "explain", "Show a recipe with every default filled in and what a run would do; or what keys mean");
   add_recipe(*explain, explain_options.recipe, false);
-  explain->add_option("--keys", explain_options.keys, "Explain the keys of a section or stage kind: recipe, data, distill, ...");
+  explain->add_option("--keys", explain_options.keys,
+                      "Explain the keys of a section or stage kind: recipe, data, distill, ...");
 
   EvalOptions eval_options;
   auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled texts");
@@ -93,7 +100,8 @@ int parse_and_run(int argc, char** argv) {
   eval->add_option("--text", eval_options.text, "Field or column of the text [text]");
   eval->add_option("--text-pair", eval_options.text_pair, "Field or column of the second text");
   eval->add_option("--label", eval_options.label, "Field or column of the label [label]");
-  eval->add_flag("--no-header", eval_options.no_header, "The first line of a CSV or TSV is data; name columns by number");
+  eval->add_flag("--no-header", eval_options.no_header,
+                 "The first line of a CSV or TSV is data; name columns by number");
   eval->add_option("--batch-size", eval_options.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
 
   InspectOptions inspect_options;

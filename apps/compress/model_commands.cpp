@@ -27,15 +27,16 @@ using nlohmann::json;
 
 void check_length(std::string_view option, int64_t length, const recipes::Runnable& model) {
   if (model.config && length > model.config->max_position_embeddings) {
-    throw ConfigError(fmt::format("{}: found {}, but {} has positions for {} tokens", option, length, model.file.string(),
-                                  model.config->max_position_embeddings));
+    throw ConfigError(fmt::format("{}: found {}, but {} has positions for {} tokens", option, length,
+                                  model.file.string(), model.config->max_position_embeddings));
   }
 }
 
 recipes::Runnable open(const ModelOptions& options, const Context& context) {
   auto model = recipes::open_model(options.model, options.tokenizer, context.device);
   if (model.device != context.device) {
-    throw UnsupportedError(model.file.string() + ": TorchScript files and int8 weights run on the CPU: leave --device out");
+    throw UnsupportedError(model.file.string() +
+                           ": TorchScript files and int8 weights run on the CPU: leave --device out");
   }
   if (options.max_length) {
     check_length("--max-length", *options.max_length, model);
@@ -48,10 +49,10 @@ recipes::Runnable open(const ModelOptions& options, const Context& context) {
 int64_t class_count(const recipes::Runnable& model) {
   const c10::InferenceMode inference;
   const Batch one{.input_ids = torch::zeros({1, 2}, torch::kLong),
-            .attention_mask = torch::ones({1, 2}, torch::kLong),
-            .token_type_ids = torch::zeros({1, 2}, torch::kLong),
-            .labels = {},
-            .examples = {}};
+                  .attention_mask = torch::ones({1, 2}, torch::kLong),
+                  .token_type_ids = torch::zeros({1, 2}, torch::kLong),
+                  .labels = {},
+                  .examples = {}};
   return model.logits(one.to(model.device)).size(1);
 }
 
@@ -94,10 +95,15 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
                                   model.tokenizer->pad_id(), {.batch_size = options.batch_size});
   const auto result = evaluate(model.logits, *source, context);
   if (as_json) {
-    std::cout << json{{"accuracy", result.accuracy()}, {"correct", result.correct}, {"total", result.total}, {"loss", result.loss}}.dump()
+    std::cout << json{{"accuracy", result.accuracy()},
+                      {"correct", result.correct},
+                      {"total", result.total},
+                      {"loss", result.loss}}
+                     .dump()
               << '\n';
   } else {
-    std::cout << fmt::format("accuracy {:.4f} ({} of {}), loss {:.4f}\n", result.accuracy(), result.correct, result.total, result.loss);
+    std::cout << fmt::format("accuracy {:.4f} ({} of {}), loss {:.4f}\n", result.accuracy(), result.correct,
+                             result.total, result.loss);
   }
   return success;
 }
@@ -117,7 +123,8 @@ int inspect_command(const InspectOptions& options, bool as_json) {
               {"macs", encoder_macs(config, length)},
               {"macs_length", length}};
   for (const auto& layer : config.layers) {
-    out["layers"].push_back({{"num_attention_heads", layer.num_attention_heads}, {"intermediate_size", layer.intermediate_size}});
+    out["layers"].push_back(
+        {{"num_attention_heads", layer.num_attention_heads}, {"intermediate_size", layer.intermediate_size}});
   }
   for (const auto* name : {"model.safetensors", "model.pt"}) {
     if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
@@ -134,12 +141,14 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     std::cout << out.dump(2) << '\n';
     return success;
   }
-  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}, {} classes\n", folder.string(), config.model_type,
-                           config.hidden_size, config.layers.size(), config.attention_head_size, config.labels.size());
-  std::cout << fmt::format("weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
-                           enum_name(config.linear_format), enum_name(config.embedding_format),
-                           static_cast<double>(parameter_count(config)) / 1e6,
-                           static_cast<double>(encoder_macs(config, length)) / 1e6, length);
+  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}, {} classes\n", folder.string(),
+                           config.model_type, config.hidden_size, config.layers.size(), config.attention_head_size,
+                           config.labels.size());
+  std::cout << fmt::format(
+      "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
+      enum_name(config.linear_format), enum_name(config.embedding_format),
+      static_cast<double>(parameter_count(config)) / 1e6, static_cast<double>(encoder_macs(config, length)) / 1e6,
+      length);
   if (out.contains("files")) {
     for (const auto& [name, bytes] : out["files"].items()) {
       std::cout << fmt::format("{}: {:.2f} MB\n", name, bytes.get<double>() / 1e6);
@@ -152,14 +161,17 @@ int inspect_command(const InspectOptions& options, bool as_json) {
   }
   std::cout << fmt::format("{:>5} {:>6} {:>13}\n", "layer", "heads", "intermediate");
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    std::cout << fmt::format("{:>5} {:>6} {:>13}\n", i, config.layers[i].num_attention_heads, config.layers[i].intermediate_size);
+    std::cout << fmt::format("{:>5} {:>6} {:>13}\n", i, config.layers[i].num_attention_heads,
+                             config.layers[i].intermediate_size);
   }
   if (!importance.empty()) std::cout << "importance before the cut, best unit first:\n";
   for (const auto& group : importance) {
     const auto sorted = std::get<0>(group.scores.sort(0, true));
     std::vector<float> values(sorted.data_ptr<float>(), sorted.data_ptr<float>() + sorted.numel());
     if (values.size() > 12) {  // of many units, their distribution
-      const auto at = [&](double share) { return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))]; };
+      const auto at = [&](double share) {
+        return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
+      };
       values = {at(0), at(0.1), at(0.25), at(0.5), at(0.75), at(0.9), at(1)};
     }
     std::cout << fmt::format("{:>5} {:<13}{} {:.4g}\n", group.layer, enum_name(group.kind),
@@ -176,7 +188,8 @@ int tokenize_command(const ModelOptions& options, bool as_json) {
   const auto flush = [&] {
     for (const auto& encoding : tokenizer->encode_batch(inputs, encode)) {
       if (as_json) {
-        std::cout << json{{"input_ids", encoding.input_ids}, {"token_type_ids", encoding.token_type_ids}}.dump() << '\n';
+        std::cout << json{{"input_ids", encoding.input_ids}, {"token_type_ids", encoding.token_type_ids}}.dump()
+                  << '\n';
       } else {
         std::cout << fmt::format("{}\n", fmt::join(encoding.input_ids, " "));
       }
@@ -197,8 +210,8 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   const auto model = open(options.model, context);
   std::vector<TextInput> inputs;
   for (const auto& text : texts) inputs.push_back({text, std::nullopt});
-  const auto source = datasets::make_batch_source(model.tokenizer->encode_batch(inputs, {.max_length = model.max_length}), {},
-                                                  model.tokenizer->pad_id(), {});
+  const auto source = datasets::make_batch_source(
+      model.tokenizer->encode_batch(inputs, {.max_length = model.max_length}), {}, model.tokenizer->pad_id(), {});
   const auto probabilities = torch::softmax(predict(model.logits, *source, context), -1);
   const auto names = class_names(model);
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -234,12 +247,13 @@ int bench_command(const BenchOptions& options, Context& context, bool as_json) {
                     {"runs", timing.runs},
                     {"texts_per_second", texts}});
     if (!as_json) {
-      std::cout << fmt::format("{:>8}: {:.3f} ms a call ({:.3f} to {:.3f}, {} runs), {:.1f} texts/s\n", shape, timing.median_ms,
-                               timing.low_ms, timing.high_ms, timing.runs, texts);
+      std::cout << fmt::format("{:>8}: {:.3f} ms a call ({:.3f} to {:.3f}, {} runs), {:.1f} texts/s\n", shape,
+                               timing.median_ms, timing.low_ms, timing.high_ms, timing.runs, texts);
     }
   }
   if (as_json) {
-    std::cout << json{{"model", model.file.string()}, {"machine", machine_json(machine)}, {"results", rows}}.dump(2) << '\n';
+    std::cout << json{{"model", model.file.string()}, {"machine", machine_json(machine)}, {"results", rows}}.dump(2)
+              << '\n';
   }
   return success;
 }

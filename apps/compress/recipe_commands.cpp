@@ -25,7 +25,8 @@ int run_command(const RecipeOptions& options, Context& context, bool json) {
   }
   context.logger->info("report: {}", (recipe.output / "report.md").string());
   for (const auto& goal : report.goals) {
-    if (!goal.met) context.logger->error("goal missed: {}: wanted {}, reached {}", goal.goal, goal.wanted, goal.reached);
+    if (!goal.met)
+      context.logger->error("goal missed: {}: wanted {}, reached {}", goal.goal, goal.wanted, goal.reached);
   }
   return report.met() ? success : goal_missed;
 }
@@ -65,7 +66,8 @@ int explain_command(const ExplainOptions& options, bool json) {
     std::cout << nlohmann::json{{"recipe", recipes::recipe_json(recipe)}, {"plan", list}}.dump(2) << '\n';
     return success;
   }
-  std::cout << "# As it will run, every default filled in\n" << recipes::to_yaml(recipe) << "\n# What `compress run` would do now\n";
+  std::cout << "# As it will run, every default filled in\n"
+            << recipes::to_yaml(recipe) << "\n# What `compress run` would do now\n";
   for (const auto& s : stages) {
     std::cout << fmt::format("# {:<16} {:<10} {}\n", s.id, s.kind, s.up_to_date ? "up to date" : "to run: " + s.reason);
   }

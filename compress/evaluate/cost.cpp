@@ -31,7 +31,9 @@ int64_t encoder_macs(const ModelConfig& config, int64_t length) {
 
 Timing measure(const std::function<void()>& work, double seconds, int64_t least) {
   using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
   const auto warm_up = Clock::now();
   for (int i = 0; i < 3 && (i == 0 || since(warm_up) < seconds); ++i) work();
   std::vector<double> times;
@@ -41,7 +43,9 @@ Timing measure(const std::function<void()>& work, double seconds, int64_t least)
     times.push_back(since(before) * 1e3);
   }
   std::sort(times.begin(), times.end());
-  const auto at = [&](double share) { return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1) + 0.5)]; };
+  const auto at = [&](double share) {
+    return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1) + 0.5)];
+  };
   return {at(0.5), at(0.1), at(0.9), static_cast<int64_t>(times.size())};
 }
 

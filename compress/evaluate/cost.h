@@ -10,8 +10,8 @@ namespace compression {
 /// Parameters of the whole classifier: embeddings, encoder, pooler, head.
 int64_t parameter_count(const ModelConfig& config);
 
-/// Multiply-adds of the encoder's layers for one text of `length` tokens: projections, attention (query by key, probabilities by
-/// value) and FFN. Embeddings, pooler and head are not in it.
+/// Multiply-adds of the encoder's layers for one text of `length` tokens: projections, attention (query by key,
+/// probabilities by value) and FFN. Embeddings, pooler and head are not in it.
 int64_t encoder_macs(const ModelConfig& config, int64_t length);
 
 struct Timing {

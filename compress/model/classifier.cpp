@@ -41,7 +41,8 @@ ModelOutput ClassifierImpl::forward(const Batch& batch, const Capture& capture) 
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, capture);
   const double dropout = config_.classifier_dropout.value_or(config_.hidden_dropout_prob);
   const auto pooled = torch::dropout(encoded.pooled, dropout, is_training());
-  return {classifier->forward(pooled).to(torch::kFloat), std::move(encoded.hidden_states), std::move(encoded.attentions)};
+  return {classifier->forward(pooled).to(torch::kFloat), std::move(encoded.hidden_states),
+          std::move(encoded.attentions)};
 }
 
 void ClassifierImpl::initialize() {
@@ -74,7 +75,8 @@ void ClassifierImpl::set_dropout(std::optional<double> hidden, std::optional<dou
 
 std::vector<UnitGroup> ClassifierImpl::prunable_units() {
   if (config_.linear_format != WeightFormat::float32) {
-    throw UnsupportedError(fmt::format("pruning a model with {} weights: prune before quantizing", enum_name(config_.linear_format)));
+    throw UnsupportedError(
+        fmt::format("pruning a model with {} weights: prune before quantizing", enum_name(config_.linear_format)));
   }
   std::vector<UnitGroup> groups;
   for (size_t i = 0; i < encoder->layers.size(); ++i) {
@@ -88,11 +90,10 @@ std::vector<UnitGroup> ClassifierImpl::prunable_units() {
                                layer->value->weight, layer->value->bias},
                       .columns = {layer->attention_output->weight},
                       .mask = &layer->head_mask,
-                      .resized =
-                          [this, layer, i](int64_t count) {
-                            layer->heads = count;
-                            config_.layers[i].num_attention_heads = count;
-                          }});
+                      .resized = [this, layer, i](int64_t count) {
+                        layer->heads = count;
+                        config_.layers[i].num_attention_heads = count;
+                      }});
     groups.push_back({.kind = UnitKind::intermediate,
                       .layer = index,
                       .count = layer->intermediate->weight.size(0),

@@ -32,8 +32,8 @@ class ClassifierImpl : public torch::nn::Module, public Prunable {
   const ModelConfig& config() const { return config_; }
   ModelConfig& config() { return config_; }
 
-  /// Every linear layer of the encoder with its pooler, and the embedding tables: what quantization changes. The head is small
-  /// and stays as it is.
+  /// Every linear layer of the encoder with its pooler, and the embedding tables: what quantization changes. The head
+  /// is small and stays as it is.
   std::vector<Linear> linears();
   std::vector<Embedding> embeddings();
 

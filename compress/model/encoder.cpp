@@ -21,21 +21,26 @@ std::shared_ptr<torch::nn::Module> scope(torch::nn::Module& parent, const std::s
 }  // namespace
 
 EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
-  word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, config.hidden_size, config.pad_token_id));
-  position_embeddings = register_module("position_embeddings", Embedding(config.max_position_embeddings, config.hidden_size));
-  token_type_embeddings = register_module("token_type_embeddings", Embedding(config.type_vocab_size, config.hidden_size));
+  word_embeddings =
+      register_module("word_embeddings", Embedding(config.vocab_size, config.hidden_size, config.pad_token_id));
+  position_embeddings =
+      register_module("position_embeddings", Embedding(config.max_position_embeddings, config.hidden_size));
+  token_type_embeddings =
+      register_module("token_type_embeddings", Embedding(config.type_vocab_size, config.hidden_size));
   norm = register_module("LayerNorm", LayerNorm(config.hidden_size, config.layer_norm_eps));
 }
 
 torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids) {
   const auto length = input_ids.size(1);
   if (length > position_embeddings->weight.size(0)) {
-    throw UnsupportedError(fmt::format("a text of {} tokens: this model has positions for {}; choose a smaller max_length", length,
-                                       position_embeddings->weight.size(0)));
+    throw UnsupportedError(
+        fmt::format("a text of {} tokens: this model has positions for {}; choose a smaller max_length", length,
+                    position_embeddings->weight.size(0)));
   }
   const auto positions = torch::arange(length, input_ids.options());
   const auto types = token_type_ids.defined() ? token_type_ids : torch::zeros_like(input_ids);
-  auto x = word_embeddings->forward(input_ids) + token_type_embeddings->forward(types) + position_embeddings->forward(positions);
+  auto x = word_embeddings->forward(input_ids) + token_type_embeddings->forward(types) +
+           position_embeddings->forward(positions);
   return torch::dropout(norm->forward(x), dropout, is_training());
 }
 
@@ -71,7 +76,8 @@ torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const torch::T
   const double dropout = is_training() ? attention_dropout : 0.0;
   torch::Tensor context;
   if (attentions == nullptr) {
-    context = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, dropout);
+    context =
+        torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, dropout);
   } else {
     auto scores = torch::matmul(q, k.transpose(-1, -2)) / std::sqrt(static_cast<double>(head_size));
     if (bias.defined()) scores = scores + bias;

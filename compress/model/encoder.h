@@ -63,10 +63,10 @@ class EncoderImpl : public torch::nn::Module {
  public:
   explicit EncoderImpl(const ModelConfig& config);
 
-  /// int64 [batch, sequence] each; token_type_ids may be undefined. Throws UnsupportedError if the sequence is longer than the
-  /// model's positions.
-  EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask, const torch::Tensor& token_type_ids,
-                        const Capture& capture = {});
+  /// int64 [batch, sequence] each; token_type_ids may be undefined. Throws UnsupportedError if the sequence is longer
+  /// than the model's positions.
+  EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                        const torch::Tensor& token_type_ids, const Capture& capture = {});
 
   Embeddings embeddings{nullptr};
   std::vector<EncoderLayer> layers;

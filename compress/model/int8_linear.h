@@ -20,15 +20,16 @@ class PackedInt8 {
   bool empty() const { return packed_.isNone(); }
 
   /// x: float32 [..., in] -> float32 [..., out], without bias. Activations are quantized at run time:
-  /// per_tensor with one affine scale for all of x; per_token with a symmetric scale of its own for each row. The operator
-  /// knows one scale only: each row is divided by its largest magnitude, and two rows are added that fix the operator's range
-  /// whatever the other rows hold: to [range_low, 1], which in seven bits is a step of 1/63 around 64.
+  /// per_tensor with one affine scale for all of x; per_token with a symmetric scale of its own for each row. The
+  /// operator knows one scale only: each row is divided by its largest magnitude, and two rows are added that fix the
+  /// operator's range whatever the other rows hold: to [range_low, 1], which in seven bits is a step of 1/63 around 64.
   torch::Tensor linear(const torch::Tensor& x, ActivationScheme scheme) const;
 
   /// What TorchScript holds as an attribute and passes to ops.quantized.linear_dynamic.
   const c10::IValue& value() const { return packed_; }
 
-  /// linear_dynamic's reduce_range: seven bits for activations, because the AVX2 kernels add pairs of products in 16 bits.
+  /// linear_dynamic's reduce_range: seven bits for activations, because the AVX2 kernels add pairs of products in 16
+  /// bits.
   static constexpr bool reduce_range = true;
 
   static constexpr double range_low = -64.0 / 63.0;
@@ -40,8 +41,8 @@ class PackedInt8 {
   c10::IValue packed_;
 };
 
-/// While it lives, LibTorch's warnings are dropped: once a process it tells that quantized tensor types will go, which is not for
-/// users to act on.
+/// While it lives, LibTorch's warnings are dropped: once a process it tells that quantized tensor types will go, which
+/// is not for users to act on.
 class IgnoreWarnings : public c10::WarningHandler {
  public:
   IgnoreWarnings() : guard_(this) {}

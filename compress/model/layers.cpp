@@ -3,7 +3,9 @@
 namespace compression {
 namespace {
 
-torch::Dtype dtype_of(WeightFormat format) { return format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16; }
+torch::Dtype dtype_of(WeightFormat format) {
+  return format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16;
+}
 
 }  // namespace
 

@@ -39,13 +39,15 @@ struct TrainConfig {
     visit("epochs", self.epochs, "Passes over the training texts");
     visit("batch_size", self.batch_size, "Texts a batch");
     visit("learning_rate", self.learning_rate, "Peak learning rate of AdamW");
-    visit("weight_decay", self.weight_decay, "Decoupled decay of weight matrices; biases and LayerNorm are not decayed");
+    visit("weight_decay", self.weight_decay,
+          "Decoupled decay of weight matrices; biases and LayerNorm are not decayed");
     visit("warmup_ratio", self.warmup_ratio, "Share of the steps in which the learning rate rises from 0");
     visit("schedule", self.schedule, "After the warm-up: falls to 0 in a line, or stays");
     visit("max_grad_norm", self.max_grad_norm, "The gradient's norm is clipped to this; 0: not clipped");
     visit("gradient_accumulation", self.gradient_accumulation, "Batches whose gradients make one step");
     visit("precision", self.precision, "auto: bf16 autocast where the processor has bf16 arithmetic");
-    visit("evaluate_every", self.evaluate_every, "Steps between evaluations on the validation texts; 0: after each epoch");
+    visit("evaluate_every", self.evaluate_every,
+          "Steps between evaluations on the validation texts; 0: after each epoch");
     visit("log_every", self.log_every, "Steps between lines of metrics.jsonl");
     visit("hidden_dropout", self.hidden_dropout, "In place of the checkpoint's hidden_dropout_prob");
     visit("attention_dropout", self.attention_dropout, "In place of the checkpoint's attention_probs_dropout_prob");

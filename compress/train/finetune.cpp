@@ -32,6 +32,8 @@ class FinetuneStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const FinetuneConfig& config) { return std::make_unique<FinetuneStage>(config); }
+std::unique_ptr<Stage> make_stage(const FinetuneConfig& config) {
+  return std::make_unique<FinetuneStage>(config);
+}
 
 }  // namespace compression

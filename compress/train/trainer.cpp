@@ -127,8 +127,8 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
         tokens_since_log += batch.attention_mask.sum().item<double>();
       }
       if (!std::isfinite(loss_value)) {
-        throw DataError(fmt::format("training: the loss at step {} is {}; a lower learning_rate than {} may help", step + 1,
-                                    loss_value, config.learning_rate));
+        throw DataError(fmt::format("training: the loss at step {} is {}; a lower learning_rate than {} may help",
+                                    step + 1, loss_value, config.learning_rate));
       }
       const double learning_rate =
           config.learning_rate * schedule_factor(config.schedule, step, steps, config.warmup_ratio);
@@ -174,12 +174,13 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
   return result;
 }
 
-TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
-                             const TrainConfig& config, Context& context) {
+TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer,
+                             const DataProvider& data, const TrainConfig& config, Context& context) {
   const auto& weights = model->config();
   if (weights.linear_format != WeightFormat::float32 || weights.embedding_format != WeightFormat::float32) {
-    throw UnsupportedError(fmt::format("training a model with {} weights and {} embeddings: only fp32 models can be trained",
-                                       enum_name(weights.linear_format), enum_name(weights.embedding_format)));
+    throw UnsupportedError(
+        fmt::format("training a model with {} weights and {} embeddings: only fp32 models can be trained",
+                    enum_name(weights.linear_format), enum_name(weights.embedding_format)));
   }
   const auto source =
       data.batches(Split::train, tokenizer, {.batch_size = config.batch_size, .shuffle = true, .seed = context.seed});
@@ -187,8 +188,8 @@ TrainResult train_classifier(Classifier& model, Objective& objective, const Toke
   model->to(context.device);
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
   const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-  const auto result =
-      train(*model, objective, *source, config, [&] { return evaluate(logits, *validation, context); }, context);
+  const auto result = train(
+      *model, objective, *source, config, [&] { return evaluate(logits, *validation, context); }, context);
   model->set_dropout(std::nullopt, std::nullopt);
   model->to(torch::kCPU);
   return result;

@@ -14,15 +14,21 @@
 namespace compression {
 namespace {
 
-std::string hexadecimal(XXH128_hash_t hash) { return fmt::format("{:016x}{:016x}", hash.high64, hash.low64); }
+std::string hexadecimal(XXH128_hash_t hash) {
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
 
 }  // namespace
 
-std::string fingerprint(std::string_view bytes) { return hexadecimal(XXH3_128bits(bytes.data(), bytes.size())); }
+std::string fingerprint(std::string_view bytes) {
+  return hexadecimal(XXH3_128bits(bytes.data(), bytes.size()));
+}
 
 std::string file_fingerprint(const std::filesystem::path& file) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(file.c_str(), "rb"), std::fclose);
-  const auto fail = [&] { return StorageError(fmt::format("{}: can't be read: {}", file.string(), std::strerror(errno))); };
+  const auto fail = [&] {
+    return StorageError(fmt::format("{}: can't be read: {}", file.string(), std::strerror(errno)));
+  };
   if (!in) throw fail();
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_128bits_reset(state.get());

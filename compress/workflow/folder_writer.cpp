@@ -26,7 +26,9 @@ void sync(const fs::path& path) {
   if (result != 0) throw failure(path, "can't be synced");
 }
 
-fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
 
 }  // namespace
 

@@ -60,8 +60,8 @@ nlohmann::json machine_json(const Machine& machine) {
 
 std::string describe(const Machine& machine) {
   return fmt::format("{}, {} cores, {} threads; {}{}{}; int8 engine {}; LibTorch {}", machine.processor, machine.cores,
-                     machine.threads, machine.instruction_set, machine.extensions.empty() ? "" : " with ", machine.extensions,
-                     machine.int8_engine, machine.libtorch);
+                     machine.threads, machine.instruction_set, machine.extensions.empty() ? "" : " with ",
+                     machine.extensions, machine.int8_engine, machine.libtorch);
 }
 
 }  // namespace compression

@@ -12,7 +12,7 @@ namespace compression {
 bool processor_has(std::string_view flag);
 
 struct Machine {
-  std::string processor;        // as /proc/cpuinfo names it
+  std::string processor;  // as /proc/cpuinfo names it
   int64_t cores = 0;
   int threads = 0;              // LibTorch's intra-op threads
   std::string instruction_set;  // what LibTorch's kernels use: AVX512, AVX2, ...

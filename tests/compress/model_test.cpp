@@ -24,7 +24,8 @@ TEST_CASE("logits, hidden states and attention maps equal those of transformers"
   REQUIRE(full.attentions.size() == 3);
   const auto real = expected.at("attention_mask").to(torch::kFloat);
   for (size_t i = 0; i < 4; ++i) {
-    check_close(full.hidden_states[i] * real.unsqueeze(-1), expected.at(fmt::format("hidden_states.{}", i)) * real.unsqueeze(-1), 1e-5);
+    check_close(full.hidden_states[i] * real.unsqueeze(-1),
+                expected.at(fmt::format("hidden_states.{}", i)) * real.unsqueeze(-1), 1e-5);
   }
   for (size_t i = 0; i < 3; ++i) check_close(full.attentions[i], expected.at(fmt::format("attentions.{}", i)), 1e-5);
 }

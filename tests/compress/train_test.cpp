@@ -29,7 +29,8 @@ struct Trained {
 };
 
 /// Trains the tiny model on the golden batch, checked against its own training texts.
-Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uint64_t seed = 0, int64_t batch_size = 6) {
+Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uint64_t seed = 0,
+                   int64_t batch_size = 6) {
   auto model = tiny_model();
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
   if (config.hidden_dropout) model->config().classifier_dropout = *config.hidden_dropout;
@@ -38,7 +39,8 @@ Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uin
   auto context = quiet_context(folder.path());
   context.seed = seed;
   const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-  auto result = train(*model, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
+  auto result = train(
+      *model, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
   return {model, result};
 }
 
@@ -68,7 +70,8 @@ TEST_CASE("the same seed gives the same bits, another seed others") {
   auto config = plain_config();
   config.hidden_dropout = config.attention_dropout = 0.1;
   const TemporaryFolder folder;
-  auto first = train_tiny(config, folder, 3), second = train_tiny(config, folder, 3), third = train_tiny(config, folder, 4);
+  auto first = train_tiny(config, folder, 3), second = train_tiny(config, folder, 3),
+       third = train_tiny(config, folder, 4);
   CHECK(torch::equal(tiny_logits(first.model), tiny_logits(second.model)));
   CHECK_FALSE(torch::equal(tiny_logits(first.model), tiny_logits(third.model)));
 }
@@ -127,7 +130,9 @@ TEST_CASE("a request to stop ends the training at the next step") {
     steps = done;
     if (done == 3) stop = true;
   };
-  CHECK_THROWS_AS(train(*model, objective, source, plain_config(), [] { return Evaluation{}; }, context), Interrupted);
+  CHECK_THROWS_AS(train(
+                      *model, objective, source, plain_config(), [] { return Evaluation{}; }, context),
+                  Interrupted);
   CHECK(steps == 3);
 }
 

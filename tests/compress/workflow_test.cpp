@@ -1,7 +1,7 @@
 #include "tests/support.h"
 
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include "compress/workflow/error.h"
 #include "compress/workflow/fingerprint.h"

@@ -15,10 +15,13 @@ const ModelShape tiny_shape{3, 32};
 TEST_CASE("losses equal those of torch.nn.functional") {
   const auto g = golden_tensors("model/tiny.safetensors");
   for (const double t : {1.0, 2.0, 5.0}) {
-    check_close(logits_loss(g.at("logits"), g.at("loss.teacher_logits"), t), g.at(fmt::format("loss.logits.{:g}", t)), 1e-5);
+    check_close(logits_loss(g.at("logits"), g.at("loss.teacher_logits"), t), g.at(fmt::format("loss.logits.{:g}", t)),
+                1e-5);
   }
-  check_close(hidden_loss(g.at("hidden_states.1"), g.at("hidden_states.3"), g.at("attention_mask")), g.at("loss.hidden"), 1e-5);
-  check_close(attention_loss(g.at("attentions.0"), g.at("attentions.2"), g.at("attention_mask")), g.at("loss.attentions"), 1e-6);
+  check_close(hidden_loss(g.at("hidden_states.1"), g.at("hidden_states.3"), g.at("attention_mask")),
+              g.at("loss.hidden"), 1e-5);
+  check_close(attention_loss(g.at("attentions.0"), g.at("attentions.2"), g.at("attention_mask")),
+              g.at("loss.attentions"), 1e-6);
 }
 
 TEST_CASE("every loss of a model to itself is zero") {
@@ -40,10 +43,12 @@ TEST_CASE("every loss of a model to itself is zero") {
 TEST_CASE("the sum weighs its losses") {
   const auto g = golden_tensors("model/tiny.safetensors");
   const ModelOutput student{g.at("logits"), {}, {}}, teacher{g.at("loss.teacher_logits"), {}, {}};
-  const DistillationLoss loss({{.type = LossType::logits, .weight = 0.75, .temperature = 5.0}, {.type = LossType::labels, .weight = 0.25}},
-                              tiny_shape, tiny_shape);
+  const DistillationLoss loss(
+      {{.type = LossType::logits, .weight = 0.75, .temperature = 5.0}, {.type = LossType::labels, .weight = 0.25}},
+      tiny_shape, tiny_shape);
   const auto labels = torch::cross_entropy_loss(g.at("logits"), g.at("labels"));
-  check_close(loss(student, teacher, g.at("labels"), g.at("attention_mask")), 0.75 * g.at("loss.logits.5") + 0.25 * labels, 1e-5);
+  check_close(loss(student, teacher, g.at("labels"), g.at("attention_mask")),
+              0.75 * g.at("loss.logits.5") + 0.25 * labels, 1e-5);
   CHECK(loss.logits_only());
 }
 
@@ -56,7 +61,9 @@ TEST_CASE("layers are mapped evenly, last to last") {
 
 TEST_CASE("where widths differ a projection is learnt") {
   const auto g = golden_tensors("model/tiny.safetensors");
-  DistillationLoss loss({{.type = LossType::hidden_states, .layers = {{{0, 1}, {1, 2}}}}, {.type = LossType::embeddings}}, {2, 16}, {3, 32});
+  DistillationLoss loss(
+      {{.type = LossType::hidden_states, .layers = {{{0, 1}, {1, 2}}}}, {.type = LossType::embeddings}}, {2, 16},
+      {3, 32});
   REQUIRE(loss.parameters().size() == 3);
   ModelOutput student, teacher;
   student.logits = teacher.logits = g.at("logits");
@@ -70,8 +77,9 @@ TEST_CASE("where widths differ a projection is learnt") {
 }
 
 TEST_CASE("a layer that is not there is named") {
-  const auto message = message_of<ConfigError>(
-      [] { DistillationLoss({{.type = LossType::attentions, .layers = {{{0, 3}}}}}, tiny_shape, tiny_shape); });
+  const auto message = message_of<ConfigError>([] {
+    DistillationLoss({{.type = LossType::attentions, .layers = {{{0, 3}}}}}, tiny_shape, tiny_shape);
+  });
   CHECK_THAT(message, Catch::Contains("[0, 3]") && Catch::Contains("teacher 0 to 2"));
 }
 
@@ -106,7 +114,8 @@ TEST_CASE("distillation brings a student's logits to its teacher's, and leaves t
   student->set_dropout(0.0, 0.0);
   student->config().classifier_dropout = 0.0;
   const auto logits = [&](const Batch& b) { return student->forward(b).logits; };
-  train(*student, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
+  train(
+      *student, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
   CHECK(distance() < 0.5 * at_first);
   CHECK(torch::equal(before, teacher->classifier->weight));
 }

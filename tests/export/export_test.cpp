@@ -15,7 +15,8 @@ TEST_CASE("model.pt computes what the model does, for any batch and any length")
   auto model = tiny_model();
   if (kind == 1) {
     const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
-    prune::cut_units(*model, {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
+    prune::cut_units(*model,
+                     {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
   }
   using quantize::Scheme;
   if (kind == 2) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);

@@ -37,8 +37,9 @@ TEST_CASE("the best units stay, in their old order, and of equal ones the first"
   CHECK(torch::equal(kept[0], torch::tensor({0, 2})));
   CHECK(torch::equal(kept[1], torch::tensor({0, 1, 4})));
   CHECK(choose_units(importance, {.heads = 1, .intermediate_size = std::nullopt})[1].size(0) == 5);
-  CHECK_THAT(message_of<ConfigError>([&] { choose_units(importance, {.heads = 5, .intermediate_size = std::nullopt}); }),
-             Catch::Contains("5 to keep") && Catch::Contains("layer 0 has 4"));
+  CHECK_THAT(
+      message_of<ConfigError>([&] { choose_units(importance, {.heads = 5, .intermediate_size = std::nullopt}); }),
+      Catch::Contains("5 to keep") && Catch::Contains("layer 0 has 4"));
 }
 
 TEST_CASE("the rebuilt model computes what the masked one does") {
@@ -103,7 +104,9 @@ TEST_CASE("scores are written and read as JSON") {
     CHECK(again[i].layer == importance[i].layer);
     check_close(again[i].scores, importance[i].scores, 0.0);
   }
-  CHECK_THAT(message_of<CheckpointError>([] { read_importance({{"groups", {1}}}, "x/importance.json"); }),
+  CHECK_THAT(message_of<CheckpointError>([] {
+               read_importance({{"groups", {1}}}, "x/importance.json");
+             }),
              Catch::Contains("x/importance.json"));
 }
 

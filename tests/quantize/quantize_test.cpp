@@ -53,7 +53,8 @@ TEST_CASE("with one scale a token, a token's result does not depend on the other
   linear->store_int8(rows.values, rows.scale, ActivationScheme::per_token);
   const auto x = torch::randn({9, 64}).abs() * torch::logspace(-3, 3, 9).unsqueeze(1);
   const auto together = linear->forward(x);
-  for (int64_t i = 0; i < 9; ++i) CHECK(torch::equal(linear->forward(x.slice(0, i, i + 1)), together.slice(0, i, i + 1)));
+  for (int64_t i = 0; i < 9; ++i)
+    CHECK(torch::equal(linear->forward(x.slice(0, i, i + 1)), together.slice(0, i, i + 1)));
 }
 
 TEST_CASE("a row of zeros and a single token go through the int8 operator") {
@@ -95,13 +96,15 @@ TEST_CASE("every scheme keeps the logits near, makes the file small, and reloads
   CHECK(again->config().embedding_format == c.embeddings);
   CHECK(torch::equal(again->forward(batch).logits, logits));
   const auto full = std::filesystem::file_size(golden("model/tiny/model.safetensors"));
-  CHECK(std::filesystem::file_size(folder / "model.safetensors") < (c.scheme == Scheme::int8_dynamic ? 0.6 : 0.7) * static_cast<double>(full));
+  CHECK(std::filesystem::file_size(folder / "model.safetensors") <
+        (c.scheme == Scheme::int8_dynamic ? 0.6 : 0.7) * static_cast<double>(full));
 
   const auto file = SafetensorsFile::open(folder / "model.safetensors");
   const auto& weight = file.tensors().at("bert.encoder.layer.0.attention.self.query.weight");
   if (c.scheme == Scheme::int8_dynamic) {
     CHECK(weight.dtype == torch::kChar);
-    CHECK((file.tensors().at("bert.encoder.layer.0.attention.self.query.weight_scale").shape == std::vector<int64_t>{32, 1}));
+    CHECK((file.tensors().at("bert.encoder.layer.0.attention.self.query.weight_scale").shape ==
+           std::vector<int64_t>{32, 1}));
   }
   CHECK_THROWS_AS(quantize(model, c.scheme, c.embeddings, c.activations), UnsupportedError);
 }

@@ -50,7 +50,8 @@ data:
   max_length: 20
   train: {path: )" + (root / "train.jsonl").string() +
                       R"(}
-  validation: {path: )" + (root / "validation.jsonl").string() +
+  validation: {path: )" +
+                      (root / "validation.jsonl").string() +
                       R"(}
   test: {path: )" + (root / "test.jsonl").string() +
                       R"(}
@@ -196,8 +197,10 @@ TEST_CASE("plan tells what a run would do") {
 
 TEST_CASE("labels of the test texts that training does not have are told with file and line") {
   const TinyRun tiny;
-  write_file(tiny.root / "test.jsonl", "{\"text\": \"the\", \"label\": \"article\"}\n{\"text\": \"to\", \"label\": \"infinitive\"}\n");
-  CHECK_THAT(message_of<DataError>([&] { tiny.run(); }), Catch::Contains("test.jsonl:2") && Catch::Contains("infinitive"));
+  write_file(tiny.root / "test.jsonl",
+             "{\"text\": \"the\", \"label\": \"article\"}\n{\"text\": \"to\", \"label\": \"infinitive\"}\n");
+  CHECK_THAT(message_of<DataError>([&] { tiny.run(); }),
+             Catch::Contains("test.jsonl:2") && Catch::Contains("infinitive"));
   CHECK_FALSE(fs::exists(tiny.root / "runs/teacher"));
 }
 
