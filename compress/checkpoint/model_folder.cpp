@@ -20,9 +20,9 @@ using Labels = std::vector<std::string>;
 std::vector<int64_t> head_order(const Labels& task, const Labels& checkpoint) {
   if (task.size() != checkpoint.size()) return {};
   std::vector<int64_t> order;
-  bool unnamed = true;  // transformers' names for classes that nobody named
+  bool unnamed = true;  // integers as labels, and transformers' names for classes that nobody named
   for (size_t i = 0; i < task.size(); ++i) {
-    unnamed = unnamed && checkpoint[i] == fmt::format("LABEL_{}", i);
+    unnamed = unnamed && checkpoint[i] == fmt::format("LABEL_{}", i) && task[i] == std::to_string(i);
     const auto at = std::find(checkpoint.begin(), checkpoint.end(), task[i]);
     if (at != checkpoint.end()) order.push_back(at - checkpoint.begin());
   }

@@ -88,6 +88,16 @@ TEST_CASE("a head whose classes are in another order is re-ordered") {
   check_close(loaded.model.ptr()->forward(batch).logits, expected.index_select(1, torch::tensor({2, 0, 1})), 0.0);
 }
 
+TEST_CASE("classes without names are the integers, and are not guessed to be names") {
+  const TemporaryFolder folder;
+  auto model = tiny_model();
+  model->config().labels = {"LABEL_0", "LABEL_1", "LABEL_2"};
+  save_classifier(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  const auto labels = [](std::vector<std::string> names) { return LoadClassifierOptions{.labels = std::move(names)}; };
+  CHECK(load_classifier(folder.path(), labels({"0", "1", "2"})).notes.empty());
+  CHECK_THROWS_AS(load_classifier(folder.path(), labels({"a", "b", "c"})), CheckpointError);
+}
+
 TEST_CASE("a text longer than the model's positions is refused") {
   auto model = tiny_model();
   const auto ids = torch::zeros({1, 41}, torch::kLong);
