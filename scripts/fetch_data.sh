@@ -13,19 +13,7 @@ sums="dc648d0e5f6dd13532de450b7ad0dbfe9de361fc35030edddee3bd1e031904ad  train.js
 03fee273e62b5b26e30a1bc4860c4d7db563e7c1d05a5799fe01ff3552a5d70b  validation.jsonl
 9b59c6b64f9cc9b583383483fe0d1e34b6b5c3145bf95c3715a877b644ad2f8b  test.jsonl"
 
-fail() { echo "fetch_data: $*" >&2; exit 1; }
-
-is_right() { (cd "$1" && sha256sum --check --status <<< "$sums") 2> /dev/null; }
-
-# A Python with pip: that of .venv, the system's, or one in $work for this run.
-find_python() {
-  local python
-  for python in "$root/.venv/bin/python" python3; do
-    if "$python" -m pip --version > /dev/null 2>&1; then echo "$python"; return; fi
-  done
-  python3 -m venv "$work/venv" > /dev/null || fail "needs Python 3 with pip or venv (apt-get install python3-venv)"
-  echo "$work/venv/bin/python"
-}
+. "$root/scripts/fetch_common.sh"
 
 dir=${1:-$root/data}
 if [ -e "$dir/$name" ]; then

