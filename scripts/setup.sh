@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 TORCH_VERSION=2.13.0
 
 packages=(g++ cmake ninja-build ccache git python3-venv libyaml-cpp-dev libfmt-dev libspdlog-dev libcli11-dev catch2
-          nlohmann-json3-dev libicu-dev libxxhash-dev)
+          nlohmann-json3-dev libicu-dev libxxhash-dev libhwy-dev)
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing+=("$p")

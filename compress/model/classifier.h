@@ -26,6 +26,9 @@ class ClassifierImpl : public torch::nn::Module, public Prunable {
   /// In place of the config's; for training. Absent: the config's.
   void set_dropout(std::optional<double> hidden, std::optional<double> attention);
 
+  /// The form that the encoder computes in; absent: LibTorch's operators.
+  void set_fused(std::optional<FusedOptions> options) { encoder->fused = options; }
+
   /// Throws UnsupportedError if the linear layers are quantized.
   std::vector<UnitGroup> prunable_units() override;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include "compress/model/fused.h"     // fused_forward
 #include "compress/workflow/error.h"  // UnsupportedError
 
 namespace compression {
@@ -30,13 +31,17 @@ EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config) : dropout(config.hidde
   norm = register_module("LayerNorm", LayerNorm(config.hidden_size, config.layer_norm_eps));
 }
 
-torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids) {
-  const auto length = input_ids.size(1);
+void EmbeddingsImpl::check_length(int64_t length) const {
   if (length > position_embeddings->weight.size(0)) {
     throw UnsupportedError(
         fmt::format("a text of {} tokens: this model has positions for {}; choose a smaller max_length", length,
                     position_embeddings->weight.size(0)));
   }
+}
+
+torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids) {
+  const auto length = input_ids.size(1);
+  check_length(length);
   const auto positions = torch::arange(length, input_ids.options());
   const auto types = token_type_ids.defined() ? token_type_ids : torch::zeros_like(input_ids);
   auto x = word_embeddings->forward(input_ids) + token_type_embeddings->forward(types) +
@@ -109,6 +114,9 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) {
 
 EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                                    const torch::Tensor& token_type_ids, const Capture& capture) {
+  if (fused && can_fuse(*this, input_ids, attention_mask, capture)) {
+    return fused_forward(*this, input_ids, attention_mask, token_type_ids, capture, *fused);
+  }
   EncoderOutput out;
   auto x = embeddings->forward(input_ids, token_type_ids);
   torch::Tensor mask;

@@ -4,8 +4,10 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <optional>
+
 #include "compress/model/config.h"  // ModelConfig
-#include "compress/model/layers.h"  // Linear, Embedding, LayerNorm
+#include "compress/model/layers.h"  // Linear, Embedding, LayerNorm, Arithmetic
 #include "compress/model/units.h"   // UnitGroup
 
 namespace compression {
@@ -16,8 +18,14 @@ struct Capture {
   bool attentions = false;
 };
 
+/// How the fused form computes (fused.h).
+struct FusedOptions {
+  Arithmetic arithmetic = Arithmetic::float32;
+  bool recompute = false;  // activations: the backward pass makes those of a layer again from its input
+};
+
 struct EncoderOutput {
-  torch::Tensor last_hidden_state;           // [batch, sequence, hidden]
+  torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; the fused form has it with hidden_states only
   torch::Tensor pooled;                      // [batch, hidden]
   std::vector<torch::Tensor> hidden_states;  // the embeddings, then each layer's output
   std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]
@@ -28,6 +36,9 @@ class EmbeddingsImpl : public torch::nn::Module {
  public:
   explicit EmbeddingsImpl(const ModelConfig& config);
   torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids);
+
+  /// Throws UnsupportedError if the model has no positions for texts of `length` tokens.
+  void check_length(int64_t length) const;
 
   Embedding word_embeddings{nullptr}, position_embeddings{nullptr}, token_type_embeddings{nullptr};
   LayerNorm norm{nullptr};
@@ -64,13 +75,14 @@ class EncoderImpl : public torch::nn::Module {
   explicit EncoderImpl(const ModelConfig& config);
 
   /// int64 [batch, sequence] each; token_type_ids may be undefined. Throws UnsupportedError if the sequence is longer
-  /// than the model's positions.
+  /// than the model's positions. Computes in the fused form where `fused` asks for it and fused.h can.
   EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                         const torch::Tensor& token_type_ids, const Capture& capture = {});
 
   Embeddings embeddings{nullptr};
   std::vector<EncoderLayer> layers;
   Linear pooler{nullptr};
+  std::optional<FusedOptions> fused;
 };
 TORCH_MODULE(Encoder);
 

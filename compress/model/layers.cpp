@@ -49,12 +49,32 @@ void LinearImpl::repack() {
   if (format_ == WeightFormat::int8) packed_ = PackedInt8(weight, weight_scale);
 }
 
+bool LinearImpl::CopyOf::renew(const torch::Tensor& weight) {
+  // Without a version (inference mode) nothing tells of changes.
+  const int64_t now = weight.is_inference() ? -1 : static_cast<int64_t>(weight._version());
+  if (now >= 0 && version == now && data == weight.data_ptr()) return false;
+  data = weight.data_ptr();
+  version = now;
+  return true;
+}
+
+const torch::Tensor& LinearImpl::bfloat16_weight() {
+  if (bfloat16_of_.renew(weight)) bfloat16_ = weight.detach().to(torch::kBFloat16);
+  return bfloat16_;
+}
+
+const ops::Int16Weight& LinearImpl::int16_weight() {
+  if (int16_of_.renew(weight)) ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), int16_);
+  return int16_;
+}
+
 EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id) : padding_id_(padding_id) {
   weight = register_parameter("weight", torch::empty({rows, width}));
 }
 
 torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
-  const auto rows = torch::embedding(weight, ids, padding_id_);
+  prepare(ids);
+  const auto rows = torch::embedding(weight, ids, padding_id_, /*scale_grad_by_freq=*/false, sparse_gradient());
   if (format_ == WeightFormat::float32) return rows;
   if (format_ != WeightFormat::int8) return rows.to(torch::kFloat);
   return rows.to(torch::kFloat) * torch::embedding(weight_scale, ids);

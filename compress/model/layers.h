@@ -4,10 +4,16 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <functional>
+
 #include "compress/model/config.h"       // WeightFormat, ActivationScheme
 #include "compress/model/int8_linear.h"  // PackedInt8
+#include "compress/ops/int16_matmul.h"   // Int16Weight
 
 namespace compression {
+
+/// What the products of the fused form (fused.h) are made with; sums are float32.
+enum class Arithmetic { float32, bfloat16, int16 };
 
 class LinearImpl : public torch::nn::Module {
  public:
@@ -28,6 +34,10 @@ class LinearImpl : public torch::nn::Module {
   ActivationScheme activations() const { return activations_; }
   const PackedInt8& packed() const { return packed_; }
 
+  /// Copies of a float32 weight for training with less precision, made anew when the weight has changed.
+  const torch::Tensor& bfloat16_weight();
+  const ops::Int16Weight& int16_weight();
+
   torch::Tensor weight;        // [out, in]
   torch::Tensor weight_scale;  // float32 [out, 1] with int8
   torch::Tensor bias;          // float32 [out]
@@ -36,6 +46,16 @@ class LinearImpl : public torch::nn::Module {
   WeightFormat format_ = WeightFormat::float32;
   ActivationScheme activations_ = ActivationScheme::per_token;
   PackedInt8 packed_;
+
+  /// Tells whether the weight is still as it was when a copy was made.
+  struct CopyOf {
+    const void* data = nullptr;
+    int64_t version = -1;
+    bool renew(const torch::Tensor& weight);
+  };
+  torch::Tensor bfloat16_;
+  ops::Int16Weight int16_;
+  CopyOf bfloat16_of_, int16_of_;
 };
 TORCH_MODULE(Linear);
 
@@ -52,6 +72,19 @@ class EmbeddingImpl : public torch::nn::Module {
   void store_16bit(WeightFormat format);
 
   WeightFormat format() const { return format_; }
+  int64_t padding_id() const { return padding_id_; }
+
+  /// For training large tables: gradients hold only the rows that were looked up, and `before_lookup` is told the ids before
+  /// each lookup. Null: dense gradients, as at the beginning.
+  void use_sparse_gradient(std::function<void(const torch::Tensor& ids)> before_lookup) {
+    before_lookup_ = std::move(before_lookup);
+  }
+  bool sparse_gradient() const { return before_lookup_ != nullptr; }
+
+  /// Called by forward(), and by those who read the table on their own.
+  void prepare(const torch::Tensor& ids) const {
+    if (before_lookup_) before_lookup_(ids);
+  }
 
   torch::Tensor weight;        // [rows, width]
   torch::Tensor weight_scale;  // float32 [rows, 1] with int8
@@ -59,6 +92,7 @@ class EmbeddingImpl : public torch::nn::Module {
  private:
   int64_t padding_id_;
   WeightFormat format_ = WeightFormat::float32;
+  std::function<void(const torch::Tensor&)> before_lookup_;
 };
 TORCH_MODULE(Embedding);
 

@@ -1,9 +1,17 @@
 #pragma once
 // AdamW, Loshchilov and Hutter, arXiv 1711.05101: Adam with decoupled weight decay.
+//
+// A step on the CPU is one pass over gradients, moments and parameters, with the clipping factor in it. A parameter whose
+// gradient is sparse (an embedding table) is updated by rows: those that a step does not touch are left for later, and are
+// caught up before they are read, step by step, with the bits that dense steps would have given.
 
 #include <torch/types.h>
 
+#include <map>
+#include <string>
 #include <vector>
+
+#include "compress/ops/adamw.h"  // AdamWStep
 
 namespace compression {
 
@@ -22,16 +30,34 @@ class AdamW {
 
   void zero_grad();
 
-  /// Scales all gradients so that their norm is at most `max_norm`; 0: leaves them. Returns the norm that they had.
+  /// The next step takes the gradients scaled so that their norm is at most `max_norm`; 0: as they are. Returns their norm.
   double clip(double max_norm);
 
+  /// Brings the rows `ids` (int64, any shape) of a parameter that is updated by rows up to date; before they are read.
+  void catch_up(const torch::Tensor& parameter, const torch::Tensor& ids);
+
+  /// Brings everything up to date.
+  void catch_up();
+
  private:
-  struct Group {
-    double weight_decay;
-    std::vector<torch::Tensor> parameters, first, second, steps;
+  struct Parameter {
+    torch::Tensor value, first, second;
+    double weight_decay = 0.0;
+    int64_t steps = 0;
+    std::vector<ops::AdamWStep> history;  // the steps since all rows were up to date
+    std::vector<int64_t> seen;            // how many of them each row has; empty: all rows are up to date
   };
+
+  ops::AdamWStep next_step(Parameter& parameter, double learning_rate) const;
+  void step_dense(Parameter& parameter, double learning_rate);
+  void step_rows(Parameter& parameter, double learning_rate);
+  void step_elsewhere(double learning_rate);
+  void catch_up_rows(Parameter& parameter, std::vector<int64_t> rows);
+  void catch_up_all(Parameter& parameter);
+
   AdamWOptions options_;
-  std::vector<Group> groups_;
+  std::vector<Parameter> parameters_;
+  float gradient_scale_ = 1.0f;
 };
 
 }  // namespace compression

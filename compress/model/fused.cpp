@@ -1,0 +1,513 @@
+#include "compress/model/fused.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "compress/ops/attention.h"  // attention_forward, attention_backward
+#include "compress/ops/rows.h"       // add_norm_forward, activation_forward
+#include "compress/workflow/error.h" // UnsupportedError
+
+namespace compression {
+namespace {
+
+using torch::Tensor;
+
+float* floats(const Tensor& t) { return t.data_ptr<float>(); }
+ops::Rows rows_of(const Tensor& t) { return {floats(t), t.stride(0)}; }
+ops::ConstRows const_rows_of(const Tensor& t) { return {floats(t), t.stride(0)}; }
+
+/// The tokens of a batch without its padding.
+struct Packed {
+  std::vector<int64_t> ids, positions, types;  // [tokens]
+  std::vector<int64_t> begin;                  // [sequences + 1]
+  Tensor first;                                // int64 [sequences]: each sequence's first token
+  Tensor places;                               // int64 [tokens]: row * length + column in the batch
+
+  int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
+  int64_t sequences() const { return static_cast<int64_t>(begin.size()) - 1; }
+};
+
+std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids) {
+  auto packed = std::make_shared<Packed>();
+  const auto ids = input_ids.contiguous();
+  const auto mask = attention_mask.defined() ? attention_mask.contiguous() : torch::ones_like(ids);
+  const auto types = token_type_ids.defined() ? token_type_ids.contiguous() : torch::zeros_like(ids);
+  const auto length = ids.size(1);
+  std::vector<int64_t> places;
+  packed->begin.push_back(0);
+  for (int64_t r = 0; r < ids.size(0); ++r) {
+    for (int64_t c = 0; c < length; ++c) {
+      const auto at = r * length + c;
+      if (mask.data_ptr<int64_t>()[at] == 0) continue;
+      packed->ids.push_back(ids.data_ptr<int64_t>()[at]);
+      packed->types.push_back(types.data_ptr<int64_t>()[at]);
+      packed->positions.push_back(c);
+      places.push_back(at);
+    }
+    packed->begin.push_back(packed->tokens());
+  }
+  packed->places = torch::tensor(places);
+  packed->first = torch::tensor(std::vector<int64_t>(packed->begin.begin(), packed->begin.end() - 1));
+  return packed;
+}
+
+/// Where a parameter's gradient goes: what is there is added to, unless it is `fresh` and still to be filled.
+struct Target {
+  Tensor gradient;
+  bool fresh = false;
+};
+
+Target target_of(const Tensor& parameter) {
+  if (parameter.grad().defined()) return {parameter.grad(), false};
+  auto gradient = torch::empty_like(parameter, parameter.options().requires_grad(false));
+  Tensor(parameter).mutable_grad() = gradient;
+  return {gradient, true};
+}
+
+/// For gradients that are only ever added to; null where the parameter is frozen.
+float* sums_of(const Tensor& parameter) {
+  if (!parameter.requires_grad()) return nullptr;
+  const auto target = target_of(parameter);
+  if (target.fresh) target.gradient.zero_();
+  return floats(target.gradient);
+}
+
+/// Like sums_of, but somewhere to write to in any case.
+float* sums_or(const Tensor& parameter, ops::Buffer<float>& unused) {
+  if (auto* sums = sums_of(parameter)) return sums;
+  auto* data = unused.resize(parameter.numel());
+  std::fill_n(data, parameter.numel(), 0.0f);
+  return data;
+}
+
+/// What a linear layer reads, as its arithmetic wants it; kept for the gradient of the weight.
+struct Operand {
+  Tensor full;  // float32 or bfloat16
+  ops::Int16Rows rows;
+};
+
+std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
+  auto result = std::make_unique<Operand>();
+  switch (arithmetic) {
+    case Arithmetic::float32:
+      result->full = x;
+      break;
+    case Arithmetic::bfloat16:
+      result->full = x.to(torch::kBFloat16);
+      break;
+    case Arithmetic::int16:
+      ops::quantize_rows(floats(x), x.size(0), x.size(1), x.stride(0), nullptr, result->rows);
+  }
+  return result;
+}
+
+/// y = x w^T + bias, into y [rows, out], whose rows may be apart.
+void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic, const Tensor& y) {
+  auto out = y;
+  switch (arithmetic) {
+    case Arithmetic::float32:
+      torch::addmm_out(out, linear.bias, x.full, linear.weight.t());
+      break;
+    case Arithmetic::bfloat16:
+      out.copy_(torch::linear(x.full, linear.bfloat16_weight(), linear.bias.to(torch::kBFloat16)));
+      break;
+    case Arithmetic::int16:
+      ops::matmul_forward(x.rows, linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
+  }
+}
+
+/// Adds to the weight's gradient, and makes dx (undefined: not wanted) or adds to it. The bias is summed elsewhere.
+void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Arithmetic arithmetic, const Tensor& dx,
+                     bool accumulate) {
+  const auto target = linear.weight.requires_grad() ? target_of(linear.weight) : Target{};
+  if (arithmetic == Arithmetic::int16) {
+    if (target.gradient.defined()) {
+      ops::matmul_weight_gradient(floats(dy), dy.size(1), dy.stride(0), x.rows, floats(target.gradient), !target.fresh);
+    }
+    if (dx.defined()) {
+      ops::matmul_input_gradient(floats(dy), dy.size(0), dy.stride(0), linear.int16_weight(), floats(dx), dx.stride(0),
+                                 accumulate);
+    }
+    return;
+  }
+  const bool half = arithmetic == Arithmetic::bfloat16;
+  const auto gradient = half ? dy.to(torch::kBFloat16) : dy;
+  const auto product = [&](Tensor out, const Tensor& a, const Tensor& b, bool add) {
+    if (half) {
+      const auto result = torch::mm(a, b);
+      add ? out.add_(result) : out.copy_(result);
+    } else if (add) {
+      out.addmm_(a, b);
+    } else {
+      torch::mm_out(out, a, b);
+    }
+  };
+  if (target.gradient.defined()) product(target.gradient, gradient.t(), x.full, !target.fresh);
+  if (dx.defined()) product(dx, gradient, half ? linear.bfloat16_weight() : linear.weight, accumulate);
+}
+
+ops::Activation activation_of(const std::string& name) {
+  if (name == "relu") return ops::Activation::relu;
+  return name == "gelu" ? ops::Activation::gelu : ops::Activation::gelu_tanh;
+}
+
+/// How one forward pass is made; what its nodes share.
+struct Pass {
+  std::shared_ptr<const Packed> packed;
+  FusedOptions options;
+  bool training = false;  // dropout
+  bool keep = false;      // for a backward pass
+  uint64_t seed = 0;
+
+  ops::Dropout dropout(double probability, uint64_t site) const {
+    return {training ? static_cast<float>(probability) : 0.0f, seed + site * 0xD1B54A32D192ED03};
+  }
+};
+
+/// A layer's forward pass, and what its backward pass needs of it.
+class LayerPass {
+ public:
+  LayerPass(EncoderLayer layer, Pass pass, uint64_t index, bool first_only)
+      : layer_(std::move(layer)), pass_(std::move(pass)), first_only_(first_only) {
+    attention_ = {.sequences = pass_.packed->sequences(),
+                  .begin = pass_.packed->begin.data(),
+                  .heads = layer_->heads,
+                  .head_size = layer_->head_size,
+                  .first_query_only = first_only,
+                  .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
+    after_attention_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 2);
+    after_output_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 3);
+  }
+
+  /// x: [tokens, hidden] -> [tokens, hidden], or [sequences, hidden] of the first tokens.
+  Tensor forward(const Tensor& x) {
+    auto y = compute(x, pass_.keep && !pass_.options.recompute);
+    if (pass_.keep && pass_.options.recompute) input_ = x;
+    return y;
+  }
+
+  /// dy as forward()'s result -> dx as its argument.
+  Tensor backward(const Tensor& dy) {
+    if (input_.defined()) compute(input_, true);
+    const auto arithmetic = pass_.options.arithmetic;
+    auto& layer = *layer_;
+    ops::Buffer<float> unused;
+    const auto norm_backward = [&](LayerNorm& norm, const Tensor& d, const Norm& kept, const ops::Dropout& dropout,
+                                   Linear& before, Tensor& d_sum, Tensor& d_x) {
+      d_sum = torch::empty_like(d);
+      d_x = dropout.enabled() ? torch::empty_like(d) : d_sum;
+      ops::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized), floats(kept.inverse_deviation),
+                             floats(norm->weight), dropout, floats(d_sum), floats(d_x), sums_of(norm->weight),
+                             sums_of(norm->bias), sums_of(before->bias));
+    };
+    Tensor d_middle, d_output;
+    norm_backward(layer.output_norm, dy, output_norm_, after_output_, layer.output, d_middle, d_output);
+    const auto d_units = torch::empty_like(inner_);
+    linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
+    units_.reset();
+    ops::activation_backward(activation_of(layer.activation), inner_.size(0), inner_.size(1), floats(inner_),
+                             floats(d_units), floats(d_units), sums_or(layer.intermediate->bias, unused));
+    inner_.reset();
+    linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
+    middle_.reset();
+
+    Tensor d_residual, d_attended;
+    norm_backward(layer.attention_norm, d_middle, attention_norm_, after_attention_, layer.attention_output, d_residual,
+                  d_attended);
+    const auto d_context = torch::empty_like(context_);
+    linear_backward(*layer.attention_output, d_attended, *context_operand_, arithmetic, d_context, false);
+    const auto d_query = torch::empty(query_.sizes()), d_key = torch::empty(key_.sizes()), d_value = torch::empty(value_.sizes());
+    ops::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
+                            const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
+                            rows_of(d_key), rows_of(d_value));
+    const auto d_bias = [](Linear& linear, const Tensor& d) {
+      if (auto* sums = sums_of(linear->bias)) ops::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
+    };
+    d_bias(layer.query, d_query);
+    d_bias(layer.key, d_key);
+    d_bias(layer.value, d_value);
+    linear_backward(*layer.query, d_query, query_operand(), arithmetic, d_residual, true);
+    auto dx = first_only_ ? torch::empty({x_tokens_, d_residual.size(1)}) : d_residual;
+    linear_backward(*layer.key, d_key, *x_, arithmetic, dx, !first_only_);
+    linear_backward(*layer.value, d_value, *x_, arithmetic, dx, true);
+    if (first_only_) {
+      for (int64_t s = 0; s < pass_.packed->sequences(); ++s) dx[pass_.packed->begin[static_cast<size_t>(s)]] += d_residual[s];
+    }
+    return dx;
+  }
+
+ private:
+  struct Norm {
+    Tensor normalized, inverse_deviation;
+  };
+
+  static ops::NormShape shape(const LayerNormImpl& norm, int64_t rows) {
+    return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps};
+  }
+
+  const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
+
+  Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const ops::Dropout& dropout, bool keep,
+                  Norm& kept) {
+    auto y = torch::empty_like(x);
+    if (keep) kept = {torch::empty_like(x), torch::empty({x.size(0)})};
+    ops::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight), floats(norm->bias),
+                          dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
+                          keep ? floats(kept.inverse_deviation) : nullptr);
+    return y;
+  }
+
+  Tensor compute(const Tensor& x, bool keep) {
+    const auto arithmetic = pass_.options.arithmetic;
+    auto& layer = *layer_;
+    const auto width = attention_.width(), queries = attention_.queries();
+    x_tokens_ = x.size(0);
+    x_ = operand(x, arithmetic);
+    const auto residual = first_only_ ? x.index_select(0, pass_.packed->first) : x;
+    if (first_only_) first_ = operand(residual, arithmetic);
+    // One block of memory for the three, rows of one behind rows of the other.
+    query_ = torch::empty({queries, width});
+    key_ = torch::empty({x.size(0), width});
+    value_ = torch::empty({x.size(0), width});
+    linear_forward(*layer.query, query_operand(), arithmetic, query_);
+    linear_forward(*layer.key, *x_, arithmetic, key_);
+    linear_forward(*layer.value, *x_, arithmetic, value_);
+    context_ = torch::empty({queries, width});
+    log_sum_ = torch::empty({attention_.heads, queries});
+    ops::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_), rows_of(context_),
+                           floats(log_sum_));
+    context_operand_ = operand(context_, arithmetic);
+    auto sum = torch::empty({queries, x.size(1)});
+    linear_forward(*layer.attention_output, *context_operand_, arithmetic, sum);
+    const auto middle = add_norm(layer.attention_norm, sum, residual, after_attention_, keep, attention_norm_);
+    middle_ = operand(middle, arithmetic);
+    inner_ = torch::empty({queries, layer.intermediate->weight.size(0)});
+    linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
+    const auto units = torch::empty_like(inner_);
+    ops::activation_forward(activation_of(layer.activation), queries, inner_.size(1), floats(inner_), floats(units));
+    units_ = operand(units, arithmetic);
+    linear_forward(*layer.output, *units_, arithmetic, sum);
+    auto y = add_norm(layer.output_norm, sum, middle, after_output_, keep, output_norm_);
+    if (!keep) {
+      for (auto* kept : {&query_, &key_, &value_, &context_, &log_sum_, &inner_}) kept->reset();
+      for (auto* kept : {&x_, &first_, &context_operand_, &middle_, &units_}) kept->reset();
+    }
+    return y;
+  }
+
+  EncoderLayer layer_;
+  Pass pass_;
+  bool first_only_;
+  ops::AttentionShape attention_;
+  ops::Dropout after_attention_, after_output_;
+  int64_t x_tokens_ = 0;
+  Tensor input_;  // where the rest is made again
+  Tensor query_, key_, value_, context_, log_sum_, inner_;
+  std::unique_ptr<Operand> x_, first_, context_operand_, middle_, units_;
+  Norm attention_norm_, output_norm_;
+};
+
+/// Words, positions and segments, summed and normalised.
+class EmbeddingPass {
+ public:
+  EmbeddingPass(Embeddings embeddings, Pass pass) : embeddings_(std::move(embeddings)), pass_(std::move(pass)) {
+    dropout_ = pass_.dropout(embeddings_->dropout, 0);
+  }
+
+  Tensor forward() {
+    const auto& packed = *pass_.packed;
+    const auto rows = [](const Embedding& table, const std::vector<int64_t>& ids) {
+      return table->weight.index_select(0, torch::tensor(ids));
+    };
+    const auto sum = rows(embeddings_->word_embeddings, packed.ids);
+    sum.add_(rows(embeddings_->position_embeddings, packed.positions));
+    sum.add_(rows(embeddings_->token_type_embeddings, packed.types));
+    auto y = torch::empty_like(sum);
+    if (pass_.keep) {
+      normalized_ = torch::empty_like(sum);
+      inverse_deviation_ = torch::empty({sum.size(0)});
+    }
+    ops::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
+                              pass_.keep ? floats(normalized_) : nullptr, pass_.keep ? floats(inverse_deviation_) : nullptr);
+    return y;
+  }
+
+  void backward(const Tensor& dy) {
+    const auto d_sum = torch::empty_like(dy);
+    ops::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_), floats(norm().weight),
+                               dropout_, floats(d_sum), sums_of(norm().weight), sums_of(norm().bias));
+    const auto& packed = *pass_.packed;
+    add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
+    add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
+    add_rows(embeddings_->word_embeddings, packed.ids, d_sum);
+  }
+
+ private:
+  LayerNormImpl& norm() { return *embeddings_->norm; }
+  ops::NormShape shape() { return {.rows = pass_.packed->tokens(), .width = norm().weight.size(0), .eps = norm().eps}; }
+
+  /// to[row[t]] += from[t], in the order of t; a row of -1 is left out. Threads share the columns.
+  static void scatter(const std::vector<int64_t>& row, const Tensor& from, const Tensor& to) {
+    const auto width = from.size(1);
+    const float* in = floats(from);
+    float* out = floats(to);
+    at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
+      for (size_t t = 0; t < row.size(); ++t) {
+        if (row[t] < 0) continue;
+        const float* source = in + static_cast<int64_t>(t) * width;
+        float* target = out + row[t] * width;
+        for (int64_t c = begin; c < end; ++c) target[c] += source[c];
+      }
+    });
+  }
+
+  static void add_rows(Embedding& table, const std::vector<int64_t>& ids, const Tensor& gradient) {
+    if (!table->weight.requires_grad()) return;
+    const auto padding = table->padding_id();
+    if (!table->sparse_gradient()) {
+      auto rows = ids;
+      for (auto& id : rows) id = id == padding ? -1 : id;
+      const auto target = target_of(table->weight);
+      if (target.fresh) target.gradient.zero_();
+      scatter(rows, gradient, target.gradient);
+      return;
+    }
+    std::vector<int64_t> unique(ids);
+    std::sort(unique.begin(), unique.end());
+    unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
+    std::erase(unique, padding);
+    std::vector<int64_t> rows(ids.size());
+    for (size_t t = 0; t < ids.size(); ++t) {
+      const auto at = std::lower_bound(unique.begin(), unique.end(), ids[t]);
+      rows[t] = at != unique.end() && *at == ids[t] ? at - unique.begin() : -1;
+    }
+    const auto values = torch::zeros({static_cast<int64_t>(unique.size()), gradient.size(1)});
+    scatter(rows, gradient, values);
+    const auto sparse = torch::_sparse_coo_tensor_unsafe(torch::tensor(unique).unsqueeze(0), values, table->weight.sizes(),
+                                                         values.options().layout(torch::kSparse), /*is_coalesced=*/true);
+    auto& present = table->weight.mutable_grad();
+    present = present.defined() ? present + sparse : sparse;
+  }
+
+  Embeddings embeddings_;
+  Pass pass_;
+  ops::Dropout dropout_;
+  Tensor normalized_, inverse_deviation_;
+};
+
+/// A pass as a node of the autograd graph. Its parameters are no inputs of the node: it adds to their gradients itself.
+struct LayerNode : torch::autograd::Node {
+  std::unique_ptr<LayerPass> pass;
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+    TORCH_CHECK(pass != nullptr, "the backward pass of a fused layer runs once");
+    const auto once = std::move(pass);
+    if (!gradients.front().defined()) return {Tensor()};
+    return {once->backward(gradients.front().contiguous())};
+  }
+};
+
+struct EmbeddingNode : torch::autograd::Node {
+  std::unique_ptr<EmbeddingPass> pass;
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+    TORCH_CHECK(pass != nullptr, "the backward pass of fused embeddings runs once");
+    const auto once = std::move(pass);
+    if (gradients.front().defined()) once->backward(gradients.front().contiguous());
+    return {};
+  }
+};
+
+/// LibTorch counts references to nodes in its own way from 2.13 on, before by std::shared_ptr.
+using NodePointer = decltype(torch::autograd::Edge::function);
+template <class NodeType>
+auto make_node() {
+  if constexpr (std::is_same_v<NodePointer, std::shared_ptr<torch::autograd::Node>>) {
+    return std::make_shared<NodeType>();
+  } else {
+    return c10::make_intrusive<NodeType>();
+  }
+}
+
+uint64_t draw_seed() {
+  auto generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
+}
+
+}  // namespace
+
+bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+              const Capture& capture) {
+  if (capture.attentions || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
+  if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
+  for (const auto& layer : encoder.layers) {
+    if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
+    if (layer->query->format() != WeightFormat::float32) return false;
+  }
+  return !attention_mask.defined() || attention_mask.select(1, 0).ne(0).all().item<bool>();
+}
+
+EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                            const torch::Tensor& token_type_ids, const Capture& capture, const FusedOptions& options) {
+  encoder.embeddings->check_length(input_ids.size(1));
+  encoder.embeddings->word_embeddings->prepare(input_ids);
+  Pass pass{.packed = pack(input_ids, attention_mask, token_type_ids),
+            .options = options,
+            .training = encoder.is_training(),
+            .keep = torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled()};
+  if (pass.training) pass.seed = draw_seed();
+
+  Tensor x;
+  const auto record = [&](const NodePointer& node, const Tensor& y) {
+    if (pass.keep) torch::autograd::set_history(y, node);
+  };
+  {
+    auto embedding = std::make_unique<EmbeddingPass>(encoder.embeddings, pass);
+    {
+      const torch::NoGradGuard no_grad;
+      x = embedding->forward();
+    }
+    if (pass.keep) {
+      auto node = make_node<EmbeddingNode>();
+      node->pass = std::move(embedding);
+      record(node, x);
+    }
+  }
+
+  EncoderOutput out;
+  const auto unpack = [&](const Tensor& tokens) {
+    const auto flat = torch::zeros({input_ids.numel(), tokens.size(1)}).index_copy(0, pass.packed->places, tokens);
+    return flat.view({input_ids.size(0), input_ids.size(1), tokens.size(1)});
+  };
+  if (capture.hidden_states) out.hidden_states.push_back(unpack(x));
+  bool first_only = false;
+  for (size_t i = 0; i < encoder.layers.size(); ++i) {
+    first_only = !capture.hidden_states && i + 1 == encoder.layers.size();
+    auto layer = std::make_unique<LayerPass>(encoder.layers[i], pass, i + 1, first_only);
+    Tensor y;
+    {
+      const torch::NoGradGuard no_grad;
+      y = layer->forward(x.detach());
+    }
+    if (pass.keep) {
+      auto node = make_node<LayerNode>();
+      node->set_next_edges(torch::autograd::collect_next_edges(x));
+      node->pass = std::move(layer);
+      record(node, y);
+    }
+    x = y;
+    if (capture.hidden_states) out.hidden_states.push_back(unpack(x));
+  }
+  if (capture.hidden_states) out.last_hidden_state = out.hidden_states.back();
+  const auto first = first_only ? x : x.index_select(0, pass.packed->first);
+  out.pooled = torch::tanh(encoder.pooler->forward(first));
+  return out;
+}
+
+}  // namespace compression

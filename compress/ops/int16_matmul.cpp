@@ -1,0 +1,486 @@
+#include "compress/ops/int16_matmul.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "compress/ops/int16_matmul.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef COMPRESS_OPS_INT16_SHARED
+#define COMPRESS_OPS_INT16_SHARED
+namespace compression::ops {
+
+/// One product of a block of rows with all columns: c[m][n] (+)= row_scale[m] column_scale[n] sum_k a(m, k) b(k, n) + bias[n].
+/// k counts pairs of int16.
+struct Product {
+  const int32_t* a;      // pair k of row m of block i at a[i * a_block + m * a_row + k * a_pair]
+  int64_t a_block, a_row, a_pair;
+  const int16_t* b;      // panel j begins at b + j * b_panel; pair k of its columns is 2 * panel_width values
+  int64_t b_panel;
+  int64_t rows, columns, pairs;
+  const float* row_scale;
+  const float* column_scale;  // null: 1
+  const float* bias;          // null: 0
+  float* c;
+  int64_t ld;
+  bool accumulate;
+};
+
+constexpr float int16_limit = 2047.0f;
+constexpr int64_t exact_terms = 512;
+
+}  // namespace compression::ops
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::ops {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using F = hn::ScalableTag<float>;
+using I32 = hn::ScalableTag<int32_t>;
+using I16 = hn::ScalableTag<int16_t>;
+using HalfI16 = hn::Rebind<int16_t, I32>;
+using VI32 = hn::Vec<I32>;
+
+#undef OPS_X86
+#define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
+
+// Two vectors of columns by so many rows fill the registers: 16 on SSE4 and AVX2, 32 on AVX-512 and NEON.
+HWY_INLINE int64_t lanes() { return static_cast<int64_t>(hn::Lanes(I32())); }
+#if OPS_X86 && HWY_TARGET <= HWY_AVX3
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
+
+int64_t BlockRows() { return kRows; }
+int64_t PanelWidth() { return 2 * lanes(); }
+
+HWY_INLINE VI32 MultiplyAdd(hn::Vec<I16> a, hn::Vec<I16> b, VI32 sum) {
+#if OPS_X86 && HWY_TARGET <= HWY_AVX3_DL
+  return VI32{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#else
+  VI32 odd = hn::Zero(I32());
+  const auto even = hn::ReorderWidenMulAccumulate(I32(), a, b, sum, odd);
+#if OPS_X86
+  return even;  // pmaddwd: pairs are summed already
+#else
+  return hn::Add(even, odd);
+#endif
+#endif
+}
+
+#undef OPS_PIN
+// Keeps the order of instructions as written: left alone, GCC loads all rows first and spills the sums.
+#if OPS_X86 && HWY_COMPILER_GCC_ACTUAL
+#define OPS_PIN(v) asm volatile("" : "+v"((v).raw))
+#else
+#define OPS_PIN(v)
+#endif
+
+#undef OPS_ROWS
+#define OPS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
+/// R rows by one panel, over `pairs` pairs: sums into out[r][panel].
+template <int R>
+HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a_pair, const int16_t* HWY_RESTRICT b,
+                         int64_t pairs, const float* HWY_RESTRICT row_scale, const float* HWY_RESTRICT column_scale,
+                         const float* HWY_RESTRICT bias, float* HWY_RESTRICT c, int64_t ld, bool accumulate) {
+  const I32 d32;
+  const I16 d16;
+  const F df;
+  const size_t n = hn::Lanes(d32);
+#undef OPS_DECLARE
+#define OPS_DECLARE(r) [[maybe_unused]] VI32 left##r = hn::Zero(d32), right##r = hn::Zero(d32);
+  OPS_ROWS(OPS_DECLARE)
+  for (int64_t k = 0; k < pairs; ++k) {
+    const auto b0 = hn::Load(d16, b), b1 = hn::Load(d16, b + 2 * n);
+    b += 4 * n;
+#undef OPS_STEP
+#define OPS_STEP(r)                                                    \
+  if constexpr (R > r) {                                               \
+    const auto x = hn::BitCast(d16, hn::Set(d32, a[(r)*a_row]));       \
+    left##r = MultiplyAdd(x, b0, left##r);                             \
+    OPS_PIN(left##r);                                                  \
+    right##r = MultiplyAdd(x, b1, right##r);                           \
+    OPS_PIN(right##r);                                                 \
+  }
+    OPS_ROWS(OPS_STEP)
+    a += a_pair;
+  }
+  const auto s0 = column_scale != nullptr ? hn::LoadU(df, column_scale) : hn::Set(df, 1.0f);
+  const auto s1 = column_scale != nullptr ? hn::LoadU(df, column_scale + n) : hn::Set(df, 1.0f);
+  const auto t0 = bias != nullptr ? hn::LoadU(df, bias) : hn::Zero(df);
+  const auto t1 = bias != nullptr ? hn::LoadU(df, bias + n) : hn::Zero(df);
+#undef OPS_STORE
+#define OPS_STORE(r)                                                                                              \
+  if constexpr (R > r) {                                                                                          \
+    const auto s = hn::Set(df, row_scale[r]);                                                                     \
+    float* to = c + (r)*ld;                                                                                       \
+    const auto old0 = accumulate ? hn::LoadU(df, to) : t0, old1 = accumulate ? hn::LoadU(df, to + n) : t1;        \
+    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, left##r), hn::Mul(s, s0), old0), df, to);                             \
+    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, right##r), hn::Mul(s, s1), old1), df, to + n);                        \
+  }
+  OPS_ROWS(OPS_STORE)
+}
+
+using KernelFunction = void (*)(const int32_t*, int64_t, int64_t, const int16_t*, int64_t, const float*, const float*,
+                                const float*, float*, int64_t, bool);
+
+template <int R>
+KernelFunction KernelOf(int64_t rows) {
+  if constexpr (R == 1) {
+    return &Kernel<1>;
+  } else {
+    return rows == R ? &Kernel<R> : KernelOf<R - 1>(rows);
+  }
+}
+
+/// The rows of blocks [first, last) by the columns of panels [from, to).
+void MultiplyTile(const Product& p, int64_t first, int64_t last, int64_t from, int64_t to) {
+  const int64_t width = PanelWidth();
+  HWY_ALIGN float tile[kRows * 2 * HWY_MAX_BYTES / sizeof(float)];
+  float scale[2 * HWY_MAX_BYTES / sizeof(float)], bias[2 * HWY_MAX_BYTES / sizeof(float)];
+  for (int64_t j = from; j < to; ++j) {
+    const int64_t column = j * width, columns = std::min(width, p.columns - column);
+    const bool whole = columns == width;
+    const float* column_scale = p.column_scale == nullptr ? nullptr : p.column_scale + column;
+    const float* column_bias = p.bias == nullptr ? nullptr : p.bias + column;
+    if (!whole) {  // the kernel reads and writes whole panels
+      for (int64_t n = 0; n < width; ++n) {
+        scale[n] = n < columns && column_scale != nullptr ? column_scale[n] : 1.0f;
+        bias[n] = n < columns && column_bias != nullptr ? column_bias[n] : 0.0f;
+      }
+      column_scale = scale;
+      column_bias = bias;
+    }
+    const int16_t* b = p.b + j * p.b_panel;
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t row = i * kRows, rows = std::min<int64_t>(kRows, p.rows - row);
+      const auto kernel = KernelOf<kRows>(rows);
+      const int32_t* a = p.a + i * p.a_block;
+      float* c = p.c + row * p.ld + column;
+      if (whole) {
+        kernel(a, p.a_row, p.a_pair, b, p.pairs, p.row_scale + row, column_scale, column_bias, c, p.ld, p.accumulate);
+        continue;
+      }
+      kernel(a, p.a_row, p.a_pair, b, p.pairs, p.row_scale + row, column_scale, column_bias, tile, width, false);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t n = 0; n < columns; ++n) {
+          c[r * p.ld + n] = tile[r * width + n] + (p.accumulate ? c[r * p.ld + n] : 0.0f);
+        }
+      }
+    }
+  }
+}
+
+/// The largest magnitude's bits. Compared as integers, so that NaN, the largest of all, is not lost.
+HWY_INLINE VI32 LargerBits(VI32 bits, hn::Vec<F> x) { return hn::Max(bits, hn::BitCast(I32(), hn::Abs(x))); }
+
+HWY_INLINE float ScaleOf(float largest) {
+  if (!std::isfinite(largest)) return std::numeric_limits<float>::quiet_NaN();
+  return largest / int16_limit;
+}
+
+HWY_INLINE float InverseOf(float scale) { return scale > 0.0f && std::isfinite(1.0f / scale) ? 1.0f / scale : 0.0f; }
+
+void QuantizeRows(const float* x, int64_t columns, int64_t ld, const float* factor, int64_t first, int64_t last,
+                  int64_t stride, int16_t* values, float* scales) {
+  const F df;
+  const I32 d32;
+  const HalfI16 half;
+  const int64_t n = lanes();
+  for (int64_t r = first; r < last; ++r) {
+    const float* row = x + r * ld;
+    int16_t* to = values + r * stride;
+    const auto at = [&](int64_t c) HWY_ATTR {
+      const auto v = hn::LoadU(df, row + c);
+      return factor == nullptr ? v : hn::Mul(v, hn::LoadU(df, factor + c));
+    };
+    auto bits = hn::Zero(d32);
+    int64_t c = 0;
+    for (; c + n <= columns; c += n) bits = LargerBits(bits, at(c));
+    int32_t most = hn::GetLane(hn::MaxOfLanes(d32, bits));
+    for (int64_t t = c; t < columns; ++t) {
+      const float v = std::abs(factor == nullptr ? row[t] : row[t] * factor[t]);
+      int32_t b;
+      std::memcpy(&b, &v, sizeof b);
+      most = std::max(most, b);
+    }
+    float largest;
+    std::memcpy(&largest, &most, sizeof largest);
+    const float scale = scales[r] = ScaleOf(largest), inverse = InverseOf(scale);
+    const auto by = hn::Set(df, inverse);
+    for (c = 0; c + n <= columns; c += n) {
+      hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(at(c), by))), half, to + c);
+    }
+    for (; c < columns; ++c) {
+      to[c] = inverse == 0.0f ? int16_t{0} : static_cast<int16_t>(std::lrint((factor == nullptr ? row[c] : row[c] * factor[c]) * inverse));
+    }
+    for (; c < stride; ++c) to[c] = 0;
+  }
+}
+
+/// [rows / 2][columns][2] in panels of columns: pair t of column c is rows 2t and 2t + 1. Writes panels [from, to).
+void PackRowPairs(const int16_t* values, int64_t rows, int64_t columns, int64_t stride, int64_t from, int64_t to,
+                  int16_t* packed) {
+  const I32 d32;
+  const HalfI16 half;
+  const int64_t n = lanes(), width = 2 * n, pairs = (rows + 1) / 2;
+  const auto combine = [&](hn::Vec<HalfI16> even, hn::Vec<HalfI16> odd) HWY_ATTR {
+    const auto low = hn::And(hn::PromoteTo(d32, even), hn::Set(d32, 0xFFFF));
+    return hn::Or(low, hn::ShiftLeft<16>(hn::PromoteTo(d32, odd)));
+  };
+  for (int64_t j = from; j < to; ++j) {
+    auto* out = reinterpret_cast<int32_t*>(packed) + j * pairs * width;
+    const int64_t column = j * width;
+    for (int64_t t = 0; t < pairs; ++t, out += width) {
+      const int16_t* even = values + 2 * t * stride + column;
+      const bool alone = 2 * t + 1 == rows;
+      const int16_t* odd = alone ? even : even + stride;
+      if (column + width <= columns) {
+        for (int64_t c = 0; c < width; c += n) {
+          const auto o = alone ? hn::Zero(half) : hn::LoadU(half, odd + c);
+          hn::Store(combine(hn::LoadU(half, even + c), o), d32, out + c);
+        }
+        continue;
+      }
+      for (int64_t c = 0; c < width; ++c) {
+        const bool inside = column + c < columns;
+        const auto low = static_cast<uint16_t>(inside ? even[c] : 0), high = static_cast<uint16_t>(inside && !alone ? odd[c] : 0);
+        out[c] = static_cast<int32_t>(low | static_cast<uint32_t>(high) << 16);
+      }
+    }
+  }
+}
+
+/// [columns / 2][rows][2] in panels of rows: pair k of row r is columns 2k and 2k + 1. Writes panels [from, to).
+void PackColumnPairs(const int16_t* values, int64_t rows, int64_t stride, int64_t from, int64_t to, int16_t* packed) {
+  const int64_t width = PanelWidth(), pairs = stride / 2;
+  for (int64_t j = from; j < to; ++j) {
+    auto* out = reinterpret_cast<int32_t*>(packed) + j * pairs * width;
+    const auto* in = reinterpret_cast<const int32_t*>(values) + j * width * pairs;
+    const int64_t present = std::min(width, rows - j * width);
+    for (int64_t k = 0; k < pairs; ++k, out += width) {
+      for (int64_t r = 0; r < present; ++r) out[r] = in[r * pairs + k];
+      for (int64_t r = present; r < width; ++r) out[r] = 0;
+    }
+  }
+}
+
+/// Rounds dy[t][o] * row_factor[t] with a scale for each column o, over the rows of one chunk; and orders it for the left side
+/// of a product: block i is [pairs][kRows] pairs of rows. One call does the columns of blocks [first, last).
+void PackGradient(const float* dy, int64_t rows, int64_t out, int64_t ld, const float* row_factor, int64_t first,
+                  int64_t last, int64_t block, int32_t* packed, float* scales) {
+  const F df;
+  const I32 d32;
+  const int64_t n = lanes(), pairs = (rows + 1) / 2;
+  // Vectors begin at a block's first column: they reach past its kRows columns, or do not cover them.
+  const int64_t vectors = (kRows + n - 1) / n;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t column = i * kRows, columns = std::min<int64_t>(kRows, out - column);
+    int32_t* to = packed + i * block;
+    const bool inside = column + vectors * n <= out;
+    if (inside) {
+      for (int64_t v = vectors - 1; v >= 0; --v) {  // backwards: each overwrites what the one after it wrote too far
+        const float* from = dy + column + v * n;
+        auto bits = hn::Zero(d32);
+        for (int64_t t = 0; t < rows; ++t) {
+          bits = LargerBits(bits, hn::Mul(hn::LoadU(df, from + t * ld), hn::Set(df, row_factor[t])));
+        }
+        HWY_ALIGN float largest[HWY_MAX_BYTES / sizeof(float)], inverse[HWY_MAX_BYTES / sizeof(float)];
+        hn::Store(hn::BitCast(df, bits), df, largest);
+        const int64_t here = std::min(n, columns - v * n);
+        for (int64_t c = 0; c < n; ++c) {
+          const float scale = ScaleOf(largest[c]);
+          if (c < here) scales[column + v * n + c] = scale;
+          inverse[c] = InverseOf(scale);
+        }
+        const auto by = hn::Load(df, inverse);
+        const auto round = [&](int64_t t) HWY_ATTR {
+          const auto x = hn::Mul(hn::LoadU(df, from + t * ld), hn::Set(df, row_factor[t]));
+          return hn::NearestInt(hn::Mul(x, by));
+        };
+        for (int64_t t = 0; t < pairs; ++t) {
+          const auto high = 2 * t + 1 < rows ? hn::ShiftLeft<16>(round(2 * t + 1)) : hn::Zero(d32);
+          // Past the block's columns this writes into pair t + 1, which comes next, or into the block's padding.
+          hn::StoreU(hn::Or(hn::And(round(2 * t), hn::Set(d32, 0xFFFF)), high), d32, to + t * kRows + v * n);
+        }
+      }
+      continue;
+    }
+    for (int64_t c = 0; c < kRows; ++c) {
+      float largest = 0.0f;
+      for (int64_t t = 0; c < columns && t < rows; ++t) {
+        const float v = std::abs(dy[t * ld + column + c] * row_factor[t]);
+        if (!(v <= largest)) largest = std::isnan(v) ? std::numeric_limits<float>::infinity() : v;
+      }
+      const float scale = ScaleOf(largest), inverse = InverseOf(scale);
+      if (c < columns) scales[column + c] = scale;
+      const auto round = [&](int64_t t) -> uint16_t {
+        if (c >= columns || t >= rows || inverse == 0.0f) return 0;
+        return static_cast<uint16_t>(std::lrint(dy[t * ld + column + c] * row_factor[t] * inverse));
+      };
+      for (int64_t t = 0; t < pairs; ++t) {
+        to[t * kRows + c] = static_cast<int32_t>(round(2 * t) | static_cast<uint32_t>(round(2 * t + 1)) << 16);
+      }
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::ops
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+#include <ATen/Parallel.h>
+
+namespace compression::ops {
+
+HWY_EXPORT(BlockRows);
+HWY_EXPORT(PanelWidth);
+HWY_EXPORT(MultiplyTile);
+HWY_EXPORT(QuantizeRows);
+HWY_EXPORT(PackRowPairs);
+HWY_EXPORT(PackColumnPairs);
+HWY_EXPORT(PackGradient);
+
+namespace {
+
+int64_t block_rows() { return HWY_DYNAMIC_DISPATCH(BlockRows)(); }
+int64_t panel_width() { return HWY_DYNAMIC_DISPATCH(PanelWidth)(); }
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Tiles that fit the second-level cache, over all threads. The products have the same result, and are added in their order.
+void multiply(std::span<const Product> products) {
+  constexpr int64_t tile_rows = 96, tile_columns = 128;
+  const auto& first = products.front();
+  const int64_t blocks = divide_up(first.rows, block_rows()), panels = divide_up(first.columns, panel_width());
+  const int64_t tall = std::max<int64_t>(1, tile_rows / block_rows()), wide = std::max<int64_t>(1, tile_columns / panel_width());
+  const int64_t down = divide_up(blocks, tall), across = divide_up(panels, wide);
+  at::parallel_for(0, down * across, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t i = tile / across * tall, j = tile % across * wide;
+      for (const auto& product : products) {
+        HWY_DYNAMIC_DISPATCH(MultiplyTile)(product, i, std::min(i + tall, blocks), j, std::min(j + wide, panels));
+      }
+    }
+  });
+}
+
+/// Sums over more pairs than are exact in 32 bits: chunk by chunk into the result.
+void multiply_rows(const Int16Rows& x, const int16_t* panels, int64_t pairs, int64_t columns, const float* column_scale,
+                   const float* bias, float* y, int64_t ld, bool accumulate) {
+  const int64_t width = panel_width();
+  std::vector<Product> chunks;
+  for (int64_t k = 0; k < pairs; k += exact_terms / 2) {
+    chunks.push_back({.a = reinterpret_cast<const int32_t*>(x.values.data()) + k,
+              .a_block = block_rows() * x.stride / 2,
+              .a_row = x.stride / 2,
+              .a_pair = 1,
+              .b = panels + k * 2 * width,
+              .b_panel = pairs * 2 * width,
+              .rows = x.rows,
+              .columns = columns,
+              .pairs = std::min<int64_t>(exact_terms / 2, pairs - k),
+              .row_scale = x.scale.data(),
+              .column_scale = column_scale,
+              .bias = k == 0 ? bias : nullptr,
+              .c = y,
+              .ld = ld,
+              .accumulate = accumulate || k > 0});
+  }
+  multiply(chunks);
+}
+
+}  // namespace
+
+void quantize_rows(const float* x, int64_t rows, int64_t columns, int64_t ld, const float* column_factor,
+                   Int16Rows& result) {
+  result.rows = rows;
+  result.columns = columns;
+  result.stride = columns + columns % 2;
+  auto* values = result.values.resize(rows * result.stride);
+  auto* scale = result.scale.resize(rows + 16);
+  at::parallel_for(0, rows, 32, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(QuantizeRows)(x, columns, ld, column_factor, begin, end, result.stride, values, scale);
+  });
+}
+
+void pack_weight(const float* weight, int64_t out, int64_t in, Int16Weight& result) {
+  result.out = out;
+  result.in = in;
+  const int64_t width = panel_width(), stride = in + in % 2;
+  const int64_t out_panels = divide_up(out, width), in_panels = divide_up(in, width);
+  Buffer<int16_t> values(out * stride);
+  auto* scale = result.scale.resize(out + 2 * width);
+  auto* by_output = result.by_output.resize(out_panels * width * stride);
+  auto* by_input = result.by_input.resize(in_panels * width * 2 * divide_up(out, 2));
+  at::parallel_for(0, out_panels, 1, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(QuantizeRows)
+    (weight, in, in, nullptr, begin * width, std::min(end * width, out), stride, values.data(), scale);
+    HWY_DYNAMIC_DISPATCH(PackColumnPairs)(values.data(), out, stride, begin, end, by_output);
+  });
+  at::parallel_for(0, in_panels, 1, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(PackRowPairs)(values.data(), out, in, stride, begin, end, by_input);
+  });
+}
+
+void matmul_forward(const Int16Rows& x, const Int16Weight& weight, const float* bias, float* y, int64_t ld) {
+  multiply_rows(x, weight.by_output.data(), x.stride / 2, weight.out, weight.scale.data(), bias, y, ld, false);
+}
+
+void matmul_input_gradient(const float* dy, int64_t rows, int64_t ld_dy, const Int16Weight& weight, float* dx,
+                           int64_t ld_dx, bool accumulate) {
+  Int16Rows gradient;
+  quantize_rows(dy, rows, weight.out, ld_dy, weight.scale.data(), gradient);
+  multiply_rows(gradient, weight.by_input.data(), gradient.stride / 2, weight.in, nullptr, nullptr, dx, ld_dx, accumulate);
+}
+
+void matmul_weight_gradient(const float* dy, int64_t out, int64_t ld_dy, const Int16Rows& x, float* dw,
+                            bool accumulate) {
+  const int64_t width = panel_width(), panels = divide_up(x.columns, width), pairs = divide_up(x.rows, 2);
+  Buffer<int16_t> packed(panels * pairs * 2 * width);
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(PackRowPairs)(x.values.data(), x.rows, x.columns, x.stride, begin, end, packed.data());
+  });
+  const int64_t blocks = divide_up(out, block_rows());
+  const int64_t block = exact_terms / 2 * block_rows() + 16;
+  Buffer<int32_t> gradient(blocks * block);
+  Buffer<float> scale(out + 16);
+  for (int64_t row = 0; row < x.rows; row += exact_terms) {
+    const int64_t rows = std::min(exact_terms, x.rows - row);
+    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+      HWY_DYNAMIC_DISPATCH(PackGradient)
+      (dy + row * ld_dy, rows, out, ld_dy, x.scale.data() + row, begin, end, block, gradient.data(), scale.data());
+    });
+    const Product chunk = {.a = gradient.data(),
+              .a_block = block,
+              .a_row = 1,
+              .a_pair = block_rows(),
+              .b = packed.data() + row * width,
+              .b_panel = pairs * 2 * width,
+              .rows = out,
+              .columns = x.columns,
+              .pairs = divide_up(rows, 2),
+              .row_scale = scale.data(),
+              .column_scale = nullptr,
+              .bias = nullptr,
+              .c = dw,
+              .ld = x.columns,
+              .accumulate = accumulate || row > 0};
+    multiply({&chunk, 1});
+  }
+}
+
+}  // namespace compression::ops
+
+#endif  // HWY_ONCE

@@ -1,0 +1,65 @@
+// Vector functions that several kernels share. Included once for each target: no #pragma once.
+
+#if defined(COMPRESS_OPS_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef COMPRESS_OPS_MATH_INL_H
+#undef COMPRESS_OPS_MATH_INL_H
+#else
+#define COMPRESS_OPS_MATH_INL_H
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::ops {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using F = hn::ScalableTag<float>;
+using I32 = hn::ScalableTag<int32_t>;
+using U32 = hn::ScalableTag<uint32_t>;
+using VF = hn::Vec<F>;
+
+HWY_INLINE int64_t Lanes() { return static_cast<int64_t>(hn::Lanes(F())); }
+
+/// exp of x <= 0, relative error below 2e-7: 2^n by the exponent's bits, a polynomial of degree 6 for the rest.
+HWY_INLINE VF ExpOfNegative(VF x) {
+  const F d;
+  const I32 di;
+  x = hn::Max(hn::Set(d, -87.0f), x);  // in this order NaN stays NaN
+  const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  auto p = hn::Set(d, 1.3888889e-3f);
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3333333e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1666668e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666667e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
+  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, power));
+}
+
+/// A well mixed 32-bit number for each index and key ("lowbias32", Chris Wellons' hash prospector).
+HWY_INLINE hn::Vec<U32> Hash(hn::Vec<U32> index, uint32_t key) {
+  const U32 d;
+  auto x = hn::Xor(hn::Mul(index, hn::Set(d, 0x9E3779B1u)), hn::Set(d, key));
+  x = hn::Xor(x, hn::ShiftRight<16>(x));
+  x = hn::Mul(x, hn::Set(d, 0x7feb352du));
+  x = hn::Xor(x, hn::ShiftRight<15>(x));
+  x = hn::Mul(x, hn::Set(d, 0x846ca68bu));
+  return hn::Xor(x, hn::ShiftRight<16>(x));
+}
+
+/// What dropout multiplies elements index.. by: 0 with a probability of threshold / 2^24, else `scale`.
+HWY_INLINE VF DropoutFactor(uint32_t index, uint32_t key, int32_t threshold, float scale) {
+  const auto hash = Hash(hn::Add(hn::Set(U32(), index), hn::Iota(U32(), 0)), key);
+  const auto kept = hn::Gt(hn::BitCast(I32(), hn::ShiftRight<8>(hash)), hn::Set(I32(), threshold - 1));
+  return hn::IfThenElseZero(hn::RebindMask(F(), kept), hn::Set(F(), scale));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::ops
+HWY_AFTER_NAMESPACE();
+
+#endif

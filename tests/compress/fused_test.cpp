@@ -1,0 +1,156 @@
+#include "compress/checkpoint/checkpoint.h"
+#include "compress/train/objective.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+
+struct Pass {
+  torch::Tensor logits;
+  std::vector<torch::Tensor> hidden_states;
+  StateDict gradients;
+};
+
+/// One forward and backward pass on the golden batch, which has padding.
+Pass run_pass(Classifier& model, const std::optional<FusedOptions>& fused, const Capture& capture = {}) {
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  model->zero_grad();
+  model->train();
+  model->set_fused(fused);
+  const auto output = model->forward(batch, capture);
+  auto loss = torch::cross_entropy_loss(output.logits, batch.labels);
+  const auto real = batch.attention_mask.unsqueeze(-1);
+  for (const auto& states : output.hidden_states) loss = loss + (states * real).square().mean();
+  loss.backward();
+  Pass pass{output.logits.detach(), {}, {}};
+  for (const auto& states : output.hidden_states) pass.hidden_states.push_back((states * real).detach());
+  for (const auto& p : model->named_parameters()) {
+    if (p.value().grad().defined()) pass.gradients[p.key()] = p.value().grad().to_dense();
+  }
+  return pass;
+}
+
+void check_same(const Pass& found, const Pass& expected, double tolerance) {
+  check_close(found.logits, expected.logits, tolerance);
+  REQUIRE(found.hidden_states.size() == expected.hidden_states.size());
+  for (size_t i = 0; i < found.hidden_states.size(); ++i) check_close(found.hidden_states[i], expected.hidden_states[i], tolerance);
+  REQUIRE(found.gradients.size() == expected.gradients.size());
+  for (const auto& [name, gradient] : expected.gradients) {
+    INFO(name);
+    check_close(found.gradients.at(name), gradient, tolerance * std::max(1.0, gradient.abs().max().item<double>()));
+  }
+}
+
+Classifier model_without_dropout() {
+  auto model = tiny_model();
+  model->set_dropout(0.0, 0.0);
+  model->config().classifier_dropout = 0.0;
+  return model;
+}
+
+TEST_CASE("the fused form computes what LibTorch's operators do, forward and backward") {
+  auto model = model_without_dropout();
+  for (const auto& activation : {"gelu", "gelu_new", "relu"}) {
+    for (auto& layer : model->encoder->layers) layer->activation = activation;
+    for (const bool hidden_states : {false, true}) {
+      for (const bool recompute : {false, true}) {
+        INFO(activation << " hidden_states " << hidden_states << " recompute " << recompute);
+        const Capture capture{.hidden_states = hidden_states};
+        check_same(run_pass(model, FusedOptions{.recompute = recompute}, capture), run_pass(model, std::nullopt, capture), 2e-5);
+      }
+    }
+  }
+}
+
+TEST_CASE("gradients of several fused passes add up, sparse ones of the words too") {
+  auto model = model_without_dropout();
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto once = run_pass(model, FusedOptions{}).gradients;
+  for (const bool sparse : {false, true}) {
+    if (sparse) model->encoder->embeddings->word_embeddings->use_sparse_gradient([](const torch::Tensor&) {});
+    model->zero_grad();
+    for (int i = 0; i < 2; ++i) LabelObjective(model).loss(batch).backward();
+    CHECK(model->encoder->embeddings->word_embeddings->weight.grad().is_sparse() == sparse);
+    for (const auto& p : model->named_parameters()) {
+      INFO(p.key());
+      check_close(p.value().grad().to_dense(), once.at(p.key()) * 2, 1e-5);
+    }
+  }
+}
+
+TEST_CASE("products with fewer bits are as near as their bits allow") {
+  auto model = model_without_dropout();
+  const auto exact = run_pass(model, std::nullopt);
+  const auto distance = [&](Arithmetic arithmetic) {
+    const auto pass = run_pass(model, FusedOptions{.arithmetic = arithmetic});
+    double most = 0.0;
+    for (const auto& [name, gradient] : exact.gradients) {
+      if (gradient.norm().item<double>() < 1e-6) continue;  // the keys' biases, which softmax takes no notice of
+      most = std::max(most, ((pass.gradients.at(name) - gradient).norm() / gradient.norm()).item<double>());
+    }
+    return most;
+  };
+  const double int16 = distance(Arithmetic::int16), bfloat16 = distance(Arithmetic::bfloat16);
+  CAPTURE(int16, bfloat16);
+  CHECK(int16 < 0.01);
+  CHECK(bfloat16 < 0.05);
+  CHECK(int16 < bfloat16);
+  CHECK(int16 > 1e-6);  // it did not compute in float32
+}
+
+TEST_CASE("dropout of the fused form is the same again from the same state of the generator") {
+  auto model = tiny_model();
+  model->set_dropout(0.1, 0.2);
+  const auto run = [&](uint64_t seed, bool recompute) {
+    at::manual_seed(seed);
+    return run_pass(model, FusedOptions{.recompute = recompute});
+  };
+  const auto first = run(1, false), again = run(1, true), other = run(2, false);
+  CHECK(torch::equal(first.logits, again.logits));
+  for (const auto& [name, gradient] : first.gradients) CHECK(torch::equal(gradient, again.gradients.at(name)));
+  CHECK_FALSE(torch::equal(first.logits, other.logits));
+}
+
+TEST_CASE("the gradient with dropout is that of the function which the same seed computes") {
+  auto model = tiny_model();
+  model->set_dropout(0.2, 0.2);
+  model->config().classifier_dropout = 0.0;
+  model->train();
+  model->set_fused(FusedOptions{});
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto loss = [&] {
+    at::manual_seed(5);
+    return LabelObjective(model).loss(batch);
+  };
+  model->zero_grad();
+  loss().backward();
+  for (const auto& name : {"bert.encoder.layer.0.attention.self.query.weight", "bert.encoder.layer.0.attention.self.value.bias",
+                           "bert.encoder.layer.1.output.dense.weight", "bert.embeddings.LayerNorm.weight",
+                           "bert.embeddings.word_embeddings.weight"}) {
+    INFO(name);
+    auto parameter = model->named_parameters()[name];
+    const auto direction = parameter.grad() / parameter.grad().norm();
+    const double slope = (parameter.grad() * direction).sum().item<double>();
+    const torch::NoGradGuard no_grad;
+    constexpr double h = 1e-2;
+    parameter.add_(direction, h);
+    const double above = loss().item<double>();
+    parameter.add_(direction, -2 * h);
+    const double below = loss().item<double>();
+    parameter.add_(direction, h);
+    CHECK((above - below) / (2 * h) == Approx(slope).epsilon(0.03).margin(1e-4));
+  }
+}
+
+TEST_CASE("the fused form stands back where it can't compute what is asked for") {
+  auto model = model_without_dropout();
+  const auto attentions = run_pass(model, FusedOptions{}, {.attentions = true});
+  check_same(attentions, run_pass(model, std::nullopt, {.attentions = true}), 1e-6);
+  model->encoder->layers[0]->head_mask = torch::zeros({model->encoder->layers[0]->heads});
+  check_same(run_pass(model, FusedOptions{}), run_pass(model, std::nullopt), 1e-6);
+}
+
+}  // namespace
+}  // namespace compression

@@ -1,0 +1,169 @@
+#include <ATen/Parallel.h>
+
+#include "compress/ops/adamw.h"
+#include "compress/ops/attention.h"
+#include "compress/ops/int16_matmul.h"
+#include "compress/ops/rows.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+using torch::Tensor;
+
+float* floats(const Tensor& t) { return t.data_ptr<float>(); }
+
+double relative_error(const Tensor& found, const Tensor& expected) {
+  return ((found.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();
+}
+
+TEST_CASE("int16 products are exact to eleven bits for any shape") {
+  at::manual_seed(1);
+  for (const auto& [rows, in, out] : std::vector<std::array<int64_t, 3>>{
+           {1, 1, 1}, {2, 3, 5}, {7, 10, 6}, {37, 33, 50}, {64, 64, 96}, {131, 601, 47}, {1100, 96, 40}}) {
+    INFO(rows << " x " << in << " -> " << out);
+    const auto x = torch::randn({rows, in}), w = torch::randn({out, in}), bias = torch::randn({out}), dy = torch::randn({rows, out});
+    const auto X = x.to(torch::kDouble), W = w.to(torch::kDouble), D = dy.to(torch::kDouble);
+    ops::Int16Rows packed;
+    ops::Int16Weight weight;
+    ops::quantize_rows(floats(x), rows, in, in, nullptr, packed);
+    ops::pack_weight(floats(w), out, in, weight);
+    const auto y = torch::full({rows, out + 3}, 7.0f);  // rows that are apart
+    ops::matmul_forward(packed, weight, floats(bias), floats(y), out + 3);
+    CHECK(relative_error(y.slice(1, 0, out), X.mm(W.t()) + bias) < 2e-3);
+    CHECK(y.slice(1, out).eq(7.0f).all().item<bool>());
+    for (const bool accumulate : {false, true}) {
+      const auto dx = torch::ones({rows, in}), dw = torch::ones({out, in});
+      ops::matmul_input_gradient(floats(dy), rows, out, weight, floats(dx), in, accumulate);
+      ops::matmul_weight_gradient(floats(dy), out, out, packed, floats(dw), accumulate);
+      CHECK(relative_error(dx - (accumulate ? 1.0 : 0.0), D.mm(W)) < 2e-3);
+      CHECK(relative_error(dw - (accumulate ? 1.0 : 0.0), D.t().mm(X)) < 2e-3);
+    }
+  }
+}
+
+TEST_CASE("int16 products of the largest sums do not overflow, and NaN and zeros stay what they are") {
+  const auto x = torch::ones({3, 1024}), w = torch::ones({2, 1024});
+  x[1].fill_(0.0);
+  x[2][5] = std::numeric_limits<float>::quiet_NaN();
+  ops::Int16Rows packed;
+  ops::Int16Weight weight;
+  ops::quantize_rows(floats(x), 3, 1024, 1024, nullptr, packed);
+  ops::pack_weight(floats(w), 2, 1024, weight);
+  const auto y = torch::empty({3, 2});
+  ops::matmul_forward(packed, weight, nullptr, floats(y), 2);
+  check_close(y[0], torch::full({2}, 1024.0), 1e-2);
+  CHECK(y[1].eq(0.0).all().item<bool>());
+  CHECK(y[2].isnan().all().item<bool>());
+}
+
+TEST_CASE("attention and its gradients are those of LibTorch, in sequences of any length") {
+  at::manual_seed(2);
+  for (const int64_t size : {8, 32, 20}) {
+    for (const bool first_only : {false, true}) {
+      constexpr int64_t heads = 3;
+      const std::vector<int64_t> begin = {0, 1, 18, 131, 140};
+      const auto tokens = begin.back(), width = heads * size, sequences = static_cast<int64_t>(begin.size()) - 1;
+      const auto rows = first_only ? sequences : tokens;
+      const auto query = torch::randn({rows, width}).requires_grad_(), key = torch::randn({tokens, width}).requires_grad_(),
+                 value = torch::randn({tokens, width}).requires_grad_();
+      const auto gradient = torch::randn({rows, width});
+      std::vector<Tensor> contexts;
+      for (int64_t s = 0; s < sequences; ++s) {
+        const auto part = [&](const Tensor& t, int64_t from, int64_t to) { return t.slice(0, from, to).view({1, to - from, heads, size}).transpose(1, 2); };
+        const auto b = begin[static_cast<size_t>(s)], e = begin[static_cast<size_t>(s) + 1];
+        const auto q = first_only ? part(query, s, s + 1) : part(query, b, e);
+        const auto p = torch::softmax(torch::matmul(q, part(key, b, e).transpose(-1, -2)) / std::sqrt(static_cast<double>(size)), -1);
+        contexts.push_back(torch::matmul(p, part(value, b, e)).transpose(1, 2).reshape({-1, width}));
+      }
+      const auto expected = torch::cat(contexts);
+      expected.backward(gradient);
+
+      const ops::AttentionShape shape{.sequences = sequences, .begin = begin.data(), .heads = heads, .head_size = size, .first_query_only = first_only};
+      const auto context = torch::empty({rows, width}), sums = torch::empty({heads, rows});
+      const auto in = [&](const Tensor& t) { return ops::ConstRows{floats(t), t.size(1)}; };
+      const auto out = [&](const Tensor& t) { return ops::Rows{floats(t), t.size(1)}; };
+      ops::attention_forward(shape, in(query), in(key), in(value), out(context), floats(sums));
+      check_close(context, expected, 1e-5);
+      const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}), dv = torch::empty({tokens, width});
+      ops::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient), out(dq), out(dk), out(dv));
+      check_close(dq, query.grad(), 1e-5);
+      check_close(dk, key.grad(), 1e-5);
+      check_close(dv, value.grad(), 1e-5);
+    }
+  }
+}
+
+TEST_CASE("dropout zeroes the share that it is asked for and keeps the mean") {
+  constexpr int64_t rows = 400, width = 256;
+  const auto x = torch::ones({rows, width}), gamma = torch::ones({width}), beta = torch::zeros({width});
+  auto y = torch::empty_like(x), normalized = torch::empty_like(x), inverse = torch::empty({rows});
+  const auto run = [&](double probability, uint64_t seed) {
+    ops::add_norm_forward({.rows = rows, .width = width, .eps = 1e-12}, floats(x), nullptr, floats(gamma), floats(beta),
+                          {static_cast<float>(probability), seed}, floats(y), floats(normalized), floats(inverse));
+    return y.lt(0.0).to(torch::kFloat);  // a dropped value lies below its row's mean
+  };
+  for (const double p : {0.1, 0.25, 0.5}) {
+    const auto dropped = run(p, 9).clone();
+    CHECK(dropped.mean().item<double>() == Approx(p).margin(0.005));
+    CHECK(dropped.mean(0).sub(p).abs().max().item<double>() < 0.15);  // no column is special
+    CHECK(dropped.mean(1).sub(p).abs().max().item<double>() < 0.15);
+    const auto other = run(p, 10);
+    CHECK(dropped.eq(other).to(torch::kFloat).mean().item<double>() == Approx(p * p + (1 - p) * (1 - p)).margin(0.01));
+  }
+}
+
+TEST_CASE("one step of AdamW is PyTorch's, and rows caught up later have the bits of steps with zero gradients") {
+  at::manual_seed(3);
+  constexpr int64_t rows = 7, width = 21;
+  const auto step_of = [](int t) {
+    const double lr = 1e-2 / t;
+    return ops::AdamWStep{.decay = static_cast<float>(1 - lr * 0.1), .rate = static_cast<float>(lr / (1 - std::pow(0.9, t))),
+                          .root = static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, t))), .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .gradient_scale = 1.0f};
+  };
+  auto p = torch::randn({rows, width}), m = torch::zeros_like(p), v = torch::zeros_like(p);
+  p[6].zero_();
+  auto theirs = p.clone(), their_m = m.clone(), their_v = v.clone();
+  auto late = p.clone(), late_m = m.clone(), late_v = v.clone();
+  std::vector<ops::AdamWStep> steps;
+  std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6}, since(rows, 0);
+  for (int t = 1; t <= 1200; ++t) {
+    auto gradient = torch::zeros({rows, width});
+    const int64_t touched = t % 5 == 0 && t < 100 ? t % 3 : -1;
+    if (touched >= 0) gradient[touched] = torch::randn({width});
+    steps.push_back(step_of(t));
+    ops::adamw_update(steps.back(), p.numel(), floats(gradient), floats(p), floats(m), floats(v));
+    const auto count = torch::full({}, t, torch::kFloat);
+    at::_fused_adamw_({theirs}, {gradient}, {their_m}, {their_v}, {}, {count}, 1e-2 / t, 0.9, 0.999, 0.1, 1e-8, false, false);
+    if (touched < 0) continue;
+    const std::vector<int64_t> row = {touched}, from = {since[static_cast<size_t>(touched)]};
+    const std::span<const ops::AdamWStep> before(steps.data(), steps.size() - 1);
+    ops::adamw_catch_up(before, row, from, width, floats(late), floats(late_m), floats(late_v));
+    const auto values = gradient[touched].contiguous();
+    ops::adamw_update_rows(steps.back(), row, width, floats(values), floats(late), floats(late_m), floats(late_v));
+    since[static_cast<size_t>(touched)] = t;
+  }
+  check_close(p, theirs, 1e-6);
+  ops::adamw_catch_up(steps, all, since, width, floats(late), floats(late_m), floats(late_v));
+  CHECK(torch::equal(late, p));
+  CHECK(torch::equal(late_m, m));
+  CHECK(torch::equal(late_v, v));
+}
+
+TEST_CASE("sums of rows have the same bits with any number of threads") {
+  const auto x = torch::randn({500, 33});
+  const auto threads = at::get_num_threads();
+  std::vector<Tensor> sums;
+  for (const int n : {1, 2}) {
+    at::set_num_threads(n);
+    sums.push_back(torch::zeros({33}));
+    ops::add_column_sums(500, 33, floats(x), 33, floats(sums.back()));
+  }
+  at::set_num_threads(threads);
+  CHECK(torch::equal(sums[0], sums[1]));
+  check_close(sums[0], x.sum(0), 1e-4);
+}
+
+}  // namespace
+}  // namespace compression
