@@ -20,10 +20,12 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -137,6 +139,9 @@ Options parse(const std::vector<std::string>& arguments) {
     }
   }
   if (options.model.empty() || options.data.empty()) throw UsageError("--model and --data are needed");
+  Problems problems;
+  validate(options.train, problems);
+  for (const auto& [key, message] : problems.list()) throw UsageError(key + ": " + message);
   return options;
 }
 
@@ -301,7 +306,7 @@ int run(const Options& options) {
   std::unique_ptr<Objective> objective = std::make_unique<LabelObjective>(model);
   double teacher_seconds = 0.0;
   if (options.distill) {  // as the distillation stage does
-    const auto teacher = model;
+    auto teacher = model;
     model = distill::keep_layers(teacher, {1, 3, 5});
     const distill::DistillationLoss loss({distill::LossConfig{}}, {}, {});
     const auto logits = [&](const Batch& batch) {

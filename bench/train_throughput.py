@@ -143,14 +143,14 @@ class Run:
                         reduction="batchmean", log_target=True) * TEMPERATURE ** 2
 
     def evaluate(self, split):
-        """Accuracy and mean loss."""
+        """Accuracy and mean loss, in fp32: forward comes from the class, as Trainer puts one with autocast on the model."""
         import torch
         self.model.eval()
         right, loss = 0, 0.0
         with torch.inference_mode():
             for examples in self.texts.in_order(split):
                 inputs, labels, _ = self.texts.batch(split, examples)
-                logits = self.model(**inputs).logits
+                logits = type(self.model).forward(self.model, **inputs).logits
                 right += (logits.argmax(-1) == labels).sum().item()
                 loss += torch.nn.functional.cross_entropy(logits.double(), labels, reduction="sum").item()
         return right / len(self.labels(split)), loss / len(self.labels(split))
