@@ -436,6 +436,7 @@ def main():
         parser.error(f"--peers: found {arguments.peers}, expected some of {', '.join(PEERS)}")
     if arguments.cached_teacher and settings["task"] != "distill":
         parser.error("--cached-teacher: the task has no teacher")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too
     environment = dict(os.environ, OMP_NUM_THREADS=str(arguments.threads), TOKENIZERS_PARALLELISM="false",
                        HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
