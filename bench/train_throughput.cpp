@@ -357,6 +357,7 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  compression::keep_freed_memory();
   try {
     return run(parse({argv + 1, argv + argc}));
   } catch (const UsageError& error) {

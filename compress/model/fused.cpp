@@ -10,18 +10,24 @@
 #include <algorithm>
 #include <mutex>
 
-#include "compress/ops/attention.h"  // attention_forward, attention_backward
-#include "compress/ops/rows.h"       // add_norm_forward, activation_forward
-#include "compress/workflow/error.h" // UnsupportedError
+#include "compress/ops/attention.h"   // attention_forward, attention_backward
+#include "compress/ops/rows.h"        // add_norm_forward, activation_forward
+#include "compress/workflow/error.h"  // UnsupportedError
 
 namespace compression {
 namespace {
 
 using torch::Tensor;
 
-float* floats(const Tensor& t) { return t.data_ptr<float>(); }
-ops::Rows rows_of(const Tensor& t) { return {floats(t), t.stride(0)}; }
-ops::ConstRows const_rows_of(const Tensor& t) { return {floats(t), t.stride(0)}; }
+float* floats(const Tensor& t) {
+  return t.data_ptr<float>();
+}
+ops::Rows rows_of(const Tensor& t) {
+  return {floats(t), t.stride(0)};
+}
+ops::ConstRows const_rows_of(const Tensor& t) {
+  return {floats(t), t.stride(0)};
+}
 
 /// The tokens of a batch without its padding.
 struct Packed {
@@ -34,7 +40,8 @@ struct Packed {
   int64_t sequences() const { return static_cast<int64_t>(begin.size()) - 1; }
 };
 
-std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids) {
+std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask,
+                                   const Tensor& token_type_ids) {
   auto packed = std::make_shared<Packed>();
   const auto ids = input_ids.contiguous();
   const auto mask = attention_mask.defined() ? attention_mask.contiguous() : torch::ones_like(ids);
@@ -203,9 +210,9 @@ class LayerPass {
                                    Linear& before, Tensor& d_sum, Tensor& d_x) {
       d_sum = torch::empty_like(d);
       d_x = dropout.enabled() ? torch::empty_like(d) : d_sum;
-      ops::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized), floats(kept.inverse_deviation),
-                             floats(norm->weight), dropout, floats(d_sum), floats(d_x), sums_of(norm->weight),
-                             sums_of(norm->bias), sums_of(before->bias));
+      ops::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized),
+                             floats(kept.inverse_deviation), floats(norm->weight), dropout, floats(d_sum), floats(d_x),
+                             sums_of(norm->weight), sums_of(norm->bias), sums_of(before->bias));
     };
     Tensor d_middle, d_output;
     norm_backward(layer.output_norm, dy, output_norm_, after_output_, layer.output, d_middle, d_output);
@@ -223,7 +230,8 @@ class LayerPass {
                   d_attended);
     const auto d_context = torch::empty_like(context_);
     linear_backward(*layer.attention_output, d_attended, *context_operand_, arithmetic, d_context, false);
-    const auto d_query = torch::empty(query_.sizes()), d_key = torch::empty(key_.sizes()), d_value = torch::empty(value_.sizes());
+    const auto d_query = torch::empty(query_.sizes()), d_key = torch::empty(key_.sizes()),
+               d_value = torch::empty(value_.sizes());
     ops::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
                             const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
                             rows_of(d_key), rows_of(d_value));
@@ -238,7 +246,8 @@ class LayerPass {
     linear_backward(*layer.key, d_key, *x_, arithmetic, dx, !first_only_);
     linear_backward(*layer.value, d_value, *x_, arithmetic, dx, true);
     if (first_only_) {
-      for (int64_t s = 0; s < pass_.packed->sequences(); ++s) dx[pass_.packed->begin[static_cast<size_t>(s)]] += d_residual[s];
+      for (int64_t s = 0; s < pass_.packed->sequences(); ++s)
+        dx[pass_.packed->begin[static_cast<size_t>(s)]] += d_residual[s];
     }
     return dx;
   }
@@ -258,8 +267,8 @@ class LayerPass {
                   Norm& kept) {
     auto y = torch::empty_like(x);
     if (keep) kept = {torch::empty_like(x), torch::empty({x.size(0)})};
-    ops::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight), floats(norm->bias),
-                          dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
+    ops::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight),
+                          floats(norm->bias), dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
                           keep ? floats(kept.inverse_deviation) : nullptr);
     return y;
   }
@@ -281,8 +290,8 @@ class LayerPass {
     linear_forward(*layer.value, *x_, arithmetic, value_);
     context_ = torch::empty({queries, width});
     log_sum_ = torch::empty({attention_.heads, queries});
-    ops::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_), rows_of(context_),
-                           floats(log_sum_));
+    ops::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
+                           rows_of(context_), floats(log_sum_));
     context_operand_ = operand(context_, arithmetic);
     auto sum = torch::empty({queries, x.size(1)});
     linear_forward(*layer.attention_output, *context_operand_, arithmetic, sum);
@@ -335,14 +344,16 @@ class EmbeddingPass {
       inverse_deviation_ = torch::empty({sum.size(0)});
     }
     ops::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
-                              pass_.keep ? floats(normalized_) : nullptr, pass_.keep ? floats(inverse_deviation_) : nullptr);
+                              pass_.keep ? floats(normalized_) : nullptr,
+                              pass_.keep ? floats(inverse_deviation_) : nullptr);
     return y;
   }
 
   void backward(const Tensor& dy) {
     const auto d_sum = torch::empty_like(dy);
-    ops::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_), floats(norm().weight),
-                               dropout_, floats(d_sum), sums_of(norm().weight), sums_of(norm().bias));
+    ops::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_),
+                               floats(norm().weight), dropout_, floats(d_sum), sums_of(norm().weight),
+                               sums_of(norm().bias));
     const auto& packed = *pass_.packed;
     add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
     add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
@@ -390,8 +401,9 @@ class EmbeddingPass {
     }
     const auto values = torch::zeros({static_cast<int64_t>(unique.size()), gradient.size(1)});
     scatter(rows, gradient, values);
-    const auto sparse = torch::_sparse_coo_tensor_unsafe(torch::tensor(unique).unsqueeze(0), values, table->weight.sizes(),
-                                                         values.options().layout(torch::kSparse), /*is_coalesced=*/true);
+    const auto sparse =
+        torch::_sparse_coo_tensor_unsafe(torch::tensor(unique).unsqueeze(0), values, table->weight.sizes(),
+                                         values.options().layout(torch::kSparse), /*is_coalesced=*/true);
     auto& present = table->weight.mutable_grad();
     present = present.defined() ? present + sparse : sparse;
   }

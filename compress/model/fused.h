@@ -1,15 +1,15 @@
 #pragma once
-// The encoder in a form made for training on a CPU: the tokens of a batch follow each other without padding, each layer is
-// one node of the autograd graph with a backward pass written by hand, and whatever lies between matrix products is one pass
-// over memory (compress/ops). The last layer computes its first tokens alone where nothing else is asked for. Same
-// parameters, and with Arithmetic::float32 the same results up to rounding, as the form in encoder.cpp.
+// The encoder in a form made for training on a CPU: the tokens of a batch follow each other without padding, each layer
+// is one node of the autograd graph with a backward pass written by hand, and whatever lies between matrix products is
+// one pass over memory (compress/ops). The last layer computes its first tokens alone where nothing else is asked for.
+// Same parameters, and with Arithmetic::float32 the same results up to rounding, as the form in encoder.cpp.
 
 #include "compress/model/encoder.h"  // EncoderImpl, Capture, FusedOptions
 
 namespace compression {
 
-/// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, attention maps not asked
-/// for, and a first token in every row.
+/// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, attention maps not
+/// asked for, and a first token in every row.
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture);
 

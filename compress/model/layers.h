@@ -74,8 +74,8 @@ class EmbeddingImpl : public torch::nn::Module {
   WeightFormat format() const { return format_; }
   int64_t padding_id() const { return padding_id_; }
 
-  /// For training large tables: gradients hold only the rows that were looked up, and `before_lookup` is told the ids before
-  /// each lookup. Null: dense gradients, as at the beginning.
+  /// For training large tables: gradients hold only the rows that were looked up, and `before_lookup` is told the ids
+  /// before each lookup. Null: dense gradients, as at the beginning.
   void use_sparse_gradient(std::function<void(const torch::Tensor& ids)> before_lookup) {
     before_lookup_ = std::move(before_lookup);
   }

@@ -140,7 +140,8 @@ double sum_of_squares(int64_t count, const float* x) {
   std::vector<double> sums(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, 4, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      sums[static_cast<size_t>(b)] = HWY_DYNAMIC_DISPATCH(SumOfSquares)(std::min(block, count - b * block), x + b * block);
+      sums[static_cast<size_t>(b)] =
+          HWY_DYNAMIC_DISPATCH(SumOfSquares)(std::min(block, count - b * block), x + b * block);
     }
   });
   double sum = 0.0;

@@ -8,9 +8,9 @@ namespace compression::ops {
 
 /// What one step needs besides the tensors.
 struct AdamWStep {
-  float decay;          // 1 - learning rate * weight decay
-  float rate;           // learning rate / (1 - beta1^t)
-  float root;           // 1 / sqrt(1 - beta2^t)
+  float decay;  // 1 - learning rate * weight decay
+  float rate;   // learning rate / (1 - beta1^t)
+  float root;   // 1 / sqrt(1 - beta2^t)
   float beta1, beta2, eps;
   float gradient_scale;  // multiplied into the gradient: clipping
 };
@@ -22,8 +22,8 @@ constexpr float smallest_moment = 1e-30f;
 void adamw_update(const AdamWStep& step, int64_t count, const float* gradient, float* parameter, float* first,
                   float* second);
 
-/// Steps without gradient for rows of `width` values: row i of rows has seen none of the steps [since[i], steps.size()).
-/// The same bits as adamw_update with zeros, step by step.
+/// Steps without gradient for rows of `width` values: row i of rows has seen none of the steps [since[i],
+/// steps.size()). The same bits as adamw_update with zeros, step by step.
 void adamw_catch_up(std::span<const AdamWStep> steps, std::span<const int64_t> rows, std::span<const int64_t> since,
                     int64_t width, float* parameter, float* first, float* second);
 

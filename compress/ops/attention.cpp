@@ -38,8 +38,12 @@ namespace HWY_NAMESPACE {
 constexpr int64_t kQueryBlock = 48;
 constexpr int kTileRows = 6;
 
-HWY_INLINE int64_t PanelWidth() { return 2 * Lanes(); }
-HWY_INLINE int64_t PadColumns(int64_t columns) { return (columns + PanelWidth() - 1) / PanelWidth() * PanelWidth(); }
+HWY_INLINE int64_t PanelWidth() {
+  return 2 * Lanes();
+}
+HWY_INLINE int64_t PadColumns(int64_t columns) {
+  return (columns + PanelWidth() - 1) / PanelWidth() * PanelWidth();
+}
 
 // See int16_matmul.cpp.
 #undef OPS_PIN
@@ -53,64 +57,81 @@ HWY_INLINE int64_t PadColumns(int64_t columns) { return (columns + PanelWidth() 
 
 /// c[m][n] (+)= sum_k a[m * a_row + k * a_step] b[k][n] for R rows and two vectors of columns.
 template <int R>
-HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_step, const float* HWY_RESTRICT b, int64_t ld_b,
-                       int64_t depth, float* HWY_RESTRICT c, int64_t ld_c, bool accumulate) {
+HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_step, const float* HWY_RESTRICT b,
+                       int64_t ld_b, int64_t depth, float* HWY_RESTRICT c, int64_t ld_c, bool accumulate) {
   const F d;
   const int64_t n = Lanes();
 #undef OPS_DECLARE
-#define OPS_DECLARE(r)                                                                                             \
-  [[maybe_unused]] VF left##r = R > r && accumulate ? hn::LoadU(d, c + (r)*ld_c) : hn::Zero(d);                    \
+#define OPS_DECLARE(r)                                                                          \
+  [[maybe_unused]] VF left##r = R > r && accumulate ? hn::LoadU(d, c + (r)*ld_c) : hn::Zero(d); \
   [[maybe_unused]] VF right##r = R > r && accumulate ? hn::LoadU(d, c + (r)*ld_c + n) : hn::Zero(d);
   OPS_ROWS(OPS_DECLARE)
   for (int64_t k = 0; k < depth; ++k) {
     const auto b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + n);
     b += ld_b;
 #undef OPS_STEP
-#define OPS_STEP(r)                                \
-  if constexpr (R > r) {                           \
-    const auto x = hn::Set(d, a[(r)*a_row]);       \
-    left##r = hn::MulAdd(x, b0, left##r);          \
-    right##r = hn::MulAdd(x, b1, right##r);        \
-    OPS_PIN(left##r);                              \
-    OPS_PIN(right##r);                             \
+#define OPS_STEP(r)                          \
+  if constexpr (R > r) {                     \
+    const auto x = hn::Set(d, a[(r)*a_row]); \
+    left##r = hn::MulAdd(x, b0, left##r);    \
+    right##r = hn::MulAdd(x, b1, right##r);  \
+    OPS_PIN(left##r);                        \
+    OPS_PIN(right##r);                       \
   }
     OPS_ROWS(OPS_STEP)
     a += a_step;
   }
 #undef OPS_STORE
-#define OPS_STORE(r)                               \
-  if constexpr (R > r) {                           \
-    hn::StoreU(left##r, d, c + (r)*ld_c);          \
-    hn::StoreU(right##r, d, c + (r)*ld_c + n);     \
+#define OPS_STORE(r)                           \
+  if constexpr (R > r) {                       \
+    hn::StoreU(left##r, d, c + (r)*ld_c);      \
+    hn::StoreU(right##r, d, c + (r)*ld_c + n); \
   }
   OPS_ROWS(OPS_STORE)
 }
 
 /// The same for any number of rows, and columns that are padded to whole panels.
-void Multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row, int64_t a_step, const float* b,
-              int64_t ld_b, float* c, int64_t ld_c, bool accumulate) {
+void Multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
+              const float* b, int64_t ld_b, float* c, int64_t ld_c, bool accumulate) {
   for (int64_t n = 0; n < columns; n += PanelWidth()) {
     for (int64_t m = 0; m < rows; m += kTileRows) {
       const float* from = a + m * a_row;
       float* to = c + m * ld_c + n;
       switch (std::min<int64_t>(kTileRows, rows - m)) {
-        case 1: Tile<1>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate); break;
-        case 2: Tile<2>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate); break;
-        case 3: Tile<3>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate); break;
-        case 4: Tile<4>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate); break;
-        case 5: Tile<5>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate); break;
-        default: Tile<6>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+        case 1:
+          Tile<1>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+          break;
+        case 2:
+          Tile<2>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+          break;
+        case 3:
+          Tile<3>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+          break;
+        case 4:
+          Tile<4>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+          break;
+        case 5:
+          Tile<5>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
+          break;
+        default:
+          Tile<6>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
       }
     }
   }
 }
 
-/// to[rows][padded]: the rows times a factor; padding is zero.
-void CopyRows(ConstRows from, int64_t rows, int64_t columns, int64_t padded, float factor, float* to) {
+/// to[r][c] = from[r][c] * factor for c < columns, zero for the rest of `padded`.
+void CopyRows(ConstRows from, int64_t rows, int64_t columns, int64_t padded, float factor, Rows to) {
+  const F d;
+  const int64_t n = Lanes();
+  const auto by = hn::Set(d, factor);
   for (int64_t r = 0; r < rows; ++r) {
-    const float* row = from.data + r * from.ld;
-    for (int64_t c = 0; c < columns; ++c) to[r * padded + c] = row[c] * factor;
-    for (int64_t c = columns; c < padded; ++c) to[r * padded + c] = 0.0f;
+    const float* in = from.data + r * from.ld;
+    float* out = to.data + r * to.ld;
+    int64_t c = 0;
+    for (; c + n <= columns; c += n) hn::StoreU(hn::Mul(hn::LoadU(d, in + c), by), d, out + c);
+    for (; c < columns; ++c) out[c] = in[c] * factor;
+    for (; c < padded; ++c) out[c] = 0.0f;
   }
 }
 
@@ -119,12 +140,6 @@ void CopyTransposed(ConstRows from, int64_t rows, int64_t columns, int64_t padde
   for (int64_t c = 0; c < columns; ++c) {
     for (int64_t r = 0; r < rows; ++r) to[c * padded + r] = from.data[r * from.ld + c];
     for (int64_t r = rows; r < padded; ++r) to[c * padded + r] = 0.0f;
-  }
-}
-
-void CopyBack(const float* from, int64_t rows, int64_t columns, int64_t padded, float factor, Rows to) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) to.data[r * to.ld + c] = from[r * padded + c] * factor;
   }
 }
 
@@ -156,8 +171,8 @@ void ForwardHead(const Head& head, float* scratch) {
   float* key_t = value + tokens * wide;
   float* scores = key_t + size * padded;
   float* result = scores + block * padded;
-  CopyRows(head.query, head.queries, size, wide, 1.0f / std::sqrt(static_cast<float>(size)), query);
-  CopyRows(head.value, tokens, size, wide, 1.0f, value);
+  CopyRows(head.query, head.queries, size, wide, 1.0f / std::sqrt(static_cast<float>(size)), {query, wide});
+  CopyRows(head.value, tokens, size, wide, 1.0f, {value, wide});
   CopyTransposed(head.key, tokens, size, padded, key_t);
   const bool drop = head.dropout.enabled();
   const auto lowest = hn::Set(d, std::numeric_limits<float>::lowest());
@@ -187,7 +202,7 @@ void ForwardHead(const Head& head, float* scratch) {
       });
     }
     Multiply(rows, wide, tokens, scores, padded, 1, value, wide, result, wide, false);
-    CopyBack(result, rows, size, wide, 1.0f, {head.out.data + first * head.out.ld, head.out.ld});
+    CopyRows({result, wide}, rows, size, size, 1.0f, {head.out.data + first * head.out.ld, head.out.ld});
   }
 }
 
@@ -211,9 +226,9 @@ void BackwardHead(const Head& head, float* scratch) {
   float* scores = value_t + size * padded;
   float* d_scores = scores + block * padded;
   float* d_query = d_scores + block * padded;
-  CopyRows(head.query, head.queries, size, wide, scale, query);
-  CopyRows(head.d_context, head.queries, size, wide, 1.0f, d_context);
-  CopyRows(head.key, tokens, size, wide, 1.0f, key);
+  CopyRows(head.query, head.queries, size, wide, scale, {query, wide});
+  CopyRows(head.d_context, head.queries, size, wide, 1.0f, {d_context, wide});
+  CopyRows(head.key, tokens, size, wide, 1.0f, {key, wide});
   CopyTransposed(head.key, tokens, size, padded, key_t);
   CopyTransposed(head.value, tokens, size, padded, value_t);
   const bool drop = head.dropout.enabled();
@@ -245,10 +260,10 @@ void BackwardHead(const Head& head, float* scratch) {
     Multiply(tokens, wide, rows, scores, 1, padded, d_context + first * wide, wide, d_value, wide, more);
     Multiply(tokens, wide, rows, d_scores, 1, padded, query + first * wide, wide, d_key, wide, more);
     Multiply(rows, wide, tokens, d_scores, padded, 1, key, wide, d_query, wide, false);
-    CopyBack(d_query, rows, size, wide, scale, {head.d_query.data + first * head.d_query.ld, head.d_query.ld});
+    CopyRows({d_query, wide}, rows, size, size, scale, {head.d_query.data + first * head.d_query.ld, head.d_query.ld});
   }
-  CopyBack(d_key, tokens, size, wide, 1.0f, head.d_key);
-  CopyBack(d_value, tokens, size, wide, 1.0f, head.d_value);
+  CopyRows({d_key, wide}, tokens, size, size, 1.0f, head.d_key);
+  CopyRows({d_value, wide}, tokens, size, size, 1.0f, head.d_value);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -319,17 +334,18 @@ void attention_backward(const AttentionShape& shape, ConstRows query, ConstRows 
                         const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value) {
   const int64_t most = longest(shape);
   const int64_t size = HWY_DYNAMIC_DISPATCH(BackwardScratch)(shape.first_query_only ? 1 : most, most, shape.head_size);
-  each_head(shape, size, const_cast<float*>(log_sum), [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
-    head.query = part(query, q, column);
-    head.key = part(key, t, column);
-    head.value = part(value, t, column);
-    head.context = part(context, q, column);
-    head.d_context = part(d_context, q, column);
-    head.d_query = part(d_query, q, column);
-    head.d_key = part(d_key, t, column);
-    head.d_value = part(d_value, t, column);
-    HWY_DYNAMIC_DISPATCH(BackwardHead)(head, scratch);
-  });
+  each_head(shape, size, const_cast<float*>(log_sum),
+            [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
+              head.query = part(query, q, column);
+              head.key = part(key, t, column);
+              head.value = part(value, t, column);
+              head.context = part(context, q, column);
+              head.d_context = part(d_context, q, column);
+              head.d_query = part(d_query, q, column);
+              head.d_key = part(d_key, t, column);
+              head.d_value = part(d_value, t, column);
+              HWY_DYNAMIC_DISPATCH(BackwardHead)(head, scratch);
+            });
 }
 
 }  // namespace compression::ops

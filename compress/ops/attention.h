@@ -1,7 +1,7 @@
 #pragma once
-// Scaled dot-product attention (Vaswani et al., arXiv 1706.03762) over sequences that follow each other without padding. The
-// probabilities are not kept: the backward pass makes them again from the logarithms of the softmax's sums, as in
-// FlashAttention (Dao et al., arXiv 2205.14135).
+// Scaled dot-product attention (Vaswani et al., arXiv 1706.03762) over sequences that follow each other without
+// padding. The probabilities are not kept: the backward pass makes them again from the logarithms of the softmax's
+// sums, as in FlashAttention (Dao et al., arXiv 2205.14135).
 
 #include <cstdint>
 
@@ -13,8 +13,8 @@ struct AttentionShape {
   int64_t sequences = 0;
   const int64_t* begin = nullptr;  // [sequences + 1]: sequence s has the tokens [begin[s], begin[s + 1])
   int64_t heads = 0, head_size = 0;
-  bool first_query_only = false;   // queries are those of each sequence's first token: [sequences, heads * head_size]
-  Dropout dropout;                 // of the probabilities
+  bool first_query_only = false;  // queries are those of each sequence's first token: [sequences, heads * head_size]
+  Dropout dropout;                // of the probabilities
 
   int64_t width() const { return heads * head_size; }
   int64_t queries() const { return first_query_only ? sequences : begin[sequences]; }
@@ -30,8 +30,8 @@ struct Rows {
   int64_t ld;
 };
 
-/// context [queries, width] of query [queries, width], key and value [tokens, width]. log_sum [heads, queries] is kept for the
-/// backward pass.
+/// context [queries, width] of query [queries, width], key and value [tokens, width]. log_sum [heads, queries] is kept
+/// for the backward pass.
 void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, Rows context,
                        float* log_sum);
 

@@ -1,6 +1,6 @@
 #pragma once
-// Dropout whose mask is computed, never stored: a function of a seed and an element's place, so that the backward pass and
-// recomputed activations see the mask of the forward pass.
+// Dropout whose mask is computed, never stored: a function of a seed and an element's place, so that the backward pass
+// and recomputed activations see the mask of the forward pass.
 
 #include <cmath>
 #include <cstdint>

@@ -16,12 +16,12 @@
 #define COMPRESS_OPS_INT16_SHARED
 namespace compression::ops {
 
-/// One product of a block of rows with all columns: c[m][n] (+)= row_scale[m] column_scale[n] sum_k a(m, k) b(k, n) + bias[n].
-/// k counts pairs of int16.
+/// One product of a block of rows with all columns: c[m][n] (+)= row_scale[m] column_scale[n] sum_k a(m, k) b(k, n) +
+/// bias[n]. k counts pairs of int16.
 struct Product {
-  const int32_t* a;      // pair k of row m of block i at a[i * a_block + m * a_row + k * a_pair]
+  const int32_t* a;  // pair k of row m of block i at a[i * a_block + m * a_row + k * a_pair]
   int64_t a_block, a_row, a_pair;
-  const int16_t* b;      // panel j begins at b + j * b_panel; pair k of its columns is 2 * panel_width values
+  const int16_t* b;  // panel j begins at b + j * b_panel; pair k of its columns is 2 * panel_width values
   int64_t b_panel;
   int64_t rows, columns, pairs;
   const float* row_scale;
@@ -53,15 +53,21 @@ using VI32 = hn::Vec<I32>;
 #define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
 
 // Two vectors of columns by so many rows fill the registers: 16 on SSE4 and AVX2, 32 on AVX-512 and NEON.
-HWY_INLINE int64_t lanes() { return static_cast<int64_t>(hn::Lanes(I32())); }
+HWY_INLINE int64_t lanes() {
+  return static_cast<int64_t>(hn::Lanes(I32()));
+}
 #if OPS_X86 && HWY_TARGET <= HWY_AVX3
 constexpr int kRows = 12;
 #else
 constexpr int kRows = 6;
 #endif
 
-int64_t BlockRows() { return kRows; }
-int64_t PanelWidth() { return 2 * lanes(); }
+int64_t BlockRows() {
+  return kRows;
+}
+int64_t PanelWidth() {
+  return 2 * lanes();
+}
 
 HWY_INLINE VI32 MultiplyAdd(hn::Vec<I16> a, hn::Vec<I16> b, VI32 sum) {
 #if OPS_X86 && HWY_TARGET <= HWY_AVX3_DL
@@ -104,13 +110,13 @@ HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a
     const auto b0 = hn::Load(d16, b), b1 = hn::Load(d16, b + 2 * n);
     b += 4 * n;
 #undef OPS_STEP
-#define OPS_STEP(r)                                                    \
-  if constexpr (R > r) {                                               \
-    const auto x = hn::BitCast(d16, hn::Set(d32, a[(r)*a_row]));       \
-    left##r = MultiplyAdd(x, b0, left##r);                             \
-    OPS_PIN(left##r);                                                  \
-    right##r = MultiplyAdd(x, b1, right##r);                           \
-    OPS_PIN(right##r);                                                 \
+#define OPS_STEP(r)                                              \
+  if constexpr (R > r) {                                         \
+    const auto x = hn::BitCast(d16, hn::Set(d32, a[(r)*a_row])); \
+    left##r = MultiplyAdd(x, b0, left##r);                       \
+    OPS_PIN(left##r);                                            \
+    right##r = MultiplyAdd(x, b1, right##r);                     \
+    OPS_PIN(right##r);                                           \
   }
     OPS_ROWS(OPS_STEP)
     a += a_pair;
@@ -120,13 +126,13 @@ HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a
   const auto t0 = bias != nullptr ? hn::LoadU(df, bias) : hn::Zero(df);
   const auto t1 = bias != nullptr ? hn::LoadU(df, bias + n) : hn::Zero(df);
 #undef OPS_STORE
-#define OPS_STORE(r)                                                                                              \
-  if constexpr (R > r) {                                                                                          \
-    const auto s = hn::Set(df, row_scale[r]);                                                                     \
-    float* to = c + (r)*ld;                                                                                       \
-    const auto old0 = accumulate ? hn::LoadU(df, to) : t0, old1 = accumulate ? hn::LoadU(df, to + n) : t1;        \
-    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, left##r), hn::Mul(s, s0), old0), df, to);                             \
-    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, right##r), hn::Mul(s, s1), old1), df, to + n);                        \
+#define OPS_STORE(r)                                                                                       \
+  if constexpr (R > r) {                                                                                   \
+    const auto s = hn::Set(df, row_scale[r]);                                                              \
+    float* to = c + (r)*ld;                                                                                \
+    const auto old0 = accumulate ? hn::LoadU(df, to) : t0, old1 = accumulate ? hn::LoadU(df, to + n) : t1; \
+    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, left##r), hn::Mul(s, s0), old0), df, to);                      \
+    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, right##r), hn::Mul(s, s1), old1), df, to + n);                 \
   }
   OPS_ROWS(OPS_STORE)
 }
@@ -182,50 +188,57 @@ void MultiplyTile(const Product& p, int64_t first, int64_t last, int64_t from, i
 }
 
 /// The largest magnitude's bits. Compared as integers, so that NaN, the largest of all, is not lost.
-HWY_INLINE VI32 LargerBits(VI32 bits, hn::Vec<F> x) { return hn::Max(bits, hn::BitCast(I32(), hn::Abs(x))); }
+HWY_INLINE VI32 LargerBits(VI32 bits, hn::Vec<F> x) {
+  return hn::Max(bits, hn::BitCast(I32(), hn::Abs(x)));
+}
 
 HWY_INLINE float ScaleOf(float largest) {
   if (!std::isfinite(largest)) return std::numeric_limits<float>::quiet_NaN();
   return largest / int16_limit;
 }
 
-HWY_INLINE float InverseOf(float scale) { return scale > 0.0f && std::isfinite(1.0f / scale) ? 1.0f / scale : 0.0f; }
+HWY_INLINE float InverseOf(float scale) {
+  return scale > 0.0f && std::isfinite(1.0f / scale) ? 1.0f / scale : 0.0f;
+}
 
-void QuantizeRows(const float* x, int64_t columns, int64_t ld, const float* factor, int64_t first, int64_t last,
-                  int64_t stride, int16_t* values, float* scales) {
+template <bool kFactor>
+void QuantizeRow(const float* HWY_RESTRICT row, int64_t columns, const float* HWY_RESTRICT factor, int64_t stride,
+                 int16_t* HWY_RESTRICT to, float* scale_to) {
   const F df;
   const I32 d32;
   const HalfI16 half;
   const int64_t n = lanes();
-  for (int64_t r = first; r < last; ++r) {
-    const float* row = x + r * ld;
-    int16_t* to = values + r * stride;
-    const auto at = [&](int64_t c) HWY_ATTR {
-      const auto v = hn::LoadU(df, row + c);
-      return factor == nullptr ? v : hn::Mul(v, hn::LoadU(df, factor + c));
-    };
-    auto bits = hn::Zero(d32);
-    int64_t c = 0;
-    for (; c + n <= columns; c += n) bits = LargerBits(bits, at(c));
-    int32_t most = hn::GetLane(hn::MaxOfLanes(d32, bits));
-    for (int64_t t = c; t < columns; ++t) {
-      const float v = std::abs(factor == nullptr ? row[t] : row[t] * factor[t]);
-      int32_t b;
-      std::memcpy(&b, &v, sizeof b);
-      most = std::max(most, b);
-    }
-    float largest;
-    std::memcpy(&largest, &most, sizeof largest);
-    const float scale = scales[r] = ScaleOf(largest), inverse = InverseOf(scale);
-    const auto by = hn::Set(df, inverse);
-    for (c = 0; c + n <= columns; c += n) {
-      hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(at(c), by))), half, to + c);
-    }
-    for (; c < columns; ++c) {
-      to[c] = inverse == 0.0f ? int16_t{0} : static_cast<int16_t>(std::lrint((factor == nullptr ? row[c] : row[c] * factor[c]) * inverse));
-    }
-    for (; c < stride; ++c) to[c] = 0;
+  const auto at = [&](int64_t c) HWY_ATTR {
+    const auto v = hn::LoadU(df, row + c);
+    if constexpr (kFactor) return hn::Mul(v, hn::LoadU(df, factor + c));
+    return v;
+  };
+  const auto single = [&](int64_t c) { return kFactor ? row[c] * factor[c] : row[c]; };
+  auto bits = hn::Zero(d32);
+  int64_t c = 0;
+  for (; c + n <= columns; c += n) bits = LargerBits(bits, at(c));
+  int32_t most = hn::GetLane(hn::MaxOfLanes(d32, bits));
+  for (; c < columns; ++c) {
+    const float v = std::abs(single(c));
+    int32_t b;
+    std::memcpy(&b, &v, sizeof b);
+    most = std::max(most, b);
   }
+  float largest;
+  std::memcpy(&largest, &most, sizeof largest);
+  const float scale = *scale_to = ScaleOf(largest), inverse = InverseOf(scale);
+  const auto by = hn::Set(df, inverse);
+  for (c = 0; c + n <= columns; c += n) {
+    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(at(c), by))), half, to + c);
+  }
+  for (; c < columns; ++c) to[c] = inverse == 0.0f ? int16_t{0} : static_cast<int16_t>(std::lrint(single(c) * inverse));
+  for (; c < stride; ++c) to[c] = 0;
+}
+
+void QuantizeRows(const float* x, int64_t columns, int64_t ld, const float* factor, int64_t first, int64_t last,
+                  int64_t stride, int16_t* values, float* scales) {
+  const auto one = factor == nullptr ? &QuantizeRow<false> : &QuantizeRow<true>;
+  for (int64_t r = first; r < last; ++r) one(x + r * ld, columns, factor, stride, values + r * stride, scales + r);
 }
 
 /// [rows / 2][columns][2] in panels of columns: pair t of column c is rows 2t and 2t + 1. Writes panels [from, to).
@@ -254,7 +267,8 @@ void PackRowPairs(const int16_t* values, int64_t rows, int64_t columns, int64_t 
       }
       for (int64_t c = 0; c < width; ++c) {
         const bool inside = column + c < columns;
-        const auto low = static_cast<uint16_t>(inside ? even[c] : 0), high = static_cast<uint16_t>(inside && !alone ? odd[c] : 0);
+        const auto low = static_cast<uint16_t>(inside ? even[c] : 0),
+                   high = static_cast<uint16_t>(inside && !alone ? odd[c] : 0);
         out[c] = static_cast<int32_t>(low | static_cast<uint32_t>(high) << 16);
       }
     }
@@ -275,8 +289,8 @@ void PackColumnPairs(const int16_t* values, int64_t rows, int64_t stride, int64_
   }
 }
 
-/// Rounds dy[t][o] * row_factor[t] with a scale for each column o, over the rows of one chunk; and orders it for the left side
-/// of a product: block i is [pairs][kRows] pairs of rows. One call does the columns of blocks [first, last).
+/// Rounds dy[t][o] * row_factor[t] with a scale for each column o, over the rows of one chunk; and orders it for the
+/// left side of a product: block i is [pairs][kRows] pairs of rows. One call does the columns of blocks [first, last).
 void PackGradient(const float* dy, int64_t rows, int64_t out, int64_t ld, const float* row_factor, int64_t first,
                   int64_t last, int64_t block, int32_t* packed, float* scales) {
   const F df;
@@ -355,16 +369,24 @@ HWY_EXPORT(PackGradient);
 
 namespace {
 
-int64_t block_rows() { return HWY_DYNAMIC_DISPATCH(BlockRows)(); }
-int64_t panel_width() { return HWY_DYNAMIC_DISPATCH(PanelWidth)(); }
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t block_rows() {
+  return HWY_DYNAMIC_DISPATCH(BlockRows)();
+}
+int64_t panel_width() {
+  return HWY_DYNAMIC_DISPATCH(PanelWidth)();
+}
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
-/// Tiles that fit the second-level cache, over all threads. The products have the same result, and are added in their order.
+/// Tiles that fit the second-level cache, over all threads. The products have the same result, and are added in their
+/// order.
 void multiply(std::span<const Product> products) {
   constexpr int64_t tile_rows = 96, tile_columns = 128;
   const auto& first = products.front();
   const int64_t blocks = divide_up(first.rows, block_rows()), panels = divide_up(first.columns, panel_width());
-  const int64_t tall = std::max<int64_t>(1, tile_rows / block_rows()), wide = std::max<int64_t>(1, tile_columns / panel_width());
+  const int64_t tall = std::max<int64_t>(1, tile_rows / block_rows()),
+                wide = std::max<int64_t>(1, tile_columns / panel_width());
   const int64_t down = divide_up(blocks, tall), across = divide_up(panels, wide);
   at::parallel_for(0, down * across, 1, [&](int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
@@ -383,20 +405,20 @@ void multiply_rows(const Int16Rows& x, const int16_t* panels, int64_t pairs, int
   std::vector<Product> chunks;
   for (int64_t k = 0; k < pairs; k += exact_terms / 2) {
     chunks.push_back({.a = reinterpret_cast<const int32_t*>(x.values.data()) + k,
-              .a_block = block_rows() * x.stride / 2,
-              .a_row = x.stride / 2,
-              .a_pair = 1,
-              .b = panels + k * 2 * width,
-              .b_panel = pairs * 2 * width,
-              .rows = x.rows,
-              .columns = columns,
-              .pairs = std::min<int64_t>(exact_terms / 2, pairs - k),
-              .row_scale = x.scale.data(),
-              .column_scale = column_scale,
-              .bias = k == 0 ? bias : nullptr,
-              .c = y,
-              .ld = ld,
-              .accumulate = accumulate || k > 0});
+                      .a_block = block_rows() * x.stride / 2,
+                      .a_row = x.stride / 2,
+                      .a_pair = 1,
+                      .b = panels + k * 2 * width,
+                      .b_panel = pairs * 2 * width,
+                      .rows = x.rows,
+                      .columns = columns,
+                      .pairs = std::min<int64_t>(exact_terms / 2, pairs - k),
+                      .row_scale = x.scale.data(),
+                      .column_scale = column_scale,
+                      .bias = k == 0 ? bias : nullptr,
+                      .c = y,
+                      .ld = ld,
+                      .accumulate = accumulate || k > 0});
   }
   multiply(chunks);
 }
@@ -442,7 +464,8 @@ void matmul_input_gradient(const float* dy, int64_t rows, int64_t ld_dy, const I
                            int64_t ld_dx, bool accumulate) {
   Int16Rows gradient;
   quantize_rows(dy, rows, weight.out, ld_dy, weight.scale.data(), gradient);
-  multiply_rows(gradient, weight.by_input.data(), gradient.stride / 2, weight.in, nullptr, nullptr, dx, ld_dx, accumulate);
+  multiply_rows(gradient, weight.by_input.data(), gradient.stride / 2, weight.in, nullptr, nullptr, dx, ld_dx,
+                accumulate);
 }
 
 void matmul_weight_gradient(const float* dy, int64_t out, int64_t ld_dy, const Int16Rows& x, float* dw,
@@ -463,20 +486,20 @@ void matmul_weight_gradient(const float* dy, int64_t out, int64_t ld_dy, const I
       (dy + row * ld_dy, rows, out, ld_dy, x.scale.data() + row, begin, end, block, gradient.data(), scale.data());
     });
     const Product chunk = {.a = gradient.data(),
-              .a_block = block,
-              .a_row = 1,
-              .a_pair = block_rows(),
-              .b = packed.data() + row * width,
-              .b_panel = pairs * 2 * width,
-              .rows = out,
-              .columns = x.columns,
-              .pairs = divide_up(rows, 2),
-              .row_scale = scale.data(),
-              .column_scale = nullptr,
-              .bias = nullptr,
-              .c = dw,
-              .ld = x.columns,
-              .accumulate = accumulate || row > 0};
+                           .a_block = block,
+                           .a_row = 1,
+                           .a_pair = block_rows(),
+                           .b = packed.data() + row * width,
+                           .b_panel = pairs * 2 * width,
+                           .rows = out,
+                           .columns = x.columns,
+                           .pairs = divide_up(rows, 2),
+                           .row_scale = scale.data(),
+                           .column_scale = nullptr,
+                           .bias = nullptr,
+                           .c = dw,
+                           .ld = x.columns,
+                           .accumulate = accumulate || row > 0};
     multiply({&chunk, 1});
   }
 }

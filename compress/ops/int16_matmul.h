@@ -2,8 +2,9 @@
 // Matrix products for training on processors without bfloat16 arithmetic: block floating point with 16-bit integers.
 //
 // A row of an operand is stored as integers q, |q| <= 2047, with one float32 scale: twelve bits that share an exponent,
-// as in Flexpoint (Koester et al., arXiv 1711.02213). The smallest step is 2^-11 of a row's largest value; bfloat16 keeps
-// 2^-9 of each value. Products are summed exactly in 32 bits, over at most 512 terms (2047^2 * 512 < 2^31), then in float32.
+// as in Flexpoint (Koester et al., arXiv 1711.02213). The smallest step is 2^-11 of a row's largest value; bfloat16
+// keeps 2^-9 of each value. Products are summed exactly in 32 bits, over at most 512 terms (2047^2 * 512 < 2^31), then
+// in float32.
 //
 // A scale must not depend on the index that is summed over. Where it would, it is moved into the other operand before
 // that is rounded: dx = dy w sums over the outputs, so that the scales of w's rows are multiplied into dy.

@@ -20,7 +20,9 @@ using I32 = hn::ScalableTag<int32_t>;
 using U32 = hn::ScalableTag<uint32_t>;
 using VF = hn::Vec<F>;
 
-HWY_INLINE int64_t Lanes() { return static_cast<int64_t>(hn::Lanes(F())); }
+HWY_INLINE int64_t Lanes() {
+  return static_cast<int64_t>(hn::Lanes(F()));
+}
 
 /// exp of x <= 0, relative error below 2e-7: 2^n by the exponent's bits, a polynomial of degree 6 for the rest.
 HWY_INLINE VF ExpOfNegative(VF x) {

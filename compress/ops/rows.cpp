@@ -64,7 +64,9 @@ void NormForwardRows(const NormForward& p, int64_t begin, int64_t end) {
     const float* x = p.x + r * w;
     const float* residual = p.residual == nullptr ? nullptr : p.residual + r * w;
     float* y = p.y + r * w;
-    const uint32_t key = drop_before ? p.before.key(static_cast<uint64_t>(r)) : drop_after ? p.after.key(static_cast<uint64_t>(r)) : 0;
+    const uint32_t key = drop_before  ? p.before.key(static_cast<uint64_t>(r))
+                         : drop_after ? p.after.key(static_cast<uint64_t>(r))
+                                      : 0;
     auto sum = hn::Zero(d);
     float rest = 0.0f;
     EachColumn(
@@ -128,7 +130,9 @@ void NormBackwardRows(const NormBackward& p, int64_t begin, int64_t end, float* 
   for (int64_t r = begin; r < end; ++r) {
     const float *dy = p.dy + r * w, *normalized = p.normalized + r * w;
     float *d_sum = p.d_sum + r * w, *d_x = p.d_x + r * w;
-    const uint32_t key = drop_before ? p.before.key(static_cast<uint64_t>(r)) : drop_after ? p.after.key(static_cast<uint64_t>(r)) : 0;
+    const uint32_t key = drop_before  ? p.before.key(static_cast<uint64_t>(r))
+                         : drop_after ? p.after.key(static_cast<uint64_t>(r))
+                                      : 0;
     auto sum = hn::Zero(d), dot = hn::Zero(d);
     float sum_rest = 0.0f, dot_rest = 0.0f;
     EachColumn(
@@ -229,7 +233,8 @@ HWY_INLINE VF Slope(Activation activation, VF x) {
       const auto k = hn::Set(d, 0.79788456080286536f), square = hn::Mul(x, x);
       const auto tanh = Tanh(hn::Mul(hn::Mul(x, k), hn::MulAdd(square, hn::Set(d, 0.044715f), one)));
       const auto inner = hn::Mul(k, hn::MulAdd(square, hn::Set(d, 3 * 0.044715f), one));
-      return hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(tanh, tanh, one)), inner, hn::Mul(half, hn::Add(one, tanh)));
+      return hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(tanh, tanh, one)), inner,
+                        hn::Mul(half, hn::Add(one, tanh)));
     }
     default: {
       VF bell;
@@ -238,7 +243,6 @@ HWY_INLINE VF Slope(Activation activation, VF x) {
     }
   }
 }
-
 
 void ActivationForward(Activation activation, int64_t count, const float* x, float* y) {
   const F d;
@@ -317,7 +321,9 @@ void sum_blocks(int64_t rows, int64_t width, Block&& block, float* sums) {
 }
 
 void norm_forward(const NormForward& p, int64_t rows) {
-  at::parallel_for(0, rows, block_rows, [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(NormForwardRows)(p, begin, end); });
+  at::parallel_for(0, rows, block_rows, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(NormForwardRows)(p, begin, end);
+  });
 }
 
 void norm_backward(const NormBackward& p, int64_t rows, float* d_gamma, float* d_beta, float* d_bias) {
@@ -326,7 +332,9 @@ void norm_backward(const NormBackward& p, int64_t rows, float* d_gamma, float* d
   std::fill_n(sums.data(), 3 * w, 0.0f);
   sum_blocks(
       rows, 3 * w,
-      [&](int64_t begin, int64_t end, float* partial) { HWY_DYNAMIC_DISPATCH(NormBackwardRows)(p, begin, end, partial); },
+      [&](int64_t begin, int64_t end, float* partial) {
+        HWY_DYNAMIC_DISPATCH(NormBackwardRows)(p, begin, end, partial);
+      },
       sums.data());
   const auto add = [&](float* to, int64_t part) {
     for (int64_t c = 0; to != nullptr && c < w; ++c) to[c] += sums.data()[part * w + c];
@@ -341,28 +349,48 @@ void norm_backward(const NormBackward& p, int64_t rows, float* d_gamma, float* d
 void add_norm_forward(const NormShape& shape, const float* x, const float* residual, const float* gamma,
                       const float* beta, const Dropout& dropout, float* y, float* normalized,
                       float* inverse_deviation) {
-  norm_forward({shape.width, static_cast<float>(shape.eps), x, residual, gamma, beta, dropout, {}, y, normalized, inverse_deviation},
+  norm_forward({shape.width,
+                static_cast<float>(shape.eps),
+                x,
+                residual,
+                gamma,
+                beta,
+                dropout,
+                {},
+                y,
+                normalized,
+                inverse_deviation},
                shape.rows);
 }
 
-void add_norm_backward(const NormShape& shape, const float* dy, const float* normalized,
-                       const float* inverse_deviation, const float* gamma, const Dropout& dropout, float* d_residual,
-                       float* d_x, float* d_gamma, float* d_beta, float* d_bias) {
-  norm_backward({shape.width, dy, normalized, inverse_deviation, gamma, dropout, {}, d_residual, d_x}, shape.rows, d_gamma,
-                d_beta, d_bias);
+void add_norm_backward(const NormShape& shape, const float* dy, const float* normalized, const float* inverse_deviation,
+                       const float* gamma, const Dropout& dropout, float* d_residual, float* d_x, float* d_gamma,
+                       float* d_beta, float* d_bias) {
+  norm_backward({shape.width, dy, normalized, inverse_deviation, gamma, dropout, {}, d_residual, d_x}, shape.rows,
+                d_gamma, d_beta, d_bias);
 }
 
 void norm_dropout_forward(const NormShape& shape, const float* x, const float* gamma, const float* beta,
                           const Dropout& dropout, float* y, float* normalized, float* inverse_deviation) {
-  norm_forward({shape.width, static_cast<float>(shape.eps), x, nullptr, gamma, beta, {}, dropout, y, normalized, inverse_deviation},
+  norm_forward({shape.width,
+                static_cast<float>(shape.eps),
+                x,
+                nullptr,
+                gamma,
+                beta,
+                {},
+                dropout,
+                y,
+                normalized,
+                inverse_deviation},
                shape.rows);
 }
 
 void norm_dropout_backward(const NormShape& shape, const float* dy, const float* normalized,
                            const float* inverse_deviation, const float* gamma, const Dropout& dropout, float* d_x,
                            float* d_gamma, float* d_beta) {
-  norm_backward({shape.width, dy, normalized, inverse_deviation, gamma, {}, dropout, d_x, d_x}, shape.rows, d_gamma, d_beta,
-                nullptr);
+  norm_backward({shape.width, dy, normalized, inverse_deviation, gamma, {}, dropout, d_x, d_x}, shape.rows, d_gamma,
+                d_beta, nullptr);
 }
 
 void activation_forward(Activation activation, int64_t rows, int64_t width, const float* x, float* y) {
@@ -384,7 +412,9 @@ void activation_backward(Activation activation, int64_t rows, int64_t width, con
 void add_column_sums(int64_t rows, int64_t width, const float* x, int64_t ld, float* sums) {
   sum_blocks(
       rows, width,
-      [&](int64_t begin, int64_t end, float* partial) { HWY_DYNAMIC_DISPATCH(ColumnSums)(width, x, ld, begin, end, partial); },
+      [&](int64_t begin, int64_t end, float* partial) {
+        HWY_DYNAMIC_DISPATCH(ColumnSums)(width, x, ld, begin, end, partial);
+      },
       sums);
 }
 

@@ -15,17 +15,17 @@ struct NormShape {
   double eps = 1e-12;
 };
 
-/// y = LayerNorm(dropout(x) + residual). x, residual, y: [rows, width]; gamma, beta: [width]. residual may be null. Keeps for
-/// the backward pass: normalized [rows, width] and inverse_deviation [rows], or null if there will be none.
+/// y = LayerNorm(dropout(x) + residual). x, residual, y: [rows, width]; gamma, beta: [width]. residual may be null.
+/// Keeps for the backward pass: normalized [rows, width] and inverse_deviation [rows], or null if there will be none.
 void add_norm_forward(const NormShape& shape, const float* x, const float* residual, const float* gamma,
-                      const float* beta, const Dropout& dropout, float* y, float* normalized,
-                      float* inverse_deviation);
+                      const float* beta, const Dropout& dropout, float* y, float* normalized, float* inverse_deviation);
 
-/// From dy: d_residual, the gradient of the sum; d_x, that of x before dropout (may be d_residual itself where there is no
-/// dropout). Adds to d_gamma, d_beta and d_bias [width] (d_bias: the column sums of d_x, for a bias that x had; may be null).
-void add_norm_backward(const NormShape& shape, const float* dy, const float* normalized,
-                       const float* inverse_deviation, const float* gamma, const Dropout& dropout, float* d_residual,
-                       float* d_x, float* d_gamma, float* d_beta, float* d_bias);
+/// From dy: d_residual, the gradient of the sum; d_x, that of x before dropout (may be d_residual itself where there is
+/// no dropout). Adds to d_gamma, d_beta and d_bias [width] (d_bias: the column sums of d_x, for a bias that x had; may
+/// be null).
+void add_norm_backward(const NormShape& shape, const float* dy, const float* normalized, const float* inverse_deviation,
+                       const float* gamma, const Dropout& dropout, float* d_residual, float* d_x, float* d_gamma,
+                       float* d_beta, float* d_bias);
 
 /// y = LayerNorm(x), then dropout, as after the embeddings.
 void norm_dropout_forward(const NormShape& shape, const float* x, const float* gamma, const float* beta,

@@ -1,9 +1,9 @@
 #pragma once
 // AdamW, Loshchilov and Hutter, arXiv 1711.05101: Adam with decoupled weight decay.
 //
-// A step on the CPU is one pass over gradients, moments and parameters, with the clipping factor in it. A parameter whose
-// gradient is sparse (an embedding table) is updated by rows: those that a step does not touch are left for later, and are
-// caught up before they are read, step by step, with the bits that dense steps would have given.
+// A step on the CPU is one pass over gradients, moments and parameters, with the clipping factor in it. A parameter
+// whose gradient is sparse (an embedding table) is updated by rows: those that a step does not touch are left for
+// later, and are caught up before they are read, step by step, with the bits that dense steps would have given.
 
 #include <torch/types.h>
 
@@ -30,7 +30,8 @@ class AdamW {
 
   void zero_grad();
 
-  /// The next step takes the gradients scaled so that their norm is at most `max_norm`; 0: as they are. Returns their norm.
+  /// The next step takes the gradients scaled so that their norm is at most `max_norm`; 0: as they are. Returns their
+  /// norm.
   double clip(double max_norm);
 
   /// Brings the rows `ids` (int64, any shape) of a parameter that is updated by rows up to date; before they are read.

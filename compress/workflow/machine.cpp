@@ -4,9 +4,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <torch/version.h>
 
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
@@ -62,6 +64,14 @@ std::string describe(const Machine& machine) {
   return fmt::format("{}, {} cores, {} threads; {}{}{}; int8 engine {}; LibTorch {}", machine.processor, machine.cores,
                      machine.threads, machine.instruction_set, machine.extensions.empty() ? "" : " with ",
                      machine.extensions, machine.int8_engine, machine.libtorch);
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  ::mallopt(M_MMAP_MAX, 0);
+  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  ::mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 }  // namespace compression

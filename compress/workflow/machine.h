@@ -27,4 +27,9 @@ nlohmann::json machine_json(const Machine& machine);
 /// "AMD EPYC, 2 cores, 2 threads; AVX512 with avx512_vnni; int8 engine x86; LibTorch 2.13.0"
 std::string describe(const Machine& machine);
 
+/// Makes the C library keep memory that was given back, for the whole process: LibTorch asks for every tensor anew, and
+/// pages that come from the system each time cost more than many an operator. For main() to call, where it suits the
+/// program.
+void keep_freed_memory();
+
 }  // namespace compression

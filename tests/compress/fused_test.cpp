@@ -35,7 +35,8 @@ Pass run_pass(Classifier& model, const std::optional<FusedOptions>& fused, const
 void check_same(const Pass& found, const Pass& expected, double tolerance) {
   check_close(found.logits, expected.logits, tolerance);
   REQUIRE(found.hidden_states.size() == expected.hidden_states.size());
-  for (size_t i = 0; i < found.hidden_states.size(); ++i) check_close(found.hidden_states[i], expected.hidden_states[i], tolerance);
+  for (size_t i = 0; i < found.hidden_states.size(); ++i)
+    check_close(found.hidden_states[i], expected.hidden_states[i], tolerance);
   REQUIRE(found.gradients.size() == expected.gradients.size());
   for (const auto& [name, gradient] : expected.gradients) {
     INFO(name);
@@ -58,7 +59,8 @@ TEST_CASE("the fused form computes what LibTorch's operators do, forward and bac
       for (const bool recompute : {false, true}) {
         INFO(activation << " hidden_states " << hidden_states << " recompute " << recompute);
         const Capture capture{.hidden_states = hidden_states};
-        check_same(run_pass(model, FusedOptions{.recompute = recompute}, capture), run_pass(model, std::nullopt, capture), 2e-5);
+        check_same(run_pass(model, FusedOptions{.recompute = recompute}, capture),
+                   run_pass(model, std::nullopt, capture), 2e-5);
       }
     }
   }
@@ -126,9 +128,9 @@ TEST_CASE("the gradient with dropout is that of the function which the same seed
   };
   model->zero_grad();
   loss().backward();
-  for (const auto& name : {"bert.encoder.layer.0.attention.self.query.weight", "bert.encoder.layer.0.attention.self.value.bias",
-                           "bert.encoder.layer.1.output.dense.weight", "bert.embeddings.LayerNorm.weight",
-                           "bert.embeddings.word_embeddings.weight"}) {
+  for (const auto& name : {"bert.encoder.layer.0.attention.self.query.weight",
+                           "bert.encoder.layer.0.attention.self.value.bias", "bert.encoder.layer.1.output.dense.weight",
+                           "bert.embeddings.LayerNorm.weight", "bert.embeddings.word_embeddings.weight"}) {
     INFO(name);
     auto parameter = model->named_parameters()[name];
     const auto direction = parameter.grad() / parameter.grad().norm();

@@ -12,7 +12,9 @@ namespace {
 using namespace testing;
 using torch::Tensor;
 
-float* floats(const Tensor& t) { return t.data_ptr<float>(); }
+float* floats(const Tensor& t) {
+  return t.data_ptr<float>();
+}
 
 double relative_error(const Tensor& found, const Tensor& expected) {
   return ((found.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();
@@ -23,7 +25,8 @@ TEST_CASE("int16 products are exact to eleven bits for any shape") {
   for (const auto& [rows, in, out] : std::vector<std::array<int64_t, 3>>{
            {1, 1, 1}, {2, 3, 5}, {7, 10, 6}, {37, 33, 50}, {64, 64, 96}, {131, 601, 47}, {1100, 96, 40}}) {
     INFO(rows << " x " << in << " -> " << out);
-    const auto x = torch::randn({rows, in}), w = torch::randn({out, in}), bias = torch::randn({out}), dy = torch::randn({rows, out});
+    const auto x = torch::randn({rows, in}), w = torch::randn({out, in}), bias = torch::randn({out}),
+               dy = torch::randn({rows, out});
     const auto X = x.to(torch::kDouble), W = w.to(torch::kDouble), D = dy.to(torch::kDouble);
     ops::Int16Rows packed;
     ops::Int16Weight weight;
@@ -66,28 +69,38 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
       const std::vector<int64_t> begin = {0, 1, 18, 131, 140};
       const auto tokens = begin.back(), width = heads * size, sequences = static_cast<int64_t>(begin.size()) - 1;
       const auto rows = first_only ? sequences : tokens;
-      const auto query = torch::randn({rows, width}).requires_grad_(), key = torch::randn({tokens, width}).requires_grad_(),
+      const auto query = torch::randn({rows, width}).requires_grad_(),
+                 key = torch::randn({tokens, width}).requires_grad_(),
                  value = torch::randn({tokens, width}).requires_grad_();
       const auto gradient = torch::randn({rows, width});
       std::vector<Tensor> contexts;
       for (int64_t s = 0; s < sequences; ++s) {
-        const auto part = [&](const Tensor& t, int64_t from, int64_t to) { return t.slice(0, from, to).view({1, to - from, heads, size}).transpose(1, 2); };
+        const auto part = [&](const Tensor& t, int64_t from, int64_t to) {
+          return t.slice(0, from, to).view({1, to - from, heads, size}).transpose(1, 2);
+        };
         const auto b = begin[static_cast<size_t>(s)], e = begin[static_cast<size_t>(s) + 1];
         const auto q = first_only ? part(query, s, s + 1) : part(query, b, e);
-        const auto p = torch::softmax(torch::matmul(q, part(key, b, e).transpose(-1, -2)) / std::sqrt(static_cast<double>(size)), -1);
+        const auto p = torch::softmax(
+            torch::matmul(q, part(key, b, e).transpose(-1, -2)) / std::sqrt(static_cast<double>(size)), -1);
         contexts.push_back(torch::matmul(p, part(value, b, e)).transpose(1, 2).reshape({-1, width}));
       }
       const auto expected = torch::cat(contexts);
       expected.backward(gradient);
 
-      const ops::AttentionShape shape{.sequences = sequences, .begin = begin.data(), .heads = heads, .head_size = size, .first_query_only = first_only};
+      const ops::AttentionShape shape{.sequences = sequences,
+                                      .begin = begin.data(),
+                                      .heads = heads,
+                                      .head_size = size,
+                                      .first_query_only = first_only};
       const auto context = torch::empty({rows, width}), sums = torch::empty({heads, rows});
       const auto in = [&](const Tensor& t) { return ops::ConstRows{floats(t), t.size(1)}; };
       const auto out = [&](const Tensor& t) { return ops::Rows{floats(t), t.size(1)}; };
       ops::attention_forward(shape, in(query), in(key), in(value), out(context), floats(sums));
       check_close(context, expected, 1e-5);
-      const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}), dv = torch::empty({tokens, width});
-      ops::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient), out(dq), out(dk), out(dv));
+      const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}),
+                 dv = torch::empty({tokens, width});
+      ops::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient), out(dq),
+                              out(dk), out(dv));
       check_close(dq, query.grad(), 1e-5);
       check_close(dk, key.grad(), 1e-5);
       check_close(dv, value.grad(), 1e-5);
@@ -119,8 +132,13 @@ TEST_CASE("one step of AdamW is PyTorch's, and rows caught up later have the bit
   constexpr int64_t rows = 7, width = 21;
   const auto step_of = [](int t) {
     const double lr = 1e-2 / t;
-    return ops::AdamWStep{.decay = static_cast<float>(1 - lr * 0.1), .rate = static_cast<float>(lr / (1 - std::pow(0.9, t))),
-                          .root = static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, t))), .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .gradient_scale = 1.0f};
+    return ops::AdamWStep{.decay = static_cast<float>(1 - lr * 0.1),
+                          .rate = static_cast<float>(lr / (1 - std::pow(0.9, t))),
+                          .root = static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, t))),
+                          .beta1 = 0.9f,
+                          .beta2 = 0.999f,
+                          .eps = 1e-8f,
+                          .gradient_scale = 1.0f};
   };
   auto p = torch::randn({rows, width}), m = torch::zeros_like(p), v = torch::zeros_like(p);
   p[6].zero_();
@@ -135,7 +153,8 @@ TEST_CASE("one step of AdamW is PyTorch's, and rows caught up later have the bit
     steps.push_back(step_of(t));
     ops::adamw_update(steps.back(), p.numel(), floats(gradient), floats(p), floats(m), floats(v));
     const auto count = torch::full({}, t, torch::kFloat);
-    at::_fused_adamw_({theirs}, {gradient}, {their_m}, {their_v}, {}, {count}, 1e-2 / t, 0.9, 0.999, 0.1, 1e-8, false, false);
+    at::_fused_adamw_({theirs}, {gradient}, {their_m}, {their_v}, {}, {count}, 1e-2 / t, 0.9, 0.999, 0.1, 1e-8, false,
+                      false);
     if (touched < 0) continue;
     const std::vector<int64_t> row = {touched}, from = {since[static_cast<size_t>(touched)]};
     const std::span<const ops::AdamWStep> before(steps.data(), steps.size() - 1);
