@@ -42,9 +42,9 @@ class DistillStage : public Stage {
     torch::Tensor teacher_logits;
     if (loss.logits_only()) {
       const auto source = inputs.data.batches(Split::train, *load_tokenizer(teacher_folder), {});
-      const bool bfloat16 = uses_bfloat16(config_.train.precision, context.device);
+      const auto arithmetic = autocast_dtype(config_.train.precision, context.device);
       const auto logits = [&](const Batch& batch) {
-        const Autocast autocast(bfloat16, context.device);
+        const Autocast autocast(arithmetic, context.device);
         return teacher->forward(batch).logits;
       };
       // Cloned, because tensors made in inference mode can't take part in training.

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include "compress/workflow/error.h"  // CheckpointError
+
 namespace compression {
 
 AdamW::AdamW(const std::vector<torch::Tensor>& parameters, const AdamWOptions& options) : options_(options) {
@@ -54,6 +56,38 @@ double AdamW::clip(double max_norm) {
   const double norm = torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
   if (max_norm > 0.0 && norm > max_norm) at::_foreach_mul_(gradients, max_norm / (norm + 1e-6));
   return norm;
+}
+
+StateDict AdamW::state() const {
+  StateDict copies;
+  for (const auto& [name, tensor] : tensors()) copies[name] = tensor.clone();
+  return copies;
+}
+
+void AdamW::load_state(const StateDict& state) {
+  const at::NoGradGuard no_grad;
+  auto own = tensors();
+  for (const auto& [name, tensor] : own) {
+    const auto found = state.find(name);
+    if (found == state.end() || found->second.sizes() != tensor.sizes()) {
+      throw CheckpointError("the optimizer's state: " + name + " is missing or has another shape");
+    }
+  }
+  if (state.size() != own.size()) throw CheckpointError("the optimizer's state is of other parameters");
+  for (auto& [name, tensor] : own) tensor.copy_(state.at(name));
+}
+
+StateDict AdamW::tensors() const {
+  StateDict all;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    for (size_t i = 0; i < groups_[g].parameters.size(); ++i) {
+      const auto name = std::to_string(g) + "." + std::to_string(i);
+      all[name + ".first"] = groups_[g].first[i];
+      all[name + ".second"] = groups_[g].second[i];
+      all[name + ".step"] = groups_[g].steps[i];
+    }
+  }
+  return all;
 }
 
 }  // namespace compression

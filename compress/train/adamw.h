@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "compress/checkpoint/checkpoint.h"  // StateDict
+
 namespace compression {
 
 struct AdamWOptions {
@@ -25,11 +27,19 @@ class AdamW {
   /// Scales all gradients so that their norm is at most `max_norm`; 0: leaves them. Returns the norm that they had.
   double clip(double max_norm);
 
+  /// Copies of the moments and step counts, by names of its own.
+  StateDict state() const;
+
+  /// Takes over what state() gave for parameters of the same shapes, in the same order. Throws CheckpointError if it
+  /// does not fit, before anything is changed.
+  void load_state(const StateDict& state);
+
  private:
   struct Group {
     double weight_decay;
     std::vector<torch::Tensor> parameters, first, second, steps;
   };
+  StateDict tensors() const;  // what state() copies
   AdamWOptions options_;
   std::vector<Group> groups_;
 };
