@@ -105,6 +105,13 @@ def at_work(folder):
     return False
 
 
+def wait_for_end(child, patience):
+    try:
+        child.wait(patience)
+    except subprocess.TimeoutExpired:
+        pass
+
+
 def wait_for_writing(child, folder, patience):
     """Whether there was any, within so many seconds."""
     end = time.monotonic() + patience
@@ -145,7 +152,7 @@ def main():
         child = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if kills < options.kills:
             kind = chance.random()
-            time.sleep(chance.uniform(0, duration if kind < 1 / 6 else stages))
+            wait_for_end(child, chance.uniform(0, duration if kind < 1 / 6 else stages))
             if kind > 2 / 3:
                 writing = wait_for_writing(child, out, stages)
                 time.sleep(chance.choice([0, chance.uniform(0, 0.003)]))
