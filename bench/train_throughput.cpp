@@ -1,7 +1,7 @@
 // Times training on the texts of a folder:
 //   train_throughput --model DIR --data DIR [--task finetune|distill] [--max-length N] [--batch-size N] [--epochs N]
 //     [--max-steps N] [--skip N] [--learning-rate X] [--attention-dropout X] [--seed N] [--threads N]
-//     [--precision auto|fp32|bf16] [--no-accuracy] [--save DIR] [--plan FILE] [--case NAME]
+//     [--precision auto|fp32|bf16|int16] [--no-accuracy] [--save DIR] [--plan FILE] [--case NAME]
 // DIR of --data holds train.jsonl, validation.jsonl and test.jsonl with fields text and label. distill: the model is
 // the teacher, the student starts as its layers 1, 3 and 5, and learns its logits at temperature 2. --max-steps: so
 // many steps in all, on the batches that the epochs would begin with. --save: the trained model's folder. --plan: the
@@ -35,7 +35,7 @@
 #include <vector>
 
 #include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
-#include "compress/train/autocast.h"           // uses_bfloat16
+#include "compress/train/autocast.h"           // resolve_precision
 #include "compress/train/trainer.h"            // train_classifier
 #include "compress/workflow/machine.h"         // this_machine
 #include "distill/objective.h"                 // DistillObjective, keep_layers
@@ -49,7 +49,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kUsage =
     "usage: train_throughput --model DIR --data DIR [--task finetune|distill] [--max-length N] [--batch-size N]\n"
     "       [--epochs N] [--max-steps N] [--skip N] [--learning-rate X] [--attention-dropout X] [--seed N]\n"
-    "       [--threads N] [--precision auto|fp32|bf16] [--no-accuracy] [--save DIR] [--plan FILE] [--case NAME]\n";
+    "       [--threads N] [--precision auto|fp32|bf16|int16] [--no-accuracy] [--save DIR] [--plan FILE] [--case "
+    "NAME]\n";
 
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -82,7 +83,7 @@ Precision precision(const std::string& text) {
   for (const auto& [value, name] : enum_names(Precision{})) {
     if (name == text) return value;
   }
-  throw UsageError(fmt::format("--precision: found \"{}\", expected auto, fp32 or bf16", text));
+  throw UsageError(fmt::format("--precision: found \"{}\", expected auto, fp32, bf16, fp16 or int16", text));
 }
 
 Options parse(const std::vector<std::string>& arguments) {
@@ -299,7 +300,7 @@ int run(const Options& options) {
 
   at::manual_seed(context.seed);
   auto model = load_classifier(options.model, {.labels = data.labels(), .new_head = !options.distill}).model;
-  const bool bfloat16 = uses_bfloat16(options.train.precision, context.device);
+  const auto precision = resolve_precision(options.train, context.device);
   const auto texts = data.batches(Split::train, *tokenizer, {.batch_size = options.train.batch_size});
   const auto steps_of_epochs = static_cast<int64_t>(texts->plan(0).size()) * options.train.epochs;
 
@@ -309,8 +310,9 @@ int run(const Options& options) {
     auto teacher = model;
     model = distill::keep_layers(teacher, {1, 3, 5});
     const distill::DistillationLoss loss({distill::LossConfig{}}, {}, {});
+    teacher->set_fused(fused_arithmetic(options.train, context.device));
     const auto logits = [&](const Batch& batch) {
-      const Autocast autocast(bfloat16, context.device);
+      const Autocast autocast(autocast_dtype(precision), context.device);
       return teacher->forward(batch).logits;
     };
     const auto start = Clock::now();
@@ -336,7 +338,7 @@ int run(const Options& options) {
 
   auto line = summary(timer.steps(), options.skip, teacher_seconds / static_cast<double>(steps_of_epochs));
   line["case"] = options.name;
-  line["precision"] = bfloat16 ? "bf16" : "fp32";
+  line["precision"] = enum_name(precision);
   line["seed"] = options.seed;
   line["teacher_seconds"] = teacher_seconds;
   line["peak_memory"] = peak;

@@ -39,12 +39,13 @@ class DistillStage : public Stage {
                       "labels can be learnt from",
                       teacher->config().vocab_size, student->config().vocab_size));
     }
+    teacher->set_fused(fused_arithmetic(config_.train, context.device));
     torch::Tensor teacher_logits;
     if (loss.logits_only()) {
       const auto source = inputs.data.batches(Split::train, *load_tokenizer(teacher_folder), {});
-      const bool bfloat16 = uses_bfloat16(config_.train.precision, context.device);
+      const auto dtype = autocast_dtype(resolve_precision(config_.train, context.device));
       const auto logits = [&](const Batch& batch) {
-        const Autocast autocast(bfloat16, context.device);
+        const Autocast autocast(dtype, context.device);
         return teacher->forward(batch).logits;
       };
       // Cloned, because tensors made in inference mode can't take part in training.

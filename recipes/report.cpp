@@ -23,6 +23,16 @@ double per_second(double milliseconds) {
   return StageReport::throughput_batch * 1e3 / milliseconds;
 }
 
+/// "teacher: at step 12 the loss is nan (median before 0.41): back to step 10, with 0.5 times the learning rate"
+std::string rollback_text(const std::string& stage, const nlohmann::json& r) {
+  const auto factor = r.at("learning_rate_factor").get<double>();
+  return fmt::format("`{}`: at step {} {} (median before {:.4g}): {} {:.3g} times the learning rate", stage,
+                     r.at("step").get<int64_t>(), r.at("reason").get<std::string>(), r.at("median").get<double>(),
+                     r.contains("back_to") ? fmt::format("back to step {}, with", r.at("back_to").get<int64_t>())
+                                           : std::string("taken after all, on with"),
+                     factor);
+}
+
 }  // namespace
 
 bool Report::met() const {
@@ -56,7 +66,10 @@ nlohmann::json report_json(const Report& report) {
                       {"latency_runs", s.latency.runs},
                       {"throughput", s.texts_per_second()},
                       {"throughput_spread", {per_second(s.throughput.high_ms), per_second(s.throughput.low_ms)}},
-                      {"throughput_runs", s.throughput.runs}});
+                      {"throughput_runs", s.throughput.runs},
+                      {"rollbacks", s.rollbacks}});
+    stages.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
+    if (s.peak_device_memory) stages.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
   }
   auto goals = nlohmann::json::array();
   for (const auto& g : report.goals) {
@@ -84,22 +97,30 @@ std::string report_markdown(const Report& report) {
   const auto* base = report.find(report.baseline);
   out +=
       "| stage | kind | accuracy | drop | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a "
-      "call |\n";
-  out += "|---|---|---:|---:|---:|---:|---:|---:|---:|\n";
+      "call | peak memory |\n";
+  out += "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& s : report.stages) {
     out += fmt::format(
         "| {} | {} | {:.2f} % | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to "
-        "{:.0f}) |\n",
+        "{:.0f}) | {} |\n",
         s.id, s.kind, 100 * s.accuracy, base ? 100 * (base->accuracy - s.accuracy) : 0.0, millions(s.parameters),
         millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
         base ? fewer(base->bytes, s.bytes) : "1.0x", s.latency.median_ms, s.latency.low_ms, s.latency.high_ms,
-        s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms));
+        s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms),
+        s.peak_memory ? fmt::format("{:.0f} MB", static_cast<double>(*s.peak_memory) / 1e6) : "not known");
   }
   out += fmt::format(
       "\nDrops (in points) and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "
       "latency and texts a "
-      "second are medians on texts of {} tokens, with the 10th and 90th percentile.\n\nMeasured on {}.\n",
+      "second are medians on texts of {} tokens, with the 10th and 90th percentile. Peak memory is what the process "
+      "took "
+      "while the stage was made.\n\nMeasured on {}.\n",
       report.baseline, report.max_length, report.max_length, describe(report.machine));
+  std::string rollbacks;
+  for (const auto& s : report.stages) {
+    for (const auto& rollback : s.rollbacks) rollbacks += "- " + rollback_text(s.id, rollback) + "\n";
+  }
+  if (!rollbacks.empty()) out += "\n## Training that went back\n\n" + rollbacks;
   if (!report.goals.empty()) {
     out += "\n## Goals\n\n| goal | wanted | reached | |\n|---|---|---|---|\n";
     for (const auto& g : report.goals) {

@@ -17,11 +17,13 @@ struct StageReport {
   int64_t correct = 0, total = 0;
   double validation_accuracy = 0.0;
   int64_t parameters = 0;
-  int64_t macs = 0;      // of the encoder, for one text of max_length tokens
-  int64_t bytes = 0;     // of the model file
-  Timing latency;        // one text of max_length tokens
-  Timing throughput;     // 32 of them; a call's milliseconds
-  bool skipped = false;  // it was there already
+  int64_t macs = 0;                                        // of the encoder, for one text of max_length tokens
+  int64_t bytes = 0;                                       // of the model file
+  Timing latency;                                          // one text of max_length tokens
+  Timing throughput;                                       // 32 of them; a call's milliseconds
+  std::optional<int64_t> peak_memory, peak_device_memory;  // bytes, while the stage ran; absent where not known
+  nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
+  bool skipped = false;                                    // it was there already
 
   double texts_per_second() const { return throughput_batch * 1e3 / throughput.median_ms; }
   static constexpr int64_t throughput_batch = 32;

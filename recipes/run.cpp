@@ -9,7 +9,9 @@
 #include "compress/workflow/error.h"          // Error
 #include "compress/workflow/fingerprint.h"    // fingerprint
 #include "compress/workflow/folder_lock.h"    // FolderLock
-#include "compress/workflow/folder_writer.h"  // FolderWriter
+#include "compress/workflow/folder_writer.h"  // FolderWriter, clear_leftovers
+#include "compress/workflow/input_files.h"    // InputFiles
+#include "compress/workflow/peak_memory.h"    // PeakMemory
 #include "recipes/benchmark.h"                // latency, throughput
 #include "recipes/manifest.h"                 // find_finished
 #include "recipes/runnable.h"                 // open_model
@@ -34,7 +36,9 @@ json config_of(const StageEntry& stage) {
 /// A recipe's models by name, each with what its content hashes to.
 class Models {
  public:
-  Models(const Recipe& recipe, const TaskData& data) : recipe_(recipe), data_(data.fingerprint()) {
+  /// `files` gets to know every file that is read.
+  Models(const Recipe& recipe, const TaskData& data, InputFiles& files)
+      : recipe_(recipe), data_(data.fingerprint()), files_(files) {
     base_ = external(recipe.model.path);
   }
 
@@ -66,29 +70,72 @@ class Models {
 
   void finished(const std::string& id, const std::string& own) { stages_[id] = own; }
 
+  /// To be called when its folder is in place.
+  void watch(const std::string& id, const json& manifest) {
+    for (const auto& [name, file] : manifest.at("files").items()) files_.add(folder(id) / name);
+  }
+
  private:
   bool is_stage(const std::string& name) const {
     return std::any_of(recipe_.stages.begin(), recipe_.stages.end(), [&](const StageEntry& s) { return s.id == name; });
   }
   fs::path folder(const std::string& name) const { return is_stage(name) ? recipe_.output / name : fs::path(name); }
-  std::string external(const fs::path& path) const { return fingerprint(list_files(path).dump()); }
+  std::string external(const fs::path& path) {
+    auto& hash = external_[path];
+    if (hash.empty()) {
+      const auto list = list_files(path);
+      for (const auto& [name, file] : list.items()) files_.add(path / name);
+      hash = fingerprint(list.dump());
+    }
+    return hash;
+  }
   std::string content(const std::string& name) { return is_stage(name) ? stages_.at(name) : external(name); }
 
   const Recipe& recipe_;
   std::string data_, base_;
+  InputFiles& files_;
   std::map<std::string, std::string> stages_;
+  std::map<fs::path, std::string> external_;  // as they were when the run began
 };
+
+/// The recipe's data, with its files watched from before they are read.
+TaskData read_data(const DataConfig& config, InputFiles& files) {
+  for (const auto* file : {&config.train, &config.validation, config.test ? &*config.test : nullptr}) {
+    if (file != nullptr && fs::is_regular_file(file->path)) files.add(file->path);
+  }
+  return TaskData(config);
+}
+
+/// Where a stage's training keeps its state while it is at work.
+fs::path resume_folder(const Recipe& recipe, const std::string& id) {
+  return recipe.output / ("." + id + ".resume");
+}
+
+void remove_resume_folder(const Recipe& recipe, const std::string& id) {
+  std::error_code error;
+  fs::remove_all(resume_folder(recipe, id), error);
+  if (error)
+    throw StorageError(fmt::format("{}: can't be removed: {}", resume_folder(recipe, id).string(), error.message()));
+}
 
 json evaluation_json(const Evaluation& e) {
   return {{"accuracy", e.accuracy()}, {"correct", e.correct}, {"total", e.total}, {"loss", e.loss}};
 }
 
-/// Runs one stage and puts its folder in place; its manifest.
-json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
-               const TaskData& data, Context context) {
+struct FinishedStage {
+  json manifest;
+  std::optional<int64_t> peak_memory, peak_device_memory;  // bytes
+};
+
+/// Runs one stage and puts its folder in place.
+FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
+                        const TaskData& data, const InputFiles& files, Context context) {
+  const PeakMemory memory(context.device);
   FolderWriter writer(recipe.output / stage.id);
   context.seed = recipe.seed;
   context.work_folder = writer.folder();
+  context.checkpoints.folder = resume_folder(recipe, stage.id);
+  context.checkpoints.fingerprint = own;
   const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
   const auto artifact = runner->run(models.inputs(stage, data), context);
 
@@ -120,8 +167,10 @@ json run_stage(const StageEntry& stage, const Recipe& recipe, const std::string&
       {"machine",
        {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
   write_text_file(writer.folder() / manifest_name, manifest.dump(2) + "\n");
+  files.check();
   writer.commit();
-  return manifest;
+  remove_resume_folder(recipe, stage.id);
+  return {manifest, memory.host_bytes(), memory.device_bytes()};
 }
 
 StageReport stage_report(const StageEntry& stage, const json& manifest, std::string_view split) {
@@ -136,11 +185,13 @@ StageReport stage_report(const StageEntry& stage, const json& manifest, std::str
   report.validation_accuracy = manifest.at("metrics").at("validation").at("accuracy");
   report.parameters = manifest.at("parameters");
   report.macs = manifest.at("encoder_macs");
+  report.rollbacks = manifest.value("/notes/training/rollbacks"_json_pointer, json::array());
   report.bytes = manifest.at("files").at(manifest.at("model_file").get<std::string>()).at("bytes");
   return report;
 }
 
-/// Timings of an earlier report, if they were taken on this machine and of the same model.
+/// Timings of an earlier report, if they were taken on this machine and of the same model; and the memory that a stage
+/// took which is skipped now.
 bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machine) {
   if (earlier.value("machine", json()) != machine_json(machine)) return false;
   for (const auto& old : earlier.value("stages", json::array())) {
@@ -150,6 +201,14 @@ bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machin
                      old.at("latency_runs")};
     stage.throughput = {batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
                         batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
+    const auto bytes = [&](const char* key) {
+      const auto found = old.find(key);
+      return found == old.end() || found->is_null() ? std::nullopt : std::optional(found->get<int64_t>());
+    };
+    if (stage.skipped) {
+      stage.peak_memory = bytes("peak_memory_bytes");
+      stage.peak_device_memory = bytes("peak_device_memory_bytes");
+    }
     return true;
   }
   return false;
@@ -218,8 +277,9 @@ std::string baseline_of(const Recipe& recipe) {
 }  // namespace
 
 std::vector<StagePlan> plan(const Recipe& recipe) {
-  const TaskData data(recipe.data);
-  Models models(recipe, data);
+  InputFiles files;
+  const auto data = read_data(recipe.data, files);
+  Models models(recipe, data, files);
   std::vector<StagePlan> stages;
   for (const auto& stage : recipe.stages) {
     StagePlan entry{.id = stage.id, .kind = std::string(kind_of(stage)), .reason = {}, .up_to_date = false};
@@ -234,7 +294,8 @@ std::vector<StagePlan> plan(const Recipe& recipe) {
 
 Report run(const Recipe& recipe, Context& context) {
   const FolderLock lock(recipe.output);
-  const TaskData data(recipe.data);
+  InputFiles files;
+  const auto data = read_data(recipe.data, files);
   const auto size = [&](Split split) { return data.has(split) ? data.size(split) : 0; };
   Report report{.name = recipe.name,
                 .split = std::string(split_name(data.reported())),
@@ -249,23 +310,31 @@ Report run(const Recipe& recipe, Context& context) {
                 .goals = {}};
   context.logger->info("{}: {} texts to train on, {} to validate, {} to test; {} classes", recipe.name,
                        report.train_size, report.validation_size, size(Split::test), data.labels().size());
-  Models models(recipe, data);
+  Models models(recipe, data, files);
   for (const auto& stage : recipe.stages) {
     context.check_stop();
+    files.check();
     const auto own = models.fingerprint_of(stage);
+    clear_leftovers(recipe.output / stage.id);
     std::string reason;
-    auto manifest = find_finished(recipe.output / stage.id, own, reason);
+    const auto manifest = find_finished(recipe.output / stage.id, own, reason);
     const bool skipped = manifest.has_value();
+    FinishedStage finished;
     if (skipped) {
       context.logger->info("{}: up to date, skipped", stage.id);
+      finished.manifest = *manifest;
+      remove_resume_folder(recipe, stage.id);
     } else {
       context.logger->info("{}: {}{}", stage.id, kind_of(stage), reason.empty() ? "" : " again: " + reason);
-      manifest = run_stage(stage, recipe, own, models, data, context);
+      finished = run_stage(stage, recipe, own, models, data, files, context);
     }
     models.finished(stage.id, own);
-    report.stages.push_back(stage_report(stage, *manifest, report.split));
+    models.watch(stage.id, finished.manifest);
+    report.stages.push_back(stage_report(stage, finished.manifest, report.split));
     auto& entry = report.stages.back();
     entry.skipped = skipped;
+    entry.peak_memory = finished.peak_memory;
+    entry.peak_device_memory = finished.peak_device_memory;
     context.logger->info("{}: accuracy {:.4f} ({} of {} {} texts), {:.1f} M parameters, {:.1f} MB", stage.id,
                          entry.accuracy, entry.correct, entry.total, report.split,
                          static_cast<double>(entry.parameters) / 1e6, static_cast<double>(entry.bytes) / 1e6);

@@ -12,7 +12,8 @@
 #include <thread>
 
 #include "commands.h"
-#include "compress/workflow/error.h"  // Error
+#include "compress/workflow/error.h"    // Error
+#include "compress/workflow/machine.h"  // keep_freed_memory
 #include "terminal.h"
 
 namespace compression::app {
@@ -82,6 +83,11 @@ int parse_and_run(int argc, char** argv) {
   RecipeOptions run_options, validate_options;
   auto* run = app.add_subcommand("run", "Run a recipe's stages and write a report");
   add_recipe(*run, run_options);
+  double checkpoint_every = Checkpoints{}.seconds;
+  run->add_option(
+         "--checkpoint-every", checkpoint_every,
+         "Seconds between saved states of a training, to go on from after a kill [60]; 0: as often as possible")
+      ->check(CLI::Range(0.0, 1e9));
   auto* validate = app.add_subcommand("validate", "Check a recipe and the files that it names, without doing anything");
   add_recipe(*validate, validate_options);
 
@@ -132,6 +138,7 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(error) == 0 ? success : bad_input;
   }
   auto context = make_context(settings);
+  context.checkpoints.seconds = checkpoint_every;
   const bool json = settings.json;
   if (run->parsed() || eval->parsed()) {  // the commands that look at it
     std::signal(SIGINT, on_signal);
@@ -158,6 +165,7 @@ int fail(const std::exception& error, ExitCode code) {
 int main(int argc, char** argv) {
   using namespace compression;
   std::ios::sync_with_stdio(false);
+  keep_freed_memory();
   try {
     const int code = app::parse_and_run(argc, argv);
     std::cout.flush();

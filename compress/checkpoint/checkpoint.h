@@ -17,7 +17,7 @@ namespace compression {
 using StateDict = std::map<std::string, torch::Tensor>;
 
 /// All weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json lists.
-/// Tensors are views of the mapped files; those of a shard that the index does not list are left out. Throws
+/// Tensors are views of the bytes read; those of a shard that the index does not list are left out. Throws
 /// CheckpointError (no weights, damaged, tensors or shards missing), UnsupportedError (pytorch_model.bin only).
 StateDict read_state_dict(const std::filesystem::path& folder);
 

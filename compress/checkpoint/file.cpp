@@ -37,7 +37,7 @@ class Descriptor {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+FileContent::FileContent(const std::filesystem::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe must not make us wait
   if (file.get() < 0) {
     if (errno == ENOENT || errno == ENOTDIR) throw CheckpointError(path.string() + ": no such file");
@@ -49,12 +49,24 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   if (status.st_size == 0) return;
 
   const auto size = static_cast<size_t>(status.st_size);
-  void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get(), 0);
-  if (start == MAP_FAILED) refuse(path, "cannot be mapped", errno);
+  void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (start == MAP_FAILED) refuse(path, "no memory for its bytes", errno);
   bytes_ = {static_cast<std::byte*>(start), size};
+  for (size_t done = 0; done < size;) {
+    const auto count = ::read(file.get(), bytes_.data() + done, std::min(size - done, size_t{1} << 30));
+    if (count < 0 && errno == EINTR) continue;
+    const int reason = errno;
+    if (count <= 0) ::munmap(start, size);
+    if (count < 0) refuse(path, "cannot be read", reason);
+    if (count == 0) {
+      throw CheckpointError(
+          fmt::format("{}: found {} bytes, expected {}: it changed while it was read", path.string(), done, size));
+    }
+    done += static_cast<size_t>(count);
+  }
 }
 
-MappedFile::~MappedFile() {
+FileContent::~FileContent() {
   if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Files as checkpoints need them: mapped for reading, written whole or not at all.
+// Files as checkpoints need them: read as they are at one time, written whole or not at all.
 
 #include <cstddef>
 #include <filesystem>
@@ -8,15 +8,15 @@
 
 namespace compression {
 
-/// A file in memory. Pages come from the file when touched; what is written to them stays in this process
-/// (MAP_PRIVATE). The file must not be truncated in place while it is mapped: FileWriter replaces files instead.
-class MappedFile {
+/// A file's bytes, copied into memory: whatever is done to the file afterwards does not reach them.
+class FileContent {
  public:
-  /// Throws CheckpointError if `path` is not a regular file, StorageError if the system refuses.
-  explicit MappedFile(const std::filesystem::path& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+  /// Throws CheckpointError if `path` is not a regular file, or is cut short while it is read; StorageError if the
+  /// system refuses.
+  explicit FileContent(const std::filesystem::path& path);
+  ~FileContent();
+  FileContent(const FileContent&) = delete;
+  FileContent& operator=(const FileContent&) = delete;
 
   std::span<std::byte> bytes() const { return bytes_; }
 
@@ -24,8 +24,8 @@ class MappedFile {
   std::span<std::byte> bytes_;
 };
 
-/// Writes PATH.partial, and renames it to PATH when all of it has reached the disk. What was at PATH stays until then,
-/// and stays readable for those who have it mapped. A path that is there and not a regular file (/dev/full) is written
+/// Writes PATH.partial, and renames it to PATH when all of it has reached the disk. What was at PATH stays until then.
+/// A path that is there and not a regular file (/dev/full) is written
 /// directly. All functions throw StorageError, which names the path and the system's reason.
 class FileWriter {
  public:

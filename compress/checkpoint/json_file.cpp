@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "compress/checkpoint/file.h"  // MappedFile, FileWriter
+#include "compress/checkpoint/file.h"  // FileContent, FileWriter
 #include "compress/workflow/error.h"   // CheckpointError
 
 namespace compression {
@@ -61,7 +61,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
 }
 
 std::string read_text_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
+  const FileContent file(path);
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 

@@ -16,7 +16,7 @@
 #include <tuple>
 #include <utility>
 
-#include "compress/checkpoint/file.h"       // MappedFile, FileWriter
+#include "compress/checkpoint/file.h"       // FileContent, FileWriter
 #include "compress/checkpoint/json_file.h"  // parse_json, excerpt
 #include "compress/workflow/error.h"        // CheckpointError, UnsupportedError
 
@@ -240,7 +240,7 @@ std::string make_header(const std::vector<Entry>& entries, const std::map<std::s
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile result;
   result.path_ = path.string();
-  result.file_ = std::make_shared<MappedFile>(path);
+  result.file_ = std::make_shared<FileContent>(path);
   const auto bytes = result.file_->bytes();
   const auto text = header_text(bytes, result.path_);
   result.data_begin_ = length_bytes + text.size();

@@ -13,7 +13,7 @@
 
 namespace compression {
 
-class MappedFile;
+class FileContent;
 
 struct TensorInfo {
   torch::ScalarType dtype = torch::kFloat;
@@ -21,7 +21,7 @@ struct TensorInfo {
   uint64_t begin = 0, end = 0;      // bytes, from the end of the header
 };
 
-/// A safetensors file, mapped into memory. Its header has been checked as a whole: every tensor lies in the file, the
+/// A safetensors file, in memory. Its header has been checked as a whole: every tensor lies in the file, the
 /// tensors cover the data without hole or overlap, and every tensor's bytes are those of its shape and dtype.
 class SafetensorsFile {
  public:
@@ -31,14 +31,14 @@ class SafetensorsFile {
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  /// A view of the mapped file, which it keeps alive; changes made to it do not reach the file. A copy where the bytes
+  /// A view of the file's bytes, which it keeps alive; changes made to it do not reach the file. A copy where the bytes
   /// are not aligned for the dtype, and for BOOL, where any byte but 0 is true. Throws CheckpointError if there is no
   /// such tensor.
   torch::Tensor read(const std::string& name) const;
 
  private:
   std::string path_;
-  std::shared_ptr<MappedFile> file_;
+  std::shared_ptr<FileContent> file_;
   uint64_t data_begin_ = 0;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;

@@ -27,7 +27,10 @@ class ClassifierImpl : public torch::nn::Module, public Prunable {
   void set_dropout(std::optional<double> hidden, std::optional<double> attention);
 
   /// The form that the encoder computes in; absent: LibTorch's operators.
-  void set_fused(std::optional<FusedOptions> options) { encoder->fused = options; }
+  void set_fused(std::optional<Arithmetic> arithmetic) { encoder->fused = arithmetic; }
+
+  /// Whether the backward pass makes activations again, to save memory.
+  void set_recompute(bool recompute) { encoder->recompute = recompute; }
 
   /// Throws UnsupportedError if the linear layers are quantized.
   std::vector<UnitGroup> prunable_units() override;

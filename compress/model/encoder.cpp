@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include "compress/model/fused.h"     // fused_forward
-#include "compress/workflow/error.h"  // UnsupportedError
+#include "compress/model/fused.h"      // fused_forward
+#include "compress/model/recompute.h"  // recomputed
+#include "compress/workflow/error.h"   // UnsupportedError
 
 namespace compression {
 namespace {
@@ -125,7 +126,11 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   }
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (auto& layer : layers) {
-    x = layer->forward(x, mask, capture.attentions ? &out.attentions : nullptr);
+    if (recompute && !capture.attentions) {
+      x = recomputed([layer, mask](const torch::Tensor& in) mutable { return layer->forward(in, mask, nullptr); }, x);
+    } else {
+      x = layer->forward(x, mask, capture.attentions ? &out.attentions : nullptr);
+    }
     if (capture.hidden_states) out.hidden_states.push_back(x);
   }
   out.last_hidden_state = x;

@@ -18,12 +18,6 @@ struct Capture {
   bool attentions = false;
 };
 
-/// How the fused form computes (fused.h).
-struct FusedOptions {
-  Arithmetic arithmetic = Arithmetic::float32;
-  bool recompute = false;  // activations: the backward pass makes those of a layer again from its input
-};
-
 struct EncoderOutput {
   torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; the fused form has it with hidden_states only
   torch::Tensor pooled;                      // [batch, hidden]
@@ -82,7 +76,8 @@ class EncoderImpl : public torch::nn::Module {
   Embeddings embeddings{nullptr};
   std::vector<EncoderLayer> layers;
   Linear pooler{nullptr};
-  std::optional<FusedOptions> fused;
+  std::optional<Arithmetic> fused;  // how the fused form computes; absent: LibTorch's operators
+  bool recompute = false;           // the backward pass makes a layer's activations again from its input
 };
 TORCH_MODULE(Encoder);
 

@@ -3,16 +3,15 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <mutex>
 
-#include "compress/ops/attention.h"   // attention_forward, attention_backward
-#include "compress/ops/rows.h"        // add_norm_forward, activation_forward
-#include "compress/workflow/error.h"  // UnsupportedError
+#include "compress/model/graph_node.h"  // make_node, NodePointer
+#include "compress/ops/attention.h"     // attention_forward, attention_backward
+#include "compress/ops/rows.h"          // add_norm_forward, activation_forward
+#include "compress/workflow/error.h"    // UnsupportedError
 
 namespace compression {
 namespace {
@@ -168,7 +167,8 @@ ops::Activation activation_of(const std::string& name) {
 /// How one forward pass is made; what its nodes share.
 struct Pass {
   std::shared_ptr<const Packed> packed;
-  FusedOptions options;
+  Arithmetic arithmetic = Arithmetic::float32;
+  bool recompute = false;
   bool training = false;  // dropout
   bool keep = false;      // for a backward pass
   uint64_t seed = 0;
@@ -195,15 +195,15 @@ class LayerPass {
 
   /// x: [tokens, hidden] -> [tokens, hidden], or [sequences, hidden] of the first tokens.
   Tensor forward(const Tensor& x) {
-    auto y = compute(x, pass_.keep && !pass_.options.recompute);
-    if (pass_.keep && pass_.options.recompute) input_ = x;
+    auto y = compute(x, pass_.keep && !pass_.recompute);
+    if (pass_.keep && pass_.recompute) input_ = x;
     return y;
   }
 
   /// dy as forward()'s result -> dx as its argument.
   Tensor backward(const Tensor& dy) {
     if (input_.defined()) compute(input_, true);
-    const auto arithmetic = pass_.options.arithmetic;
+    const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
     ops::Buffer<float> unused;
     const auto norm_backward = [&](LayerNorm& norm, const Tensor& d, const Norm& kept, const ops::Dropout& dropout,
@@ -274,7 +274,7 @@ class LayerPass {
   }
 
   Tensor compute(const Tensor& x, bool keep) {
-    const auto arithmetic = pass_.options.arithmetic;
+    const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
     const auto width = attention_.width(), queries = attention_.queries();
     x_tokens_ = x.size(0);
@@ -435,17 +435,6 @@ struct EmbeddingNode : torch::autograd::Node {
   }
 };
 
-/// LibTorch counts references to nodes in its own way from 2.13 on, before by std::shared_ptr.
-using NodePointer = decltype(torch::autograd::Edge::function);
-template <class NodeType>
-auto make_node() {
-  if constexpr (std::is_same_v<NodePointer, std::shared_ptr<torch::autograd::Node>>) {
-    return std::make_shared<NodeType>();
-  } else {
-    return c10::make_intrusive<NodeType>();
-  }
-}
-
 uint64_t draw_seed() {
   auto generator = at::detail::getDefaultCPUGenerator();
   const std::lock_guard<std::mutex> lock(generator.mutex());
@@ -466,11 +455,12 @@ bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const 
 }
 
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
-                            const torch::Tensor& token_type_ids, const Capture& capture, const FusedOptions& options) {
+                            const torch::Tensor& token_type_ids, const Capture& capture, Arithmetic arithmetic) {
   encoder.embeddings->check_length(input_ids.size(1));
   encoder.embeddings->word_embeddings->prepare(input_ids);
   Pass pass{.packed = pack(input_ids, attention_mask, token_type_ids),
-            .options = options,
+            .arithmetic = arithmetic,
+            .recompute = encoder.recompute,
             .training = encoder.is_training(),
             .keep = torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled()};
   if (pass.training) pass.seed = draw_seed();

@@ -4,7 +4,7 @@
 // one pass over memory (compress/ops). The last layer computes its first tokens alone where nothing else is asked for.
 // Same parameters, and with Arithmetic::float32 the same results up to rounding, as the form in encoder.cpp.
 
-#include "compress/model/encoder.h"  // EncoderImpl, Capture, FusedOptions
+#include "compress/model/encoder.h"  // EncoderImpl, Capture, Arithmetic
 
 namespace compression {
 
@@ -16,6 +16,6 @@ bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const 
 /// As EncoderImpl::forward, but last_hidden_state is there with capture.hidden_states only. Gradients are added to the
 /// parameters' own; dropout draws one number from LibTorch's generator.
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
-                            const torch::Tensor& token_type_ids, const Capture& capture, const FusedOptions& options);
+                            const torch::Tensor& token_type_ids, const Capture& capture, Arithmetic arithmetic);
 
 }  // namespace compression

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
+
+#include "compress/workflow/error.h"  // CheckpointError
 
 namespace compression {
 namespace {
@@ -104,26 +107,28 @@ void AdamW::zero_grad() {
   for (auto& p : parameters_) p.value.mutable_grad().reset();
 }
 
-double AdamW::clip(double max_norm) {
+double AdamW::clip(double max_norm, double loss_scale) {
   const torch::NoGradGuard no_grad;
   double squares = 0.0;
   std::vector<torch::Tensor> elsewhere;
   for (auto& p : parameters_) {
-    if (!p.value.grad().defined()) continue;
+    auto& gradient = p.value.mutable_grad();
+    if (!gradient.defined()) continue;
     if (!is_ours(p.value)) {
-      elsewhere.push_back(p.value.grad());
+      elsewhere.push_back(gradient);
       continue;
     }
-    const auto gradient = p.value.grad().is_sparse() ? (p.value.mutable_grad() = p.value.grad().coalesce()).values()
-                                                     : p.value.grad().contiguous();
-    squares += ops::sum_of_squares(gradient.numel(), gradient.contiguous().data_ptr<float>());
+    gradient = gradient.is_sparse() ? gradient.coalesce() : gradient.contiguous();
+    const auto values = gradient.is_sparse() ? gradient.values().contiguous() : gradient;
+    squares += ops::sum_of_squares(values.numel(), values.data_ptr<float>());
   }
   if (!elsewhere.empty()) {
     const double norm = torch::stack(at::_foreach_norm(elsewhere)).norm().item<double>();
     squares += norm * norm;
   }
-  const double norm = std::sqrt(squares);
-  gradient_scale_ = max_norm > 0.0 && norm > max_norm ? static_cast<float>(max_norm / (norm + 1e-6)) : 1.0f;
+  const double norm = std::sqrt(squares) / loss_scale;
+  const double clipping = max_norm > 0.0 && norm > max_norm ? max_norm / (norm + 1e-6) : 1.0;
+  gradient_scale_ = static_cast<float>(clipping / loss_scale);
   return norm;
 }
 
@@ -166,6 +171,44 @@ void AdamW::catch_up(const torch::Tensor& parameter, const torch::Tensor& ids) {
 void AdamW::catch_up() {
   const torch::NoGradGuard no_grad;
   for (auto& p : parameters_) catch_up_all(p);
+}
+
+StateDict AdamW::state() {
+  catch_up();
+  StateDict copies;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const auto name = std::to_string(i);
+    copies[name + ".first"] = parameters_[i].first.clone();
+    copies[name + ".second"] = parameters_[i].second.clone();
+    copies[name + ".step"] = torch::tensor(parameters_[i].steps, torch::kLong);
+  }
+  return copies;
+}
+
+void AdamW::load_state(const StateDict& state) {
+  const torch::NoGradGuard no_grad;
+  const auto find = [&](const std::string& name, torch::IntArrayRef sizes) {
+    const auto found = state.find(name);
+    if (found == state.end() || found->second.sizes() != sizes) {
+      throw CheckpointError("the optimizer's state: " + name + " is missing or has another shape");
+    }
+    return found->second;
+  };
+  for (const bool check_only : {true, false}) {
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      auto& p = parameters_[i];
+      const auto name = std::to_string(i);
+      const auto first = find(name + ".first", p.first.sizes()), second = find(name + ".second", p.second.sizes());
+      const auto steps = find(name + ".step", {});
+      if (check_only) continue;
+      p.first.copy_(first);
+      p.second.copy_(second);
+      p.steps = steps.item<int64_t>();
+      p.history.clear();
+      p.seen.clear();
+    }
+    if (state.size() != 3 * parameters_.size()) throw CheckpointError("the optimizer's state is of other parameters");
+  }
 }
 
 }  // namespace compression

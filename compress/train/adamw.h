@@ -7,9 +7,9 @@
 
 #include <torch/types.h>
 
-#include <map>
-#include <string>
 #include <vector>
+
+#include "compress/checkpoint/checkpoint.h"  // StateDict
 
 #include "compress/ops/adamw.h"  // AdamWStep
 
@@ -30,15 +30,22 @@ class AdamW {
 
   void zero_grad();
 
-  /// The next step takes the gradients scaled so that their norm is at most `max_norm`; 0: as they are. Returns their
-  /// norm.
-  double clip(double max_norm);
+  /// The next step takes the gradients divided by `loss_scale`, and then scaled so that their norm is at most
+  /// `max_norm`; 0: not. Returns their norm after the division.
+  double clip(double max_norm, double loss_scale = 1.0);
 
   /// Brings the rows `ids` (int64, any shape) of a parameter that is updated by rows up to date; before they are read.
   void catch_up(const torch::Tensor& parameter, const torch::Tensor& ids);
 
   /// Brings everything up to date.
   void catch_up();
+
+  /// Copies of the moments and step counts, by names of its own; everything is up to date then.
+  StateDict state();
+
+  /// Takes over what state() gave for parameters of the same shapes, in the same order. Throws CheckpointError if it
+  /// does not fit, before anything is changed.
+  void load_state(const StateDict& state);
 
  private:
   struct Parameter {

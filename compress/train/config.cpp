@@ -13,8 +13,14 @@ void validate(const TrainConfig& config, Problems& problems) {
   problems.within("warmup_ratio", config.warmup_ratio, 0, 1);
   problems.at_least("max_grad_norm", config.max_grad_norm, 0);
   problems.within("gradient_accumulation", config.gradient_accumulation, 1, 65536);
+  problems.require(config.precision != Precision::int16 || config.fused, "precision",
+                   "found int16 with fused: false, expected fused: true, whose kernels it needs");
   problems.at_least("evaluate_every", config.evaluate_every, 0);
   problems.at_least("log_every", config.log_every, 1);
+  problems.at_least("snapshot_every", config.snapshot_every, 1);
+  problems.require(config.spike_factor == 0 || (std::isfinite(config.spike_factor) && config.spike_factor > 1),
+                   "spike_factor", "found " + number_text(config.spike_factor) + ", expected 0 or a number above 1");
+  problems.within("max_rollbacks", config.max_rollbacks, 0, 50);
   const auto dropout = [&](std::string_view key, const std::optional<double>& value) {
     if (value) {
       problems.require(*value >= 0 && *value < 1, key,

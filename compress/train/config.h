@@ -14,9 +14,13 @@ constexpr std::array<std::pair<Schedule, std::string_view>, 2> enum_names(Schedu
   return {{{Schedule::linear, "linear"}, {Schedule::constant, "constant"}}};
 }
 
-enum class Precision { automatic, float32, bfloat16 };
-constexpr std::array<std::pair<Precision, std::string_view>, 3> enum_names(Precision) {
-  return {{{Precision::automatic, "auto"}, {Precision::float32, "fp32"}, {Precision::bfloat16, "bf16"}}};
+enum class Precision { automatic, float32, bfloat16, float16, int16 };
+constexpr std::array<std::pair<Precision, std::string_view>, 5> enum_names(Precision) {
+  return {{{Precision::automatic, "auto"},
+           {Precision::float32, "fp32"},
+           {Precision::bfloat16, "bf16"},
+           {Precision::float16, "fp16"},
+           {Precision::int16, "int16"}}};
 }
 
 struct TrainConfig {
@@ -29,8 +33,13 @@ struct TrainConfig {
   double max_grad_norm = 1.0;
   int64_t gradient_accumulation = 1;
   Precision precision = Precision::automatic;
+  bool fused = true;
+  bool recompute_activations = false;
   int64_t evaluate_every = 0;
   int64_t log_every = 50;
+  int64_t snapshot_every = 100;
+  double spike_factor = 5.0;
+  int64_t max_rollbacks = 3;
   std::optional<double> hidden_dropout;
   std::optional<double> attention_dropout;
 
@@ -45,10 +54,23 @@ struct TrainConfig {
     visit("schedule", self.schedule, "After the warm-up: falls to 0 in a line, or stays");
     visit("max_grad_norm", self.max_grad_norm, "The gradient's norm is clipped to this; 0: not clipped");
     visit("gradient_accumulation", self.gradient_accumulation, "Batches whose gradients make one step");
-    visit("precision", self.precision, "auto: bf16 autocast where the processor has bf16 arithmetic");
+    visit(
+        "precision", self.precision,
+        "Of matrix products: fp32, bf16, fp16 (with loss scaling) or int16 (block floating point, of the fused form); "
+        "auto: bf16 where there is arithmetic for it, else int16 on the CPU");
+    visit("fused", self.fused,
+          "On the CPU, layers without padding and with their own kernels; false: LibTorch's operators");
+    visit("recompute_activations", self.recompute_activations,
+          "Layers keep only their input, and compute the rest again for the backward pass: less memory, more time");
     visit("evaluate_every", self.evaluate_every,
           "Steps between evaluations on the validation texts; 0: after each epoch");
     visit("log_every", self.log_every, "Steps between lines of metrics.jsonl");
+    visit("snapshot_every", self.snapshot_every,
+          "Steps between snapshots, which training goes back to from a loss that is no number or jumps");
+    visit("spike_factor", self.spike_factor,
+          "A loss above so many times the running median is a jump; 0: only what is no number is noticed");
+    visit("max_rollbacks", self.max_rollbacks,
+          "How often training may go back, each time with half the learning rate, before it fails");
     visit("hidden_dropout", self.hidden_dropout, "In place of the checkpoint's hidden_dropout_prob");
     visit("attention_dropout", self.attention_dropout, "In place of the checkpoint's attention_probs_dropout_prob");
   }

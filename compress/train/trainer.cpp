@@ -1,5 +1,6 @@
 #include "compress/train/trainer.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
@@ -8,41 +9,468 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "compress/train/adamw.h"     // AdamW
-#include "compress/train/autocast.h"  // Autocast
-#include "compress/workflow/error.h"  // DataError, StorageError, UnsupportedError
+#include "compress/checkpoint/checkpoint.h"  // state_dict
+#include "compress/train/adamw.h"            // AdamW
+#include "compress/train/autocast.h"         // Autocast
+#include "compress/train/train_state.h"      // TrainState, StateFiles
+#include "compress/workflow/config_json.h"   // config_json
+#include "compress/workflow/error.h"         // DataError, StorageError, UnsupportedError
+#include "compress/workflow/fingerprint.h"   // fingerprint
+#include "compress/workflow/machine.h"       // this_machine
 
 namespace compression {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Appends one JSON object a line.
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// JSON objects, one a line; the text before can be put back.
 class MetricsFile {
  public:
-  explicit MetricsFile(const std::filesystem::path& path) : path_(path), out_(path, std::ios::app) { check(); }
+  explicit MetricsFile(std::filesystem::path path) : path_(std::move(path)) {}
 
-  void line(const nlohmann::json& object) {
-    out_ << object.dump() << '\n' << std::flush;
-    check();
+  void restore(const std::string& text) {
+    out_ = std::ofstream(path_, std::ios::trunc);
+    put(text);
+  }
+
+  /// The line as written.
+  std::string line(const nlohmann::json& object) {
+    auto text = object.dump() + "\n";
+    put(text);
+    return text;
   }
 
  private:
-  void check() const {
+  void put(const std::string& text) {
+    out_ << text << std::flush;
     if (!out_) throw StorageError(path_.string() + ": can't be written");
   }
   std::filesystem::path path_;
   std::ofstream out_;
 };
 
+/// Without the sign that some machines give to what is no number.
+std::string value_text(double value) {
+  return std::isnan(value) ? "nan" : fmt::format("{:.4g}", value);
+}
+
 bool better(const Evaluation& a, const Evaluation& b) {
   return a.accuracy() != b.accuracy() ? a.accuracy() > b.accuracy() : a.loss < b.loss;
 }
 
-std::vector<torch::Tensor> weights(torch::nn::Module& model) {
-  auto all = model.parameters();
-  for (auto& buffer : model.buffers()) all.push_back(buffer);
+/// What decides a result's bits besides config, seed and data.
+std::map<std::string, std::string> environment(const TrainConfig& config, const Context& context) {
+  const auto machine = this_machine();
+  return {{"arithmetic", std::string(enum_name(resolve_precision(config, context.device)))},
+          {"device", context.device.str()},
+          {"threads", std::to_string(machine.threads)},
+          {"processor", machine.processor},
+          {"instruction_set", machine.instruction_set},
+          {"libtorch", machine.libtorch}};
+}
+
+std::vector<at::Generator> generators(torch::Device device) {
+  std::vector<at::Generator> all = {at::globalContext().defaultGenerator(torch::kCPU)};
+  if (!device.is_cpu()) all.push_back(at::globalContext().defaultGenerator(device));
   return all;
+}
+
+/// While it lives, large embedding tables have sparse gradients, and their rows are brought up to date before they are
+/// read.
+class SparseTables {
+ public:
+  SparseTables(torch::nn::Module& model, AdamW& optimizer) {
+    for (const auto& module : model.modules()) {
+      auto* table = module->as<EmbeddingImpl>();
+      if (table == nullptr || !table->weight.requires_grad() || !table->weight.is_cpu()) continue;
+      if (table->weight.size(0) < smallest) continue;
+      table->use_sparse_gradient(
+          [table, &optimizer](const torch::Tensor& ids) { optimizer.catch_up(table->weight, ids); });
+      tables_.push_back(table);
+    }
+  }
+  ~SparseTables() {
+    for (auto* table : tables_) table->use_sparse_gradient(nullptr);
+  }
+  SparseTables(const SparseTables&) = delete;
+  SparseTables& operator=(const SparseTables&) = delete;
+
+ private:
+  static constexpr int64_t smallest = 2048;  // rows: a batch touches most of a smaller table
+  std::vector<EmbeddingImpl*> tables_;
+};
+
+/// One call of train().
+class Trainer {
+ public:
+  Trainer(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
+          const std::function<Evaluation()>& validate, Context& context);
+  TrainResult run();
+
+ private:
+  void begin();
+  void step();
+  void check();
+  double backward(std::span<const std::vector<int64_t>> batches);
+  void log_line(double learning_rate, double gradient_norm);
+  void roll_back(const std::string& reason, double loss);
+
+  TrainState state(bool copies);
+  bool fits(const TrainState& found);
+  void restore(const TrainState& state);
+  void keep_snapshot();
+  std::string stopped_message();
+
+  const std::vector<std::vector<int64_t>>& plan();
+  double epochs_done() const { return static_cast<double>(now_.step) / static_cast<double>(steps_per_epoch_); }
+  bool finished() const { return now_.epoch == config_.epochs; }
+  double loss_scale() const { return arithmetic_ == torch::kHalf ? now_.loss_scale.scale : 1.0; }
+
+  torch::nn::Module& model_;
+  Objective& objective_;
+  const BatchSource& source_;
+  const TrainConfig& config_;
+  const std::function<Evaluation()>& validate_;
+  Context& context_;
+
+  std::optional<torch::Dtype> arithmetic_;  // of autocast
+  std::vector<torch::Tensor> trained_;
+  AdamW optimizer_;
+  SparseTables sparse_tables_;
+  MetricsFile metrics_;
+  int64_t steps_per_epoch_, steps_;
+  int64_t planned_epoch_ = -1;
+  std::vector<std::vector<int64_t>> plan_;
+
+  TrainProgress now_;
+  StateDict best_;                      // weights of the best check: "best.NAME"
+  std::optional<TrainState> snapshot_;  // the last good state, which jumps go back to
+  bool between_steps_ = true;           // weights and progress belong together
+
+  std::optional<StateFiles> files_;
+  bool snapshot_written_ = false;
+  Clock::time_point last_write_ = Clock::now();
+};
+
+std::vector<torch::Tensor> all_parameters(torch::nn::Module& model, Objective& objective) {
+  auto all = model.parameters();
+  for (const auto& p : objective.parameters()) all.push_back(p);
+  return all;
+}
+
+Trainer::Trainer(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
+                 const std::function<Evaluation()>& validate, Context& context)
+    : model_(model),
+      objective_(objective),
+      source_(source),
+      config_(config),
+      validate_(validate),
+      context_(context),
+      arithmetic_(autocast_dtype(resolve_precision(config, context.device))),
+      trained_(all_parameters(model, objective)),
+      optimizer_(trained_, {.weight_decay = config.weight_decay}),
+      sparse_tables_(model, optimizer_),
+      metrics_(context.work_folder / "metrics.jsonl") {
+  const auto batches = static_cast<int64_t>(source.plan(0).size());
+  if (batches == 0) throw DataError("training: there is no text to train on");
+  steps_per_epoch_ = (batches + config.gradient_accumulation - 1) / config.gradient_accumulation;
+  steps_ = steps_per_epoch_ * config.epochs;
+}
+
+TrainResult Trainer::run() {
+  at::manual_seed(context_.seed);
+  model_.train();
+  begin();
+  try {
+    while (true) {
+      between_steps_ = true;
+      context_.check_stop();
+      if (now_.check_due) {
+        check();
+      } else if (!finished()) {
+        between_steps_ = false;
+        step();
+      } else {
+        break;
+      }
+    }
+  } catch (const Interrupted&) {
+    throw Interrupted(stopped_message());
+  }
+
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : state_dict(model_)) tensor.copy_(best_.at("best." + name));
+  model_.eval();
+  return {.checks = now_.checks,
+          .rollbacks = now_.rollbacks,
+          .skipped_steps = now_.skipped_steps,
+          .best = now_.best,
+          .steps = now_.step,
+          .seconds = now_.seconds,
+          .tokens_per_second = now_.tokens / std::max(now_.seconds, 1e-9)};
+}
+
+/// Goes on from a saved state, or from the first step.
+void Trainer::begin() {
+  if (!context_.checkpoints.folder.empty()) {
+    nlohmann::json shapes;
+    for (const auto& p : trained_) shapes.push_back(p.sizes().vec());
+    const nlohmann::json all = {{"of", context_.checkpoints.fingerprint},
+                                {"config", config_json(config_)},
+                                {"seed", context_.seed},
+                                {"examples", source_.size()},
+                                {"shapes", shapes}};
+    files_.emplace(context_.checkpoints.folder, fingerprint(all.dump()), environment(config_, context_));
+    auto found = files_->read(*context_.logger);
+    if (found && !(fits(found->snapshot) && (!found->stopped || fits(*found->stopped)))) {
+      context_.logger->warn("the saved state of training is of another model, and is not used");
+      found.reset();
+    }
+    if (found) {
+      snapshot_ = std::move(found->snapshot);
+      snapshot_written_ = true;
+      restore(found->stopped ? *found->stopped : *snapshot_);
+      context_.logger->info("going on after step {} of {}", now_.step, steps_);
+      return;
+    }
+  }
+  metrics_.restore("");
+  if (config_.max_rollbacks > 0 || files_) snapshot_ = state(/*copies=*/true);
+}
+
+/// Forward and backward passes of one step; the mean loss over its examples.
+double Trainer::backward(std::span<const std::vector<int64_t>> batches) {
+  int64_t examples = 0;
+  for (const auto& batch : batches) examples += static_cast<int64_t>(batch.size());
+  double total = 0.0;
+  for (const auto& positions : batches) {
+    const auto batch = source_.collate(positions).to(context_.device);
+    torch::Tensor loss;
+    {
+      const Autocast autocast(arithmetic_, context_.device);
+      loss = objective_.loss(batch) * (static_cast<double>(batch.size()) / static_cast<double>(examples));
+    }
+    total += loss.item<double>();
+    (arithmetic_ == torch::kHalf ? loss * loss_scale() : loss).backward();
+    now_.since_line.tokens += batch.attention_mask.sum().item<double>();
+  }
+  return total;
+}
+
+void Trainer::step() {
+  const auto start = Clock::now();
+  const auto left = std::span(plan()).subspan(static_cast<size_t>(now_.batch));
+  const auto batches = left.first(std::min(left.size(), static_cast<size_t>(config_.gradient_accumulation)));
+  const double loss = backward(batches);
+  const auto number = now_.step + 1;
+  const bool jumped_before = std::ranges::any_of(now_.rollbacks, [&](const auto& r) { return r.step == number; });
+  if (!std::isfinite(loss)) return roll_back("the loss is " + value_text(loss), loss);
+  if (now_.losses.jumps(loss, config_.spike_factor)) {
+    if (!jumped_before) return roll_back(fmt::format("the loss jumped to {:.4g}", loss), loss);
+    // The same batch again, from weights that had not gone astray: it is the texts that are hard.
+    now_.learning_rate_factor *= 2;
+    now_.rollbacks.push_back({.step = number,
+                              .reason = fmt::format("the loss jumped to {:.4g} again", loss),
+                              .loss = loss,
+                              .median = now_.losses.recent_median(),
+                              .learning_rate_factor = now_.learning_rate_factor});
+  }
+
+  const double norm = optimizer_.clip(config_.max_grad_norm, loss_scale());
+  const double learning_rate = config_.learning_rate * now_.learning_rate_factor *
+                               schedule_factor(config_.schedule, now_.step, steps_, config_.warmup_ratio);
+  if (arithmetic_ == torch::kHalf) {
+    now_.loss_scale.update(!std::isfinite(norm));
+    if (now_.loss_scale.scale < LossScale::smallest) {
+      throw DataError(
+          fmt::format("training: in fp16 the gradient overflows at step {} even with a loss scale of {}; "
+                      "precision bf16 or fp32 may help",
+                      number, 2 * now_.loss_scale.scale));
+    }
+  } else if (!std::isfinite(norm)) {
+    return roll_back("the gradient's norm is " + value_text(norm), loss);
+  }
+  if (std::isfinite(norm)) {
+    optimizer_.step(learning_rate);
+  } else {
+    ++now_.skipped_steps;
+  }
+  optimizer_.zero_grad();
+
+  now_.losses.add(loss);
+  ++now_.step;
+  now_.batch += static_cast<int64_t>(batches.size());
+  const bool epoch_ends = batches.size() == left.size();
+  if (epoch_ends) {
+    ++now_.epoch;
+    now_.batch = 0;
+  }
+  const bool at_interval = config_.evaluate_every > 0 ? now_.step % config_.evaluate_every == 0 : epoch_ends;
+  now_.check_due = at_interval || finished();
+  auto& sums = now_.since_line;
+  ++sums.steps;
+  sums.loss += loss;
+  sums.seconds += seconds_since(start);
+  context_.progress(now_.step, steps_, fmt::format("loss {:.4f}", loss));
+  if (now_.step % config_.log_every == 0 || finished()) log_line(learning_rate, norm);
+  if (now_.step % config_.snapshot_every == 0 && !now_.check_due) keep_snapshot();
+}
+
+void Trainer::log_line(double learning_rate, double gradient_norm) {
+  auto& sums = now_.since_line;
+  const double mean_loss = sums.loss / static_cast<double>(sums.steps);
+  const double speed = sums.tokens / sums.seconds;
+  now_.metrics += metrics_.line({{"step", now_.step},
+                                 {"epoch", epochs_done()},
+                                 {"loss", mean_loss},
+                                 {"learning_rate", learning_rate},
+                                 {"gradient_norm", gradient_norm},
+                                 {"tokens_per_second", speed}});
+  context_.logger->info("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s", now_.step, steps_, mean_loss,
+                        learning_rate, speed);
+  now_.seconds += sums.seconds;
+  now_.tokens += sums.tokens;
+  sums = {};
+}
+
+void Trainer::check() {
+  optimizer_.catch_up();
+  model_.eval();
+  const TrainResult::Check result{now_.step, epochs_done(), validate_()};
+  model_.train();
+  if (now_.checks.empty() || better(result.validation, now_.checks[now_.best].validation)) {
+    now_.best = now_.checks.size();
+    best_.clear();
+    for (const auto& [name, tensor] : state_dict(model_)) best_["best." + name] = tensor.clone();
+  }
+  now_.checks.push_back(result);
+  now_.check_due = false;
+  now_.metrics += metrics_.line({{"step", result.step},
+                                 {"epoch", result.epoch},
+                                 {"validation_accuracy", result.validation.accuracy()},
+                                 {"validation_loss", result.validation.loss}});
+  context_.logger->info("step {}/{} (epoch {:.2f}): validation accuracy {:.4f}, loss {:.4f}", result.step, steps_,
+                        result.epoch, result.validation.accuracy(), result.validation.loss);
+  keep_snapshot();
+}
+
+void Trainer::roll_back(const std::string& reason, double loss) {
+  const auto number = now_.step + 1;
+  const auto median = now_.losses.recent_median();
+  auto rollbacks = now_.rollbacks;
+  const auto done = std::ranges::count_if(rollbacks, [](const auto& r) { return r.back_to.has_value(); });
+  if (done >= config_.max_rollbacks) {
+    throw DataError(fmt::format(
+        "training: at step {} {} (loss {}, median before {:.4g}), at a learning rate of {:.3g} times the schedule's, "
+        "after going back {} times; a lower learning_rate than {} may help",
+        number, reason, value_text(loss), median, now_.learning_rate_factor, done, config_.learning_rate));
+  }
+  const double factor = now_.learning_rate_factor / 2;
+  optimizer_.zero_grad();
+  restore(*snapshot_);
+  now_.learning_rate_factor = factor;
+  now_.rollbacks = std::move(rollbacks);
+  now_.rollbacks.push_back({.step = number,
+                            .reason = reason,
+                            .loss = loss,
+                            .median = median,
+                            .back_to = now_.step,
+                            .learning_rate_factor = factor});
+  now_.metrics += metrics_.line(
+      {{"rollback_at", number}, {"reason", reason}, {"back_to", now_.step}, {"learning_rate_factor", factor}});
+  snapshot_->progress = now_;
+  snapshot_written_ = false;
+  context_.logger->warn("step {}: {} (median before {:.4g}): back to step {}, with {:.3g} times the learning rate",
+                        number, reason, median, now_.step, factor);
+}
+
+/// All that the next steps depend on; copies, or views of the tensors at work.
+TrainState Trainer::state(bool copies) {
+  optimizer_.catch_up();
+  TrainState all{.progress = now_, .tensors = best_};
+  const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
+    all.tensors[name] = copies ? tensor.detach().clone() : tensor.detach();
+  };
+  for (const auto& [name, tensor] : state_dict(model_)) add("model." + name, tensor);
+  const auto learnt = objective_.parameters();
+  for (size_t i = 0; i < learnt.size(); ++i) add(fmt::format("objective.{}", i), learnt[i]);
+  for (const auto& [name, tensor] : optimizer_.state()) all.tensors["optimizer." + name] = tensor;
+  for (const auto& generator : generators(context_.device)) {
+    all.tensors["generator." + generator.device().str()] = generator.get_state();
+  }
+  return all;
+}
+
+/// Whether every tensor is there, with the shape that it has here.
+bool Trainer::fits(const TrainState& found) {
+  const auto has = [&](const std::string& name, const torch::Tensor& own) {
+    const auto tensor = found.tensors.find(name);
+    return tensor != found.tensors.end() && tensor->second.sizes() == own.sizes();
+  };
+  const bool has_best = !found.progress.checks.empty();
+  return std::ranges::all_of(state(/*copies=*/false).tensors, [&](const auto& t) { return has(t.first, t.second); }) &&
+         std::ranges::all_of(state_dict(model_),
+                             [&](const auto& t) { return !has_best || has("best." + t.first, t.second); }) &&
+         (!has_best || found.progress.best < found.progress.checks.size());
+}
+
+void Trainer::restore(const TrainState& state) {
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : state_dict(model_)) tensor.copy_(state.tensors.at("model." + name));
+  const auto learnt = objective_.parameters();
+  for (size_t i = 0; i < learnt.size(); ++i) {
+    learnt[i].detach().copy_(state.tensors.at(fmt::format("objective.{}", i)));
+  }
+  StateDict moments;
+  best_.clear();
+  for (const auto& [name, tensor] : state.tensors) {
+    constexpr std::string_view optimizer = "optimizer.";
+    if (name.starts_with(optimizer)) moments[name.substr(optimizer.size())] = tensor;
+    if (name.starts_with("best.")) best_[name] = tensor;
+  }
+  optimizer_.load_state(moments);
+  for (auto& generator : generators(context_.device)) {
+    const auto saved = state.tensors.find("generator." + generator.device().str());
+    if (saved != state.tensors.end()) generator.set_state(saved->second);
+  }
+  now_ = state.progress;
+  metrics_.restore(now_.metrics);
+}
+
+void Trainer::keep_snapshot() {
+  if (config_.max_rollbacks == 0 && !files_) return;
+  snapshot_ = state(/*copies=*/true);
+  snapshot_written_ = false;
+  if (!files_ || seconds_since(last_write_) < context_.checkpoints.seconds) return;
+  files_->write(*snapshot_, nullptr);
+  snapshot_written_ = true;
+  last_write_ = Clock::now();
+}
+
+/// Saves what there is when the user asks to stop, and says what that is.
+std::string Trainer::stopped_message() {
+  if (!files_)
+    return fmt::format("stopped after step {} of {} of a training whose state is not kept", now_.step, steps_);
+  if (between_steps_) {
+    const auto here = state(/*copies=*/false);
+    files_->write(*snapshot_, &here);
+  } else if (!snapshot_written_) {
+    files_->write(*snapshot_, nullptr);
+  }
+  return fmt::format("stopped; saved after step {} of {}: the same command goes on from there",
+                     between_steps_ ? now_.step : snapshot_->progress.step, steps_);
+}
+
+const std::vector<std::vector<int64_t>>& Trainer::plan() {
+  if (planned_epoch_ != now_.epoch) {
+    plan_ = source_.plan(now_.epoch);
+    planned_epoch_ = now_.epoch;
+  }
+  return plan_;
 }
 
 }  // namespace
@@ -56,122 +484,31 @@ double schedule_factor(Schedule schedule, int64_t step, int64_t steps, double wa
 }
 
 nlohmann::json history_json(const TrainResult& result) {
-  auto checks = nlohmann::json::array();
+  auto checks = nlohmann::json::array(), rollbacks = nlohmann::json::array();
   for (const auto& check : result.checks) {
     checks.push_back({{"step", check.step},
                       {"epoch", check.epoch},
                       {"validation_accuracy", check.validation.accuracy()},
                       {"validation_loss", check.validation.loss}});
   }
-  return {{"steps", result.steps}, {"checks", checks}, {"best", result.best}};
+  for (const auto& r : result.rollbacks) {
+    rollbacks.push_back({{"step", r.step},
+                         {"reason", r.reason},
+                         {"loss", r.loss},
+                         {"median", r.median},
+                         {"learning_rate_factor", r.learning_rate_factor}});
+    if (r.back_to) rollbacks.back()["back_to"] = *r.back_to;
+  }
+  return {{"steps", result.steps},
+          {"checks", checks},
+          {"best", result.best},
+          {"rollbacks", rollbacks},
+          {"skipped_steps", result.skipped_steps}};
 }
 
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context) {
-  at::manual_seed(context.seed);
-  const bool bfloat16 = uses_bfloat16(config.precision, context.device);
-  auto trained = model.parameters();
-  for (const auto& p : objective.parameters()) trained.push_back(p);
-  AdamW optimizer(trained, {.weight_decay = config.weight_decay});
-  MetricsFile metrics(context.work_folder / "metrics.jsonl");
-
-  const auto accumulation = config.gradient_accumulation;
-  const auto batches_of = [&](int64_t epoch) { return source.plan(epoch); };
-  const auto steps_per_epoch = (static_cast<int64_t>(batches_of(0).size()) + accumulation - 1) / accumulation;
-
-  TrainResult result;
-  const auto steps = steps_per_epoch * config.epochs;
-  std::vector<torch::Tensor> best;
-  Clock::duration training{}, since_log{};
-  double tokens = 0.0, tokens_since_log = 0.0, loss_since_log = 0.0;
-  int64_t steps_since_log = 0;
-
-  const auto check = [&](int64_t step) {
-    model.eval();
-    const TrainResult::Check now{step, static_cast<double>(step) / static_cast<double>(steps_per_epoch), validate()};
-    model.train();
-    if (result.checks.empty() || better(now.validation, result.checks[result.best].validation)) {
-      result.best = result.checks.size();
-      best.clear();
-      for (const auto& tensor : weights(model)) best.push_back(tensor.detach().clone());
-    }
-    result.checks.push_back(now);
-    metrics.line({{"step", step},
-                  {"epoch", now.epoch},
-                  {"validation_accuracy", now.validation.accuracy()},
-                  {"validation_loss", now.validation.loss}});
-    context.logger->info("step {}/{} (epoch {:.2f}): validation accuracy {:.4f}, loss {:.4f}", step, steps, now.epoch,
-                         now.validation.accuracy(), now.validation.loss);
-  };
-
-  model.train();
-  int64_t step = 0;
-  for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
-    const auto plan = batches_of(epoch);
-    for (size_t first = 0; first < plan.size(); first += static_cast<size_t>(accumulation)) {
-      context.check_stop();
-      const auto start = Clock::now();
-      const auto last = std::min(plan.size(), first + static_cast<size_t>(accumulation));
-      int64_t examples = 0;
-      for (size_t b = first; b < last; ++b) examples += static_cast<int64_t>(plan[b].size());
-      double loss_value = 0.0;
-      for (size_t b = first; b < last; ++b) {
-        const auto batch = source.collate(plan[b]).to(context.device);
-        torch::Tensor loss;
-        {
-          const Autocast autocast(bfloat16, context.device);
-          loss = objective.loss(batch) * (static_cast<double>(batch.size()) / static_cast<double>(examples));
-        }
-        loss_value += loss.item<double>();
-        loss.backward();
-        tokens_since_log += batch.attention_mask.sum().item<double>();
-      }
-      if (!std::isfinite(loss_value)) {
-        throw DataError(fmt::format("training: the loss at step {} is {}; a lower learning_rate than {} may help",
-                                    step + 1, loss_value, config.learning_rate));
-      }
-      const double learning_rate =
-          config.learning_rate * schedule_factor(config.schedule, step, steps, config.warmup_ratio);
-      const double norm = optimizer.clip(config.max_grad_norm);
-      optimizer.step(learning_rate);
-      optimizer.zero_grad();
-      ++step;
-      ++steps_since_log;
-      loss_since_log += loss_value;
-      since_log += Clock::now() - start;
-      context.progress(step, steps, fmt::format("loss {:.4f}", loss_value));
-      if (step % config.log_every == 0 || step == steps) {
-        const double mean_loss = loss_since_log / static_cast<double>(steps_since_log);
-        const double speed = tokens_since_log / std::chrono::duration<double>(since_log).count();
-        metrics.line({{"step", step},
-                      {"epoch", static_cast<double>(step) / static_cast<double>(steps_per_epoch)},
-                      {"loss", mean_loss},
-                      {"learning_rate", learning_rate},
-                      {"gradient_norm", norm},
-                      {"tokens_per_second", speed}});
-        context.logger->info("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s", step, steps, mean_loss,
-                             learning_rate, speed);
-        training += since_log;
-        tokens += tokens_since_log;
-        since_log = {};
-        tokens_since_log = loss_since_log = 0.0;
-        steps_since_log = 0;
-      }
-      if (config.evaluate_every > 0 && step % config.evaluate_every == 0 && step != steps) check(step);
-    }
-    if (config.evaluate_every == 0 || step == steps) check(step);
-  }
-
-  {
-    const at::NoGradGuard no_grad;
-    const auto now = weights(model);
-    for (size_t i = 0; i < now.size(); ++i) torch::Tensor(now[i]).copy_(best[i]);
-  }
-  model.eval();
-  result.steps = steps;
-  result.seconds = std::chrono::duration<double>(training).count();
-  result.tokens_per_second = tokens / std::max(result.seconds, 1e-9);
-  return result;
+  return Trainer(model, objective, source, config, validate, context).run();
 }
 
 TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer,
@@ -187,9 +524,19 @@ TrainResult train_classifier(Classifier& model, Objective& objective, const Toke
   const auto validation = data.batches(Split::validation, tokenizer, {});
   model->to(context.device);
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
+  const auto arithmetic = fused_arithmetic(config, context.device);
+  model->set_fused(arithmetic);
+  model->set_recompute(config.recompute_activations);
   const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-  const auto result = train(
-      *model, objective, *source, config, [&] { return evaluate(logits, *validation, context); }, context);
+  const auto check = [&] {  // in float32, whatever training computes in
+    if (arithmetic) model->set_fused(Arithmetic::float32);
+    const auto reached = evaluate(logits, *validation, context);
+    model->set_fused(arithmetic);
+    return reached;
+  };
+  const auto result = train(*model, objective, *source, config, check, context);
+  model->set_fused(std::nullopt);
+  model->set_recompute(false);
   model->set_dropout(std::nullopt, std::nullopt);
   model->to(torch::kCPU);
   return result;

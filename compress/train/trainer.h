@@ -2,6 +2,8 @@
 // The training loop.
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "compress/evaluate/evaluate.h"  // Evaluation
@@ -20,8 +22,19 @@ struct TrainResult {
     double epoch;
     Evaluation validation;
   };
+  /// A step that was not taken, because its loss or its gradient was no number, or its loss had jumped.
+  struct Rollback {
+    int64_t step = 0;  // the step's number, from 1
+    std::string reason;
+    double loss = 0.0;
+    double median = 0.0;                // of the losses before it; 0 where there were too few
+    std::optional<int64_t> back_to{};   // steps that were left; absent: the step jumped again and was taken after all
+    double learning_rate_factor = 1.0;  // from here on
+  };
   std::vector<Check> checks;
-  size_t best = 0;  // which check's weights the model has at the end
+  std::vector<Rollback> rollbacks;
+  int64_t skipped_steps = 0;  // whose gradient was too large for the loss scale (fp16)
+  size_t best = 0;            // which check's weights the model has at the end
   int64_t steps = 0;
   double seconds = 0.0;            // of training, evaluations not counted
   double tokens_per_second = 0.0;  // padding not counted
@@ -33,8 +46,18 @@ nlohmann::json history_json(const TrainResult& result);
 /// Trains the model's parameters that require a gradient, and the objective's, with AdamW. `validate` is asked after
 /// each epoch or as config.evaluate_every says, with the model in evaluation mode; the weights of the best check
 /// (accuracy, then loss) are the model's at the end. Lines of metrics go to context.work_folder / "metrics.jsonl". The
-/// order of the texts, dropout and so the result's bits follow from context.seed and the number of threads. Throws
-/// Interrupted; DataError if the loss is not finite.
+/// order of the texts, dropout and so the result's bits follow from context.seed and the number of threads.
+///
+/// A loss or gradient that is no number, or a loss that jumps (train/spike.h), takes training back to the last
+/// snapshot, with half the learning rate; a step that jumps again is taken.
+///
+/// With context.checkpoints.folder, a call that was stopped or killed goes on from the state that it finds there, and
+/// ends with the bits of one that was never stopped, if the objective and the batches depend on nothing that the state
+/// does not hold: parameters, LibTorch's generator, and the arguments. The folder is the caller's to remove when the
+/// result is safe.
+///
+/// Throws Interrupted, with the state kept; DataError if training went back max_rollbacks times and would have to
+/// again, or if there is no text; StorageError.
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context);
 

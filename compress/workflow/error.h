@@ -16,7 +16,7 @@ class ConfigError : public Error {
   using Error::Error;
 };
 
-/// A data file is wrong: names file and line.
+/// A data file is wrong (names file and line), an input changed during the run, or a training diverges.
 class DataError : public Error {
   using Error::Error;
 };
@@ -36,7 +36,7 @@ class StorageError : public Error {
   using Error::Error;
 };
 
-/// The user asked to stop (SIGINT, SIGTERM); nothing is half-written.
+/// The user asked to stop (SIGINT, SIGTERM); nothing is half-written. Says what was saved.
 class Interrupted : public Error {
   using Error::Error;
 };

@@ -20,6 +20,24 @@ std::string hexadecimal(XXH128_hash_t hash) {
 
 }  // namespace
 
+struct Fingerprint::State {
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> hash{XXH3_createState(), XXH3_freeState};
+};
+
+Fingerprint::Fingerprint() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(state_->hash.get());
+}
+
+Fingerprint::~Fingerprint() = default;
+
+void Fingerprint::add(const void* data, size_t size) {
+  XXH3_128bits_update(state_->hash.get(), data, size);
+}
+
+std::string Fingerprint::text() const {
+  return hexadecimal(XXH3_128bits_digest(state_->hash.get()));
+}
+
 std::string fingerprint(std::string_view bytes) {
   return hexadecimal(XXH3_128bits(bytes.data(), bytes.size()));
 }
@@ -30,14 +48,13 @@ std::string file_fingerprint(const std::filesystem::path& file) {
     return StorageError(fmt::format("{}: can't be read: {}", file.string(), std::strerror(errno)));
   };
   if (!in) throw fail();
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  Fingerprint hash;
   std::vector<char> block(1 << 20);
   while (const auto n = std::fread(block.data(), 1, block.size(), in.get())) {
-    XXH3_128bits_update(state.get(), block.data(), n);
+    hash.add(block.data(), n);
   }
   if (std::ferror(in.get())) throw fail();
-  return hexadecimal(XXH3_128bits_digest(state.get()));
+  return hash.text();
 }
 
 }  // namespace compression

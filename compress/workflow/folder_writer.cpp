@@ -30,14 +30,28 @@ fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+/// Hidden, beside the folder.
+fs::path beside(const fs::path& target, std::string_view suffix) {
+  return parent_of(target) / ("." + target.filename().string() + std::string(suffix));
+}
+
 }  // namespace
+
+void clear_leftovers(const fs::path& target) {
+  const auto temporary = beside(target, ".tmp"), old = beside(target, ".old");
+  std::error_code error;
+  if (fs::exists(old, error) && !fs::exists(target, error)) fs::rename(old, target, error);
+  if (!error) fs::remove_all(old, error);
+  if (!error) fs::remove_all(temporary, error);
+  if (error) throw StorageError(fmt::format("{}: can't be cleared: {}", temporary.string(), error.message()));
+}
 
 FolderWriter::FolderWriter(fs::path target) : target_(std::move(target)) {
   if (!target_.has_filename()) target_ = target_.parent_path();
-  temporary_ = parent_of(target_) / ("." + target_.filename().string() + ".tmp");
+  clear_leftovers(target_);
+  temporary_ = beside(target_, ".tmp");
   std::error_code error;
-  fs::remove_all(temporary_, error);
-  if (!error) fs::create_directories(temporary_, error);
+  fs::create_directories(temporary_, error);
   if (error) throw StorageError(fmt::format("{}: can't be made: {}", temporary_.string(), error.message()));
 }
 
@@ -56,7 +70,7 @@ void FolderWriter::commit() {
       committed_ = true;
       fs::remove_all(temporary_, error);
     } else {  // a file system that can't
-      const auto old = parent_of(target_) / ("." + target_.filename().string() + ".old");
+      const auto old = beside(target_, ".old");
       fs::remove_all(old, error);
       if (::rename(target_.c_str(), old.c_str()) != 0) throw failure(target_, "can't be replaced");
       if (::rename(temporary_.c_str(), target_.c_str()) != 0) {

@@ -5,9 +5,13 @@
 
 namespace compression {
 
+/// Puts right what a killed FolderWriter for `target` left: a whole folder that was about to be replaced goes back to
+/// its place if nothing is there, and temporary ones are removed. Throws StorageError.
+void clear_leftovers(const std::filesystem::path& target);
+
 class FolderWriter {
  public:
-  /// Makes an empty folder beside `target`, and removes what a killed run left of such. Throws StorageError.
+  /// clear_leftovers(), then makes an empty folder beside `target`. Throws StorageError.
   explicit FolderWriter(std::filesystem::path target);
 
   /// Removes what was written, unless commit() has run.

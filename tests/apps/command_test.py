@@ -5,6 +5,7 @@ usage: command_test.py COMPRESS SOURCE_DIR
 """
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,8 @@ stages:
     export: {of: int8}
 """
 
+SHORT = RECIPE.split("  - id: pruned")[0]  # the teacher alone
+
 
 class Command(unittest.TestCase):
     @classmethod
@@ -55,6 +58,7 @@ class Command(unittest.TestCase):
         write_texts(f"{cls.folder}/train.jsonl", 96)
         write_texts(f"{cls.folder}/test.jsonl", 30)
         cls.write("recipe.yaml", RECIPE)
+        cls.write("short.yaml", SHORT)
         cls.first = cls.run_compress("run", "recipe.yaml", "--json")
 
     @classmethod
@@ -194,12 +198,15 @@ class Command(unittest.TestCase):
             self.assertTrue(result.stderr.strip(), arguments)
 
     def test_cuda_where_there_is_none_is_said(self):
-        result = self.run_compress("eval", "out/teacher", "--data", "test.jsonl", "--device", "cuda")
-        if result.returncode != 0:
-            self.check_refused(result, "CUDA")
+        for command in (["eval", "out/teacher", "--data", "test.jsonl"], ["predict", "out/teacher", "the"],
+                        ["bench", "out/teacher", "--shapes", "1x8", "--seconds", "0.1"], ["run", "recipe.yaml", "--set", "output=cuda-out"]):
+            result = self.run_compress(*command, "--device", "cuda")
+            if result.returncode != 0:
+                self.check_refused(result, "CUDA")
+                self.assertEqual(len(result.stderr.strip().splitlines()), 1)
 
     def test_a_full_disk_is_told_and_leaves_no_stage(self):
-        limit = lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_FSIZE, (20000, 20000))
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
         result = self.run_compress("run", "recipe.yaml", "--set", "output=full", preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), limit()))
         self.check_refused(result, "full", code=4)
         self.assertEqual([n for n in os.listdir(f"{self.folder}/full") if n != ".lock"], [])
@@ -215,8 +222,101 @@ class Command(unittest.TestCase):
         with child.stderr:
             rest = child.stderr.read()
         self.assertEqual(child.wait(timeout=60), 130)
-        self.assertIn("stopped", rest)
-        self.assertEqual([n for n in os.listdir(f"{self.folder}/long") if n != ".lock"], [])
+        self.assertIn("stopped; saved after step", rest)
+        self.assertEqual(sorted(n for n in os.listdir(f"{self.folder}/long") if n != ".lock"), [".teacher.resume"])
+
+    def teacher(self, output):
+        """Every file of the stage's folder; metrics without clock times."""
+        found = {}
+        for name in os.listdir(f"{self.folder}/{output}/teacher"):
+            with open(f"{self.folder}/{output}/teacher/{name}", "rb") as f:
+                found[name] = f.read()
+        lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines()]
+        found["metrics.jsonl"] = [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+        return found
+
+    def test_a_run_that_was_stopped_goes_on_to_the_same_bits(self):
+        settings = ["--threads", "1", "--set", "stages.teacher.finetune.epochs=40", "--set", "stages.teacher.finetune.log_every=10"]
+        result = self.run_compress("run", "short.yaml", "--set", "output=whole", *settings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            command = [COMPRESS, "run", "short.yaml", "--set", "output=parts", *settings]
+            child = subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True)
+            for line in child.stderr:
+                if "step 30/" in line:
+                    break
+            child.send_signal(number)
+            with child.stderr:
+                rest = child.stderr.read()
+            self.assertEqual(child.wait(timeout=60), 130, rest)
+            step = int(rest.split("saved after step ")[1].split()[0])
+            self.assertGreaterEqual(step, 30)
+            result = self.run_compress("run", "short.yaml", "--set", "output=parts", *settings)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(f"going on after step {step} of 240", result.stderr)
+            self.assertEqual(self.teacher("parts"), self.teacher("whole"))
+            self.assertEqual([n for n in os.listdir(f"{self.folder}/parts") if n.endswith((".resume", ".tmp"))], [])
+            shutil.rmtree(f"{self.folder}/parts")
+
+    def test_a_disk_that_is_full_at_a_saved_state_keeps_the_one_before(self):
+        size = lambda path: os.path.getsize(f"{self.folder}/crowded/.teacher.resume/{path}")
+        settings = ["--checkpoint-every", "0", "--threads", "1", "--set", "stages.teacher.finetune.epochs=30"]
+        whole = self.run_compress("run", "short.yaml", "--set", "output=roomy", *settings)
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        child = subprocess.Popen([COMPRESS, "run", "short.yaml", "--set", "output=crowded", *settings], cwd=self.folder, stderr=subprocess.PIPE,
+                                 preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN), text=True)
+        for line in child.stderr:
+            if "step 50/" in line:
+                break
+        # From here on no file may grow beyond a few bytes.
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (20000, 20000))
+        with child.stderr:
+            rest = child.stderr.read()
+        self.assertEqual(child.wait(timeout=60), 4, rest)
+        self.assertIn(".teacher.resume/state-", rest.strip().splitlines()[-1])
+        kept = os.listdir(f"{self.folder}/crowded/.teacher.resume")
+        self.assertTrue(kept and not any(name.endswith(".partial") for name in kept), kept)
+        self.assertTrue(all(size(name) > 20000 for name in kept))
+        result = self.run_compress("run", "short.yaml", "--set", "output=crowded", *settings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("going on after step", result.stderr)
+        self.assertEqual(self.teacher("crowded"), self.teacher("roomy"))
+
+    def test_a_damaged_state_is_told_and_training_begins_anew(self):
+        settings = ["--checkpoint-every", "0", "--threads", "1"]
+        result = self.run_compress("run", "short.yaml", "--set", "output=clean", *settings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        os.makedirs(f"{self.folder}/odd/.teacher.resume")
+        for name in ("state-0.safetensors", "state-1.safetensors"):
+            self.write(f"odd/.teacher.resume/{name}", "no state at all")
+        result = self.run_compress("run", "short.yaml", "--set", "output=odd", *settings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr.count("is damaged and is not used"), 2)
+        self.assertEqual(self.teacher("odd"), self.teacher("clean"))
+
+    def test_a_data_file_that_changes_during_the_run_is_told_and_nothing_is_put_in_place(self):
+        shutil.copy(f"{self.folder}/train.jsonl", f"{self.folder}/moving.jsonl")
+        command = [COMPRESS, "run", "short.yaml", "--set", "output=moved", "--set", "data.train.path=moving.jsonl",
+                   "--set", "stages.teacher.finetune.epochs=60"]
+        child = subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        for line in child.stderr:
+            if "step 50/" in line:
+                break
+        write_texts(f"{self.folder}/moving.jsonl", 90)
+        with child.stderr:
+            rest = child.stderr.read()
+        self.assertEqual(child.wait(timeout=120), 2, rest)
+        self.assertIn("moving.jsonl: changed while the run was at work", rest.strip().splitlines()[-1])
+        self.assertFalse(os.path.exists(f"{self.folder}/moved/teacher"))
+
+    def test_a_folder_that_can_not_be_written_is_told(self):
+        os.makedirs(f"{self.folder}/locked")
+        os.chmod(f"{self.folder}/locked", 0o555)
+        os.chmod(self.folder, 0o755)
+        nobody = (lambda: (os.setgid(65534), os.setuid(65534))) if os.getuid() == 0 else None
+        result = self.run_compress("run", "recipe.yaml", "--set", "output=locked", preexec_fn=nobody)
+        self.check_refused(result, "locked", "Permission denied", code=4)
+        self.check_refused(self.run_compress("run", "recipe.yaml", "--set", "output=recipe.yaml/out"), "recipe.yaml/out", code=4)
 
 
 if __name__ == "__main__":

@@ -482,3 +482,12 @@ TEST_CASE("A published checkpoint is read") {
   CHECK(state.contains("bert.encoder.layer.5.output.LayerNorm.bias"));
   CHECK(state.size() == 104);  // with bert.embeddings.position_ids
 }
+
+TEST_CASE("a file that is cut short in place after it was opened is still whole in memory") {
+  const TemporaryFolder root;
+  const auto values = torch::arange(100000, torch::kFloat);
+  write_safetensors(root / "a.safetensors", {{"a", values}});
+  const auto file = SafetensorsFile::open(root / "a.safetensors");
+  std::filesystem::resize_file(root / "a.safetensors", 100);
+  CHECK(torch::equal(file.read("a"), values));
+}

@@ -14,11 +14,12 @@ struct Pass {
 };
 
 /// One forward and backward pass on the golden batch, which has padding.
-Pass run_pass(Classifier& model, const std::optional<FusedOptions>& fused, const Capture& capture = {}) {
+Pass run_pass(Classifier& model, std::optional<Arithmetic> fused, const Capture& capture = {}, bool recompute = false) {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   model->zero_grad();
   model->train();
   model->set_fused(fused);
+  model->set_recompute(recompute);
   const auto output = model->forward(batch, capture);
   auto loss = torch::cross_entropy_loss(output.logits, batch.labels);
   const auto real = batch.attention_mask.unsqueeze(-1);
@@ -59,8 +60,8 @@ TEST_CASE("the fused form computes what LibTorch's operators do, forward and bac
       for (const bool recompute : {false, true}) {
         INFO(activation << " hidden_states " << hidden_states << " recompute " << recompute);
         const Capture capture{.hidden_states = hidden_states};
-        check_same(run_pass(model, FusedOptions{.recompute = recompute}, capture),
-                   run_pass(model, std::nullopt, capture), 2e-5);
+        check_same(run_pass(model, Arithmetic::float32, capture, recompute), run_pass(model, std::nullopt, capture),
+                   2e-5);
       }
     }
   }
@@ -69,7 +70,7 @@ TEST_CASE("the fused form computes what LibTorch's operators do, forward and bac
 TEST_CASE("gradients of several fused passes add up, sparse ones of the words too") {
   auto model = model_without_dropout();
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
-  const auto once = run_pass(model, FusedOptions{}).gradients;
+  const auto once = run_pass(model, Arithmetic::float32).gradients;
   for (const bool sparse : {false, true}) {
     if (sparse) model->encoder->embeddings->word_embeddings->use_sparse_gradient([](const torch::Tensor&) {});
     model->zero_grad();
@@ -86,7 +87,7 @@ TEST_CASE("products with fewer bits are as near as their bits allow") {
   auto model = model_without_dropout();
   const auto exact = run_pass(model, std::nullopt);
   const auto distance = [&](Arithmetic arithmetic) {
-    const auto pass = run_pass(model, FusedOptions{.arithmetic = arithmetic});
+    const auto pass = run_pass(model, arithmetic);
     double most = 0.0;
     for (const auto& [name, gradient] : exact.gradients) {
       if (gradient.norm().item<double>() < 1e-6) continue;  // the keys' biases, which softmax takes no notice of
@@ -102,12 +103,14 @@ TEST_CASE("products with fewer bits are as near as their bits allow") {
   CHECK(int16 > 1e-6);  // it did not compute in float32
 }
 
-TEST_CASE("dropout of the fused form is the same again from the same state of the generator") {
+TEST_CASE("dropout is the same again from the same state of the generator, and where activations are recomputed") {
   auto model = tiny_model();
   model->set_dropout(0.1, 0.2);
+  const auto form =
+      GENERATE(std::optional<Arithmetic>(), std::optional(Arithmetic::float32), std::optional(Arithmetic::int16));
   const auto run = [&](uint64_t seed, bool recompute) {
     at::manual_seed(seed);
-    return run_pass(model, FusedOptions{.recompute = recompute});
+    return run_pass(model, form, {}, recompute);
   };
   const auto first = run(1, false), again = run(1, true), other = run(2, false);
   CHECK(torch::equal(first.logits, again.logits));
@@ -120,7 +123,7 @@ TEST_CASE("the gradient with dropout is that of the function which the same seed
   model->set_dropout(0.2, 0.2);
   model->config().classifier_dropout = 0.0;
   model->train();
-  model->set_fused(FusedOptions{});
+  model->set_fused(Arithmetic::float32);
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto loss = [&] {
     at::manual_seed(5);
@@ -148,10 +151,10 @@ TEST_CASE("the gradient with dropout is that of the function which the same seed
 
 TEST_CASE("the fused form stands back where it can't compute what is asked for") {
   auto model = model_without_dropout();
-  const auto attentions = run_pass(model, FusedOptions{}, {.attentions = true});
+  const auto attentions = run_pass(model, Arithmetic::float32, {.attentions = true});
   check_same(attentions, run_pass(model, std::nullopt, {.attentions = true}), 1e-6);
   model->encoder->layers[0]->head_mask = torch::zeros({model->encoder->layers[0]->heads});
-  check_same(run_pass(model, FusedOptions{}), run_pass(model, std::nullopt), 1e-6);
+  check_same(run_pass(model, Arithmetic::float32), run_pass(model, std::nullopt), 1e-6);
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 #include "compress/workflow/fingerprint.h"
 #include "compress/workflow/folder_lock.h"
 #include "compress/workflow/folder_writer.h"
+#include "compress/workflow/input_files.h"
 #include "compress/workflow/machine.h"
+#include "compress/workflow/peak_memory.h"
 
 namespace compression {
 namespace {
@@ -91,6 +93,55 @@ TEST_CASE("fingerprints tell contents apart") {
   CHECK(file_fingerprint(root / "a") == fingerprint("one"));
   CHECK(fingerprint("").size() == 32);
   CHECK_THROWS_AS(file_fingerprint(root / "none"), StorageError);
+}
+
+TEST_CASE("a folder that a kill left half replaced is there again") {
+  const TemporaryFolder root;
+  fs::create_directories(root / ".stage.old");  // as between the two renames of a file system that can't exchange
+  fs::create_directories(root / ".stage.tmp");
+  write_file(root / ".stage.old/a", "old");
+  clear_leftovers(root / "stage");
+  CHECK(names_in(root.path()) == std::vector<std::string>{"stage"});
+  CHECK(read_file(root / "stage/a") == "old");
+  fs::create_directories(root / ".stage.old");  // as after them
+  clear_leftovers(root / "stage");
+  CHECK(names_in(root.path()) == std::vector<std::string>{"stage"});
+}
+
+TEST_CASE("input files that change are told, those that are only touched are not") {
+  const TemporaryFolder root;
+  write_file(root / "a", "one");
+  write_file(root / "b", "two");
+  InputFiles files;
+  files.add(root / "a");
+  files.add(root / "b");
+  CHECK_NOTHROW(files.check());
+  write_file(root / "b", "two");
+  CHECK_NOTHROW(files.check());
+  SECTION("same size") {
+    write_file(root / "b", "owt");
+  }
+  SECTION("replaced") {
+    write_file(root / "c", "six");
+    fs::rename(root / "c", root / "b");
+  }
+  SECTION("removed") {
+    fs::remove(root / "b");
+  }
+  CHECK_THAT(message_of<DataError>([&] { files.check(); }), Catch::Contains((root / "b").string() + ": changed while"));
+}
+
+TEST_CASE("the peak of memory counts from where it is asked") {
+  const auto work = [](size_t bytes) {
+    const PeakMemory memory(torch::kCPU);
+    std::vector<char> pages(bytes, 1);
+    CHECK(pages[bytes / 2] == 1);
+    CHECK_FALSE(memory.device_bytes());
+    return memory.host_bytes().value();
+  };
+  const auto small = work(1 << 20), large = work(200 << 20);
+  CHECK(large - small > 150 << 20);
+  if (std::ofstream("/proc/self/clear_refs") << "5\n" << std::flush) CHECK(large - work(1 << 20) > 150 << 20);
 }
 
 TEST_CASE("this machine has a name, threads and a LibTorch") {

@@ -132,6 +132,10 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
     CHECK(stages_run(again).empty());
     CHECK(again.stages.back().correct == shipped.correct);
     CHECK(again.stages.back().latency.median_ms == Approx(shipped.latency.median_ms));
+    for (size_t i = 0; i < again.stages.size(); ++i) {
+      CHECK(report.stages[i].peak_memory.value() > 1 << 20);
+      CHECK(again.stages[i].peak_memory == report.stages[i].peak_memory);
+    }
   }
   SECTION("a changed setting runs its stage and what depends on it") {
     const auto again = tiny.run({"stages.recovered.distill.epochs=2"});
@@ -179,6 +183,92 @@ TEST_CASE("a run that is stopped keeps its finished stages and goes on from ther
   }
   CHECK_FALSE(fs::exists(tiny.root / "runs/pruned"));
   CHECK((stages_run(tiny.run()) == std::vector<std::string>{"pruned", "recovered", "int8", "shipped"}));
+}
+
+/// A run of the tiny recipe in which `meddle` is called when the stage that reports `text` is at work.
+template <class E>
+std::string message_of_meddled_run(const TinyRun& tiny, std::string_view at, const std::function<void()>& meddle) {
+  auto context = quiet_context({});
+  bool done = false;
+  context.progress = [&](int64_t, int64_t, std::string_view text) {
+    if (!done && text.starts_with(at)) meddle();
+    done = done || text.starts_with(at);
+  };
+  return message_of<E>([&] { recipes::run(tiny.recipe(), context); });
+}
+
+TEST_CASE("an input that changes during a run is told by name, and the stage is not put in place") {
+  const TinyRun tiny;
+  SECTION("the texts, while the first stage trains") {
+    const auto message =
+        message_of_meddled_run<DataError>(tiny, "loss", [&] { write_texts(tiny.root / "train.jsonl", 95, 9); });
+    CHECK_THAT(message, Catch::Contains("train.jsonl: changed while the run was at work"));
+    CHECK_FALSE(fs::exists(tiny.root / "runs/teacher"));
+  }
+  SECTION("an earlier stage's folder, while a later one is at work") {
+    const auto message = message_of_meddled_run<DataError>(
+        tiny, "scoring", [&] { std::ofstream(tiny.root / "runs/student/model.safetensors", std::ios::app) << "x"; });
+    CHECK_THAT(message, Catch::Contains("student/model.safetensors: changed while"));
+    CHECK(fs::exists(tiny.root / "runs/student"));
+    CHECK_FALSE(fs::exists(tiny.root / "runs/pruned"));
+  }
+  SECTION("touched, with the same texts: nothing") {
+    auto context = quiet_context({});
+    context.progress = [&](int64_t, int64_t, std::string_view text) {
+      if (text == "scoring") write_texts(tiny.root / "train.jsonl", 96, 1);
+    };
+    CHECK_NOTHROW(recipes::run(tiny.recipe(), context));
+  }
+}
+
+TEST_CASE("a second run in the folder is refused while the first is at work") {
+  const TinyRun tiny;
+  std::string message;
+  auto context = quiet_context({});
+  context.progress = [&](int64_t, int64_t, std::string_view text) {
+    if (message.empty() && text == "scoring") message = message_of<StorageError>([&] { tiny.run(); });
+  };
+  recipes::run(tiny.recipe(), context);
+  CHECK_THAT(message, Catch::Contains("another run is at work"));
+}
+
+TEST_CASE("what kills leave around finished stages is put right, and nothing is made again") {
+  const TinyRun tiny;
+  tiny.run();
+  const auto runs = tiny.root / "runs";
+  fs::rename(runs / "student", runs / ".student.old");  // between the two renames of a replacement
+  fs::create_directories(runs / ".student.tmp");
+  fs::create_directories(runs / ".pruned.tmp");        // after the folders changed places
+  fs::create_directories(runs / ".recovered.resume");  // after the folder was put in place
+  write_file(runs / "report.json.partial", "{");
+  CHECK(stages_run(tiny.run()).empty());
+  std::vector<std::string> hidden;
+  for (const auto& entry : fs::directory_iterator(runs)) {
+    const auto name = entry.path().filename().string();
+    if (name.starts_with(".") || name.ends_with(".partial")) hidden.push_back(name);
+  }
+  CHECK(hidden == std::vector<std::string>{".lock"});
+}
+
+TEST_CASE("a training that went back is in the report") {
+  const TinyRun tiny;
+  tiny.run();
+  const auto file = tiny.root / "runs/teacher/compress.json";
+  auto manifest = read_json_file(file);
+  CHECK(manifest.at("notes").at("training").at("rollbacks").empty());
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"), !Catch::Contains("went back"));
+  manifest["notes"]["training"]["rollbacks"] = nlohmann::json::array({{{"step", 12},
+                                                                       {"reason", "the loss is nan"},
+                                                                       {"loss", nullptr},
+                                                                       {"median", 0.5},
+                                                                       {"back_to", 6},
+                                                                       {"learning_rate_factor", 0.5}}});
+  write_file(file, manifest.dump());
+  const auto report = tiny.run();
+  CHECK(report_json(report).at("stages").at(0).at("rollbacks") == manifest["notes"]["training"]["rollbacks"]);
+  CHECK_THAT(
+      read_file(tiny.root / "runs/report.md"),
+      Catch::Contains("- `teacher`: at step 12 the loss is nan (median before 0.5): back to step 6, with 0.5 times"));
 }
 
 TEST_CASE("plan tells what a run would do") {
