@@ -24,8 +24,10 @@ struct Head {
   ConstRows query, key, value, context, d_context;
   Rows out, d_query, d_key, d_value;
   float* log_sum;  // [queries]
-  Dropout dropout;
+  bool drop;
   uint32_t dropout_key;
+  int32_t dropout_threshold;
+  float dropout_scale;
 };
 
 }  // namespace compression::ops
@@ -154,7 +156,7 @@ HWY_INLINE void EachVector(int64_t tokens, int64_t padded, Visit&& visit) {
 
 HWY_INLINE VF HeadDropout(const Head& head, int64_t query, int64_t token) {
   return DropoutFactor((static_cast<uint32_t>(query) << 16) + static_cast<uint32_t>(token), head.dropout_key,
-                       head.dropout.threshold(), head.dropout.scale());
+                       head.dropout_threshold, head.dropout_scale);
 }
 
 int64_t ForwardScratch(int64_t queries, int64_t tokens, int64_t size) {
@@ -174,7 +176,7 @@ void ForwardHead(const Head& head, float* scratch) {
   CopyRows(head.query, head.queries, size, wide, 1.0f / std::sqrt(static_cast<float>(size)), {query, wide});
   CopyRows(head.value, tokens, size, wide, 1.0f, {value, wide});
   CopyTransposed(head.key, tokens, size, padded, key_t);
-  const bool drop = head.dropout.enabled();
+  const bool drop = head.drop;
   const auto lowest = hn::Set(d, std::numeric_limits<float>::lowest());
   for (int64_t first = 0; first < head.queries; first += block) {
     const int64_t rows = std::min(block, head.queries - first);
@@ -231,7 +233,7 @@ void BackwardHead(const Head& head, float* scratch) {
   CopyRows(head.key, tokens, size, wide, 1.0f, {key, wide});
   CopyTransposed(head.key, tokens, size, padded, key_t);
   CopyTransposed(head.value, tokens, size, padded, value_t);
-  const bool drop = head.dropout.enabled();
+  const bool drop = head.drop;
   for (int64_t first = 0; first < head.queries; first += block) {
     const int64_t rows = std::min(block, head.queries - first);
     Multiply(rows, padded, size, query + first * wide, wide, 1, key_t, padded, scores, padded, false);
@@ -297,7 +299,9 @@ void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum
       head.tokens = tokens;
       head.size = shape.head_size;
       head.log_sum = log_sum + h * shape.queries() + query;
-      head.dropout = shape.dropout;
+      head.drop = shape.dropout.enabled();
+      head.dropout_threshold = shape.dropout.threshold();
+      head.dropout_scale = shape.dropout.scale();
       head.dropout_key = shape.dropout.key(static_cast<uint64_t>(item));
       work(head, query, token, h * shape.head_size, scratch.data());
     }

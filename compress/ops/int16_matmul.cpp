@@ -296,54 +296,59 @@ void PackGradient(const float* dy, int64_t rows, int64_t out, int64_t ld, const 
   const F df;
   const I32 d32;
   const int64_t n = lanes(), pairs = (rows + 1) / 2;
-  // Vectors begin at a block's first column: they reach past its kRows columns, or do not cover them.
-  const int64_t vectors = (kRows + n - 1) / n;
-  for (int64_t i = first; i < last; ++i) {
-    const int64_t column = i * kRows, columns = std::min<int64_t>(kRows, out - column);
-    int32_t* to = packed + i * block;
-    const bool inside = column + vectors * n <= out;
-    if (inside) {
-      for (int64_t v = vectors - 1; v >= 0; --v) {  // backwards: each overwrites what the one after it wrote too far
-        const float* from = dy + column + v * n;
-        auto bits = hn::Zero(d32);
-        for (int64_t t = 0; t < rows; ++t) {
-          bits = LargerBits(bits, hn::Mul(hn::LoadU(df, from + t * ld), hn::Set(df, row_factor[t])));
-        }
-        HWY_ALIGN float largest[HWY_MAX_BYTES / sizeof(float)], inverse[HWY_MAX_BYTES / sizeof(float)];
-        hn::Store(hn::BitCast(df, bits), df, largest);
-        const int64_t here = std::min(n, columns - v * n);
-        for (int64_t c = 0; c < n; ++c) {
-          const float scale = ScaleOf(largest[c]);
-          if (c < here) scales[column + v * n + c] = scale;
-          inverse[c] = InverseOf(scale);
-        }
-        const auto by = hn::Load(df, inverse);
-        const auto round = [&](int64_t t) HWY_ATTR {
-          const auto x = hn::Mul(hn::LoadU(df, from + t * ld), hn::Set(df, row_factor[t]));
-          return hn::NearestInt(hn::Mul(x, by));
-        };
-        for (int64_t t = 0; t < pairs; ++t) {
-          const auto high = 2 * t + 1 < rows ? hn::ShiftLeft<16>(round(2 * t + 1)) : hn::Zero(d32);
-          // Past the block's columns this writes into pair t + 1, which comes next, or into the block's padding.
-          hn::StoreU(hn::Or(hn::And(round(2 * t), hn::Set(d32, 0xFFFF)), high), d32, to + t * kRows + v * n);
-        }
-      }
-      continue;
+  const int64_t begin = first * kRows, end = std::min(last * kRows, out), width = end - begin;
+  const auto at = [&](int64_t t, int64_t c) { return dy[t * ld + c] * row_factor[t]; };
+
+  Buffer<float> inverse(width + 2 * kRows + n);  // holds each column's largest magnitude at first
+  std::fill_n(inverse.data(), width + 2 * kRows + n, 0.0f);
+  auto* bits = reinterpret_cast<int32_t*>(inverse.data());
+  for (int64_t t = 0; t < rows; ++t) {
+    const auto factor = hn::Set(df, row_factor[t]);
+    const float* from = dy + t * ld + begin;
+    int64_t c = 0;
+    for (; c + n <= width; c += n) {
+      hn::StoreU(LargerBits(hn::LoadU(d32, bits + c), hn::Mul(hn::LoadU(df, from + c), factor)), d32, bits + c);
     }
-    for (int64_t c = 0; c < kRows; ++c) {
-      float largest = 0.0f;
-      for (int64_t t = 0; c < columns && t < rows; ++t) {
-        const float v = std::abs(dy[t * ld + column + c] * row_factor[t]);
-        if (!(v <= largest)) largest = std::isnan(v) ? std::numeric_limits<float>::infinity() : v;
-      }
-      const float scale = ScaleOf(largest), inverse = InverseOf(scale);
-      if (c < columns) scales[column + c] = scale;
-      const auto round = [&](int64_t t) -> uint16_t {
-        if (c >= columns || t >= rows || inverse == 0.0f) return 0;
-        return static_cast<uint16_t>(std::lrint(dy[t * ld + column + c] * row_factor[t] * inverse));
-      };
-      for (int64_t t = 0; t < pairs; ++t) {
-        to[t * kRows + c] = static_cast<int32_t>(round(2 * t) | static_cast<uint32_t>(round(2 * t + 1)) << 16);
+    for (; c < width; ++c) {
+      const float magnitude = std::abs(at(t, begin + c));
+      int32_t b;
+      std::memcpy(&b, &magnitude, sizeof b);
+      bits[c] = std::max(bits[c], b);
+    }
+  }
+  for (int64_t c = 0; c < width; ++c) {
+    float largest;
+    std::memcpy(&largest, bits + c, sizeof largest);
+    scales[begin + c] = ScaleOf(largest);
+    inverse.data()[c] = InverseOf(scales[begin + c]);
+  }
+
+  // Vectors reach past a block's columns, into its pair t + 1, which is written next, or into its padding; those of one
+  // block are written backwards, since each overwrites what the one after it wrote too far.
+  for (int64_t t = 0; t < pairs; ++t) {
+    const bool alone = 2 * t + 1 == rows;
+    for (int64_t i = first; i < last; ++i) {
+      int32_t* to = packed + i * block + t * kRows;
+      for (int64_t v = (kRows - 1) / n * n; v >= 0; v -= n) {
+        const int64_t c = i * kRows + v;
+        if (c + n <= out) {
+          const auto by = hn::LoadU(df, inverse.data() + c - begin);
+          const auto round = [&](int64_t row) HWY_ATTR {
+            const auto x = hn::Mul(hn::LoadU(df, dy + row * ld + c), hn::Set(df, row_factor[row]));
+            return hn::NearestInt(hn::Mul(x, by));
+          };
+          const auto high = alone ? hn::Zero(d32) : hn::ShiftLeft<16>(round(2 * t + 1));
+          hn::StoreU(hn::Or(hn::And(round(2 * t), hn::Set(d32, 0xFFFF)), high), d32, to + v);
+          continue;
+        }
+        for (int64_t k = std::min<int64_t>(n, kRows - v) - 1; k >= 0; --k) {
+          const auto round = [&](int64_t row) -> uint16_t {
+            const float by = c + k < end ? inverse.data()[c + k - begin] : 0.0f;
+            return by == 0.0f ? 0 : static_cast<uint16_t>(std::lrint(at(row, c + k) * by));
+          };
+          const uint32_t high = alone ? 0 : round(2 * t + 1);
+          to[v + k] = static_cast<int32_t>(round(2 * t) | high << 16);
+        }
       }
     }
   }
@@ -379,20 +384,22 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-/// Tiles that fit the second-level cache, over all threads. The products have the same result, and are added in their
-/// order.
+/// Tiles that fit the second-level cache, with as much work for every thread. The products have the same result, and
+/// are added in their order.
 void multiply(std::span<const Product> products) {
   constexpr int64_t tile_rows = 96, tile_columns = 128;
   const auto& first = products.front();
   const int64_t blocks = divide_up(first.rows, block_rows()), panels = divide_up(first.columns, panel_width());
-  const int64_t tall = std::max<int64_t>(1, tile_rows / block_rows()),
-                wide = std::max<int64_t>(1, tile_columns / panel_width());
-  const int64_t down = divide_up(blocks, tall), across = divide_up(panels, wide);
+  const int64_t threads = at::get_num_threads();
+  int64_t down = divide_up(blocks * block_rows(), tile_rows);
+  if (blocks >= threads) down = std::min(divide_up(down, threads) * threads, blocks);
+  const int64_t across = divide_up(panels * panel_width(), tile_columns);
   at::parallel_for(0, down * across, 1, [&](int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t i = tile / across * tall, j = tile % across * wide;
+      const int64_t i = tile / across, j = tile % across;
       for (const auto& product : products) {
-        HWY_DYNAMIC_DISPATCH(MultiplyTile)(product, i, std::min(i + tall, blocks), j, std::min(j + wide, panels));
+        HWY_DYNAMIC_DISPATCH(MultiplyTile)
+        (product, i * blocks / down, (i + 1) * blocks / down, j * panels / across, (j + 1) * panels / across);
       }
     }
   });
