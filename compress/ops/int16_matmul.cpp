@@ -49,8 +49,11 @@ using I16 = hn::ScalableTag<int16_t>;
 using HalfI16 = hn::Rebind<int16_t, I32>;
 using VI32 = hn::Vec<I32>;
 
+#if HWY_TARGET == HWY_SCALAR
+#error "one lane has no pairs: compile with vector instructions, as compress/ops/CMakeLists.txt does"
+#endif
 #undef OPS_X86
-#define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
+#define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128)
 
 // Two vectors of columns by so many rows fill the registers: 16 on SSE4 and AVX2, 32 on AVX-512 and NEON.
 HWY_INLINE int64_t lanes() {
@@ -69,17 +72,17 @@ int64_t PanelWidth() {
   return 2 * lanes();
 }
 
+/// sum[i] + a[2i] b[2i] + a[2i + 1] b[2i + 1].
 HWY_INLINE VI32 MultiplyAdd(hn::Vec<I16> a, hn::Vec<I16> b, VI32 sum) {
 #if OPS_X86 && HWY_TARGET <= HWY_AVX3_DL
   return VI32{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#elif OPS_X86
+  VI32 unused = hn::Zero(I32());
+  return hn::ReorderWidenMulAccumulate(I32(), a, b, sum, unused);  // pmaddwd
 #else
-  VI32 odd = hn::Zero(I32());
-  const auto even = hn::ReorderWidenMulAccumulate(I32(), a, b, sum, odd);
-#if OPS_X86
-  return even;  // pmaddwd: pairs are summed already
-#else
-  return hn::Add(even, odd);
-#endif
+  const auto x = hn::BitCast(I32(), a), y = hn::BitCast(I32(), b);
+  const auto even = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(x)), hn::ShiftRight<16>(hn::ShiftLeft<16>(y)));
+  return hn::Add(sum, hn::Add(even, hn::Mul(hn::ShiftRight<16>(x), hn::ShiftRight<16>(y))));
 #endif
 }
 

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <hwy/targets.h>
 
 #include "compress/ops/adamw.h"
 #include "compress/ops/attention.h"
@@ -16,11 +17,28 @@ float* floats(const Tensor& t) {
   return t.data_ptr<float>();
 }
 
+/// Makes the kernels of one instruction set be chosen, while it lives.
+class OnlyTarget {
+ public:
+  explicit OnlyTarget(int64_t target) { hwy::SetSupportedTargetsForTest(target); }
+  ~OnlyTarget() { hwy::SetSupportedTargetsForTest(0); }
+  OnlyTarget(const OnlyTarget&) = delete;
+  OnlyTarget& operator=(const OnlyTarget&) = delete;
+};
+
+/// The best instruction set (0), and each that this processor has.
+std::vector<int64_t> targets() {
+  std::vector<int64_t> all = {0};
+  for (int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) all.push_back(left & -left);
+  return all;
+}
+
 double relative_error(const Tensor& found, const Tensor& expected) {
   return ((found.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();
 }
 
 TEST_CASE("int16 products are exact to eleven bits for any shape") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(1);
   for (const auto& [rows, in, out] : std::vector<std::array<int64_t, 3>>{
            {1, 1, 1}, {2, 3, 5}, {7, 10, 6}, {37, 33, 50}, {64, 64, 96}, {131, 601, 47}, {1100, 96, 40}}) {
@@ -62,6 +80,7 @@ TEST_CASE("int16 products of the largest sums do not overflow, and NaN and zeros
 }
 
 TEST_CASE("attention and its gradients are those of LibTorch, in sequences of any length") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(2);
   for (const int64_t size : {8, 32, 20}) {
     for (const bool first_only : {false, true}) {
