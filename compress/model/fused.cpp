@@ -281,7 +281,6 @@ class LayerPass {
     x_ = operand(x, arithmetic);
     const auto residual = first_only_ ? x.index_select(0, pass_.packed->first) : x;
     if (first_only_) first_ = operand(residual, arithmetic);
-    // One block of memory for the three, rows of one behind rows of the other.
     query_ = torch::empty({queries, width});
     key_ = torch::empty({x.size(0), width});
     value_ = torch::empty({x.size(0), width});
