@@ -1,10 +1,12 @@
 // Times training on the texts of a folder:
 //   train_throughput --model DIR --data DIR [--task finetune|distill] [--max-length N] [--batch-size N] [--epochs N]
 //     [--max-steps N] [--skip N] [--learning-rate X] [--attention-dropout X] [--seed N] [--threads N]
-//     [--precision auto|fp32|bf16|int16] [--no-accuracy] [--save DIR] [--plan FILE] [--case NAME]
+//     [--precision auto|fp32|bf16|int16] [--unfused] [--keep-head] [--no-accuracy] [--save DIR] [--plan FILE] [--case
+//     NAME]
 // DIR of --data holds train.jsonl, validation.jsonl and test.jsonl with fields text and label. distill: the model is
 // the teacher, the student starts as its layers 1, 3 and 5, and learns its logits at temperature 2. --max-steps: so
-// many steps in all, on the batches that the epochs would begin with. --save: the trained model's folder. --plan: the
+// many steps in all, on the batches that the epochs would begin with. --unfused: LibTorch's operators. --keep-head: the
+// model has a head for the classes, and it stays. --save: the trained model's folder. --plan: the
 // batches of each epoch, as lists of positions in train.jsonl. Prints one JSON line. bench/train_throughput.py runs it
 // against loops in Python.
 //
@@ -34,9 +36,9 @@
 #include <thread>
 #include <vector>
 
-#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/autocast.h"           // resolve_precision
-#include "compress/train/trainer.h"            // train_classifier
+#include "compress/train/trainer.h"            // train_model
 #include "compress/workflow/machine.h"         // this_machine
 #include "distill/objective.h"                 // DistillObjective, keep_layers
 #include "recipes/task_data.h"                 // TaskData
@@ -49,8 +51,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kUsage =
     "usage: train_throughput --model DIR --data DIR [--task finetune|distill] [--max-length N] [--batch-size N]\n"
     "       [--epochs N] [--max-steps N] [--skip N] [--learning-rate X] [--attention-dropout X] [--seed N]\n"
-    "       [--threads N] [--precision auto|fp32|bf16|int16] [--no-accuracy] [--save DIR] [--plan FILE] [--case "
-    "NAME]\n";
+    "       [--threads N] [--precision auto|fp32|bf16|int16] [--unfused] [--keep-head] [--no-accuracy] [--save DIR]\n"
+    "       [--plan FILE] [--case NAME]\n";
 
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -60,6 +62,7 @@ struct Options {
   std::string name;
   std::filesystem::path model, data, save, plan;
   bool distill = false;
+  bool keep_head = false;
   bool accuracy = true;
   int64_t max_length = 128;
   int64_t max_steps = 0;
@@ -92,6 +95,14 @@ Options parse(const std::vector<std::string>& arguments) {
     const auto& option = arguments[i];
     if (option == "--no-accuracy") {
       options.accuracy = false;
+      continue;
+    }
+    if (option == "--unfused") {
+      options.train.fused = false;
+      continue;
+    }
+    if (option == "--keep-head") {
+      options.keep_head = true;
       continue;
     }
     const auto text = [&]() -> const std::string& {
@@ -299,7 +310,8 @@ int run(const Options& options) {
   const auto tokenizer = load_tokenizer(options.model);
 
   at::manual_seed(context.seed);
-  auto model = load_classifier(options.model, {.labels = data.labels(), .new_head = !options.distill}).model;
+  auto model =
+      load_model(options.model, {.labels = data.labels(), .new_head = !options.distill && !options.keep_head}).model;
   const auto precision = resolve_precision(options.train, context.device);
   const auto texts = data.batches(Split::train, *tokenizer, {.batch_size = options.train.batch_size});
   const auto steps_of_epochs = static_cast<int64_t>(texts->plan(0).size()) * options.train.epochs;
@@ -333,7 +345,7 @@ int run(const Options& options) {
     for (int64_t epoch = 0; epoch < train.epochs; ++epoch) plan.push_back(source->plan(epoch));
     std::ofstream(options.plan) << plan;
   }
-  const auto result = train_classifier(model, *objective, *tokenizer, timed, train, context);
+  const auto result = train_model(model, *objective, *tokenizer, timed, train, context);
   const auto peak = peak_memory();
 
   auto line = summary(timer.steps(), options.skip, teacher_seconds / static_cast<double>(steps_of_epochs));
@@ -350,7 +362,7 @@ int run(const Options& options) {
   line["machine"] = machine_json(this_machine());
   if (!options.save.empty()) {
     std::filesystem::create_directories(options.save);
-    save_classifier(model, *tokenizer, options.save);
+    save_model(model, *tokenizer, options.save);
   }
   std::cout << line << '\n';
   return 0;

@@ -110,8 +110,7 @@ void DistillationLoss::to(torch::Device device) {
   for (auto& projection : projections_) projection.set_data(projection.to(device));
 }
 
-DistillObjective::DistillObjective(Classifier student, Classifier teacher, DistillationLoss loss,
-                                   torch::Tensor teacher_logits)
+DistillObjective::DistillObjective(Model student, Model teacher, DistillationLoss loss, torch::Tensor teacher_logits)
     : student_(std::move(student)),
       teacher_(std::move(teacher)),
       loss_(std::move(loss)),
@@ -131,7 +130,7 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
   return loss_(student_->forward(batch, loss_.capture()), target, batch.labels, batch.attention_mask);
 }
 
-Classifier keep_layers(const Classifier& from, const std::vector<int64_t>& layers) {
+Model keep_layers(const Model& from, const std::vector<int64_t>& layers) {
   auto config = from->config();
   const auto& all = from->config().layers;
   config.layers.clear();
@@ -153,7 +152,7 @@ Classifier keep_layers(const Classifier& from, const std::vector<int64_t>& layer
       kept[fmt::format("{}{}.{}", prefix, i, it->first.substr(own.size()))] = it->second;
     }
   }
-  Classifier student(config);
+  Model student(config);
   load_state_dict(*student, kept, {});
   student->train(from->is_training());
   return student;

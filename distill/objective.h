@@ -52,18 +52,18 @@ class DistillationLoss {
 /// loss.logits_only().
 class DistillObjective : public Objective {
  public:
-  DistillObjective(Classifier student, Classifier teacher, DistillationLoss loss, torch::Tensor teacher_logits = {});
+  DistillObjective(Model student, Model teacher, DistillationLoss loss, torch::Tensor teacher_logits = {});
 
   torch::Tensor loss(const Batch& batch) override;
   std::vector<torch::Tensor> parameters() override { return loss_.parameters(); }
 
  private:
-  Classifier student_, teacher_;
+  Model student_, teacher_;
   DistillationLoss loss_;
   torch::Tensor teacher_logits_;
 };
 
 /// A student that is `from` with only these layers, in this order. Throws ConfigError if one is not there.
-Classifier keep_layers(const Classifier& from, const std::vector<int64_t>& layers);
+Model keep_layers(const Model& from, const std::vector<int64_t>& layers);
 
 }  // namespace compression::distill

@@ -1,9 +1,9 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
-#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/autocast.h"           // Autocast
-#include "compress/train/trainer.h"            // train_classifier
+#include "compress/train/trainer.h"            // train_model
 #include "compress/workflow/error.h"           // UnsupportedError
 #include "distill/config.h"                    // DistillConfig
 #include "distill/objective.h"                 // DistillObjective
@@ -11,7 +11,7 @@
 namespace compression::distill {
 namespace {
 
-ModelShape shape_of(const Classifier& model) {
+ModelShape shape_of(const Model& model) {
   return {static_cast<int64_t>(model->config().layers.size()), model->config().hidden_size};
 }
 
@@ -24,8 +24,8 @@ class DistillStage : public Stage {
     const auto& teacher_folder = inputs.model(config_.teacher).folder;
     const auto& student_folder = inputs.model(config_.student.from).folder;
     const auto labels = inputs.data.labels();
-    auto teacher = load_classifier(teacher_folder, {.labels = labels}).model;
-    auto [student, notes] = load_classifier(student_folder, {.labels = labels, .new_head = true});
+    auto teacher = load_model(teacher_folder, {.labels = labels}).model;
+    auto [student, notes] = load_model(student_folder, {.labels = labels, .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
     if (config_.student.layers) student = keep_layers(student, *config_.student.layers);
 
@@ -53,8 +53,8 @@ class DistillStage : public Stage {
       context.logger->info("the teacher's logits of {} texts are kept in memory", source->size());
     }
     DistillObjective objective(student, teacher, loss, teacher_logits);
-    const auto result = train_classifier(student, objective, *tokenizer, inputs.data, config_.train, context);
-    save_classifier(student, *tokenizer, context.work_folder);
+    const auto result = train_model(student, objective, *tokenizer, inputs.data, config_.train, context);
+    save_model(student, *tokenizer, context.work_folder);
     return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
   }
 

@@ -131,7 +131,7 @@ std::string Script::dtype(torch::Dtype type) {
 }
 
 torch::jit::Module Script::compile() const {
-  torch::jit::Module module("Classifier");
+  torch::jit::Module module("Model");
   for (const auto& [name, value] : tensors_) module.register_buffer(name, value);
   for (const auto& [name, value] : attributes_) module.register_attribute(name, value.type(), value);
   module.define(source_, std::make_shared<OperatorResolver>());

@@ -2,9 +2,9 @@
 #include <torch/types.h>
 
 #include "compress/checkpoint/json_file.h"     // write_text_file
-#include "compress/checkpoint/model_folder.h"  // load_classifier
-#include "export/classifier_script.h"          // classifier_script, check_parity
+#include "compress/checkpoint/model_folder.h"  // load_model
 #include "export/config.h"                     // ExportConfig
+#include "export/model_script.h"               // model_script, check_parity
 
 namespace compression::exporter {
 namespace {
@@ -16,9 +16,9 @@ class ExportStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_classifier(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
     const auto file = context.work_folder / "model.pt";
-    save_script(classifier_script(model), file);
+    save_script(model_script(model), file);
     write_text_file(context.work_folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
     copy_tokenizer(*tokenizer, context.work_folder);
 

@@ -53,7 +53,7 @@ Importance score_units(Prunable& model, const LossSource& next_loss) {
   return importance;
 }
 
-Importance score_units(Classifier& model, Objective& objective, const BatchSource& source, const Context& context) {
+Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context) {
   const auto plan = source.plan(0);
   size_t next = 0;
   return score_units(*model, [&]() -> std::optional<torch::Tensor> {

@@ -30,7 +30,7 @@ using LossSource = std::function<std::optional<torch::Tensor>()>;
 Importance score_units(Prunable& model, const LossSource& next_loss);
 
 /// The same over a whole source. Throws Interrupted.
-Importance score_units(Classifier& model, Objective& objective, const BatchSource& source, const Context& context);
+Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context);
 
 /// {"groups": [{"kind": "heads", "layer": 0, "scores": [...]}, ...]}
 nlohmann::json importance_json(const Importance& importance);

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint/json_file.h"     // write_text_file
-#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "prune/config.h"                      // PruneConfig
 #include "prune/cut.h"                         // choose_units, cut_units
 
@@ -18,7 +18,7 @@ class PruneStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_classifier(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
     model->to(context.device);
     const auto source = inputs.data.batches(
         Split::train, *tokenizer,
@@ -30,7 +30,7 @@ class PruneStage : public Stage {
                          model->config().layers.front().num_attention_heads,
                          model->config().layers.front().intermediate_size);
     model->to(torch::kCPU);
-    save_classifier(model, *tokenizer, context.work_folder);
+    save_model(model, *tokenizer, context.work_folder);
     write_text_file(context.work_folder / "importance.json", importance_json(importance).dump() + "\n");
     return {context.work_folder, {{"scored_examples", source->size()}}};
   }

@@ -27,7 +27,7 @@ WeightFormat format_of(Scheme scheme) {
   throw std::logic_error("quantization scheme");
 }
 
-void quantize(Classifier& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations) {
+void quantize(Model& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations) {
   auto& config = model->config();
   if (config.linear_format != WeightFormat::float32 || config.embedding_format != WeightFormat::float32) {
     throw UnsupportedError(fmt::format("quantizing a model whose weights are {} already: start from an fp32 one",

@@ -1,8 +1,8 @@
 #pragma once
 // Weights in fewer bits, after training.
 
-#include "compress/model/classifier.h"  // Classifier
-#include "quantize/config.h"            // Scheme
+#include "compress/model/model.h"  // Model
+#include "quantize/config.h"       // Scheme
 
 namespace compression::quantize {
 
@@ -19,7 +19,7 @@ Int8Rows quantize_rows(const torch::Tensor& weight);
 
 /// Changes a float32 model in place: linear layers of the encoder and pooler to the scheme's format, embedding tables
 /// to `embeddings`. LayerNorm, biases and the head stay float32. Throws UnsupportedError if the model is not float32.
-void quantize(Classifier& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations);
+void quantize(Model& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations);
 
 /// The weight format of a scheme.
 WeightFormat format_of(Scheme scheme);

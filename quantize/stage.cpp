@@ -1,6 +1,6 @@
 #include <torch/types.h>
 
-#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/batch.h"              // DataProvider
 #include "quantize/config.h"                   // QuantizeConfig
 #include "quantize/convert.h"                  // quantize
@@ -14,10 +14,10 @@ class QuantizeStage : public Stage {
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
-    auto model = load_classifier(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
     const auto embeddings = config_.embeddings.value_or(format_of(config_.scheme));
     quantize(model, config_.scheme, embeddings, config_.activations);
-    save_classifier(model, *load_tokenizer(folder), context.work_folder);
+    save_model(model, *load_tokenizer(folder), context.work_folder);
     return {context.work_folder};
   }
 

@@ -1,7 +1,7 @@
 #include "recipes/runnable.h"
 
 #include "compress/checkpoint/json_file.h"     // read_json_file
-#include "compress/checkpoint/model_folder.h"  // load_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model
 #include "compress/workflow/error.h"           // CheckpointError
 #include "export/script.h"                     // load_script, script_logits
 
@@ -38,7 +38,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     runnable.logits = exporter::script_logits(exporter::load_script(runnable.file));
     if (fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);
   } else {
-    auto model = load_classifier(path).model;
+    auto model = load_model(path).model;
     if (model->config().linear_format != WeightFormat::int8) runnable.device = device;
     model->to(runnable.device);
     runnable.file = path / "model.safetensors";

@@ -45,8 +45,8 @@ inline Batch golden_batch(const std::map<std::string, torch::Tensor>& tensors) {
           torch::arange(tensors.at("input_ids").size(0))};
 }
 
-inline Classifier tiny_model() {
-  return load_classifier(golden("model/tiny")).model;
+inline Model tiny_model() {
+  return load_model(golden("model/tiny")).model;
 }
 
 /// One batch of texts, in memory, over and over.

@@ -33,7 +33,7 @@ std::vector<int64_t> head_order(const Labels& task, const Labels& checkpoint) {
   return order.size() == task.size() ? order : std::vector<int64_t>{};
 }
 
-void reorder_head(Classifier& model, const std::vector<int64_t>& order) {
+void reorder_head(Model& model, const std::vector<int64_t>& order) {
   const at::NoGradGuard no_grad;
   const auto index = torch::tensor(order);
   model->classifier->weight.copy_(model->classifier->weight.index_select(0, index).clone());
@@ -47,10 +47,10 @@ ModelConfig load_model_config(const fs::path& folder) {
   return read_model_config(read_json_file(file), file.string());
 }
 
-LoadedClassifier load_classifier(const fs::path& folder, const LoadClassifierOptions& options) {
+LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) {
   auto config = load_model_config(folder);
   auto state = to_canonical(config.model_type, read_state_dict(folder));
-  LoadedClassifier loaded;
+  LoadedModel loaded;
 
   const auto head = state.find("classifier.weight");
   const bool has_head = head != state.end();
@@ -79,7 +79,7 @@ LoadedClassifier load_classifier(const fs::path& folder, const LoadClassifierOpt
     throw CheckpointError(folder.string() + ": has no classification head (classifier.weight); fine-tune it first");
   }
 
-  loaded.model = Classifier(config);
+  loaded.model = Model(config);
   LoadOptions load;
   load.source = folder.string();
   load.ignore = ignorable_names(config.model_type);
@@ -105,7 +105,7 @@ void copy_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
   }
 }
 
-void save_classifier(const Classifier& model, const Tokenizer& tokenizer, const fs::path& folder) {
+void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& folder) {
   write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
   write_state_dict(folder, state_dict(*model));
   copy_tokenizer(tokenizer, folder);

@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "compress/model/classifier.h"     // Classifier
+#include "compress/model/model.h"          // Model
 #include "compress/tokenizer/tokenizer.h"  // Tokenizer
 
 namespace compression {
 
-struct LoadClassifierOptions {
+struct LoadModelOptions {
   /// The task's classes, by id. A head of the same classes in another order is re-ordered; absent: the checkpoint's
   /// own.
   std::optional<std::vector<std::string>> labels;
@@ -19,20 +19,20 @@ struct LoadClassifierOptions {
   bool new_head = false;
 };
 
-struct LoadedClassifier {
-  Classifier model{nullptr};
+struct LoadedModel {
+  Model model{nullptr};
   std::vector<std::string> notes;  // what was not as in the checkpoint, in words: "a new head for 5 classes"
 };
 
 /// Reads a folder, in evaluation mode. Weights keep the format that config.json names; new ones come from LibTorch's
 /// generator. Throws CheckpointError (missing, damaged, misshapen), UnsupportedError.
-LoadedClassifier load_classifier(const std::filesystem::path& folder, const LoadClassifierOptions& options = {});
+LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptions& options = {});
 
-/// Only config.json. Throws as load_classifier.
+/// Only config.json. Throws as load_model.
 ModelConfig load_model_config(const std::filesystem::path& folder);
 
 /// Writes config.json, model.safetensors, and copies of the tokenizer's files. Throws StorageError.
-void save_classifier(const Classifier& model, const Tokenizer& tokenizer, const std::filesystem::path& folder);
+void save_model(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder);
 
 /// Copies a tokenizer's files. Throws StorageError.
 void copy_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);

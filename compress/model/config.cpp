@@ -268,7 +268,7 @@ void read_compress(const Fields& compress, ModelConfig& config) {
   config.embedding_format = read_format(compress, "embedding_format", {float32, float16, bfloat16, int8});
 }
 
-/// The head is never quantized (Classifier::linears), and must be named where there is one.
+/// The head is never quantized (Model::linears), and must be named where there is one.
 void check_ignored_modules(const Fields& quantization, bool with_head) {
   const bool given = quantization.find("ignore") != nullptr;
   const json names = given ? quantization.array("ignore") : json::array();

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
-#include "compress/checkpoint/model_folder.h"  // load_classifier, save_classifier
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/trainer.h"            // train
 
 namespace compression {
@@ -17,12 +17,12 @@ class FinetuneStage : public Stage {
     at::manual_seed(context.seed);
     const auto& folder = config_.of ? inputs.model(*config_.of).folder : inputs.base.folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto [model, notes] = load_classifier(folder, {.labels = inputs.data.labels(), .new_head = true});
+    auto [model, notes] = load_model(folder, {.labels = inputs.data.labels(), .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", folder.string(), note);
 
     LabelObjective objective(model);
-    const auto result = train_classifier(model, objective, *tokenizer, inputs.data, config_.train, context);
-    save_classifier(model, *tokenizer, context.work_folder);
+    const auto result = train_model(model, objective, *tokenizer, inputs.data, config_.train, context);
+    save_model(model, *tokenizer, context.work_folder);
     return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
   }
 

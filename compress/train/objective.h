@@ -1,8 +1,8 @@
 #pragma once
 // What a loop differentiates: fine-tuning, distillation and importance scoring supply one each.
 
-#include "compress/model/classifier.h"  // Classifier
-#include "compress/train/batch.h"       // Batch
+#include "compress/model/model.h"  // Model
+#include "compress/train/batch.h"  // Batch
 
 namespace compression {
 
@@ -20,11 +20,11 @@ class Objective {
 /// Cross-entropy on labels.
 class LabelObjective : public Objective {
  public:
-  explicit LabelObjective(Classifier model) : model_(std::move(model)) {}
+  explicit LabelObjective(Model model) : model_(std::move(model)) {}
   torch::Tensor loss(const Batch& batch) override;
 
  private:
-  Classifier model_;
+  Model model_;
 };
 
 }  // namespace compression

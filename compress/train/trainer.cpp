@@ -511,8 +511,8 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
   return Trainer(model, objective, source, config, validate, context).run();
 }
 
-TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer,
-                             const DataProvider& data, const TrainConfig& config, Context& context) {
+TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
+                        const TrainConfig& config, Context& context) {
   const auto& weights = model->config();
   if (weights.linear_format != WeightFormat::float32 || weights.embedding_format != WeightFormat::float32) {
     throw UnsupportedError(

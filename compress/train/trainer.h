@@ -63,7 +63,7 @@ TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSou
 
 /// The same for a classifier on the task's data, with the dropout that the config asks for: batches of the training
 /// split, shuffled by context.seed; checks on the validation split.
-TrainResult train_classifier(Classifier& model, Objective& objective, const Tokenizer& tokenizer,
-                             const DataProvider& data, const TrainConfig& config, Context& context);
+TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
+                        const TrainConfig& config, Context& context);
 
 }  // namespace compression

@@ -14,7 +14,7 @@ struct Pass {
 };
 
 /// One forward and backward pass on the golden batch, which has padding.
-Pass run_pass(Classifier& model, std::optional<Arithmetic> fused, const Capture& capture = {}, bool recompute = false) {
+Pass run_pass(Model& model, std::optional<Arithmetic> fused, const Capture& capture = {}, bool recompute = false) {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   model->zero_grad();
   model->train();
@@ -45,7 +45,7 @@ void check_same(const Pass& found, const Pass& expected, double tolerance) {
   }
 }
 
-Classifier model_without_dropout() {
+Model model_without_dropout() {
   auto model = tiny_model();
   model->set_dropout(0.0, 0.0);
   model->config().classifier_dropout = 0.0;

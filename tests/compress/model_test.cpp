@@ -32,8 +32,8 @@ TEST_CASE("logits, hidden states and attention maps equal those of transformers"
 
 TEST_CASE("logits of all-MiniLM-L6-v2 equal those of transformers", "[real]") {
   const auto expected = golden_tensors("model/minilm.safetensors");
-  auto model = load_classifier(COMPRESS_SOURCE_DIR "/models/all-MiniLM-L6-v2",
-                               {.labels = std::vector<std::string>{"a", "b", "c", "d", "e"}, .new_head = true})
+  auto model = load_model(COMPRESS_SOURCE_DIR "/models/all-MiniLM-L6-v2",
+                          {.labels = std::vector<std::string>{"a", "b", "c", "d", "e"}, .new_head = true})
                    .model;
   const at::NoGradGuard no_grad;
   model->classifier->weight.copy_(expected.at("weight"));
@@ -60,19 +60,19 @@ TEST_CASE("a model that is written and read again has the same bytes and logits"
   const TemporaryFolder folder;
   auto model = tiny_model();
   const auto tokenizer = load_tokenizer(golden("model/tiny"));
-  save_classifier(model, *tokenizer, folder.path());
+  save_model(model, *tokenizer, folder.path());
   CHECK(read_file(folder / "model.safetensors") == read_file(golden("model/tiny/model.safetensors")));
   CHECK(read_file(folder / "vocab.txt") == read_file(golden("model/tiny/vocab.txt")));
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const at::NoGradGuard no_grad;
-  CHECK(torch::equal(load_classifier(folder.path()).model->forward(batch).logits, model->forward(batch).logits));
+  CHECK(torch::equal(load_model(folder.path()).model->forward(batch).logits, model->forward(batch).logits));
 }
 
 TEST_CASE("a head for other classes is made where that is allowed, and said") {
   const std::vector<std::string> other = {"x", "y"};
-  const auto message = message_of<CheckpointError>([&] { load_classifier(golden("model/tiny"), {.labels = other}); });
+  const auto message = message_of<CheckpointError>([&] { load_model(golden("model/tiny"), {.labels = other}); });
   CHECK_THAT(message, Catch::Contains("3 classes") && Catch::Contains("[x, y]"));
-  const auto loaded = load_classifier(golden("model/tiny"), {.labels = other, .new_head = true});
+  const auto loaded = load_model(golden("model/tiny"), {.labels = other, .new_head = true});
   CHECK(loaded.model->classifier->weight.size(0) == 2);
   CHECK(loaded.model->config().labels == other);
   REQUIRE(loaded.notes.size() == 1);
@@ -83,7 +83,7 @@ TEST_CASE("a head whose classes are in another order is re-ordered") {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const at::NoGradGuard no_grad;
   const auto expected = tiny_model()->forward(batch).logits;
-  const auto loaded = load_classifier(golden("model/tiny"), {.labels = std::vector<std::string>{"c", "a", "b"}});
+  const auto loaded = load_model(golden("model/tiny"), {.labels = std::vector<std::string>{"c", "a", "b"}});
   CHECK(loaded.notes.empty());
   check_close(loaded.model.ptr()->forward(batch).logits, expected.index_select(1, torch::tensor({2, 0, 1})), 0.0);
 }
@@ -92,10 +92,10 @@ TEST_CASE("classes without names are the integers, and are not guessed to be nam
   const TemporaryFolder folder;
   auto model = tiny_model();
   model->config().labels = {"LABEL_0", "LABEL_1", "LABEL_2"};
-  save_classifier(model, *load_tokenizer(golden("model/tiny")), folder.path());
-  const auto labels = [](std::vector<std::string> names) { return LoadClassifierOptions{.labels = std::move(names)}; };
-  CHECK(load_classifier(folder.path(), labels({"0", "1", "2"})).notes.empty());
-  CHECK_THROWS_AS(load_classifier(folder.path(), labels({"a", "b", "c"})), CheckpointError);
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  const auto labels = [](std::vector<std::string> names) { return LoadModelOptions{.labels = std::move(names)}; };
+  CHECK(load_model(folder.path(), labels({"0", "1", "2"})).notes.empty());
+  CHECK_THROWS_AS(load_model(folder.path(), labels({"a", "b", "c"})), CheckpointError);
 }
 
 TEST_CASE("a text longer than the model's positions is refused") {

@@ -59,7 +59,7 @@ using Inject = std::function<torch::Tensor(torch::Tensor loss, int64_t batch, do
 /// what depends on it depends on the state of training alone.
 class InjectedObjective : public Objective {
  public:
-  InjectedObjective(Classifier model, Inject inject) : labels_(std::move(model)), inject_(std::move(inject)) {}
+  InjectedObjective(Model model, Inject inject) : labels_(std::move(model)), inject_(std::move(inject)) {}
 
   torch::Tensor loss(const Batch& batch) override {
     const auto loss = labels_.loss(batch) + (clock_ - clock_.detach()).sum();

@@ -25,7 +25,7 @@ TrainConfig plain_config() {
 }
 
 struct Trained {
-  Classifier model;
+  Model model;
   TrainResult result;
 };
 
@@ -48,7 +48,7 @@ Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uin
   return {model, result};
 }
 
-torch::Tensor tiny_logits(Classifier& model) {
+torch::Tensor tiny_logits(Model& model) {
   const at::NoGradGuard no_grad;
   return model->forward(golden_batch(golden_tensors("model/tiny.safetensors"))).logits;
 }

@@ -1,7 +1,7 @@
 #include "tests/support.h"
 
 #include "compress/workflow/error.h"
-#include "export/classifier_script.h"
+#include "export/model_script.h"
 #include "prune/cut.h"
 #include "quantize/convert.h"
 
@@ -25,7 +25,7 @@ TEST_CASE("model.pt computes what the model does, for any batch and any length")
   if (kind == 5) quantize::quantize(model, Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token);
 
   const TemporaryFolder folder;
-  save_script(classifier_script(model), folder / "model.pt");
+  save_script(model_script(model), folder / "model.pt");
   const auto file = script_logits(load_script(folder / "model.pt"));
   const c10::InferenceMode inference;
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
@@ -60,7 +60,7 @@ TEST_CASE("a file that is not TorchScript is a clear error") {
   CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "none.pt"); }), Catch::Contains("no such file"));
   write_file(folder / "text.pt", "not a model");
   CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "text.pt"); }), Catch::Contains("text.pt"));
-  save_script(classifier_script(tiny_model()), folder / "model.pt");
+  save_script(model_script(tiny_model()), folder / "model.pt");
   const auto whole = read_file(folder / "model.pt");
   for (const size_t size : {size_t{0}, size_t{10}, whole.size() / 2, whole.size() - 1}) {
     write_file(folder / "cut.pt", whole.substr(0, size));
@@ -83,7 +83,7 @@ TEST_CASE("a module of any kind can be written") {
 }
 
 TEST_CASE("a folder that is not there is an error that names the file") {
-  CHECK_THAT(message_of<StorageError>([] { save_script(classifier_script(tiny_model()), "/nonexistent/model.pt"); }),
+  CHECK_THAT(message_of<StorageError>([] { save_script(model_script(tiny_model()), "/nonexistent/model.pt"); }),
              Catch::Contains("/nonexistent/model.pt"));
 }
 

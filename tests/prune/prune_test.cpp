@@ -12,7 +12,7 @@ namespace {
 
 using namespace testing;
 
-Importance tiny_importance(Classifier& model) {
+Importance tiny_importance(Model& model) {
   const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")), 3);
   LabelObjective objective(model);
   return score_units(model, objective, source, quiet_context({}));
@@ -78,8 +78,8 @@ TEST_CASE("a pruned model, uneven layers too, reloads with equal logits") {
   const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
   cut_units(*model, {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
   const TemporaryFolder folder;
-  save_classifier(model, *load_tokenizer(golden("model/tiny")), folder.path());
-  auto again = load_classifier(folder.path()).model;
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  auto again = load_model(folder.path()).model;
   CHECK((again->config().layers == std::vector<LayerShape>{{2, 3}, {1, 2}, {3, 1}}));
   const at::NoGradGuard no_grad;
   CHECK(torch::equal(again->forward(batch).logits, model->forward(batch).logits));

@@ -90,8 +90,8 @@ TEST_CASE("every scheme keeps the logits near, makes the file small, and reloads
   CHECK_FALSE(torch::equal(logits, expected.at("logits")));
 
   const TemporaryFolder folder;
-  save_classifier(model, *load_tokenizer(golden("model/tiny")), folder.path());
-  auto again = load_classifier(folder.path()).model;
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  auto again = load_model(folder.path()).model;
   CHECK(again->config().linear_format == format_of(c.scheme));
   CHECK(again->config().embedding_format == c.embeddings);
   CHECK(torch::equal(again->forward(batch).logits, logits));

@@ -1,4 +1,4 @@
-#include "export/classifier_script.h"
+#include "export/model_script.h"
 
 #include <fmt/format.h>
 #include <torch/types.h>
@@ -38,7 +38,7 @@ std::string encoder_layer(Script& script, const std::string& name, const Encoder
 
 }  // namespace
 
-Script classifier_script(const Classifier& model) {
+Script model_script(const Model& model) {
   Script script({"input_ids", "attention_mask", "token_type_ids"});
   auto& encoder = *model->encoder;
   const auto& table = encoder.embeddings;

@@ -12,10 +12,10 @@ struct ModelOutput {
   std::vector<torch::Tensor> attentions;
 };
 
-class ClassifierImpl : public torch::nn::Module, public Prunable {
+class ModelImpl : public torch::nn::Module, public Prunable {
  public:
   /// A model of the given shapes; its weights are still to be filled, or initialised.
-  explicit ClassifierImpl(ModelConfig config);
+  explicit ModelImpl(ModelConfig config);
 
   ModelOutput forward(const Batch& batch, const Capture& capture = {});
 
@@ -49,9 +49,9 @@ class ClassifierImpl : public torch::nn::Module, public Prunable {
  private:
   ModelConfig config_;
 };
-TORCH_MODULE(Classifier);
+TORCH_MODULE(Model);
 
 /// The same model with weights of its own.
-Classifier copy(const Classifier& model);
+Model copy(const Model& model);
 
 }  // namespace compression

@@ -1,4 +1,4 @@
-#include "compress/model/classifier.h"
+#include "compress/model/model.h"
 
 #include <fmt/format.h>
 #include <torch/types.h>
@@ -30,14 +30,14 @@ void store_as(Embedding& table, WeightFormat format) {
 
 }  // namespace
 
-ClassifierImpl::ClassifierImpl(ModelConfig config) : config_(std::move(config)) {
+ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   encoder = register_module("bert", Encoder(config_));
   classifier = register_module("classifier", Linear(config_.hidden_size, static_cast<int64_t>(config_.labels.size())));
   for (auto& linear : linears()) store_as(linear, config_.linear_format, config_.activations);
   for (auto& table : embeddings()) store_as(table, config_.embedding_format);
 }
 
-ModelOutput ClassifierImpl::forward(const Batch& batch, const Capture& capture) {
+ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, capture);
   const double dropout = config_.classifier_dropout.value_or(config_.hidden_dropout_prob);
   const auto pooled = torch::dropout(encoded.pooled, dropout, is_training());
@@ -45,7 +45,7 @@ ModelOutput ClassifierImpl::forward(const Batch& batch, const Capture& capture) 
           std::move(encoded.attentions)};
 }
 
-void ClassifierImpl::initialize() {
+void ModelImpl::initialize() {
   at::NoGradGuard no_grad;
   for (const auto& item : named_parameters()) {
     auto& p = item.value();
@@ -59,13 +59,13 @@ void ClassifierImpl::initialize() {
   encoder->embeddings->word_embeddings->weight[config_.pad_token_id].zero_();
 }
 
-void ClassifierImpl::initialize_head() {
+void ModelImpl::initialize_head() {
   at::NoGradGuard no_grad;
   classifier->weight.normal_(0.0, config_.initializer_range);
   classifier->bias.zero_();
 }
 
-void ClassifierImpl::set_dropout(std::optional<double> hidden, std::optional<double> attention) {
+void ModelImpl::set_dropout(std::optional<double> hidden, std::optional<double> attention) {
   encoder->embeddings->dropout = hidden.value_or(config_.hidden_dropout_prob);
   for (auto& layer : encoder->layers) {
     layer->hidden_dropout = hidden.value_or(config_.hidden_dropout_prob);
@@ -73,7 +73,7 @@ void ClassifierImpl::set_dropout(std::optional<double> hidden, std::optional<dou
   }
 }
 
-std::vector<UnitGroup> ClassifierImpl::prunable_units() {
+std::vector<UnitGroup> ModelImpl::prunable_units() {
   if (config_.linear_format != WeightFormat::float32) {
     throw UnsupportedError(
         fmt::format("pruning a model with {} weights: prune before quantizing", enum_name(config_.linear_format)));
@@ -106,7 +106,7 @@ std::vector<UnitGroup> ClassifierImpl::prunable_units() {
   return groups;
 }
 
-std::vector<Linear> ClassifierImpl::linears() {
+std::vector<Linear> ModelImpl::linears() {
   std::vector<Linear> all;
   for (auto& layer : encoder->layers) {
     for (const auto& linear :
@@ -118,13 +118,13 @@ std::vector<Linear> ClassifierImpl::linears() {
   return all;
 }
 
-std::vector<Embedding> ClassifierImpl::embeddings() {
+std::vector<Embedding> ModelImpl::embeddings() {
   auto& e = encoder->embeddings;
   return {e->word_embeddings, e->position_embeddings, e->token_type_embeddings};
 }
 
-Classifier copy(const Classifier& model) {
-  Classifier twin(model->config());
+Model copy(const Model& model) {
+  Model twin(model->config());
   load_state_dict(*twin, state_dict(*model));
   for (auto& linear : twin->linears()) linear->repack();
   twin->train(model->is_training());

@@ -1,14 +1,14 @@
 #pragma once
 // Our classifier as TorchScript, and the check of the file that was written.
 
-#include "compress/model/classifier.h"  // Classifier
-#include "export/script.h"              // Script
+#include "compress/model/model.h"  // Model
+#include "export/script.h"         // Script
 
 namespace compression::exporter {
 
 /// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 [batch, classes]
 /// out, any batch and any length up to the model's positions.
-Script classifier_script(const Classifier& model);
+Script model_script(const Model& model);
 
 struct Parity {
   double largest_difference = 0.0;  // of any logit
