@@ -61,8 +61,9 @@ Script model_script(const Model& model) {
     x = encoder_layer(script, fmt::format("encoder.layer.{}", i), *encoder.layers[i], x);
   }
   const auto first = script.let(fmt::format("torch.select({}, 1, 0)", x));
-  const auto pooled = script.let(fmt::format("torch.tanh({})", script.linear("pooler.dense", encoder.pooler, first)));
-  script.returns(script.linear("classifier", model->classifier, pooled));
+  const auto& head = dynamic_cast<const SequenceHead&>(*model->head);
+  const auto pooled = script.let(fmt::format("torch.tanh({})", script.linear("head.dense", head.dense, first)));
+  script.returns(script.linear("head.classifier", head.classifier, pooled));
   return script;
 }
 

@@ -118,7 +118,8 @@ void write_state_dict(const path& folder, const StateDict& state) {
 LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, const LoadOptions& options) {
   LoadReport report;
   std::vector<std::string> missing, unexpected, misshapen;
-  auto targets = state_dict(module);
+  StateDict targets;
+  for (auto& [name, tensor] : state_dict(module)) targets[options.name ? options.name(name) : name] = tensor;
   for (const auto& [name, target] : targets) {
     const auto found = state.find(name);
     if (found == state.end()) {

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ struct LoadOptions {
   std::string source = "state dict";            // file or folder, for messages
   std::vector<std::string> allow_missing = {};  // tensors of the module that `state` may lack: they stay as they are
   std::vector<std::string> ignore = {};         // tensors of `state` that the module may lack: they are skipped
+  /// What `state` calls a tensor of the module; all lists and messages have these names. Absent: as the module does.
+  std::function<std::string(const std::string&)> name = {};
 };
 
 struct LoadReport {
@@ -36,9 +39,10 @@ struct LoadReport {
   std::vector<std::string> ignored;
 };
 
-/// Copies tensors into the parameters and buffers of the same names. Shapes must be equal; floating-point tensors are
-/// converted to the module's dtype, others must have it. Throws one CheckpointError for all that is missing, unexpected
-/// or does not fit, before anything is copied. Layers that keep int8 weights packed must be repacked afterwards.
+/// Copies tensors into the parameters and buffers of the same names (or as options.name says). Shapes must be equal;
+/// floating-point tensors are converted to the module's dtype, others must have it. Throws one CheckpointError for all
+/// that is missing, unexpected or does not fit, before anything is copied. Layers that keep int8 weights packed must be
+/// repacked afterwards.
 LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, const LoadOptions& options = {});
 
 /// Parameters and buffers, detached; they share the module's memory.

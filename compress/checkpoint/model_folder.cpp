@@ -36,8 +36,9 @@ std::vector<int64_t> head_order(const Labels& task, const Labels& checkpoint) {
 void reorder_head(Model& model, const std::vector<int64_t>& order) {
   const at::NoGradGuard no_grad;
   const auto index = torch::tensor(order);
-  model->classifier->weight.copy_(model->classifier->weight.index_select(0, index).clone());
-  model->classifier->bias.copy_(model->classifier->bias.index_select(0, index).clone());
+  for (auto* tensor : {&model->head->classifier->weight, &model->head->classifier->bias}) {
+    tensor->copy_(tensor->index_select(0, index).clone());
+  }
 }
 
 }  // namespace
@@ -52,7 +53,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   auto state = to_canonical(config.model_type, read_state_dict(folder));
   LoadedModel loaded;
 
-  const auto head = state.find("classifier.weight");
+  const auto name = [type = config.model_type](const std::string& own) { return checkpoint_name(type, own); };
+  const auto classifier = name("head.classifier.");
+  const auto head = state.find(classifier + "weight");
   const bool has_head = head != state.end();
   if (has_head && config.labels.empty() && head->second.dim() == 2) {
     for (int64_t i = 0; i < head->second.size(0); ++i) config.labels.push_back(fmt::format("LABEL_{}", i));
@@ -68,27 +71,29 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
                                    fmt::join(config.labels, ", "), fmt::join(*options.labels, ", "))
                      : fmt::format("{}: has no classification head; fine-tune it first", folder.string()));
       }
-      state.erase("classifier.weight");
-      state.erase("classifier.bias");
+      state.erase(classifier + "weight");
+      state.erase(classifier + "bias");
       loaded.notes.push_back(
           fmt::format("a new head for {} classes{}", options.labels->size(),
                       has_head ? fmt::format(" in place of one for {} others", config.labels.size()) : ""));
     }
     config.labels = *options.labels;
   } else if (!has_head) {
-    throw CheckpointError(folder.string() + ": has no classification head (classifier.weight); fine-tune it first");
+    throw CheckpointError(
+        fmt::format("{}: has no classification head ({}weight); fine-tune it first", folder.string(), classifier));
   }
 
   loaded.model = Model(config);
   LoadOptions load;
   load.source = folder.string();
   load.ignore = ignorable_names(config.model_type);
-  if (order.empty() && options.new_head) load.allow_missing = {"classifier."};
-  if (options.new_head) load.allow_missing.push_back("bert.pooler.");
+  load.name = name;
+  if (order.empty() && options.new_head) load.allow_missing = {classifier};
+  if (options.new_head) load.allow_missing.push_back(name("head.dense."));
   if (!load.allow_missing.empty()) loaded.model->initialize();
   const auto report = load_state_dict(*loaded.model, state, load);
   for (const auto& name : report.left_as_initialised) {
-    if (!name.starts_with("classifier.")) loaded.notes.push_back("new: " + name);
+    if (!name.starts_with(classifier)) loaded.notes.push_back("new: " + name);
   }
   if (!order.empty()) reorder_head(loaded.model, order);
   for (auto& linear : loaded.model->linears()) linear->repack();
@@ -107,7 +112,9 @@ void copy_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
 
 void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& folder) {
   write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
-  write_state_dict(folder, state_dict(*model));
+  StateDict state;
+  for (const auto& [own, tensor] : state_dict(*model)) state[checkpoint_name(model->config().model_type, own)] = tensor;
+  write_state_dict(folder, state);
   copy_tokenizer(tokenizer, folder);
 }
 

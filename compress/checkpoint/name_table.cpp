@@ -20,9 +20,15 @@ struct NameRule {
 constexpr auto start = NameRule::Place::start;
 constexpr auto end = NameRule::Place::end;
 
+/// A module that our Model calls otherwise than the family's class.
+struct ModuleName {
+  std::string_view own, canonical;
+};
+
 struct Family {
   std::string_view model_type;
   std::vector<NameRule> rules;
+  std::vector<ModuleName> modules;
   std::vector<std::string> ignorable;
 };
 
@@ -34,6 +40,7 @@ const std::vector<Family>& families() {
                  {start, "pooler.", "bert.pooler."},
                  {end, ".LayerNorm.gamma", ".LayerNorm.weight"},  // converted from TensorFlow
                  {end, ".LayerNorm.beta", ".LayerNorm.bias"}},
+       .modules = {{"head.dense", "bert.pooler.dense"}, {"head.classifier", "classifier"}},
        .ignorable = {"bert.embeddings.position_ids", "cls.", "qa_outputs."}},
   };
   return all;
@@ -77,6 +84,13 @@ StateDict to_canonical(const std::string& model_type, StateDict state) {
     }
   }
   return renamed;
+}
+
+std::string checkpoint_name(const std::string& model_type, const std::string& own) {
+  const auto leaf = own.rfind('.');
+  const auto& modules = family(model_type, "model_type").modules;
+  const auto found = std::ranges::find(modules, std::string_view(own).substr(0, leaf), &ModuleName::own);
+  return found == modules.end() ? own : std::string(found->canonical) + own.substr(leaf);
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {

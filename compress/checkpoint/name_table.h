@@ -1,7 +1,7 @@
 #pragma once
-// From the tensor names of published checkpoints to ours, one table a model family. Ours, the canonical names, are
-// those of the Hugging Face class with a sequence classification head:
-// "bert.encoder.layer.0.attention.self.query.weight".
+// Names of tensors, one table a model family. Published checkpoints have several for one tensor; the canonical ones,
+// which we write, are those of the Hugging Face class with the task's head:
+// "bert.encoder.layer.0.attention.self.query.weight". Inside the program all families share the names of our modules.
 
 #include <string>
 #include <vector>
@@ -19,6 +19,9 @@ void require_supported_model_type(const std::string& model_type, const std::stri
 /// Renames the tensors of a checkpoint; names that no rule knows stay. Throws CheckpointError if two tensors get one
 /// name, UnsupportedError for another family.
 StateDict to_canonical(const std::string& model_type, StateDict state);
+
+/// The canonical name of a tensor that our Model calls `own`.
+std::string checkpoint_name(const std::string& model_type, const std::string& own);
 
 /// Canonical names that published checkpoints hold and our model has no place for, for LoadOptions::ignore.
 std::vector<std::string> ignorable_names(const std::string& model_type);

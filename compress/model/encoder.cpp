@@ -110,7 +110,6 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) {
   for (size_t i = 0; i < config.layers.size(); ++i) {
     layers.push_back(stack->register_module(std::to_string(i), EncoderLayer(config, config.layers[i])));
   }
-  pooler = scope(*this, "pooler")->register_module("dense", Linear(config.hidden_size, config.hidden_size));
 }
 
 EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
@@ -134,7 +133,7 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
     if (capture.hidden_states) out.hidden_states.push_back(x);
   }
   out.last_hidden_state = x;
-  out.pooled = torch::tanh(pooler->forward(x.select(1, 0)));
+  out.first = x.select(1, 0);
   return out;
 }
 

@@ -16,11 +16,12 @@ namespace compression {
 struct Capture {
   bool hidden_states = false;
   bool attentions = false;
+  bool last_hidden_state = false;
 };
 
 struct EncoderOutput {
-  torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; the fused form has it with hidden_states only
-  torch::Tensor pooled;                      // [batch, hidden]
+  torch::Tensor first;                       // [batch, hidden]: the last layer's output for the first tokens
+  torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; may be undefined where Capture asks for none
   std::vector<torch::Tensor> hidden_states;  // the embeddings, then each layer's output
   std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]
 };
@@ -75,7 +76,6 @@ class EncoderImpl : public torch::nn::Module {
 
   Embeddings embeddings{nullptr};
   std::vector<EncoderLayer> layers;
-  Linear pooler{nullptr};
   std::optional<Arithmetic> fused;  // how the fused form computes; absent: LibTorch's operators
   bool recompute = false;           // the backward pass makes a layer's activations again from its input
 };

@@ -487,9 +487,10 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
     return flat.view({input_ids.size(0), input_ids.size(1), tokens.size(1)});
   };
   if (capture.hidden_states) out.hidden_states.push_back(unpack(x));
+  const bool all_tokens = capture.hidden_states || capture.last_hidden_state;
   bool first_only = false;
   for (size_t i = 0; i < encoder.layers.size(); ++i) {
-    first_only = !capture.hidden_states && i + 1 == encoder.layers.size();
+    first_only = !all_tokens && i + 1 == encoder.layers.size();
     auto layer = std::make_unique<LayerPass>(encoder.layers[i], pass, i + 1, first_only);
     Tensor y;
     {
@@ -505,9 +506,8 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
     x = y;
     if (capture.hidden_states) out.hidden_states.push_back(unpack(x));
   }
-  if (capture.hidden_states) out.last_hidden_state = out.hidden_states.back();
-  const auto first = first_only ? x : x.index_select(0, pass.packed->first);
-  out.pooled = torch::tanh(encoder.pooler->forward(first));
+  if (all_tokens) out.last_hidden_state = capture.hidden_states ? out.hidden_states.back() : unpack(x);
+  out.first = first_only ? x : x.index_select(0, pass.packed->first);
   return out;
 }
 

@@ -13,8 +13,8 @@ namespace compression {
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture);
 
-/// As EncoderImpl::forward, but last_hidden_state is there with capture.hidden_states only. Gradients are added to the
-/// parameters' own; dropout draws one number from LibTorch's generator.
+/// As EncoderImpl::forward; hidden states are zero where there is padding. Gradients are added to the parameters' own;
+/// dropout draws one number from LibTorch's generator.
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                             const torch::Tensor& token_type_ids, const Capture& capture, Arithmetic arithmetic);
 

@@ -32,17 +32,16 @@ void store_as(Embedding& table, WeightFormat format) {
 
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   encoder = register_module("bert", Encoder(config_));
-  classifier = register_module("classifier", Linear(config_.hidden_size, static_cast<int64_t>(config_.labels.size())));
+  head = register_module("head", make_head(config_));
   for (auto& linear : linears()) store_as(linear, config_.linear_format, config_.activations);
   for (auto& table : embeddings()) store_as(table, config_.embedding_format);
 }
 
 ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
-  auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, capture);
-  const double dropout = config_.classifier_dropout.value_or(config_.hidden_dropout_prob);
-  const auto pooled = torch::dropout(encoded.pooled, dropout, is_training());
-  return {classifier->forward(pooled).to(torch::kFloat), std::move(encoded.hidden_states),
-          std::move(encoded.attentions)};
+  auto both = capture;
+  both.last_hidden_state |= head->needs().last_hidden_state;
+  auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
+  return {head->forward(encoded), std::move(encoded.hidden_states), std::move(encoded.attentions)};
 }
 
 void ModelImpl::initialize() {
@@ -57,12 +56,6 @@ void ModelImpl::initialize() {
     }
   }
   encoder->embeddings->word_embeddings->weight[config_.pad_token_id].zero_();
-}
-
-void ModelImpl::initialize_head() {
-  at::NoGradGuard no_grad;
-  classifier->weight.normal_(0.0, config_.initializer_range);
-  classifier->bias.zero_();
 }
 
 void ModelImpl::set_dropout(std::optional<double> hidden, std::optional<double> attention) {
@@ -114,7 +107,7 @@ std::vector<Linear> ModelImpl::linears() {
       all.push_back(linear);
     }
   }
-  all.push_back(encoder->pooler);
+  for (const auto& linear : head->linears()) all.push_back(linear);
   return all;
 }
 

@@ -1,13 +1,14 @@
 #pragma once
-// Sequence classification: encoder, pooler, linear head.
+// An encoder with a task's head.
 
 #include "compress/model/encoder.h"  // Encoder
+#include "compress/model/head.h"     // Head
 #include "compress/train/batch.h"    // Batch
 
 namespace compression {
 
 struct ModelOutput {
-  torch::Tensor logits;                      // float32 [batch, classes]
+  torch::Tensor logits;                      // float32 [batch, classes], or as the task's head says
   std::vector<torch::Tensor> hidden_states;  // as in EncoderOutput
   std::vector<torch::Tensor> attentions;
 };
@@ -21,7 +22,6 @@ class ModelImpl : public torch::nn::Module, public Prunable {
 
   /// Normal(0, initializer_range) for matrices, 0 for biases, 1 for LayerNorm, from LibTorch's generator.
   void initialize();
-  void initialize_head();
 
   /// In place of the config's; for training. Absent: the config's.
   void set_dropout(std::optional<double> hidden, std::optional<double> attention);
@@ -38,13 +38,12 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   const ModelConfig& config() const { return config_; }
   ModelConfig& config() { return config_; }
 
-  /// Every linear layer of the encoder with its pooler, and the embedding tables: what quantization changes. The head
-  /// is small and stays as it is.
+  /// Every linear layer but the classifier, and the embedding tables: what quantization changes.
   std::vector<Linear> linears();
   std::vector<Embedding> embeddings();
 
   Encoder encoder{nullptr};
-  Linear classifier{nullptr};
+  std::shared_ptr<Head> head;
 
  private:
   ModelConfig config_;

@@ -48,7 +48,7 @@ void check_same(const Pass& found, const Pass& expected, double tolerance) {
 Model model_without_dropout() {
   auto model = tiny_model();
   model->set_dropout(0.0, 0.0);
-  model->config().classifier_dropout = 0.0;
+  model->head->dropout = 0.0;
   return model;
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("dropout is the same again from the same state of the generator, and w
 TEST_CASE("the gradient with dropout is that of the function which the same seed computes") {
   auto model = tiny_model();
   model->set_dropout(0.2, 0.2);
-  model->config().classifier_dropout = 0.0;
+  model->head->dropout = 0.0;
   model->train();
   model->set_fused(Arithmetic::float32);
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));

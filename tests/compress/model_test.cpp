@@ -36,8 +36,8 @@ TEST_CASE("logits of all-MiniLM-L6-v2 equal those of transformers", "[real]") {
                           {.labels = std::vector<std::string>{"a", "b", "c", "d", "e"}, .new_head = true})
                    .model;
   const at::NoGradGuard no_grad;
-  model->classifier->weight.copy_(expected.at("weight"));
-  model->classifier->bias.copy_(expected.at("bias"));
+  model->head->classifier->weight.copy_(expected.at("weight"));
+  model->head->classifier->bias.copy_(expected.at("bias"));
   const auto output = model->forward(golden_batch(expected), {.hidden_states = true});
   check_close(output.logits, expected.at("logits"), 1e-5);
   check_close(output.hidden_states.back().slice(1, 0, 3), expected.at("last_hidden_state").slice(1, 0, 3), 1e-5);
@@ -73,7 +73,7 @@ TEST_CASE("a head for other classes is made where that is allowed, and said") {
   const auto message = message_of<CheckpointError>([&] { load_model(golden("model/tiny"), {.labels = other}); });
   CHECK_THAT(message, Catch::Contains("3 classes") && Catch::Contains("[x, y]"));
   const auto loaded = load_model(golden("model/tiny"), {.labels = other, .new_head = true});
-  CHECK(loaded.model->classifier->weight.size(0) == 2);
+  CHECK(loaded.model->head->classifier->weight.size(0) == 2);
   CHECK(loaded.model->config().labels == other);
   REQUIRE(loaded.notes.size() == 1);
   CHECK(loaded.notes[0] == "a new head for 2 classes in place of one for 3 others");
@@ -109,8 +109,8 @@ TEST_CASE("a copy shares nothing with its original") {
   auto model = tiny_model();
   auto twin = copy(model);
   const at::NoGradGuard no_grad;
-  twin->classifier->bias += 1.0;
-  CHECK_FALSE(torch::equal(twin->classifier->bias, model->classifier->bias));
+  twin->head->classifier->bias += 1.0;
+  CHECK_FALSE(torch::equal(twin->head->classifier->bias, model->head->classifier->bias));
 }
 
 TEST_CASE("parameters are counted as the model has them, multiply-adds as its matrices say") {

@@ -34,7 +34,7 @@ Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uin
                    int64_t batch_size = 6) {
   auto model = tiny_model();
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
-  if (config.hidden_dropout) model->config().classifier_dropout = *config.hidden_dropout;
+  if (config.hidden_dropout) model->head->dropout = *config.hidden_dropout;
   const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")), batch_size);
   LabelObjective objective(model);
   auto context = quiet_context(folder.path());

@@ -89,14 +89,14 @@ TEST_CASE("a student has the layers that were chosen, in that order") {
   REQUIRE(student->config().layers.size() == 2);
   CHECK(torch::equal(student->encoder->layers[0]->query->weight, teacher->encoder->layers[2]->query->weight));
   CHECK(torch::equal(student->encoder->layers[1]->output->bias, teacher->encoder->layers[0]->output->bias));
-  CHECK(torch::equal(student->encoder->pooler->weight, teacher->encoder->pooler->weight));
+  CHECK(torch::equal(student->head->linears()[0]->weight, teacher->head->linears()[0]->weight));
   CHECK_THROWS_AS(keep_layers(teacher, {3}), ConfigError);
 }
 
 TEST_CASE("distillation brings a student's logits to its teacher's, and leaves the teacher alone") {
   auto teacher = tiny_model();
   auto student = keep_layers(teacher, {0, 2});
-  const auto before = teacher->classifier->weight.clone();
+  const auto before = teacher->head->classifier->weight.clone();
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const OneBatch source(batch);
   const auto distance = [&] {
@@ -112,12 +112,12 @@ TEST_CASE("distillation brings a student's logits to its teacher's, and leaves t
   auto context = quiet_context(folder.path());
   const TrainConfig config{.epochs = 30, .learning_rate = 3e-3, .precision = Precision::float32};
   student->set_dropout(0.0, 0.0);
-  student->config().classifier_dropout = 0.0;
+  student->head->dropout = 0.0;
   const auto logits = [&](const Batch& b) { return student->forward(b).logits; };
   train(
       *student, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
   CHECK(distance() < 0.5 * at_first);
-  CHECK(torch::equal(before, teacher->classifier->weight));
+  CHECK(torch::equal(before, teacher->head->classifier->weight));
 }
 
 TEST_CASE("kept teacher logits train as a teacher that runs does") {
