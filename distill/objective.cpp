@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
 #include "compress/workflow/error.h"         // ConfigError
 
@@ -133,21 +135,33 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
 Model keep_layers(const Model& from, const std::vector<int64_t>& layers) {
   auto config = from->config();
   const auto& all = from->config().layers;
+  const auto& shared = from->config().encoder.shared_layers;
   config.layers.clear();
+  config.encoder.shared_layers.clear();
+  std::vector<int64_t> weights;  // of `from`, by the student's numbers for them
   for (const auto layer : layers) {
     if (layer < 0 || layer >= static_cast<int64_t>(all.size())) {
       throw ConfigError(fmt::format("student.layers: layer {}: the model has layers 0 to {}", layer, all.size() - 1));
     }
     config.layers.push_back(all[static_cast<size_t>(layer)]);
+    if (shared.empty()) {
+      weights.push_back(layer);
+      continue;
+    }
+    const auto own = shared[static_cast<size_t>(layer)];
+    auto at = std::ranges::find(weights, own);
+    if (at == weights.end()) at = weights.insert(at, own);
+    config.encoder.shared_layers.push_back(at - weights.begin());
   }
+  layer_groups(config);  // throws if a config.json could not say it
   const std::string prefix = "bert.encoder.layer.";
   const auto source = state_dict(*from);
   StateDict kept;
   for (const auto& [name, tensor] : source) {
     if (!name.starts_with(prefix)) kept[name] = tensor;
   }
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const auto own = fmt::format("{}{}.", prefix, layers[i]);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const auto own = fmt::format("{}{}.", prefix, weights[i]);
     for (auto it = source.lower_bound(own); it != source.end() && it->first.starts_with(own); ++it) {
       kept[fmt::format("{}{}.{}", prefix, i, it->first.substr(own.size()))] = it->second;
     }

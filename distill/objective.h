@@ -63,7 +63,9 @@ class DistillObjective : public Objective {
   torch::Tensor teacher_logits_;
 };
 
-/// A student that is `from` with only these layers, in this order. Throws ConfigError if one is not there.
+/// A student that is `from` with only these layers, in this order. Layers that share weights still do. Throws
+/// ConfigError if one is not there, UnsupportedError if what is left shares weights in a way that config.json can't
+/// say.
 Model keep_layers(const Model& from, const std::vector<int64_t>& layers);
 
 }  // namespace compression::distill

@@ -1,30 +1,106 @@
 #include "export/model_script.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/types.h>
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
-#include "compress/workflow/error.h"  // CheckpointError
+#include "compress/model/relative_positions.h"  // relative_rows
+#include "compress/workflow/error.h"            // CheckpointError
 
 namespace compression::exporter {
 namespace {
 
 std::string activation(const std::string& name, const std::string& x) {
-  if (name == "relu") return fmt::format("torch.relu({})", x);
+  if (name == "relu" || name == "tanh") return fmt::format("torch.{}({})", name, x);
   return fmt::format("torch.gelu({}, approximate='{}')", x, name == "gelu" ? "none" : "tanh");
 }
 
+/// [..., sequence, heads * size] -> [..., heads, sequence, size]
+std::string split_heads(const EncoderLayerImpl& layer, const std::string& x) {
+  return fmt::format("torch.transpose(torch.unflatten({}, -1, [{}, {}]), -3, -2)", x, layer.heads, layer.head_size);
+}
+
+/// Names of values that all layers read: the pairs' rows, and the part of the table that holds them (RelativePairs).
+struct Relative {
+  std::string rows, part;
+};
+
+Relative relative_positions(Script& script, const RelativeTableImpl& table, const ModelConfig& config) {
+  const auto longest = config.max_length();
+  const auto all = script.tensor("encoder.relative.rows", relative_rows(config.encoder, longest));
+  script.line("places = torch.arange(length, device=input_ids.device)");
+  const auto distance =
+      script.let(fmt::format("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0) + {}", longest - 1));
+  const auto rows =
+      script.let(fmt::format("torch.reshape(torch.index_select({}, 0, torch.flatten({})), "
+                             "[length, length])",
+                             all, distance));
+  const auto weight = script.tensor("encoder.relative.table", table.table->weight);
+  if (config.encoder.relative == RelativeAttention::bias) return {rows, weight};
+  // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
+  const auto first = script.let(fmt::format("int(torch.min({}))", rows));
+  auto part = script.let(fmt::format("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, rows));
+  if (table.norm) part = script.let(script.layer_norm("encoder.relative.LayerNorm", table.norm, part));
+  return {script.let(fmt::format("{} - {}", rows, first)), part};
+}
+
+/// What is added to the scores of one layer, as in EncoderLayerImpl::relative_scores.
+std::string relative_scores(Script& script, const std::string& name, const EncoderLayerImpl& layer,
+                            const Relative& relative, const std::string& q, const std::string& k) {
+  if (layer.options.relative == RelativeAttention::bias) {
+    auto part = relative.part;
+    if (!layer.position_heads.empty()) {
+      const auto heads = script.tensor(name + ".position_heads", torch::tensor(layer.position_heads, torch::kLong));
+      part = fmt::format("torch.index_select({}, 1, {})", part, heads);
+    }
+    return script.let(
+        fmt::format("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), "
+                    "[1, {}, length, length])",
+                    part, relative.rows, layer.heads));
+  }
+  const auto by_pair = [&](const std::string& content, const char* part, const Linear& projection,
+                           const std::string& rows) {
+    const auto own = script.let(script.linear(name + ".attention.self." + part, projection, relative.part));
+    const auto all =
+        script.let(fmt::format("torch.matmul({}, torch.transpose({}, -1, -2))", content, split_heads(layer, own)));
+    return fmt::format("torch.gather({}, -1, torch.expand({}, [batch, {}, length, length])) * {:.17g}", all, rows,
+                       layer.heads, layer.score_scale());
+  };
+  std::vector<std::string> terms;
+  if (layer.options.content_to_position) {
+    terms.push_back(script.let(layer.position_key ? by_pair(q, "position_key", layer.position_key, relative.rows)
+                                                  : by_pair(q, "key", layer.key, relative.rows)));
+  }
+  if (layer.options.position_to_content) {
+    const auto turned = fmt::format("torch.t({})", relative.rows);
+    const auto term = layer.position_query ? by_pair(k, "position_query", layer.position_query, turned)
+                                           : by_pair(k, "query", layer.query, turned);
+    terms.push_back(script.let(fmt::format("torch.transpose({}, -1, -2)", term)));
+  }
+  return fmt::format("{}", fmt::join(terms, " + "));
+}
+
 std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
-                          const std::string& x) {
+                          const std::optional<Relative>& relative, const std::string& x) {
   const auto heads = [&](const char* part, const Linear& projection) {
     const auto flat = script.let(script.linear(name + ".attention.self." + part, projection, x));
-    return script.let(fmt::format("torch.transpose(torch.view({}, [batch, length, {}, {}]), 1, 2)", flat, layer.heads,
-                                  layer.head_size));
+    return script.let(split_heads(layer, flat));
   };
   const auto q = heads("query", layer.query), k = heads("key", layer.key), v = heads("value", layer.value);
-  const auto context = script.let(fmt::format("torch.scaled_dot_product_attention({}, {}, {}, mask)", q, k, v));
+  std::string bias = "mask";
+  if (relative) {
+    if (const auto scores = relative_scores(script, name, layer, *relative, q, k); !scores.empty()) {
+      bias = script.let(scores);
+      script.line("if mask is not None:");
+      script.line(fmt::format("  {0} = {0} + mask", bias));
+    }
+  }
+  const auto context = script.let(fmt::format("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k,
+                                              v, bias, layer.score_scale()));
   const auto joined = script.let(fmt::format("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", context,
                                              layer.heads * layer.head_size));
   const auto attended = script.let(script.linear(name + ".attention.output.dense", layer.attention_output, joined));
@@ -36,12 +112,34 @@ std::string encoder_layer(Script& script, const std::string& name, const Encoder
   return script.let(script.layer_norm(name + ".output.LayerNorm", layer.output_norm, narrow + " + " + middle));
 }
 
+std::string embedded(Script& script, const EmbeddingsImpl& embeddings) {
+  std::string sum = script.let(script.embedding("embeddings.word_embeddings", embeddings.word_embeddings, "input_ids"));
+  const auto add = [&](const char* name, const Embedding& table, const char* ids) {
+    sum += " + " + script.let(script.embedding(name, table, ids));
+  };
+  if (embeddings.token_type_embeddings) {
+    add("embeddings.token_type_embeddings", embeddings.token_type_embeddings, "token_type_ids");
+  }
+  if (embeddings.position_embeddings) {
+    const auto padding = embeddings.padding_position;
+    if (padding >= 0) {
+      script.line(fmt::format("real = torch.to(torch.ne(input_ids, {}), {})", padding, Script::dtype(torch::kLong)));
+      script.line(fmt::format("positions = torch.cumsum(real, 1) * real + {}", padding));
+    } else {
+      script.line("positions = torch.arange(length, device=input_ids.device)");
+    }
+    add("embeddings.position_embeddings", embeddings.position_embeddings, "positions");
+  }
+  auto x = script.let(script.layer_norm("embeddings.LayerNorm", embeddings.norm, sum));
+  if (embeddings.projection) x = script.let(script.linear("embeddings.projection", embeddings.projection, x));
+  return x;
+}
+
 }  // namespace
 
 Script model_script(const Model& model) {
   Script script({"input_ids", "attention_mask", "token_type_ids"});
   auto& encoder = *model->encoder;
-  const auto& table = encoder.embeddings;
   script.line("batch = input_ids.size(0)");
   script.line("length = input_ids.size(1)");
   script.line("mask: Optional[Tensor] = None");
@@ -49,20 +147,17 @@ Script model_script(const Model& model) {
   script.line(fmt::format("  absent = torch.rsub(torch.to(attention_mask, {}), 1.0)", Script::dtype(torch::kFloat)));
   script.line(fmt::format("  mask = torch.unsqueeze(torch.unsqueeze(torch.mul(absent, {:.9e}), 1), 1)",
                           std::numeric_limits<float>::lowest()));
-  const auto words = script.let(script.embedding("embeddings.word_embeddings", table->word_embeddings, "input_ids"));
-  const auto types =
-      script.let(script.embedding("embeddings.token_type_embeddings", table->token_type_embeddings, "token_type_ids"));
-  script.line("positions = torch.arange(length, device=input_ids.device)");
-  const auto places =
-      script.let(script.embedding("embeddings.position_embeddings", table->position_embeddings, "positions"));
-  auto x = script.let(
-      script.layer_norm("embeddings.LayerNorm", table->norm, fmt::format("{} + {} + {}", words, types, places)));
+  std::optional<Relative> relative;
+  if (encoder.relative) relative = relative_positions(script, *encoder.relative, model->config());
+  auto x = embedded(script, *encoder.embeddings);
   for (size_t i = 0; i < encoder.layers.size(); ++i) {
-    x = encoder_layer(script, fmt::format("encoder.layer.{}", i), *encoder.layers[i], x);
+    const auto name = fmt::format("encoder.layer.{}", model->config().first_use(i));
+    x = encoder_layer(script, name, *encoder.layers[i], relative, x);
   }
   const auto first = script.let(fmt::format("torch.select({}, 1, 0)", x));
   const auto& head = dynamic_cast<const SequenceHead&>(*model->head);
-  const auto pooled = script.let(fmt::format("torch.tanh({})", script.linear("head.dense", head.dense, first)));
+  const auto pooled =
+      script.let(activation(head.activation, script.let(script.linear("head.dense", head.dense, first))));
   script.returns(script.linear("head.classifier", head.classifier, pooled));
   return script;
 }

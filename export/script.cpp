@@ -54,8 +54,12 @@ std::string Script::keep(const std::string& name) {
 }
 
 std::string Script::tensor(const std::string& name, const torch::Tensor& value) {
-  tensors_.emplace_back(keep(name), value.detach().to(torch::kCPU).contiguous());
-  return "self." + tensors_.back().first;
+  auto own = keep(name);
+  const auto expression = "self." + own;
+  if (std::ranges::find(tensors_, own, &std::pair<std::string, torch::Tensor>::first) == tensors_.end()) {
+    tensors_.emplace_back(std::move(own), value.detach().to(torch::kCPU).contiguous());
+  }
+  return expression;
 }
 
 void Script::line(std::string_view text) {
@@ -91,9 +95,12 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
                          tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
     }
     case WeightFormat::int8: {
-      attributes_.emplace_back(keep(name + ".packed"), layer->packed().value());
+      const auto packed = keep(name + ".packed");
+      if (std::ranges::find(attributes_, packed, &std::pair<std::string, c10::IValue>::first) == attributes_.end()) {
+        attributes_.emplace_back(packed, layer->packed().value());
+      }
       const auto product = [&](const std::string& input) {
-        return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, attributes_.back().first,
+        return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");
       };
       const auto bias = tensor(name + ".bias", layer->bias);

@@ -26,7 +26,7 @@ class Script {
   /// Arguments of forward(), all tensors.
   explicit Script(const std::vector<std::string>& arguments);
 
-  /// Keeps a tensor in the file; the expression that reads it.
+  /// Keeps a tensor in the file, once a name; the expression that reads it.
   std::string tensor(const std::string& name, const torch::Tensor& value);
 
   /// A line of the body.

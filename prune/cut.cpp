@@ -58,7 +58,10 @@ void cut_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
     for (auto& tensor : group.rows) cut(tensor, 0);
     for (auto& tensor : group.columns) cut(tensor, 1);
     group.mask->reset();
-    if (group.resized) group.resized(kept[i].size(0));
+    if (group.resized) {
+      const auto* units = kept[i].data_ptr<int64_t>();
+      group.resized({units, units + kept[i].numel()});
+    }
   }
 }
 

@@ -46,7 +46,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     runnable.logits = [model](const Batch& batch) mutable { return model->forward(batch).logits; };
   }
   runnable.tokenizer = load_tokenizer(tokenizer.value_or(folder));
-  if (runnable.config) runnable.max_length = runnable.config->max_position_embeddings;
+  if (runnable.config) runnable.max_length = runnable.config->max_length();
   if (const auto length = trained_length(folder)) runnable.max_length = std::min(runnable.max_length, *length);
   return runnable;
 }

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Checks a classifier folder against transformers: both ways, to the sample.
+"""Checks what we write against transformers.
 
     python scripts/check_transformers.py MODEL DATA.jsonl [--compress build/release/bin/compress] [--max-length N]
+    python scripts/check_transformers.py --families build/release/bin/tests_recipes
+
+The first checks a classifier folder both ways, to the sample. The second lets the tests save a small model of every family,
+fine-tuned and distilled into fewer layers, and compares its logits with those that transformers computes from the folder.
 
 In a development venv with torch, transformers and safetensors. MODEL is a folder that no stage pruned or quantized.
 1. transformers loads MODEL, and its correct answers on DATA are counted; `compress eval MODEL` must count the same.
@@ -9,15 +13,37 @@ In a development venv with torch, transformers and safetensors. MODEL is a folde
 """
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
+def families(tests):
+    with tempfile.TemporaryDirectory() as root:
+        subprocess.run([tests, "every family is fine-tuned,every family is distilled*"], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "COMPRESS_FAMILIES": root})
+        worst = 0.0
+        for name in sorted(os.listdir(root)):
+            golden = load_file(f"{root}/{name}/golden.safetensors")
+            expected = golden.pop("logits")
+            model, report = AutoModelForSequenceClassification.from_pretrained(f"{root}/{name}", output_loading_info=True)
+            off = {k: v for k, v in report.items() if v}
+            with torch.inference_mode():
+                difference = (model.eval()(**golden).logits - expected).abs().max().item()
+            print(f"{name}: {type(model).__name__}, {model.config.num_hidden_layers} layers, {difference:.2g} {off or ''}")
+            worst = max(worst, difference if not off else float("inf"))
+        if not worst < 1e-5:
+            sys.exit("not equal")
+
+
 def main():
+    if sys.argv[1:2] == ["--families"]:
+        return families(sys.argv[2])
     p = argparse.ArgumentParser()
     p.add_argument("model"), p.add_argument("data"), p.add_argument("--compress", default="build/release/bin/compress")
     p.add_argument("--max-length", type=int, default=128)

@@ -49,6 +49,16 @@ inline Model tiny_model() {
   return load_model(golden("model/tiny")).model;
 }
 
+/// The folders of goldens/model/families: a model type, or one with other options.
+inline std::vector<std::string> family_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(golden("model/families"))) {
+    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 /// One batch of texts, in memory, over and over.
 class OneBatch : public BatchSource {
  public:

@@ -26,9 +26,9 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 void check_length(std::string_view option, int64_t length, const recipes::Runnable& model) {
-  if (model.config && length > model.config->max_position_embeddings) {
+  if (model.config && length > model.config->max_length()) {
     throw ConfigError(fmt::format("{}: found {}, but {} has positions for {} tokens", option, length,
-                                  model.file.string(), model.config->max_position_embeddings));
+                                  model.file.string(), model.config->max_length()));
   }
 }
 
@@ -111,7 +111,7 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 int inspect_command(const InspectOptions& options, bool as_json) {
   const auto folder = recipes::folder_of(options.model);
   const auto config = load_model_config(folder);
-  const auto length = std::min<int64_t>(config.max_position_embeddings, 128);
+  const auto length = std::min<int64_t>(config.max_length(), 128);
   json out = {{"model_type", config.model_type},
               {"hidden_size", config.hidden_size},
               {"attention_head_size", config.attention_head_size},

@@ -53,7 +53,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   auto state = to_canonical(config.model_type, read_state_dict(folder));
   LoadedModel loaded;
 
-  const auto name = [type = config.model_type](const std::string& own) { return checkpoint_name(type, own); };
+  const auto name = checkpoint_names(config);
   const auto classifier = name("head.classifier.");
   const auto head = state.find(classifier + "weight");
   const bool has_head = head != state.end();
@@ -92,8 +92,8 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   if (options.new_head) load.allow_missing.push_back(name("head.dense."));
   if (!load.allow_missing.empty()) loaded.model->initialize();
   const auto report = load_state_dict(*loaded.model, state, load);
-  for (const auto& name : report.left_as_initialised) {
-    if (!name.starts_with(classifier)) loaded.notes.push_back("new: " + name);
+  for (const auto& tensor : report.left_as_initialised) {
+    if (!tensor.starts_with(classifier)) loaded.notes.push_back("new: " + tensor);
   }
   if (!order.empty()) reorder_head(loaded.model, order);
   for (auto& linear : loaded.model->linears()) linear->repack();
@@ -112,8 +112,9 @@ void copy_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
 
 void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& folder) {
   write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
+  const auto name = checkpoint_names(model->config());
   StateDict state;
-  for (const auto& [own, tensor] : state_dict(*model)) state[checkpoint_name(model->config().model_type, own)] = tensor;
+  for (const auto& [own, tensor] : state_dict(*model)) state[name(own)] = tensor;
   write_state_dict(folder, state);
   copy_tokenizer(tokenizer, folder);
 }

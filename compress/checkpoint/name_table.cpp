@@ -1,83 +1,82 @@
 #include "compress/checkpoint/name_table.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <span>
+#include <charconv>
 #include <string_view>
 
-#include "compress/workflow/error.h"  // CheckpointError, UnsupportedError
+#include "compress/checkpoint/families.h"  // Family
+#include "compress/workflow/error.h"       // CheckpointError, UnsupportedError
 
 namespace compression {
 namespace {
 
-/// Replaces `from` where a name begins or ends with it. The rules of a family are tried one after the other.
-struct NameRule {
-  enum class Place { start, end } place;
-  std::string_view from, to;
-};
-constexpr auto start = NameRule::Place::start;
-constexpr auto end = NameRule::Place::end;
+constexpr std::string_view own_base = "bert.", own_layer = "bert.encoder.layer.";
 
-/// A module that our Model calls otherwise than the family's class.
-struct ModuleName {
-  std::string_view own, canonical;
-};
+/// The module that a tensor, or a name with a dot at its end, is of.
+std::string_view module_of(std::string_view name) {
+  return name.substr(0, name.rfind('.'));
+}
 
-struct Family {
-  std::string_view model_type;
-  std::vector<NameRule> rules;
-  std::vector<ModuleName> modules;
-  std::vector<std::string> ignorable;
-};
+const OtherName* find_own(const std::vector<OtherName>& names, std::string_view module) {
+  const auto found = std::ranges::find(names, module, &OtherName::own);
+  return found == names.end() ? nullptr : &*found;
+}
 
-const std::vector<Family>& families() {
-  static const std::vector<Family> all{
-      {.model_type = "bert",
-       .rules = {{start, "embeddings.", "bert.embeddings."},  // a bare BertModel
-                 {start, "encoder.", "bert.encoder."},
-                 {start, "pooler.", "bert.pooler."},
-                 {end, ".LayerNorm.gamma", ".LayerNorm.weight"},  // converted from TensorFlow
-                 {end, ".LayerNorm.beta", ".LayerNorm.bias"}},
-       .modules = {{"head.dense", "bert.pooler.dense"}, {"head.classifier", "classifier"}},
-       .ignorable = {"bert.embeddings.position_ids", "cls.", "qa_outputs."}},
+/// The class without a head names its tensors without the encoder's name.
+bool is_bare(const Family& family, std::string_view name) {
+  const auto module = module_of(name);
+  if (std::ranges::find(family.modules, module, &OtherName::theirs) != family.modules.end()) return false;
+  const auto first = name.substr(0, name.find('.'));
+  const auto begins_with = [&](std::string_view path) { return path.substr(0, path.find('.')) == first; };
+  if (first == "embeddings" || first == "encoder" || first == "pooler" || begins_with(family.layer)) return true;
+  return std::ranges::any_of(family.modules, [&](const OtherName& each) {
+    return each.theirs.starts_with(family.base) && begins_with(each.theirs.substr(family.base.size() + 1));
+  });
+}
+
+std::string canonical_name(const Family& family, std::string name) {
+  for (const auto& [old, now] : {std::pair(".LayerNorm.gamma", ".LayerNorm.weight"),  // converted from TensorFlow
+                                 std::pair(".LayerNorm.beta", ".LayerNorm.bias")}) {
+    if (name.ends_with(old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
+  }
+  return is_bare(family, name) ? fmt::format("{}.{}", family.base, name) : name;
+}
+
+std::string layer_name(const Family& family, int64_t index, int64_t inner) {
+  std::string name(family.layer);
+  const auto fill = [&](int64_t number) {
+    if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(number));
   };
-  return all;
-}
-
-const Family& family(const std::string& model_type, const std::string& where) {
-  const auto found = std::ranges::find(families(), model_type, &Family::model_type);
-  if (found != families().end()) return *found;
-  throw UnsupportedError(
-      fmt::format("{}: found \"{}\", supported: {}", where, model_type, fmt::join(supported_model_types(), ", ")));
-}
-
-std::string canonical_name(std::string name, std::span<const NameRule> rules) {
-  for (const auto& [place, from, to] : rules) {
-    if (place == start && name.starts_with(from)) name.replace(0, from.size(), to);
-    if (place == end && name.ends_with(from)) name.replace(name.size() - from.size(), from.size(), to);
+  if (name.find("{}") != name.rfind("{}")) {
+    fill(index / inner);
+    fill(index % inner);
+  } else {
+    fill(index);
   }
   return name;
 }
 
+std::string checkpoint_name(const Family& family, int64_t inner, std::string_view own) {
+  const auto module = module_of(own), leaf = own.substr(module.size());
+  if (const auto* other = find_own(family.modules, module)) return fmt::format("{}{}", other->theirs, leaf);
+  if (!own.starts_with(own_base)) return std::string(own);
+  if (!own.starts_with(own_layer)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
+  int64_t index = 0;
+  const auto* rest = std::from_chars(own.data() + own_layer.size(), own.data() + own.size(), index).ptr + 1;
+  const auto part = module.substr(static_cast<size_t>(rest - own.data()));
+  const auto* other = find_own(family.layer_modules, part);
+  return fmt::format("{}.{}.{}{}", family.base, layer_name(family, index, inner), other ? other->theirs : part, leaf);
+}
+
 }  // namespace
 
-std::vector<std::string> supported_model_types() {
-  std::vector<std::string> names;
-  for (const auto& each : families()) names.emplace_back(each.model_type);
-  return names;
-}
-
-void require_supported_model_type(const std::string& model_type, const std::string& where) {
-  family(model_type, where);
-}
-
 StateDict to_canonical(const std::string& model_type, StateDict state) {
-  const auto& rules = family(model_type, "model_type").rules;
+  const auto& family = find_family(model_type);
   StateDict renamed;
   for (auto& [name, tensor] : state) {
-    const auto canonical = canonical_name(name, rules);
+    const auto canonical = canonical_name(family, name);
     if (!renamed.emplace(canonical, std::move(tensor)).second) {
       throw CheckpointError(
           fmt::format("tensor {}: found two tensors of this name, one of them as {}", canonical, name));
@@ -86,15 +85,14 @@ StateDict to_canonical(const std::string& model_type, StateDict state) {
   return renamed;
 }
 
-std::string checkpoint_name(const std::string& model_type, const std::string& own) {
-  const auto leaf = own.rfind('.');
-  const auto& modules = family(model_type, "model_type").modules;
-  const auto found = std::ranges::find(modules, std::string_view(own).substr(0, leaf), &ModuleName::own);
-  return found == modules.end() ? own : std::string(found->canonical) + own.substr(leaf);
+std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {
+  const auto& family = find_family(config.model_type);
+  const auto inner = layer_groups(config).inner;
+  return [&family, inner](const std::string& own) { return checkpoint_name(family, inner, own); };
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {
-  return family(model_type, "model_type").ignorable;
+  return find_family(model_type).not_ours;
 }
 
 }  // namespace compression

@@ -4,16 +4,35 @@
 #include <chrono>
 #include <vector>
 
+#include "compress/model/relative_positions.h"  // relative_rows
+
 namespace compression {
+
+namespace {
+
+/// How many of content to position and position to content there are.
+int64_t position_terms(const EncoderOptions& encoder) {
+  return (encoder.content_to_position ? 1 : 0) + (encoder.position_to_content ? 1 : 0);
+}
+
+}  // namespace
 
 int64_t parameter_count(const ModelConfig& config) {
   const auto hidden = config.hidden_size;
   const auto linear = [](int64_t in, int64_t out) { return in * out + out; };
   const auto norm = 2 * hidden;
-  int64_t count = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * hidden + norm;
-  for (const auto& layer : config.layers) {
+  const auto& encoder = config.encoder;
+  const auto positions = encoder.position_embeddings ? config.max_position_embeddings : 0;
+  int64_t count = (config.vocab_size + positions + config.type_vocab_size + 2) * config.embedding_size();
+  if (encoder.embedding_projection) count += linear(config.embedding_size(), hidden);
+  count += encoder.relative_rows * (encoder.relative == RelativeAttention::bias ? encoder.bias_heads : hidden);
+  if (encoder.relative_norm) count += norm;
+  const auto own_projections = encoder.own_position_projections ? position_terms(encoder) : 0;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.first_use(i) < i) continue;
+    const auto& layer = config.layers[i];
     const auto width = layer.num_attention_heads * config.attention_head_size;
-    count += 3 * linear(hidden, width) + linear(width, hidden) + norm;
+    count += (3 + own_projections) * linear(hidden, width) + linear(width, hidden) + norm;
     count += linear(hidden, layer.intermediate_size) + linear(layer.intermediate_size, hidden) + norm;
   }
   return count + linear(hidden, hidden) + linear(hidden, static_cast<int64_t>(config.labels.size()));
@@ -21,10 +40,16 @@ int64_t parameter_count(const ModelConfig& config) {
 
 int64_t encoder_macs(const ModelConfig& config, int64_t length) {
   int64_t macs = 0;
+  int64_t rows = 0;  // of the table of relative positions, as keys or queries
+  if (position_terms(config.encoder) > 0) {
+    const auto used = relative_rows(config.encoder, length);
+    rows = position_terms(config.encoder) * (used.max() - used.min() + 1).item<int64_t>();
+  }
   for (const auto& layer : config.layers) {
     const auto width = layer.num_attention_heads * config.attention_head_size;
     macs += length * (4 * config.hidden_size * width + 2 * config.hidden_size * layer.intermediate_size);
     macs += 2 * length * length * width;
+    macs += rows * width * (config.hidden_size + length);
   }
   return macs;
 }

@@ -7,11 +7,12 @@
 
 namespace compression {
 
-/// Parameters of the whole classifier: embeddings, encoder, pooler, head.
+/// Parameters of the whole classifier: embeddings, encoder, head. What layers share counts once.
 int64_t parameter_count(const ModelConfig& config);
 
 /// Multiply-adds of the encoder's layers for one text of `length` tokens: projections, attention (query by key,
-/// probabilities by value) and FFN. Embeddings, pooler and head are not in it.
+/// probabilities by value; keys and queries of relative positions, and by these) and FFN. Embeddings and head are not
+/// in it.
 int64_t encoder_macs(const ModelConfig& config, int64_t length);
 
 struct Timing {

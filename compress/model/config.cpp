@@ -7,8 +7,9 @@
 #include <limits>
 #include <set>
 
+#include "compress/checkpoint/families.h"    // Family
 #include "compress/checkpoint/json_file.h"   // excerpt
-#include "compress/checkpoint/name_table.h"  // require_supported_model_type
+#include "compress/checkpoint/name_table.h"  // checkpoint_names
 #include "compress/workflow/error.h"         // CheckpointError, UnsupportedError
 #include "compress/workflow/fields.h"        // enum_name
 
@@ -138,14 +139,38 @@ void refuse_unsupported_features(const Fields& fields) {
   }
 }
 
-std::string read_activation(const Fields& fields) {
-  static const std::vector<std::string> supported{"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
-  const auto name = fields.text_or("gelu", "hidden_act");
-  if (std::ranges::find(supported, name) == supported.end()) {
-    fields.fail_unsupported("hidden_act", excerpt(name), fmt::format("{}", fmt::join(supported, ", ")));
+/// The fields of a family, by our names for them. One that the family does not have is its default.
+class FamilyFields {
+ public:
+  FamilyFields(const Fields& fields, const Family& family) : fields_(fields), family_(family) {}
+
+  int64_t integer(const std::string& own, int64_t fallback, int64_t least, int64_t most) const {
+    const auto name = key(own);
+    return name.empty() ? fallback : fields_.integer_or(fallback, name, least, most);
   }
-  return name;
-}
+  double real(const std::string& own, double fallback, double least, double most) const {
+    const auto name = key(own);
+    return name.empty() ? fallback : fields_.real_or(fallback, name, least, most);
+  }
+  bool is_given(const std::string& own) const { return !key(own).empty() && fields_.find(key(own)) != nullptr; }
+  std::string one_of(const std::string& own, const std::string& fallback, const std::vector<std::string>& names) const {
+    const auto name = fields_.text_or(fallback, key(own));
+    if (std::ranges::find(names, name) == names.end()) {
+      fields_.fail_unsupported(key(own), excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
+    }
+    return name;
+  }
+
+  std::string key(const std::string& own) const { return std::string(family_.key(own)); }
+  const Family& family() const { return family_; }
+  const Fields& all() const { return fields_; }
+
+ private:
+  const Fields& fields_;
+  const Family& family_;
+};
+
+const std::vector<std::string> activations{"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
 
 bool has_head(const Fields& fields) {
   const json* names = fields.find("architectures");
@@ -218,16 +243,101 @@ struct UsualShape {
 };
 
 /// What the usual fields say of heads; not what "compress" says.
-UsualShape read_usual_shape(const Fields& fields, int64_t hidden_size, bool head_size_is_given) {
+UsualShape read_usual_shape(const FamilyFields& fields, int64_t hidden_size, bool head_size_is_given) {
   UsualShape usual;
-  usual.layer.num_attention_heads = fields.integer("num_attention_heads", 1, widest);
-  usual.layer.intermediate_size = fields.integer("intermediate_size", 1, most_rows);
+  const auto& fallback = fields.family().defaults.layers.front();
+  usual.layer.num_attention_heads = fields.integer("num_attention_heads", fallback.num_attention_heads, 1, widest);
+  usual.layer.intermediate_size = fields.integer("intermediate_size", fallback.intermediate_size, 1, most_rows);
   usual.attention_head_size = hidden_size / usual.layer.num_attention_heads;
   if (hidden_size % usual.layer.num_attention_heads != 0 && !head_size_is_given) {
-    fields.fail("num_attention_heads", std::to_string(usual.layer.num_attention_heads),
-                fmt::format("a divisor of hidden_size, {}", hidden_size));
+    fields.all().fail(fields.key("num_attention_heads"), std::to_string(usual.layer.num_attention_heads),
+                      fmt::format("a divisor of {}, {}", fields.key("hidden_size"), hidden_size));
   }
   return usual;
+}
+
+/// ALBERT's num_hidden_groups and inner_group_num; num_hidden_layers is how often a group is gone through.
+std::vector<int64_t> read_shared_layers(const FamilyFields& fields, int64_t repeats) {
+  const LayerGroups groups{.repeats = repeats,
+                           .groups = fields.integer("num_hidden_groups", 1, 1, repeats),
+                           .inner = fields.integer("inner_group_num", 1, 1, most_layers / repeats)};
+  return shared_layers(groups);
+}
+
+/// DeBERTa's. Its config class has some of these keys as arguments that it does not list.
+void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
+  const auto& fields = family_fields.all();
+  auto& encoder = config.encoder;
+  encoder.position_embeddings = fields.flag_or(true, "position_biased_input");
+  for (const auto& [key, supported] :
+       {std::pair("embedding_size", config.hidden_size), std::pair("pooler_hidden_size", config.hidden_size),
+        std::pair("attention_head_size", config.attention_head_size), std::pair("conv_kernel_size", int64_t{0})}) {
+    if (fields.find(key)) fields.require(key, supported);
+  }
+  config.head.first_dropout = fields.real_or(0.0, "pooler_dropout", 0, 1);
+  auto pooler_activations = activations;
+  pooler_activations.insert(pooler_activations.begin(), "tanh");
+  config.head.activation = family_fields.one_of("pooler_hidden_act", config.head.activation, pooler_activations);
+
+  std::vector<std::string> kinds;
+  if (const json* types = fields.find("pos_att_type"); types && types->is_array()) {
+    for (const auto& type : *types) kinds.push_back(type.is_string() ? type.get<std::string>() : type.dump());
+  } else if (types) {
+    std::string text = fields.text("pos_att_type");
+    for (size_t end = 0; !text.empty(); text.erase(0, end == std::string::npos ? end : end + 1)) {
+      end = text.find('|');
+      kinds.push_back(text.substr(0, end));
+    }
+  }
+  for (const auto& kind : kinds) {
+    if (kind != "c2p" && kind != "p2c") fields.fail_unsupported("pos_att_type", excerpt(kind), "c2p, p2c");
+    (kind == "c2p" ? encoder.content_to_position : encoder.position_to_content) = true;
+  }
+  if (!fields.flag_or(false, "relative_attention")) {
+    if (!kinds.empty()) fields.fail_unsupported("relative_attention", "false, with pos_att_type", "true with it");
+    return;
+  }
+  encoder.relative = RelativeAttention::disentangled;
+  encoder.own_position_projections = !fields.flag_or(false, "share_att_key") && !kinds.empty();
+  const auto norm = fields.text_or("none", "norm_rel_ebd");
+  if (norm != "none" && norm != "layer_norm") {
+    fields.fail_unsupported("norm_rel_ebd", excerpt(norm), "none, layer_norm");
+  }
+  encoder.relative_norm = norm == "layer_norm";
+  encoder.relative_range = fields.integer_or(-1, "max_relative_positions", -1, most_rows);
+  if (encoder.relative_range < 1) encoder.relative_range = config.max_position_embeddings;
+  encoder.relative_buckets = std::max<int64_t>(fields.integer_or(0, "position_buckets", -1, most_rows), 0);
+  // The buckets beyond the middle divide the logarithms of the distances from there to the range.
+  if (encoder.relative_buckets == 1 ||
+      (encoder.relative_buckets > 0 && encoder.relative_range - 1 <= encoder.relative_buckets / 2)) {
+    fields.fail_unsupported(
+        "position_buckets", std::to_string(encoder.relative_buckets),
+        fmt::format("from 2 to less than twice the range of positions, {}", encoder.relative_range));
+  }
+  encoder.relative_rows = 2 * (encoder.relative_buckets > 0 ? encoder.relative_buckets : encoder.relative_range);
+}
+
+void read_encoder_options(const FamilyFields& fields, const UsualShape& usual, ModelConfig& config) {
+  auto& encoder = config.encoder;
+  const auto& family = fields.family();
+  if (family.has("embedding_size")) {
+    encoder.embedding_size = fields.integer("embedding_size", encoder.embedding_size, 1, widest);
+    encoder.embedding_projection |= encoder.embedding_size != config.hidden_size;
+  }
+  if (family.has("num_hidden_groups")) {
+    encoder.shared_layers = read_shared_layers(fields, static_cast<int64_t>(config.layers.size()));
+    config.layers.resize(encoder.shared_layers.size(), usual.layer);
+  }
+  if (family.has("relative_attention_num_buckets")) {
+    encoder.relative_rows =
+        fields.integer("relative_attention_num_buckets", encoder.relative_rows, encoder.relative_rows, most_rows);
+    encoder.bias_heads = usual.layer.num_attention_heads;
+    if (config.pad_token_id != family.defaults.pad_token_id) {
+      fields.all().fail_unsupported("pad_token_id", std::to_string(config.pad_token_id),
+                                    std::to_string(family.defaults.pad_token_id));
+    }
+  }
+  if (family.has("relative_attention")) read_disentangled(fields, config);
 }
 
 WeightFormat read_format(const Fields& compress, const std::string& key,
@@ -242,17 +352,41 @@ WeightFormat read_format(const Fields& compress, const std::string& key,
   compress.fail_unsupported(key, excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
 }
 
+/// Which columns of the shared table of position biases the heads of a pruned layer read.
+void read_position_heads(const Fields& layer, int64_t columns, LayerShape& shape) {
+  if (!layer.find("position_heads") && shape.num_attention_heads == columns) return;
+  const auto& heads = layer.array("position_heads");
+  const auto expected = fmt::format("{} numbers from 0 to {}, one a head", shape.num_attention_heads, columns - 1);
+  for (const auto& head : heads) {
+    if (!head.is_number_integer() || head < 0 || head >= columns) layer.fail("position_heads", excerpt(head), expected);
+    shape.position_heads.push_back(head.get<int64_t>());
+  }
+  if (static_cast<int64_t>(heads.size()) != shape.num_attention_heads) {
+    layer.fail("position_heads", fmt::format("{} heads", heads.size()), expected);
+  }
+}
+
 void read_layers(const Fields& compress, ModelConfig& config) {
   const size_t count = compress.array("layers").size();
   if (count != config.layers.size()) {
-    compress.fail("layers", fmt::format("an array of {}", count),
-                  fmt::format("{}, as num_hidden_layers says", config.layers.size()));
+    compress.fail(
+        "layers", fmt::format("an array of {}", count),
+        fmt::format("{}, as {} says", config.layers.size(), find_family(config.model_type).key("num_hidden_layers")));
   }
   for (size_t i = 0; i < count; ++i) {
     const auto layer = compress.element("layers", i);
-    layer.allow_only({"num_attention_heads", "intermediate_size"});
-    config.layers[i].num_attention_heads = layer.integer("num_attention_heads", 1, widest);
-    config.layers[i].intermediate_size = layer.integer("intermediate_size", 1, most_rows);
+    const bool has_bias = config.encoder.relative == RelativeAttention::bias;
+    std::set<std::string> keys{"num_attention_heads", "intermediate_size"};
+    if (has_bias) keys.insert("position_heads");
+    layer.allow_only(keys);
+    auto& shape = config.layers[i];
+    shape.num_attention_heads = layer.integer("num_attention_heads", 1, widest);
+    shape.intermediate_size = layer.integer("intermediate_size", 1, most_rows);
+    if (has_bias) read_position_heads(layer, config.encoder.bias_heads, shape);
+    if (const auto first = config.first_use(i); config.layers[first] != shape) {
+      compress.fail("layers", fmt::format("other sizes for layer {} than for layer {}", i, first),
+                    "the same: they share their weights");
+    }
   }
 }
 
@@ -268,12 +402,19 @@ void read_compress(const Fields& compress, ModelConfig& config) {
   config.embedding_format = read_format(compress, "embedding_format", {float32, float16, bfloat16, int8});
 }
 
-/// The head is never quantized (Model::linears), and must be named where there is one.
-void check_ignored_modules(const Fields& quantization, bool with_head) {
+/// What the family calls the classifier, which is never quantized (Model::linears).
+std::string classifier_name(const ModelConfig& config) {
+  auto name = checkpoint_names(config)("head.classifier.");
+  name.pop_back();
+  return name;
+}
+
+/// The classifier must be named where there is one.
+void check_ignored_modules(const Fields& quantization, const ModelConfig& config) {
   const bool given = quantization.find("ignore") != nullptr;
   const json names = given ? quantization.array("ignore") : json::array();
-  const json head = json::array({"classifier"});
-  if (names == head || (names.empty() && !with_head)) return;
+  const json head = json::array({classifier_name(config)});
+  if (names == head || (names.empty() && config.labels.empty())) return;
   quantization.fail_unsupported("ignore", excerpt(names), head.dump());
 }
 
@@ -306,7 +447,7 @@ void read_quantization(const Fields& quantization, ModelConfig& config) {
     inputs.fail_unsupported("strategy", excerpt(strategy), "token, tensor");
   config.activations = strategy == "token" ? ActivationScheme::per_token : ActivationScheme::per_tensor;
 
-  check_ignored_modules(quantization, !config.labels.empty());
+  check_ignored_modules(quantization, config);
   if (config.linear_format != WeightFormat::float32) {
     quantization.fail("quant_method",
                       fmt::format("int8, but compress.weight_format is {}", enum_name(config.linear_format)),
@@ -317,14 +458,16 @@ void read_quantization(const Fields& quantization, ModelConfig& config) {
 
 /// Parameters of the embeddings, the layers and the head, without what is small.
 double parameter_count(const ModelConfig& config) {
-  const auto hidden = static_cast<double>(config.hidden_size);
-  double rows = static_cast<double>(config.vocab_size) + static_cast<double>(config.max_position_embeddings) +
-                static_cast<double>(config.type_vocab_size) + static_cast<double>(config.labels.size()) + hidden;
+  const auto hidden = static_cast<double>(config.hidden_size), narrow = static_cast<double>(config.embedding_size());
+  const double tables = static_cast<double>(config.vocab_size) + static_cast<double>(config.max_position_embeddings) +
+                        static_cast<double>(config.type_vocab_size);
+  double rows = static_cast<double>(config.encoder.relative_rows) + static_cast<double>(config.labels.size()) + hidden;
+  if (config.encoder.embedding_projection) rows += narrow;
   for (const auto& layer : config.layers) {
-    rows += 4.0 * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
+    rows += 6.0 * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
     rows += 2.0 * static_cast<double>(layer.intermediate_size);
   }
-  return rows * hidden;
+  return rows * hidden + tables * narrow;
 }
 
 void check_sizes(const ModelConfig& config, const std::string& file) {
@@ -333,6 +476,14 @@ void check_sizes(const ModelConfig& config, const std::string& file) {
       throw CheckpointError(fmt::format("{}: found {} heads of size {}, expected at most {} features in all", file,
                                         layer.num_attention_heads, config.attention_head_size, widest));
     }
+  }
+  if (config.pad_token_id >= config.vocab_size) {
+    throw CheckpointError(fmt::format("{}: pad_token_id: found {}, expected less than vocab_size, {}", file,
+                                      config.pad_token_id, config.vocab_size));
+  }
+  if (config.max_length() < 1) {
+    throw CheckpointError(fmt::format("{}: max_position_embeddings: found {}, expected more than pad_token_id, {}, + 1",
+                                      file, config.max_position_embeddings, config.pad_token_id));
   }
   if (parameter_count(config) > static_cast<double>(most_parameters)) {
     throw CheckpointError(fmt::format("{}: found sizes that make {:.3g} parameters, expected at most {}", file,
@@ -343,15 +494,19 @@ void check_sizes(const ModelConfig& config, const std::string& file) {
 /// The usual fields keep the shape of the model that this one was cut from, as long as it is of the same width.
 UsualShape usual_shape(const ModelConfig& config) {
   UsualShape usual;
+  const auto& family = find_family(config.model_type);
+  const auto key = [&](std::string_view own) { return std::string(family.key(own)); };
   if (!config.layers.empty()) usual.layer = config.layers.front();
+  usual.layer.position_heads.clear();
   const json source = config.source.is_object() ? config.source : json::object();
-  if (source.value("hidden_size", json()) == config.hidden_size) {
-    for (const auto& [key, size] : {std::pair("num_attention_heads", &usual.layer.num_attention_heads),
+  if (source.value(key("hidden_size"), json()) == config.hidden_size) {
+    for (const auto& [own, size] : {std::pair("num_attention_heads", &usual.layer.num_attention_heads),
                                     std::pair("intermediate_size", &usual.layer.intermediate_size)}) {
-      if (const json kept = source.value(key, json()); kept.is_number_integer() && kept > 0)
+      if (const json kept = source.value(key(own), json()); kept.is_number_integer() && kept > 0)
         *size = kept.get<int64_t>();
     }
   }
+  if (config.encoder.bias_heads > 0) usual.layer.num_attention_heads = config.encoder.bias_heads;
   if (config.hidden_size % usual.layer.num_attention_heads == 0) {
     usual.attention_head_size = config.hidden_size / usual.layer.num_attention_heads;
   }
@@ -365,8 +520,9 @@ json compress_fields(const ModelConfig& config, const UsualShape& usual) {
     fields["attention_head_size"] = config.attention_head_size;
     fields["layers"] = json::array();
     for (const auto& layer : config.layers) {
-      fields["layers"].push_back(
-          {{"num_attention_heads", layer.num_attention_heads}, {"intermediate_size", layer.intermediate_size}});
+      json shape{{"num_attention_heads", layer.num_attention_heads}, {"intermediate_size", layer.intermediate_size}};
+      if (!layer.position_heads.empty()) shape["position_heads"] = layer.position_heads;
+      fields["layers"].push_back(std::move(shape));
     }
   }
   if (config.linear_format == WeightFormat::float16 || config.linear_format == WeightFormat::bfloat16) {
@@ -391,16 +547,45 @@ json quantization_fields(const ModelConfig& config) {
           {"format", "int-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups", {{"group_0", group}}},
-          {"ignore", config.labels.empty() ? json::array() : json::array({"classifier"})}};
+          {"ignore", config.labels.empty() ? json::array() : json::array({classifier_name(config)})}};
 }
 
-void write_labels(json& out, const std::vector<std::string>& labels) {
+void write_labels(json& out, const Family& family, const std::vector<std::string>& labels) {
   for (const char* key : {"id2label", "label2id", "num_labels", "_num_labels"}) out.erase(key);
-  out["architectures"] = json::array({labels.empty() ? "BertModel" : "BertForSequenceClassification"});
+  out["architectures"] =
+      json::array({fmt::format("{}{}", family.class_prefix, labels.empty() ? "Model" : head_architecture)});
   for (size_t id = 0; id < labels.size(); ++id) {
     out["id2label"][std::to_string(id)] = labels[id];
     out["label2id"][labels[id]] = id;
   }
+}
+
+/// The inverse of read_encoder_options(). Keys that say the same in another way stay as the source has them.
+void write_encoder_options(json& out, const Family& family, const LayerGroups& groups, const ModelConfig& config) {
+  const auto& encoder = config.encoder;
+  const auto put = [&](const char* key, const json& value, const json& default_value) {
+    if (out.contains(key) || value != default_value) out[key] = value;
+  };
+  if (family.has("embedding_size")) out["embedding_size"] = config.embedding_size();
+  if (family.has("num_hidden_groups")) {
+    out["num_hidden_groups"] = groups.groups;
+    out["inner_group_num"] = groups.inner;
+  }
+  if (family.has("relative_attention_num_buckets")) out["relative_attention_num_buckets"] = encoder.relative_rows;
+  if (!family.has("relative_attention")) return;
+  const bool relative = encoder.relative == RelativeAttention::disentangled;
+  put("position_biased_input", encoder.position_embeddings, true);
+  put("pooler_dropout", config.head.first_dropout.value_or(0.0), 0.0);
+  put("pooler_hidden_act", config.head.activation, family.defaults.head.activation);
+  put("relative_attention", relative, false);
+  if (!relative || out.contains("pos_att_type")) return;
+  out["pos_att_type"] = json::array();
+  if (encoder.content_to_position) out["pos_att_type"].push_back("c2p");
+  if (encoder.position_to_content) out["pos_att_type"].push_back("p2c");
+  put("share_att_key", !encoder.own_position_projections, false);
+  put("norm_rel_ebd", encoder.relative_norm ? "layer_norm" : "none", "none");
+  put("max_relative_positions", encoder.relative_range, -1);
+  put("position_buckets", encoder.relative_buckets, 0);
 }
 
 /// What most of the tensors are; "dtype" is the name of transformers 5, "torch_dtype" of those before it.
@@ -414,64 +599,109 @@ void write_dtype(json& out, WeightFormat linear_format) {
 
 }  // namespace
 
-ModelConfig read_model_config(const nlohmann::json& json, const std::string& file) {
-  const Fields fields(json, file);
-  ModelConfig config;
-  config.model_type = fields.text("model_type");
-  require_supported_model_type(config.model_type, fields.where("model_type"));
-  refuse_unsupported_features(fields);
+size_t ModelConfig::first_use(size_t i) const {
+  const auto& shared = encoder.shared_layers;
+  return shared.empty() ? i : static_cast<size_t>(std::ranges::find(shared, shared.at(i)) - shared.begin());
+}
 
-  const bool has_compress = fields.find("compress") != nullptr;
-  const bool head_size_is_given = has_compress && fields.object("compress").find("attention_head_size") != nullptr;
-  config.vocab_size = fields.integer("vocab_size", 1, most_rows);
-  config.hidden_size = fields.integer("hidden_size", 1, widest);
+std::vector<int64_t> shared_layers(const LayerGroups& groups) {
+  std::vector<int64_t> weights;
+  // As transformers computes it, rounding included.
+  const double repeats_of_group = static_cast<double>(groups.repeats) / static_cast<double>(groups.groups);
+  for (int64_t repeat = 0; repeat < groups.repeats; ++repeat) {
+    const auto group = static_cast<int64_t>(static_cast<double>(repeat) / repeats_of_group);
+    for (int64_t i = 0; i < groups.inner; ++i) weights.push_back(group * groups.inner + i);
+  }
+  return weights;
+}
+
+LayerGroups layer_groups(const ModelConfig& config) {
+  const auto& weights = config.encoder.shared_layers;
+  const auto count = static_cast<int64_t>(weights.size());
+  if (count == 0) return {.repeats = static_cast<int64_t>(config.layers.size())};
+  const auto different = *std::ranges::max_element(weights) + 1;
+  for (int64_t inner = 1; inner <= different; ++inner) {
+    const LayerGroups groups{.repeats = count / inner, .groups = different / inner, .inner = inner};
+    if (count % inner != 0 || different % inner != 0) continue;
+    if (shared_layers(groups) == weights) return groups;
+  }
+  throw UnsupportedError(
+      fmt::format("layers that share weights in the order {}: supported are groups of {}'s config.json, each as often "
+                  "as the others",
+                  fmt::join(weights, ", "), config.model_type));
+}
+
+ModelConfig read_model_config(const nlohmann::json& json, const std::string& file) {
+  const Fields all(json, file);
+  const auto model_type = all.text("model_type");
+  const auto& family = find_family(model_type, all.where("model_type"));
+  refuse_unsupported_features(all);
+  const FamilyFields fields(all, family);
+  auto config = family.defaults;
+
+  const bool has_compress = all.find("compress") != nullptr;
+  const bool head_size_is_given = has_compress && all.object("compress").find("attention_head_size") != nullptr;
+  config.vocab_size = fields.integer("vocab_size", config.vocab_size, 1, most_rows);
+  config.hidden_size = fields.integer("hidden_size", config.hidden_size, 1, widest);
   const auto usual = read_usual_shape(fields, config.hidden_size, head_size_is_given);
   config.attention_head_size = usual.attention_head_size;
-  config.layers.assign(static_cast<size_t>(fields.integer("num_hidden_layers", 1, most_layers)), usual.layer);
+  const auto layer_count = static_cast<int64_t>(config.layers.size());
+  config.layers.assign(static_cast<size_t>(fields.integer("num_hidden_layers", layer_count, 1, most_layers)),
+                       usual.layer);
 
-  config.hidden_act = read_activation(fields);
-  config.hidden_dropout_prob = fields.real_or(config.hidden_dropout_prob, "hidden_dropout_prob", 0, 1);
+  config.hidden_act = fields.one_of("hidden_act", config.hidden_act, activations);
+  config.hidden_dropout_prob = fields.real("hidden_dropout_prob", config.hidden_dropout_prob, 0, 1);
   config.attention_probs_dropout_prob =
-      fields.real_or(config.attention_probs_dropout_prob, "attention_probs_dropout_prob", 0, 1);
-  if (fields.find("classifier_dropout")) config.classifier_dropout = fields.real_or(0, "classifier_dropout", 0, 1);
+      fields.real("attention_probs_dropout_prob", config.attention_probs_dropout_prob, 0, 1);
+  if (fields.is_given("classifier_dropout")) {
+    config.classifier_dropout = fields.real("classifier_dropout", 0, 0, 1);
+  }
   config.max_position_embeddings =
-      fields.integer_or(config.max_position_embeddings, "max_position_embeddings", 1, most_rows);
-  config.type_vocab_size = fields.integer_or(config.type_vocab_size, "type_vocab_size", 1, most_rows);
-  config.layer_norm_eps = fields.real_or(config.layer_norm_eps, "layer_norm_eps", 0, 1);
-  config.initializer_range = fields.real_or(config.initializer_range, "initializer_range", 0, 1e6);
-  config.pad_token_id = fields.integer_or(config.pad_token_id, "pad_token_id", 0, config.vocab_size - 1);
-  config.labels = read_labels(fields);
+      fields.integer("max_position_embeddings", config.max_position_embeddings, 1, most_rows);
+  config.type_vocab_size = fields.integer("type_vocab_size", config.type_vocab_size,
+                                          std::min<int64_t>(family.defaults.type_vocab_size, 1), most_rows);
+  config.layer_norm_eps = fields.real("layer_norm_eps", config.layer_norm_eps, 0, 1);
+  config.initializer_range = fields.real("initializer_range", config.initializer_range, 0, 1e6);
+  config.pad_token_id = fields.integer("pad_token_id", config.pad_token_id, 0, config.vocab_size - 1);
+  config.labels = read_labels(all);
+  read_encoder_options(fields, usual, config);
 
-  if (has_compress) read_compress(fields.object("compress"), config);
-  if (fields.find("quantization_config")) read_quantization(fields.object("quantization_config"), config);
+  if (has_compress) read_compress(all.object("compress"), config);
+  if (all.find("quantization_config")) read_quantization(all.object("quantization_config"), config);
   check_sizes(config, file);
   config.source = json;
   return config;
 }
 
 nlohmann::json write_model_config(const ModelConfig& config) {
+  const auto& family = find_family(config.model_type);
   const auto usual = usual_shape(config);
+  const auto groups = layer_groups(config);
   json out = config.source.is_object() ? config.source : json::object();
+  const auto put = [&](std::string_view own, json value) {
+    if (const auto key = family.key(own); !key.empty()) out[std::string(key)] = std::move(value);
+  };
   out["model_type"] = config.model_type;
-  out["vocab_size"] = config.vocab_size;
-  out["hidden_size"] = config.hidden_size;
-  out["num_hidden_layers"] = config.layers.size();
-  out["num_attention_heads"] = usual.layer.num_attention_heads;
-  out["intermediate_size"] = usual.layer.intermediate_size;
-  out["hidden_act"] = config.hidden_act;
-  out["hidden_dropout_prob"] = config.hidden_dropout_prob;
-  out["attention_probs_dropout_prob"] = config.attention_probs_dropout_prob;
+  put("vocab_size", config.vocab_size);
+  put("hidden_size", config.hidden_size);
+  put("num_hidden_layers", groups.repeats);
+  put("num_attention_heads", usual.layer.num_attention_heads);
+  put("intermediate_size", usual.layer.intermediate_size);
+  put("hidden_act", config.hidden_act);
+  put("hidden_dropout_prob", config.hidden_dropout_prob);
+  put("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
   if (config.classifier_dropout) {
-    out["classifier_dropout"] = *config.classifier_dropout;
-  } else if (out.contains("classifier_dropout")) {
-    out["classifier_dropout"] = nullptr;
+    put("classifier_dropout", *config.classifier_dropout);
+  } else if (out.contains(std::string(family.key("classifier_dropout")))) {
+    put("classifier_dropout", nullptr);
   }
-  out["max_position_embeddings"] = config.max_position_embeddings;
-  out["type_vocab_size"] = config.type_vocab_size;
-  out["layer_norm_eps"] = config.layer_norm_eps;
-  out["initializer_range"] = config.initializer_range;
-  out["pad_token_id"] = config.pad_token_id;
-  write_labels(out, config.labels);
+  put("max_position_embeddings", config.max_position_embeddings);
+  put("type_vocab_size", config.type_vocab_size);
+  put("layer_norm_eps", config.layer_norm_eps);
+  put("initializer_range", config.initializer_range);
+  put("pad_token_id", config.pad_token_id);
+  write_encoder_options(out, family, groups, config);
+  write_labels(out, family, config.labels);
   write_dtype(out, config.linear_format);
 
   out.erase("compress");

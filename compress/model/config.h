@@ -15,6 +15,7 @@ namespace compression {
 struct LayerShape {
   int64_t num_attention_heads = 12;
   int64_t intermediate_size = 3072;
+  std::vector<int64_t> position_heads = {};  // RelativeAttention::bias: each head's column of the table; empty: all
   bool operator==(const LayerShape&) const = default;
 };
 
@@ -33,6 +34,44 @@ constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_name
   return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
 }
 
+/// What attention knows of the distance between two tokens.
+enum class RelativeAttention {
+  none,
+  bias,         // a number a head is added to the scores; all layers share the table (MPNet, arXiv 2004.09297)
+  disentangled  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
+};
+
+/// Where encoders differ from BERT's. The defaults are BERT's.
+struct EncoderOptions {
+  int64_t embedding_size = 0;         // columns of the embedding tables; 0: hidden_size
+  bool embedding_projection = false;  // a linear layer makes hidden_size of them
+  bool position_embeddings = true;    // of absolute positions
+  bool positions_after_padding =
+      false;  // pad_token_id + n for the n-th token that is not padding, pad_token_id for padding
+  /// Layers of the same number have the same weights (ALBERT); numbers are in the order of their first use. Empty: each
+  /// layer has its own.
+  std::vector<int64_t> shared_layers = {};
+
+  RelativeAttention relative = RelativeAttention::none;
+  int64_t relative_rows = 0;     // of the table of relative positions
+  int64_t bias_heads = 0;        // bias: columns of the table, the heads before any was pruned
+  int64_t relative_range = 0;    // disentangled: distances that logarithmic buckets cover
+  int64_t relative_buckets = 0;  // disentangled: 0: a row for each distance
+  bool content_to_position = false, position_to_content = false;
+  bool own_position_projections = false;  // else keys and queries of positions are made as those of the content
+  bool relative_norm = false;             // the table goes through a LayerNorm
+
+  bool operator==(const EncoderOptions&) const = default;
+};
+
+/// Where heads for one label a text differ from BERT's.
+struct HeadOptions {
+  std::string activation = "tanh";            // after the dense layer: tanh, or as hidden_act
+  std::optional<double> first_dropout = 0.0;  // before the dense layer; absent: as before the classifier
+
+  bool operator==(const HeadOptions&) const = default;
+};
+
 struct ModelConfig {
   std::string model_type = "bert";
   int64_t vocab_size = 30522;
@@ -50,17 +89,43 @@ struct ModelConfig {
   int64_t pad_token_id = 0;
   std::vector<std::string> labels = {};  // names of the classes, by id; empty for a model without a head
 
+  EncoderOptions encoder = {};
+  HeadOptions head = {};
+
   WeightFormat linear_format = WeightFormat::float32;
   WeightFormat embedding_format = WeightFormat::float32;
   ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
 
   nlohmann::json source = nullptr;  // config.json as it was read: keys that we do not use are written back
 
+  int64_t embedding_size() const { return encoder.embedding_size == 0 ? hidden_size : encoder.embedding_size; }
+
+  /// Tokens of the longest text.
+  int64_t max_length() const {
+    return max_position_embeddings - (encoder.positions_after_padding ? pad_token_id + 1 : 0);
+  }
+
+  /// The first layer that has the weights of layer `i`: itself, unless they are shared.
+  size_t first_use(size_t i) const;
+
   bool operator==(const ModelConfig&) const = default;
 };
 
-/// Reads a config.json. `file` is named in messages. Accepts the usual Hugging Face fields and "compress"
-/// (docs/artifact.md). A classifier without id2label has the labels LABEL_0 and LABEL_1: transformers does not write
+/// How ALBERT says which layers share weights: `groups` of `inner` layers each; `repeats` times, a group's layers
+/// follow each other, and the repeats are dealt out to the groups evenly.
+struct LayerGroups {
+  int64_t repeats = 1, groups = 1, inner = 1;
+};
+
+/// Throws UnsupportedError if no such groups give the config's shared_layers.
+LayerGroups layer_groups(const ModelConfig& config);
+
+/// The inverse: the weights of each layer.
+std::vector<int64_t> shared_layers(const LayerGroups& groups);
+
+/// Reads a config.json. `file` is named in messages. Accepts the Hugging Face fields of the model families
+/// (checkpoint/families.h), with the defaults that transformers has for them, and "compress" (docs/artifact.md). A
+/// classifier without id2label has the labels LABEL_0 and LABEL_1: transformers does not write
 /// its defaults. Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another
 /// model type, activation, position embedding, problem type or quantization).
 ModelConfig read_model_config(const nlohmann::json& json, const std::string& file);

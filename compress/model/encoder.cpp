@@ -10,11 +10,6 @@
 namespace compression {
 namespace {
 
-torch::Tensor activate(const torch::Tensor& x, const std::string& name) {
-  if (name == "relu") return torch::relu(x);
-  return torch::gelu(x, name == "gelu" ? "none" : "tanh");
-}
-
 /// A module that only gives its children a name below it.
 std::shared_ptr<torch::nn::Module> scope(torch::nn::Module& parent, const std::string& name) {
   return parent.register_module(name, std::make_shared<torch::nn::Module>(name));
@@ -22,37 +17,63 @@ std::shared_ptr<torch::nn::Module> scope(torch::nn::Module& parent, const std::s
 
 }  // namespace
 
-EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
-  word_embeddings =
-      register_module("word_embeddings", Embedding(config.vocab_size, config.hidden_size, config.pad_token_id));
-  position_embeddings =
-      register_module("position_embeddings", Embedding(config.max_position_embeddings, config.hidden_size));
-  token_type_embeddings =
-      register_module("token_type_embeddings", Embedding(config.type_vocab_size, config.hidden_size));
-  norm = register_module("LayerNorm", LayerNorm(config.hidden_size, config.layer_norm_eps));
+EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config)
+    : dropout(config.hidden_dropout_prob),
+      max_length(config.max_length()),
+      padding_position(config.encoder.positions_after_padding ? config.pad_token_id : -1) {
+  const auto width = config.embedding_size();
+  word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, width, config.pad_token_id));
+  if (config.encoder.position_embeddings) {
+    position_embeddings =
+        register_module("position_embeddings", Embedding(config.max_position_embeddings, width, padding_position));
+  }
+  if (config.type_vocab_size > 0) {
+    token_type_embeddings = register_module("token_type_embeddings", Embedding(config.type_vocab_size, width));
+  }
+  norm = register_module("LayerNorm", LayerNorm(width, config.layer_norm_eps));
+  if (config.encoder.embedding_projection) {
+    projection = register_module("projection", Linear(width, config.hidden_size));
+  }
 }
 
 void EmbeddingsImpl::check_length(int64_t length) const {
-  if (length > position_embeddings->weight.size(0)) {
-    throw UnsupportedError(
-        fmt::format("a text of {} tokens: this model has positions for {}; choose a smaller max_length", length,
-                    position_embeddings->weight.size(0)));
+  if (length > max_length) {
+    throw UnsupportedError(fmt::format(
+        "a text of {} tokens: this model has positions for {}; choose a smaller max_length", length, max_length));
   }
+}
+
+std::vector<Embedding> EmbeddingsImpl::tables() const {
+  std::vector<Embedding> tables{word_embeddings};
+  if (position_embeddings) tables.push_back(position_embeddings);
+  if (token_type_embeddings) tables.push_back(token_type_embeddings);
+  return tables;
 }
 
 torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids) {
   const auto length = input_ids.size(1);
   check_length(length);
-  const auto positions = torch::arange(length, input_ids.options());
-  const auto types = token_type_ids.defined() ? token_type_ids : torch::zeros_like(input_ids);
-  auto x = word_embeddings->forward(input_ids) + token_type_embeddings->forward(types) +
-           position_embeddings->forward(positions);
-  return torch::dropout(norm->forward(x), dropout, is_training());
+  auto x = word_embeddings->forward(input_ids);
+  if (token_type_embeddings) {
+    x = x + token_type_embeddings->forward(token_type_ids.defined() ? token_type_ids : torch::zeros_like(input_ids));
+  }
+  if (position_embeddings) {
+    auto positions = torch::arange(length, input_ids.options());
+    if (padding_position >= 0) {
+      const auto real = input_ids.ne(padding_position).to(torch::kLong);
+      positions = real.cumsum(1) * real + padding_position;
+    }
+    x = x + position_embeddings->forward(positions);
+  }
+  x = torch::dropout(norm->forward(x), dropout, is_training());
+  return projection ? projection->forward(x) : x;
 }
 
 EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const LayerShape& shape)
     : heads(shape.num_attention_heads),
       head_size(config.attention_head_size),
+      position_heads(shape.position_heads),
+      options(config.encoder),
       activation(config.hidden_act),
       hidden_dropout(config.hidden_dropout_prob),
       attention_dropout(config.attention_probs_dropout_prob) {
@@ -63,6 +84,13 @@ EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const LayerShape& 
   query = self->register_module("query", Linear(hidden, width));
   key = self->register_module("key", Linear(hidden, width));
   value = self->register_module("value", Linear(hidden, width));
+  if (options.own_position_projections) {
+    const auto projection = [&](bool wanted, const char* name) {
+      return wanted ? self->register_module(name, Linear(hidden, width)) : Linear(nullptr);
+    };
+    position_key = projection(options.content_to_position, "position_key");
+    position_query = projection(options.position_to_content, "position_query");
+  }
   const auto attention_end = scope(*attention, "output");
   attention_output = attention_end->register_module("dense", Linear(width, hidden));
   attention_norm = attention_end->register_module("LayerNorm", LayerNorm(hidden, config.layer_norm_eps));
@@ -72,33 +100,88 @@ EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const LayerShape& 
   output_norm = end->register_module("LayerNorm", LayerNorm(hidden, config.layer_norm_eps));
 }
 
-torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const torch::Tensor& mask,
-                                          std::vector<torch::Tensor>* attentions) {
-  const auto split = [&](const torch::Tensor& t) {  // -> [batch, heads, sequence, head_size]
-    return t.view({t.size(0), t.size(1), heads, head_size}).transpose(1, 2);
+std::vector<Linear> EncoderLayerImpl::linears() const {
+  std::vector<Linear> all{query, key, value, attention_output, intermediate, output};
+  for (const auto& linear : {position_key, position_query}) {
+    if (linear) all.push_back(linear);
+  }
+  return all;
+}
+
+void EncoderLayerImpl::keep_heads(const std::vector<int64_t>& kept) {
+  if (options.relative == RelativeAttention::bias && static_cast<int64_t>(kept.size()) < heads) {
+    auto columns = kept;
+    for (auto& column : columns) {
+      if (!position_heads.empty()) column = position_heads.at(static_cast<size_t>(column));
+    }
+    position_heads = std::move(columns);
+  }
+  heads = static_cast<int64_t>(kept.size());
+}
+
+double EncoderLayerImpl::score_scale() const {
+  const int terms = 1 + (options.content_to_position ? 1 : 0) + (options.position_to_content ? 1 : 0);
+  return 1.0 / std::sqrt(static_cast<double>(head_size * terms));
+}
+
+/// [..., sequence, heads * head_size] -> [..., heads, sequence, head_size]
+torch::Tensor EncoderLayerImpl::split_heads(const torch::Tensor& x) const {
+  return x.unflatten(-1, {heads, head_size}).transpose(-3, -2);
+}
+
+/// What positions add to the scores: [1 or batch, heads, query, key], or undefined.
+torch::Tensor EncoderLayerImpl::relative_scores(const torch::Tensor& q, const torch::Tensor& k,
+                                                const AttentionContext& context) {
+  auto table = context.relative;
+  if (!table) return {};
+  const auto& [first, count, pairs] = context.pairs;
+  const auto part = table->part(first, count);
+  if (options.relative == RelativeAttention::bias) {
+    const auto own =
+        position_heads.empty() ? part : part.index_select(1, torch::tensor(position_heads, pairs.options()));
+    return own.index_select(0, pairs.flatten()).t().reshape({1, heads, pairs.size(0), pairs.size(1)});
+  }
+  const auto rows = torch::dropout(part, hidden_dropout, is_training());
+  torch::Tensor scores;
+  const auto add = [&](const torch::Tensor& more) { scores = scores.defined() ? scores + more : more; };
+  // content [batch, heads, token, head_size] by rows [heads, row, head_size], then each pair's row.
+  const auto by_pair = [&](const torch::Tensor& content, Linear& projection, const torch::Tensor& row) {
+    const auto all = torch::matmul(content, split_heads(projection->forward(rows)).transpose(-1, -2));
+    return all.gather(-1, row.expand({all.size(0), heads, row.size(0), row.size(1)})) * score_scale();
   };
-  const auto q = split(query->forward(x)), k = split(key->forward(x)), v = split(value->forward(x));
-  const auto bias = mask.defined() ? mask.to(q.scalar_type()) : mask;
+  if (options.content_to_position) add(by_pair(q, position_key ? position_key : key, pairs));
+  if (options.position_to_content) {
+    add(by_pair(k, position_query ? position_query : query, pairs.t()).transpose(-1, -2));
+  }
+  return scores;
+}
+
+torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const AttentionContext& context,
+                                          std::vector<torch::Tensor>* attentions) {
+  const auto q = split_heads(query->forward(x)), k = split_heads(key->forward(x)), v = split_heads(value->forward(x));
+  auto bias = relative_scores(q, k, context);
+  if (context.mask.defined()) bias = bias.defined() ? bias + context.mask : context.mask;
+  if (bias.defined()) bias = bias.to(q.scalar_type());
   const double dropout = is_training() ? attention_dropout : 0.0;
-  torch::Tensor context;
+  torch::Tensor attended;
   if (attentions == nullptr) {
-    context =
-        torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, dropout);
+    attended = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt,
+                                                   dropout, /*is_causal=*/false, score_scale());
   } else {
-    auto scores = torch::matmul(q, k.transpose(-1, -2)) / std::sqrt(static_cast<double>(head_size));
+    auto scores = torch::matmul(q, k.transpose(-1, -2)) * score_scale();
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
     attentions->push_back(probabilities);
-    context = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
+    attended = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
   }
-  if (head_mask.defined()) context = context * head_mask.view({1, heads, 1, 1});
-  return context.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
+  if (head_mask.defined()) attended = attended * head_mask.view({1, heads, 1, 1});
+  return attended.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
 }
 
-torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const torch::Tensor& mask,
+torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionContext& context,
                                         std::vector<torch::Tensor>* attentions) {
   const auto drop = [&](const torch::Tensor& t) { return torch::dropout(t, hidden_dropout, is_training()); };
-  const auto middle = attention_norm->forward(drop(attention_output->forward(attention(x, mask, attentions))) + x);
+  const auto middle = attention_norm->forward(drop(attention_output->forward(attention(x, context, attentions))) + x);
   auto units = activate(intermediate->forward(middle), activation);
   if (intermediate_mask.defined()) units = units * intermediate_mask;
   return output_norm->forward(drop(output->forward(units)) + middle);
@@ -106,9 +189,19 @@ torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const torch::Ten
 
 EncoderImpl::EncoderImpl(const ModelConfig& config) {
   embeddings = register_module("embeddings", Embeddings(config));
-  const auto stack = scope(*scope(*this, "encoder"), "layer");
+  const auto encoder = scope(*this, "encoder");
+  if (config.encoder.relative != RelativeAttention::none) {
+    relative = encoder->register_module("relative", RelativeTable(config));
+  }
+  const auto stack = scope(*encoder, "layer");
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    layers.push_back(stack->register_module(std::to_string(i), EncoderLayer(config, config.layers[i])));
+    const auto first = config.first_use(i);
+    if (first < i) {
+      layers.push_back(layers[first]);
+    } else {
+      const auto name = std::to_string(stack->children().size());
+      layers.push_back(stack->register_module(name, EncoderLayer(config, config.layers[i])));
+    }
   }
 }
 
@@ -119,16 +212,22 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   }
   EncoderOutput out;
   auto x = embeddings->forward(input_ids, token_type_ids);
-  torch::Tensor mask;
+  AttentionContext context;
+  if (relative) {
+    context.relative = relative;
+    context.pairs = relative->pairs(input_ids.size(1));
+  }
   if (attention_mask.defined() && !attention_mask.all().item<bool>()) {
-    mask = (1.0 - attention_mask.to(torch::kFloat)).mul(std::numeric_limits<float>::lowest()).unsqueeze(1).unsqueeze(2);
+    context.mask =
+        (1.0 - attention_mask.to(torch::kFloat)).mul(std::numeric_limits<float>::lowest()).unsqueeze(1).unsqueeze(2);
   }
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (auto& layer : layers) {
     if (recompute && !capture.attentions) {
-      x = recomputed([layer, mask](const torch::Tensor& in) mutable { return layer->forward(in, mask, nullptr); }, x);
+      x = recomputed([layer, context](const torch::Tensor& in) mutable { return layer->forward(in, context, nullptr); },
+                     x);
     } else {
-      x = layer->forward(x, mask, capture.attentions ? &out.attentions : nullptr);
+      x = layer->forward(x, context, capture.attentions ? &out.attentions : nullptr);
     }
     if (capture.hidden_states) out.hidden_states.push_back(x);
   }

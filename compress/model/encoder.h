@@ -1,14 +1,16 @@
 #pragma once
-// The transformer encoder, a shape per layer. BERT as in Devlin et al., arXiv 1810.04805, post-LayerNorm.
+// The transformer encoder, a shape per layer: BERT (Devlin et al., arXiv 1810.04805), post-LayerNorm, and what
+// EncoderOptions makes of it.
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <optional>
 
-#include "compress/model/config.h"  // ModelConfig
-#include "compress/model/layers.h"  // Linear, Embedding, LayerNorm, Arithmetic
-#include "compress/model/units.h"   // UnitGroup
+#include "compress/model/config.h"              // ModelConfig
+#include "compress/model/layers.h"              // Linear, Embedding, LayerNorm, Arithmetic
+#include "compress/model/relative_positions.h"  // RelativeTable
+#include "compress/model/units.h"               // UnitGroup
 
 namespace compression {
 
@@ -26,7 +28,7 @@ struct EncoderOutput {
   std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]
 };
 
-/// Words, positions and segments, summed and normalised.
+/// Words, positions and segments, summed and normalised; then made as wide as the layers where they are not.
 class EmbeddingsImpl : public torch::nn::Module {
  public:
   explicit EmbeddingsImpl(const ModelConfig& config);
@@ -35,33 +37,62 @@ class EmbeddingsImpl : public torch::nn::Module {
   /// Throws UnsupportedError if the model has no positions for texts of `length` tokens.
   void check_length(int64_t length) const;
 
-  Embedding word_embeddings{nullptr}, position_embeddings{nullptr}, token_type_embeddings{nullptr};
+  /// The tables that there are.
+  std::vector<Embedding> tables() const;
+
+  Embedding word_embeddings{nullptr};
+  Embedding position_embeddings{nullptr}, token_type_embeddings{nullptr};  // may be null
   LayerNorm norm{nullptr};
+  Linear projection{nullptr};  // may be null
   double dropout;
+  const int64_t max_length;
+  const int64_t padding_position;  // positions count from it, and padding has it; -1: they count all tokens from 0
 };
 TORCH_MODULE(Embeddings);
+
+/// What attention takes besides the tokens.
+struct AttentionContext {
+  torch::Tensor mask;  // added to the scores, [batch, 1, 1, key], or undefined
+  RelativeTable relative{nullptr};
+  RelativePairs pairs;
+};
 
 /// Self-attention and FFN, each with residual and LayerNorm.
 class EncoderLayerImpl : public torch::nn::Module {
  public:
   EncoderLayerImpl(const ModelConfig& config, const LayerShape& shape);
 
-  /// x: [batch, sequence, hidden]; mask: added to the attention scores, [batch, 1, 1, key], or undefined.
-  /// `attentions`: where to put the probabilities, or null.
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask, std::vector<torch::Tensor>* attentions);
+  /// x: [batch, sequence, hidden]. `attentions`: where to put the probabilities, or null.
+  torch::Tensor forward(const torch::Tensor& x, const AttentionContext& context,
+                        std::vector<torch::Tensor>* attentions);
+
+  /// Tells the layer that its tensors were cut to these heads.
+  void keep_heads(const std::vector<int64_t>& kept);
+
+  /// Every linear layer that there is.
+  std::vector<Linear> linears() const;
 
   Linear query{nullptr}, key{nullptr}, value{nullptr}, attention_output{nullptr};
   Linear intermediate{nullptr}, output{nullptr};
+  Linear position_key{nullptr}, position_query{nullptr};  // disentangled with projections of its own; may be null
   LayerNorm attention_norm{nullptr}, output_norm{nullptr};
 
   int64_t heads, head_size;
+  std::vector<int64_t> position_heads;  // as in LayerShape
+  const EncoderOptions options;
   std::string activation;
   double hidden_dropout, attention_dropout;
   torch::Tensor head_mask;          // float32 [heads], or undefined
   torch::Tensor intermediate_mask;  // float32 [intermediate], or undefined
 
+  /// What the scores are multiplied by: 1 / sqrt(head size x terms that are added up in them).
+  double score_scale() const;
+
  private:
-  torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask, std::vector<torch::Tensor>* attentions);
+  torch::Tensor attention(const torch::Tensor& x, const AttentionContext& context,
+                          std::vector<torch::Tensor>* attentions);
+  torch::Tensor relative_scores(const torch::Tensor& q, const torch::Tensor& k, const AttentionContext& context);
+  torch::Tensor split_heads(const torch::Tensor& x) const;
 };
 TORCH_MODULE(EncoderLayer);
 
@@ -75,9 +106,10 @@ class EncoderImpl : public torch::nn::Module {
                         const torch::Tensor& token_type_ids, const Capture& capture = {});
 
   Embeddings embeddings{nullptr};
-  std::vector<EncoderLayer> layers;
-  std::optional<Arithmetic> fused;  // how the fused form computes; absent: LibTorch's operators
-  bool recompute = false;           // the backward pass makes a layer's activations again from its input
+  RelativeTable relative{nullptr};   // may be null
+  std::vector<EncoderLayer> layers;  // in the order of computing; one that shares its weights is there again
+  std::optional<Arithmetic> fused;   // how the fused form computes; absent: LibTorch's operators
+  bool recompute = false;            // the backward pass makes a layer's activations again from its input
 };
 TORCH_MODULE(Encoder);
 

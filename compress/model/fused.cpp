@@ -28,7 +28,7 @@ ops::ConstRows const_rows_of(const Tensor& t) {
   return {floats(t), t.stride(0)};
 }
 
-/// The tokens of a batch without its padding.
+/// The tokens of a batch without its padding; `positions` as Embeddings counts them.
 struct Packed {
   std::vector<int64_t> ids, positions, types;  // [tokens]
   std::vector<int64_t> begin;                  // [sequences + 1]
@@ -39,8 +39,8 @@ struct Packed {
   int64_t sequences() const { return static_cast<int64_t>(begin.size()) - 1; }
 };
 
-std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask,
-                                   const Tensor& token_type_ids) {
+std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids,
+                                   int64_t padding_position) {
   auto packed = std::make_shared<Packed>();
   const auto ids = input_ids.contiguous();
   const auto mask = attention_mask.defined() ? attention_mask.contiguous() : torch::ones_like(ids);
@@ -49,12 +49,15 @@ std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attent
   std::vector<int64_t> places;
   packed->begin.push_back(0);
   for (int64_t r = 0; r < ids.size(0); ++r) {
+    int64_t counted = padding_position;  // the last position that was given out
     for (int64_t c = 0; c < length; ++c) {
       const auto at = r * length + c;
+      const bool is_padding = padding_position >= 0 && ids.data_ptr<int64_t>()[at] == padding_position;
+      if (!is_padding) ++counted;
       if (mask.data_ptr<int64_t>()[at] == 0) continue;
       packed->ids.push_back(ids.data_ptr<int64_t>()[at]);
       packed->types.push_back(types.data_ptr<int64_t>()[at]);
-      packed->positions.push_back(c);
+      packed->positions.push_back(is_padding ? padding_position : counted);
       places.push_back(at);
     }
     packed->begin.push_back(packed->tokens());
@@ -335,8 +338,8 @@ class EmbeddingPass {
       return table->weight.index_select(0, torch::tensor(ids));
     };
     const auto sum = rows(embeddings_->word_embeddings, packed.ids);
-    sum.add_(rows(embeddings_->position_embeddings, packed.positions));
-    sum.add_(rows(embeddings_->token_type_embeddings, packed.types));
+    if (embeddings_->position_embeddings) sum.add_(rows(embeddings_->position_embeddings, packed.positions));
+    if (embeddings_->token_type_embeddings) sum.add_(rows(embeddings_->token_type_embeddings, packed.types));
     auto y = torch::empty_like(sum);
     if (pass_.keep) {
       normalized_ = torch::empty_like(sum);
@@ -354,8 +357,8 @@ class EmbeddingPass {
                                floats(norm().weight), dropout_, floats(d_sum), sums_of(norm().weight),
                                sums_of(norm().bias));
     const auto& packed = *pass_.packed;
-    add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
-    add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
+    if (embeddings_->position_embeddings) add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
+    if (embeddings_->token_type_embeddings) add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
     add_rows(embeddings_->word_embeddings, packed.ids, d_sum);
   }
 
@@ -444,7 +447,7 @@ uint64_t draw_seed() {
 
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
-  if (capture.attentions || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
+  if (encoder.relative || capture.attentions || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
   if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
   for (const auto& layer : encoder.layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
@@ -457,7 +460,7 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
                             const torch::Tensor& token_type_ids, const Capture& capture, Arithmetic arithmetic) {
   encoder.embeddings->check_length(input_ids.size(1));
   encoder.embeddings->word_embeddings->prepare(input_ids);
-  Pass pass{.packed = pack(input_ids, attention_mask, token_type_ids),
+  Pass pass{.packed = pack(input_ids, attention_mask, token_type_ids, encoder.embeddings->padding_position),
             .arithmetic = arithmetic,
             .recompute = encoder.recompute,
             .training = encoder.is_training(),
@@ -480,6 +483,7 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
       record(node, x);
     }
   }
+  if (encoder.embeddings->projection) x = encoder.embeddings->projection->forward(x);
 
   EncoderOutput out;
   const auto unpack = [&](const Tensor& tokens) {

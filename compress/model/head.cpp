@@ -16,12 +16,14 @@ void Head::initialize_classifier() {
   classifier->bias.zero_();
 }
 
-SequenceHead::SequenceHead(const ModelConfig& config) : Head(config) {
+SequenceHead::SequenceHead(const ModelConfig& config)
+    : Head(config), activation(config.head.activation), first_dropout_(config.head.first_dropout) {
   dense = register_module("dense", Linear(config.hidden_size, config.hidden_size));
 }
 
 torch::Tensor SequenceHead::forward(const EncoderOutput& encoded) {
-  const auto pooled = torch::tanh(dense->forward(encoded.first));
+  const auto first = torch::dropout(encoded.first, first_dropout_.value_or(dropout), is_training());
+  const auto pooled = activate(dense->forward(first), activation);
   return classifier->forward(torch::dropout(pooled, dropout, is_training())).to(torch::kFloat);
 }
 

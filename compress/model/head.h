@@ -32,7 +32,8 @@ class Head : public torch::nn::Module {
   double initializer_range_;
 };
 
-/// One label a text, from its first token: a dense layer, an activation, the classifier. Logits: [batch, labels].
+/// One label a text, from its first token: dropout, a dense layer, an activation, dropout, the classifier, as
+/// HeadOptions says. Logits: [batch, labels].
 class SequenceHead : public Head {
  public:
   explicit SequenceHead(const ModelConfig& config);
@@ -41,6 +42,10 @@ class SequenceHead : public Head {
   std::vector<Linear> linears() override { return {dense}; }
 
   Linear dense{nullptr};
+  const std::string activation;
+
+ private:
+  std::optional<double> first_dropout_;
 };
 
 /// The head that the config asks for.

@@ -9,6 +9,12 @@ torch::Dtype dtype_of(WeightFormat format) {
 
 }  // namespace
 
+torch::Tensor activate(const torch::Tensor& x, const std::string& name) {
+  if (name == "relu") return torch::relu(x);
+  if (name == "tanh") return torch::tanh(x);
+  return torch::gelu(x, name == "gelu" ? "none" : "tanh");
+}
+
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
   weight = register_parameter("weight", torch::empty({out_features, in_features}));
   bias = register_parameter("bias", torch::empty({out_features}));

@@ -55,7 +55,9 @@ void ModelImpl::initialize() {
       p.fill_(norm && item.key().ends_with("weight") ? 1.0 : 0.0);
     }
   }
-  encoder->embeddings->word_embeddings->weight[config_.pad_token_id].zero_();
+  for (const auto& table : embeddings()) {
+    if (table->padding_id() >= 0) table->weight[table->padding_id()].zero_();
+  }
 }
 
 void ModelImpl::set_dropout(std::optional<double> hidden, std::optional<double> attention) {
@@ -73,19 +75,31 @@ std::vector<UnitGroup> ModelImpl::prunable_units() {
   }
   std::vector<UnitGroup> groups;
   for (size_t i = 0; i < encoder->layers.size(); ++i) {
+    if (config_.first_use(i) < i) continue;
     auto* layer = encoder->layers[i].get();
+    const auto resize = [this, i](auto&& change) {
+      for (size_t j = i; j < config_.layers.size(); ++j) {
+        if (config_.first_use(j) == i) change(config_.layers[j]);
+      }
+    };
     const auto index = static_cast<int64_t>(i);
+    std::vector<torch::Tensor> rows;
+    for (const auto& linear : {layer->query, layer->key, layer->value, layer->position_key, layer->position_query}) {
+      if (linear) rows.insert(rows.end(), {linear->weight, linear->bias});
+    }
     groups.push_back({.kind = UnitKind::heads,
                       .layer = index,
                       .count = layer->heads,
                       .width = layer->head_size,
-                      .rows = {layer->query->weight, layer->query->bias, layer->key->weight, layer->key->bias,
-                               layer->value->weight, layer->value->bias},
+                      .rows = std::move(rows),
                       .columns = {layer->attention_output->weight},
                       .mask = &layer->head_mask,
-                      .resized = [this, layer, i](int64_t count) {
-                        layer->heads = count;
-                        config_.layers[i].num_attention_heads = count;
+                      .resized = [layer, resize](const std::vector<int64_t>& kept) {
+                        layer->keep_heads(kept);
+                        resize([&](LayerShape& shape) {
+                          shape.num_attention_heads = layer->heads;
+                          shape.position_heads = layer->position_heads;
+                        });
                       }});
     groups.push_back({.kind = UnitKind::intermediate,
                       .layer = index,
@@ -94,26 +108,26 @@ std::vector<UnitGroup> ModelImpl::prunable_units() {
                       .rows = {layer->intermediate->weight, layer->intermediate->bias},
                       .columns = {layer->output->weight},
                       .mask = &layer->intermediate_mask,
-                      .resized = [this, i](int64_t count) { config_.layers[i].intermediate_size = count; }});
+                      .resized = [resize](const std::vector<int64_t>& kept) {
+                        resize([&](LayerShape& shape) { shape.intermediate_size = static_cast<int64_t>(kept.size()); });
+                      }});
   }
   return groups;
 }
 
 std::vector<Linear> ModelImpl::linears() {
   std::vector<Linear> all;
-  for (auto& layer : encoder->layers) {
-    for (const auto& linear :
-         {layer->query, layer->key, layer->value, layer->attention_output, layer->intermediate, layer->output}) {
-      all.push_back(linear);
-    }
+  if (encoder->embeddings->projection) all.push_back(encoder->embeddings->projection);
+  for (size_t i = 0; i < encoder->layers.size(); ++i) {
+    if (config_.first_use(i) < i) continue;
+    for (const auto& linear : encoder->layers[i]->linears()) all.push_back(linear);
   }
   for (const auto& linear : head->linears()) all.push_back(linear);
   return all;
 }
 
 std::vector<Embedding> ModelImpl::embeddings() {
-  auto& e = encoder->embeddings;
-  return {e->word_embeddings, e->position_embeddings, e->token_type_embeddings};
+  return encoder->embeddings->tables();
 }
 
 Model copy(const Model& model) {

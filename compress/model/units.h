@@ -17,16 +17,17 @@ constexpr std::array<std::pair<UnitKind, std::string_view>, 2> enum_names(UnitKi
   return {{{UnitKind::heads, "heads"}, {UnitKind::intermediate, "intermediate"}}};
 }
 
-/// Units of one layer that are alike: its attention heads, or the units between its two FFN matrices.
+/// Units of one layer that are alike: its attention heads, or the units between its two FFN matrices. Layers that share
+/// their weights are one.
 struct UnitGroup {
   UnitKind kind = UnitKind::heads;
   int64_t layer = 0;
-  int64_t count = 0;                     // units
-  int64_t width = 1;                     // features a unit: the size of a head, or 1
-  std::vector<torch::Tensor> rows;       // weights [count * width, ...] and biases [count * width] that make the units
-  std::vector<torch::Tensor> columns;    // weights [..., count * width] that read them
-  torch::Tensor* mask = nullptr;         // float32 [count]; while it is defined, forward() multiplies the units by it
-  std::function<void(int64_t)> resized;  // told the new count after a cut
+  int64_t count = 0;                   // units
+  int64_t width = 1;                   // features a unit: the size of a head, or 1
+  std::vector<torch::Tensor> rows;     // weights [count * width, ...] and biases [count * width] that make the units
+  std::vector<torch::Tensor> columns;  // weights [..., count * width] that read them
+  torch::Tensor* mask = nullptr;       // float32 [count]; while it is defined, forward() multiplies the units by it
+  std::function<void(const std::vector<int64_t>&)> resized;  // told after a cut which units are left, ascending
 };
 
 class Prunable {

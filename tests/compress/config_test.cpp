@@ -237,7 +237,7 @@ TEST_CASE("Int8 is read from a quantization_config in the compressed-tensors con
              Contains("compress.weight_format is bf16"));
 }
 
-TEST_CASE("Sizes that are missing, ill-typed or absurd are refused with file, key, found and expected") {
+TEST_CASE("Sizes that are ill-typed or absurd are refused with file, key, found and expected") {
   for (const char* key :
        {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
     INFO(key);
@@ -248,8 +248,6 @@ TEST_CASE("Sizes that are missing, ill-typed or absurd are refused with file, ke
       CHECK_THAT(refusal<CheckpointError>(config), Contains(std::string("config.json: ") + key + ": found " +
                                                             excerpt(value) + ", expected a whole number from 1 to "));
     }
-    config.erase(key);
-    CHECK_THAT(refusal<CheckpointError>(config), Contains(std::string(key) + ": found nothing, expected"));
   }
   CHECK_THAT(refusal<CheckpointError>(json::array()), Contains("config.json: found [], expected an object"));
   CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/num_attention_heads", 3)),

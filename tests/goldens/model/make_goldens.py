@@ -2,9 +2,11 @@
 """Golden files of the model, of distillation losses and of importance scores, from transformers and PyTorch.
 
 Run in a development venv with torch, transformers and safetensors:
-    python tests/goldens/model/make_goldens.py models/all-MiniLM-L6-v2
-Writes beside itself: tiny/ (a random 3-layer BERT classifier as transformers saves it), tiny.safetensors (inputs and what the
-tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2 and the logits it gives).
+    python tests/goldens/model/make_goldens.py [models/all-MiniLM-L6-v2 [models/all-mpnet-base-v2]]
+Writes beside itself families/NAME/ and families/NAME.safetensors (a random small classifier of each model family, with odd
+options, and what it gives); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
+tiny.safetensors (inputs and what the tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2
+and the logits it gives); with the second mpnet.safetensors (texts, and what all-mpnet-base-v2 makes of them).
 """
 import os
 import sys
@@ -12,7 +14,7 @@ import sys
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -110,6 +112,78 @@ def minilm(path):
                "last_hidden_state": out.last_hidden_state[:, :4].contiguous()}, f"{HERE}/minilm.safetensors")
 
 
+FAMILIES = {  # name: model type, and the options that are not the family's defaults
+    "roberta": ("roberta", dict(pad_token_id=3, type_vocab_size=1, classifier_dropout=0.3, layer_norm_eps=1e-5, hidden_act="gelu_new")),
+    "xlm-roberta": ("xlm-roberta", dict(type_vocab_size=2)),
+    "distilbert": ("distilbert", dict(activation="relu", pad_token_id=2)),
+    "electra": ("electra", dict(embedding_size=12)),
+    "electra_square": ("electra", dict(embedding_size=24)),
+    "albert": ("albert", dict(embedding_size=12, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2)),
+    "albert_one": ("albert", dict(embedding_size=24, num_hidden_layers=3, hidden_act="gelu")),
+    "mpnet": ("mpnet", dict(relative_attention_num_buckets=33, max_position_embeddings=160)),
+    "deberta-v2": ("deberta-v2", dict(  # the options of v3
+        relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type="p2c|c2p",
+        position_biased_input=False, max_position_embeddings=160)),
+    "deberta-v2_own": ("deberta-v2", dict(
+        relative_attention=True, pos_att_type=["c2p"], type_vocab_size=2, max_relative_positions=20, pooler_hidden_act="tanh",
+        pooler_dropout=0.2)),
+    "deberta-v2_p2c": ("deberta-v2", dict(relative_attention=True, pos_att_type=["p2c"], position_buckets=6, cls_dropout=0.2)),
+    "deberta-v2_absolute": ("deberta-v2", dict(type_vocab_size=1)),
+}
+
+
+def family(name, model_type, options):
+    torch.manual_seed(11)
+    sizes = dict(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40,
+                 max_position_embeddings=32, initializer_range=0.2)
+    if model_type == "distilbert":
+        sizes = {{"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+                  "intermediate_size": "hidden_dim"}.get(k, k): v for k, v in sizes.items()}
+    config = AutoConfig.for_model(model_type, **{**sizes, **options}, id2label={0: "a", 1: "b", 2: "c"},
+                                  label2id={"a": 0, "b": 1, "c": 2})
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    for p in model.parameters():
+        if p.dim() == 1:
+            p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(f"{HERE}/families/{name}")
+    ids, mask, types = inputs(60, 4, min(140, config.max_position_embeddings - 8), 1)
+    ids = torch.where(mask == 1, ids, config.pad_token_id)
+    call = dict(input_ids=ids, attention_mask=mask)
+    if getattr(config, "type_vocab_size", 0) > 1:
+        call["token_type_ids"] = types
+    labels = torch.tensor([0, 1, 2, 0])
+    out = model(**call, output_hidden_states=True, output_attentions=True)
+    real = mask.unsqueeze(-1)
+    loss = F.cross_entropy(out.logits, labels) + sum((h * real).square().mean() for h in out.hidden_states[-2:])
+    loss.backward()
+    golden = {**call, "labels": labels, "logits": out.logits, "loss": loss}
+    golden.update({f"hidden_states.{i}": (h * real)[:, :8] for i, h in enumerate(out.hidden_states)})
+    pairs = (mask[:, None, :, None] * mask[:, None, None, :])
+    golden.update({f"attentions.{i}": (a * pairs)[:2, :, :12, :12] for i, a in enumerate(out.attentions)})
+    for n, p in model.named_parameters():
+        if p.grad is not None:  # two numbers that an error would change
+            g = p.grad.double().flatten()
+            golden[f"gradient.{n}"] = torch.stack([g.norm(), g @ torch.arange(len(g)).double().cos()])
+    save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/families/{name}.safetensors")
+
+
+def mpnet(path):
+    encoder = AutoModel.from_pretrained(path, attn_implementation="eager").eval()
+    texts = ["A short text.", "Which flights go from Boston to Denver on a Monday morning, and what do they cost?", "word",
+             " ".join(f"Sentence {i} of a long text that goes on beyond the buckets of relative positions." for i in range(14))]
+    call = AutoTokenizer.from_pretrained(path)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = encoder(input_ids=call.input_ids, attention_mask=call.attention_mask).last_hidden_state
+    states = states * call.attention_mask.unsqueeze(-1)
+    save_file({"input_ids": call.input_ids, "attention_mask": call.attention_mask, "first_states": states[:, :4].contiguous(),
+               "every_48th": states[:, :, ::48].contiguous()}, f"{HERE}/mpnet.safetensors")
+
+
 if __name__ == "__main__":
-    tiny()
-    minilm(sys.argv[1])
+    if len(sys.argv) > 1:
+        tiny()
+        minilm(sys.argv[1])
+    if len(sys.argv) > 2:
+        mpnet(sys.argv[2])
+    for each, (kind, odd) in FAMILIES.items():
+        family(each, kind, odd)

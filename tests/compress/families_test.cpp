@@ -1,0 +1,365 @@
+// Every model family against transformers: random small models with odd options (goldens/model/families).
+#include "compress/checkpoint/families.h"
+
+#include <set>
+
+#include "compress/checkpoint/checkpoint.h"
+#include "compress/checkpoint/json_file.h"
+#include "compress/checkpoint/name_table.h"
+#include "compress/evaluate/cost.h"
+#include "compress/model/relative_positions.h"
+#include "compress/workflow/error.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+using Catch::Contains;
+using nlohmann::json;
+
+std::filesystem::path folder_of(const std::string& family) {
+  return golden("model/families/" + family);
+}
+
+Model load(const std::string& family) {
+  return load_model(folder_of(family)).model;
+}
+
+json config_of(const std::string& family) {
+  return read_json_file(folder_of(family) / "config.json");
+}
+
+ModelConfig read(const json& config) {
+  return read_model_config(config, "config.json");
+}
+
+template <class E>
+std::string refusal(const std::string& family, const std::string& key, const json& value) {
+  auto config = config_of(family);
+  config[key] = value;
+  const auto message = message_of<E>([&] { read(config); });
+  CHECK(message.find('\n') == std::string::npos);
+  return message;
+}
+
+/// Of the padded batch, what is not padding.
+torch::Tensor real_part(const torch::Tensor& states, const torch::Tensor& mask) {
+  return states * mask.unsqueeze(-1).to(torch::kFloat);
+}
+
+TEST_CASE("hidden states of all-mpnet-base-v2 equal those of transformers", "[real]") {
+  const auto folder = std::filesystem::path(COMPRESS_SOURCE_DIR) / "models/all-mpnet-base-v2";
+  if (!exists(folder)) {
+    WARN("skipped: " << folder << " is not there");
+    return;
+  }
+  const auto expected = golden_tensors("model/mpnet.safetensors");
+  auto model = load_model(folder, {.labels = std::vector<std::string>{"a", "b"}, .new_head = true}).model;
+  const auto batch = golden_batch(expected);
+  const at::NoGradGuard no_grad;
+  const auto last = model->encoder->forward(batch.input_ids, batch.attention_mask, {}, {}).last_hidden_state;
+  const auto states = real_part(last, batch.attention_mask);
+  check_close(states.slice(1, 0, 4), expected.at("first_states"), 1e-5);
+  check_close(states.slice(2, 0, std::nullopt, 48), expected.at("every_48th"), 1e-5);
+}
+
+TEST_CASE("every family is among the goldens") {
+  std::set<std::string> types;
+  for (const auto& name : family_names()) types.insert(config_of(name).at("model_type"));
+  for (const auto& family : families()) {
+    if (family.model_type != "bert") CHECK(types.contains(std::string(family.model_type)));
+  }
+}
+
+TEST_CASE("logits, hidden states and attention maps of every family equal those of transformers") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  const auto expected = golden_tensors("model/families/" + name + ".safetensors");
+  auto model = load(name);
+  const auto batch = golden_batch(expected);
+  const auto form = GENERATE(std::optional<Arithmetic>(), std::optional(Arithmetic::float32));
+  model->set_fused(form);
+  const at::NoGradGuard no_grad;
+  check_close(model->forward(batch).logits, expected.at("logits"), 1e-5);
+
+  const auto output = model->forward(batch, {.hidden_states = true, .attentions = !form});
+  check_close(output.logits, expected.at("logits"), 1e-5);
+  REQUIRE(output.hidden_states.size() == model->config().layers.size() + 1);
+  for (size_t i = 0; i < output.hidden_states.size(); ++i) {
+    INFO("hidden states " << i);
+    const auto& states = expected.at(fmt::format("hidden_states.{}", i));
+    check_close(real_part(output.hidden_states[i], batch.attention_mask).slice(1, 0, states.size(1)), states, 1e-5);
+  }
+  for (size_t i = 0; i < output.attentions.size(); ++i) {
+    INFO("attention maps " << i);
+    const auto& maps = expected.at(fmt::format("attentions.{}", i));
+    const auto real = batch.attention_mask.slice(0, 0, maps.size(0)).slice(1, 0, maps.size(2)).to(torch::kFloat);
+    const auto own = output.attentions[i].slice(0, 0, maps.size(0)).slice(2, 0, maps.size(2)).slice(3, 0, maps.size(3));
+    check_close(own * real.unsqueeze(1).unsqueeze(2) * real.unsqueeze(1).unsqueeze(3), maps, 1e-5);
+  }
+}
+
+TEST_CASE("gradients of every family equal those of transformers, in both forms, recomputed or not") {
+  const auto name = GENERATE(from_range(family_names()));
+  const auto form = GENERATE(std::optional<Arithmetic>(), std::optional(Arithmetic::float32));
+  const bool recompute = GENERATE(false, true);
+  INFO(name << (form ? " fused" : "") << (recompute ? " recomputed" : ""));
+  const auto expected = golden_tensors("model/families/" + name + ".safetensors");
+  auto model = load(name);
+  model->set_fused(form);
+  model->set_recompute(recompute);
+  const auto batch = golden_batch(expected);
+  const auto output = model->forward(batch, {.hidden_states = true});
+  auto loss = torch::cross_entropy_loss(output.logits, batch.labels);
+  for (size_t i = output.hidden_states.size() - 2; i < output.hidden_states.size(); ++i) {
+    loss = loss + real_part(output.hidden_states[i], batch.attention_mask).square().mean();
+  }
+  check_close(loss, expected.at("loss"), 1e-5);
+  loss.backward();
+  const auto checkpoint_name = checkpoint_names(model->config());
+  size_t checked = 0;
+  for (const auto& p : model->named_parameters()) {
+    const auto found = expected.find("gradient." + checkpoint_name(p.key()));
+    if (found == expected.end()) {
+      CHECK((!p.value().grad().defined() || p.value().grad().abs().max().item<double>() == 0.0));
+      continue;
+    }
+    INFO(p.key());
+    const auto g = p.value().grad().to(torch::kDouble).flatten();
+    const auto weights = torch::arange(g.numel(), torch::kDouble).cos();
+    check_close(torch::stack({g.norm(), g.dot(weights)}), found->second, 2e-5 * std::max(1.0, g.norm().item<double>()));
+    ++checked;
+  }
+  CHECK(checked + 2 >= model->parameters().size());
+}
+
+TEST_CASE("a model of every family is written as it was read, and reads again equal") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  const TemporaryFolder folder;
+  auto model = load(name);
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  CHECK(read_json_file(folder / "config.json") == config_of(name));
+  const auto written = read_state_dict(folder.path()), source = read_state_dict(folder_of(name));
+  REQUIRE(written.size() == source.size());
+  for (const auto& [key, tensor] : source) CHECK(torch::equal(written.at(key), tensor));
+  CHECK(load_model(folder.path()).model->config() == model->config());
+}
+
+TEST_CASE("a config of every family that was not read from a file comes back from JSON as it was") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  auto config = load(name)->config();
+  config.source = nullptr;
+  auto again = read(write_model_config(config));
+  again.source = nullptr;
+  CHECK(again == config);
+}
+
+TEST_CASE("parameters of every family are counted as the model has them") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  auto model = load(name);
+  int64_t count = 0;
+  for (const auto& p : model->parameters()) count += p.numel();
+  CHECK(parameter_count(model->config()) == count);
+}
+
+TEST_CASE("multiply-adds of shared layers count as often as they run, those of relative positions by their rows") {
+  // 24 wide, FFN of 40, 10 tokens.
+  const int64_t layer = 10 * (4 * 24 * 24 + 2 * 24 * 40) + 2 * 10 * 10 * 24;
+  const auto macs = [](const char* name) { return encoder_macs(read(config_of(name)), 10); };
+  CHECK(macs("albert") == 8 * layer);
+  CHECK(macs("mpnet") == 2 * layer);
+  // 19 distances: c2p and p2c project them, and the product with 10 tokens' queries or keys.
+  CHECK(macs("deberta-v2_own") == 2 * (layer + 19 * 24 * (24 + 10)));
+  // Buckets of 16 and a range of 160: all distances below 8, then 8 and 9 in one.
+  CHECK(macs("deberta-v2") == 2 * (layer + 2 * 19 * 24 * (24 + 10)));
+}
+
+TEST_CASE("the encoder alone, as its class without a head is saved, is read with a new head") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  const auto& family = find_family(config_of(name).at("model_type"));
+  const std::string base = std::string(family.base) + ".";
+  StateDict bare;
+  for (const auto& [key, tensor] : read_state_dict(folder_of(name))) {
+    if (key.starts_with(base)) bare[key.substr(base.size())] = tensor;
+  }
+  const TemporaryFolder folder;
+  write_state_dict(folder.path(), bare);
+  auto config = config_of(name);
+  config["architectures"] = {std::string(family.class_prefix) + "Model"};
+  config.erase("id2label");
+  config.erase("label2id");
+  write_file(folder / "config.json", config.dump());
+  const auto message = message_of<CheckpointError>([&] { load_model(folder.path()); });
+  CHECK_THAT(message, Contains("has no classification head (" + checkpoint_names(read(config))("head.classifier.")));
+  const auto batch = golden_batch(golden_tensors("model/families/" + name + ".safetensors"));
+  auto model = load_model(folder.path(), {.labels = std::vector<std::string>{"x", "y"}, .new_head = true}).model;
+  const at::NoGradGuard no_grad;
+  const Capture capture{.hidden_states = true};
+  const auto found = model->forward(batch, capture).hidden_states.back();
+  check_close(found, load(name)->forward(batch, capture).hidden_states.back(), 0.0);
+}
+
+TEST_CASE("a text that is longer than the positions of its family is refused") {
+  for (const auto& [name, longest] : std::map<std::string, int64_t>{
+           {"distilbert", 32}, {"roberta", 32 - 4}, {"mpnet", 160 - 2}, {"deberta-v2", 160}}) {
+    INFO(name);
+    auto model = load(name);
+    CHECK(model->config().max_length() == longest);
+    const auto ids = [](int64_t length) { return torch::full({1, length}, 7, torch::kLong); };
+    const at::NoGradGuard no_grad;
+    CHECK_NOTHROW(model->forward({ids(longest), {}, {}, {}, {}}));
+    CHECK_THROWS_AS(model->forward({ids(longest + 1), {}, {}, {}, {}}), UnsupportedError);
+  }
+}
+
+TEST_CASE("padding inside a text has the position of padding, whether or not attention sees it") {
+  auto model = load("roberta");
+  const auto ids = torch::tensor({{7, 3, 8, 9, 3, 3}}, torch::kLong);
+  const auto mask = torch::tensor({{1, 1, 1, 1, 0, 0}}, torch::kLong);
+  const at::NoGradGuard no_grad;
+  const auto plain = model->forward({ids, mask, {}, {}, {}}, {.hidden_states = true});
+  const auto& e = *model->encoder->embeddings;
+  const auto sum = e.word_embeddings->weight.index_select(0, ids[0]) + e.token_type_embeddings->weight[0] +
+                   e.position_embeddings->weight.index_select(0, torch::tensor({4, 3, 5, 6, 3, 3}));
+  check_close(plain.hidden_states[0][0], model->encoder->embeddings->norm->forward(sum), 1e-6);
+  model->set_fused(Arithmetic::float32);
+  check_close(model->forward({ids, mask, {}, {}, {}}).logits, plain.logits, 1e-6);
+}
+
+TEST_CASE("keys that a family's config.json lacks have the defaults of transformers") {
+  const auto only_type = [](const char* type) { return read({{"model_type", type}}); };
+  const auto distilbert = only_type("distilbert");
+  CHECK((distilbert.layers == std::vector<LayerShape>(6, {.num_attention_heads = 12, .intermediate_size = 3072})));
+  CHECK(distilbert.classifier_dropout == 0.2);
+  CHECK(distilbert.type_vocab_size == 0);
+  const auto electra = only_type("electra");
+  CHECK(electra.hidden_size == 256);
+  CHECK(electra.encoder.embedding_size == 128);
+  CHECK(electra.encoder.embedding_projection);
+  const auto roberta = only_type("roberta");
+  CHECK(roberta.vocab_size == 50265);
+  CHECK(roberta.max_length() == 510);
+  CHECK(only_type("albert").hidden_dropout_prob == 0.0);
+  CHECK(only_type("mpnet").pad_token_id == 1);
+  const auto deberta = only_type("deberta-v2");
+  CHECK(deberta.layer_norm_eps == 1e-7);
+  CHECK(deberta.encoder.relative == RelativeAttention::none);
+}
+
+TEST_CASE("options that are not supported are named in one line, with what is") {
+  const auto unsupported = [](const std::string& family, const std::string& key, const json& value,
+                              const std::string& supported) {
+    CHECK_THAT(refusal<UnsupportedError>(family, key, value),
+               Contains("config.json: " + key + ": found") && Contains("supported: " + supported));
+  };
+  unsupported("distilbert", "model_type", "funnel",
+              "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, deberta-v2");
+  unsupported("distilbert", "activation", "silu", "gelu");
+  unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
+  unsupported("mpnet", "pad_token_id", 0, "1");
+  unsupported("deberta-v2", "conv_kernel_size", 3, "0");
+  unsupported("deberta-v2", "embedding_size", 12, "24");
+  unsupported("deberta-v2", "pooler_hidden_size", 48, "24");
+  unsupported("deberta-v2", "pos_att_type", "p2p", "c2p, p2c");
+  unsupported("deberta-v2", "relative_attention", false, "true with it");
+  unsupported("deberta-v2", "norm_rel_ebd", "batch_norm", "none, layer_norm");
+  unsupported("deberta-v2", "position_buckets", 1, "from 2");
+  unsupported("deberta-v2", "position_buckets", 400, "from 2");
+  unsupported("deberta-v2", "pooler_hidden_act", "silu", "tanh, gelu");
+}
+
+TEST_CASE("sizes that do not fit a family are refused with file, key, found and expected") {
+  const auto refused = [](const std::string& family, const std::string& key, const json& value,
+                          const std::string& expected) {
+    CHECK_THAT(refusal<CheckpointError>(family, key, value), Contains("config.json: ") && Contains(expected));
+  };
+  refused("distilbert", "dim", 25, "n_heads: found 3, expected a divisor of dim, 25");
+  refused("distilbert", "n_layers", 1025, "n_layers: found 1025, expected a whole number from 1 to 1024");
+  refused("roberta", "max_position_embeddings", 4, "more than pad_token_id, 3, + 1");
+  refused("albert", "num_hidden_groups", 5, "from 1 to 4");
+  refused("albert", "inner_group_num", 1000, "from 1 to 256");
+  refused("albert", "embedding_size", 0, "from 1");
+  refused("mpnet", "relative_attention_num_buckets", 31, "from 32");
+  refused("mpnet", "vocab_size", 1, "pad_token_id: found 1, expected");
+  auto big = config_of("deberta-v2");
+  big["position_buckets"] = int64_t{1} << 30;
+  big["max_relative_positions"] = int64_t{1} << 31;
+  CHECK_THAT(message_of<CheckpointError>([&] { read(big); }), Contains("parameters"));
+  auto mpnet = config_of("mpnet");
+  mpnet["relative_attention_num_buckets"] = int64_t{1} << 31;
+  CHECK_THAT(message_of<CheckpointError>([&] { read(mpnet); }), Contains("parameters"));
+}
+
+TEST_CASE("no value of any key of any family does more than to be refused") {
+  const auto name = GENERATE(from_range(family_names()));
+  const auto config = config_of(name);
+  for (const auto& [key, ignored] : config.items()) {
+    for (const json& value : std::initializer_list<json>{nullptr, true, 0, -1, 1, 3, 1000, 1e300, uint64_t{1} << 63,
+                                                         int64_t{1} << 31, "", "|", "p2c|", "x", json::array(),
+                                                         json::array({1, "c2p", nullptr}), json::object()}) {
+      auto odd = config;
+      odd[key] = value;
+      INFO(name << " " << key << " " << value);
+      try {
+        const auto accepted = read(odd);
+        CHECK(parameter_count(accepted) > 0);
+        CHECK(accepted.max_length() > 0);
+        write_model_config(accepted);
+      } catch (const Error& error) {
+        CHECK(std::string(error.what()).find('\n') == std::string::npos);
+      }
+    }
+  }
+}
+
+TEST_CASE("groups of shared layers are what transformers makes of them, and found again") {
+  CHECK(shared_layers({.repeats = 4, .groups = 1, .inner = 1}) == std::vector<int64_t>{0, 0, 0, 0});
+  CHECK(shared_layers({.repeats = 4, .groups = 3, .inner = 1}) == std::vector<int64_t>{0, 0, 1, 2});
+  CHECK(shared_layers({.repeats = 2, .groups = 1, .inner = 2}) == std::vector<int64_t>{0, 1, 0, 1});
+  for (int64_t repeats = 1; repeats <= 12; ++repeats) {
+    for (int64_t groups = 1; groups <= repeats; ++groups) {
+      for (int64_t inner = 1; inner <= 3; ++inner) {
+        ModelConfig config;
+        config.encoder.shared_layers = shared_layers({.repeats = repeats, .groups = groups, .inner = inner});
+        CHECK(shared_layers(layer_groups(config)) == config.encoder.shared_layers);
+      }
+    }
+  }
+  ModelConfig uneven{.model_type = "albert"};
+  uneven.encoder.shared_layers = {0, 0, 0, 1};
+  CHECK_THAT(message_of<UnsupportedError>([&] { layer_groups(uneven); }), Contains("0, 0, 0, 1"));
+}
+
+TEST_CASE("distances are put in buckets as the papers draw them") {
+  EncoderOptions bias{.relative = RelativeAttention::bias, .relative_rows = 32};
+  const auto row = [](const EncoderOptions& options, int64_t distance) {
+    return relative_rows(options, 200)[199 + distance].item<int64_t>();
+  };
+  CHECK(row(bias, 0) == 0);
+  CHECK(row(bias, 7) == 7);
+  CHECK(row(bias, -7) == 16 + 7);
+  CHECK(row(bias, 8) == 8);
+  CHECK(row(bias, 11) == 8);
+  CHECK(row(bias, 127) == 15);
+  CHECK(row(bias, -199) == 31);
+  EncoderOptions apart{.relative = RelativeAttention::disentangled, .relative_rows = 40, .relative_range = 20};
+  CHECK(row(apart, 0) == 20);
+  CHECK(row(apart, -30) == 0);
+  CHECK(row(apart, 30) == 39);
+  auto buckets = apart;
+  buckets.relative_rows = 32;
+  buckets.relative_buckets = 16;
+  buckets.relative_range = 160;
+  CHECK(row(buckets, 8) == 16 + 8);
+  CHECK(row(buckets, -8) == 16 - 8);
+  CHECK(row(buckets, 159) == 16 + 15);
+  CHECK(row(buckets, -159) == 1);
+}
+
+}  // namespace
+}  // namespace compression
