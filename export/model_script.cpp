@@ -24,10 +24,16 @@ std::string split_heads(const EncoderLayerImpl& layer, const std::string& x) {
   return fmt::format("torch.transpose(torch.unflatten({}, -1, [{}, {}]), -3, -2)", x, layer.heads, layer.head_size);
 }
 
-/// Names of values that all layers read: the pairs' rows, and the part of the table that holds them (RelativePairs).
+/// Names of values that all layers read. bias: what is added to the scores of all heads, the mask in it. disentangled:
+/// the pairs' rows, and the part of the table that holds them (RelativePairs).
 struct Relative {
-  std::string rows, part;
+  std::string bias, rows, part;
 };
+
+void add_mask(Script& script, const std::string& scores) {
+  script.line("if mask is not None:");
+  script.line(fmt::format("  {0} = {0} + mask", scores));
+}
 
 Relative relative_positions(Script& script, const RelativeTableImpl& table, const ModelConfig& config) {
   const auto longest = config.max_length();
@@ -40,27 +46,27 @@ Relative relative_positions(Script& script, const RelativeTableImpl& table, cons
                              "[length, length])",
                              all, distance));
   const auto weight = script.tensor("encoder.relative.table", table.table->weight);
-  if (config.encoder.relative == RelativeAttention::bias) return {rows, weight};
+  if (config.encoder.relative == RelativeAttention::bias) {
+    const auto bias = script.let(
+        fmt::format("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), [1, {}, length, length])",
+                    weight, rows, config.encoder.bias_heads));
+    add_mask(script, bias);
+    return {.bias = bias};
+  }
   // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
   const auto first = script.let(fmt::format("int(torch.min({}))", rows));
   auto part = script.let(fmt::format("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, rows));
   if (table.norm) part = script.let(script.layer_norm("encoder.relative.LayerNorm", table.norm, part));
-  return {script.let(fmt::format("{} - {}", rows, first)), part};
+  return {.rows = script.let(fmt::format("{} - {}", rows, first)), .part = part};
 }
 
-/// What is added to the scores of one layer, as in EncoderLayerImpl::relative_scores.
-std::string relative_scores(Script& script, const std::string& name, const EncoderLayerImpl& layer,
-                            const Relative& relative, const std::string& q, const std::string& k) {
+/// What is added to the scores of one layer, as in EncoderLayerImpl::relative_scores, and the mask.
+std::string score_bias(Script& script, const std::string& name, const EncoderLayerImpl& layer, const Relative& relative,
+                       const std::string& q, const std::string& k) {
   if (layer.options.relative == RelativeAttention::bias) {
-    auto part = relative.part;
-    if (!layer.position_heads.empty()) {
-      const auto heads = script.tensor(name + ".position_heads", torch::tensor(layer.position_heads, torch::kLong));
-      part = fmt::format("torch.index_select({}, 1, {})", part, heads);
-    }
-    return script.let(
-        fmt::format("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), "
-                    "[1, {}, length, length])",
-                    part, relative.rows, layer.heads));
+    if (layer.position_heads.empty()) return relative.bias;
+    const auto heads = script.tensor(name + ".position_heads", torch::tensor(layer.position_heads, torch::kLong));
+    return script.let(fmt::format("torch.index_select({}, 1, {})", relative.bias, heads));
   }
   const auto by_pair = [&](const std::string& content, const char* part, const Linear& projection,
                            const std::string& rows) {
@@ -81,7 +87,10 @@ std::string relative_scores(Script& script, const std::string& name, const Encod
                                            : by_pair(k, "query", layer.query, turned);
     terms.push_back(script.let(fmt::format("torch.transpose({}, -1, -2)", term)));
   }
-  return fmt::format("{}", fmt::join(terms, " + "));
+  if (terms.empty()) return "mask";
+  const auto scores = script.let(fmt::format("{}", fmt::join(terms, " + ")));
+  add_mask(script, scores);
+  return scores;
 }
 
 std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
@@ -91,14 +100,7 @@ std::string encoder_layer(Script& script, const std::string& name, const Encoder
     return script.let(split_heads(layer, flat));
   };
   const auto q = heads("query", layer.query), k = heads("key", layer.key), v = heads("value", layer.value);
-  std::string bias = "mask";
-  if (relative) {
-    if (const auto scores = relative_scores(script, name, layer, *relative, q, k); !scores.empty()) {
-      bias = script.let(scores);
-      script.line("if mask is not None:");
-      script.line(fmt::format("  {0} = {0} + mask", bias));
-    }
-  }
+  const auto bias = relative ? score_bias(script, name, layer, *relative, q, k) : "mask";
   const auto context = script.let(fmt::format("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k,
                                               v, bias, layer.score_scale()));
   const auto joined = script.let(fmt::format("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", context,

@@ -39,6 +39,12 @@ std::string last_line(std::string text) {
   return text.substr(text.find_last_of('\n') + 1);
 }
 
+/// Whether a layer that is used again, as shared ones are, has put its value there already.
+template <class Value>
+bool is_kept(const std::vector<std::pair<std::string, Value>>& values, const std::string& name) {
+  return std::ranges::find(values, name, &std::pair<std::string, Value>::first) != values.end();
+}
+
 }  // namespace
 
 Script::Script(const std::vector<std::string>& arguments) {
@@ -54,12 +60,9 @@ std::string Script::keep(const std::string& name) {
 }
 
 std::string Script::tensor(const std::string& name, const torch::Tensor& value) {
-  auto own = keep(name);
-  const auto expression = "self." + own;
-  if (std::ranges::find(tensors_, own, &std::pair<std::string, torch::Tensor>::first) == tensors_.end()) {
-    tensors_.emplace_back(std::move(own), value.detach().to(torch::kCPU).contiguous());
-  }
-  return expression;
+  const auto own = keep(name);
+  if (!is_kept(tensors_, own)) tensors_.emplace_back(own, value.detach().to(torch::kCPU).contiguous());
+  return "self." + own;
 }
 
 void Script::line(std::string_view text) {
@@ -96,9 +99,7 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
     }
     case WeightFormat::int8: {
       const auto packed = keep(name + ".packed");
-      if (std::ranges::find(attributes_, packed, &std::pair<std::string, c10::IValue>::first) == attributes_.end()) {
-        attributes_.emplace_back(packed, layer->packed().value());
-      }
+      if (!is_kept(attributes_, packed)) attributes_.emplace_back(packed, layer->packed().value());
       const auto product = [&](const std::string& input) {
         return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");

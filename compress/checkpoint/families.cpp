@@ -21,7 +21,7 @@ Family bert() {
           .base = "bert",
           .defaults = {},
           .modules = {{"head.dense", "bert.pooler.dense"}, {"head.classifier", "classifier"}},
-          .not_ours = {"bert.embeddings.position_ids", "cls.", "qa_outputs."}};
+          .not_ours = {"cls."}};
 }
 
 /// Positions are counted from the padding's id; the head has a dense layer of its own.
@@ -35,8 +35,7 @@ Family roberta() {
                        .encoder = {.positions_after_padding = true},
                        .head = {.first_dropout = std::nullopt}},
           .modules = {{"head.dense", "classifier.dense"}, {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids", "roberta.pooler.",
-                       "lm_head.", "qa_outputs."}};
+          .not_ours = {"roberta.embeddings.token_type_ids", "roberta.pooler.", "lm_head."}};
 }
 
 Family xlm_roberta() {
@@ -77,8 +76,7 @@ Family distilbert() {
                             {"output.dense", "ffn.lin2"},
                             {"output.LayerNorm", "output_layer_norm"}},
           .modules = {{"head.dense", "pre_classifier"}, {"head.classifier", "classifier"}},
-          .not_ours = {"distilbert.embeddings.position_ids", "vocab_transform.", "vocab_layer_norm.",
-                       "vocab_projector.", "qa_outputs."}};
+          .not_ours = {"vocab_transform.", "vocab_layer_norm.", "vocab_projector."}};
 }
 
 /// BERT with narrow embeddings and a head of its own.
@@ -95,8 +93,7 @@ Family electra() {
           .modules = {{"bert.embeddings.projection", "electra.embeddings_project"},
                       {"head.dense", "classifier.dense"},
                       {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"electra.embeddings.position_ids", "discriminator_predictions.", "generator_predictions.",
-                       "generator_lm_head.", "qa_outputs."}};
+          .not_ours = {"discriminator_predictions.", "generator_predictions.", "generator_lm_head."}};
 }
 
 /// Layers share weights, and embeddings are narrow.
@@ -127,7 +124,7 @@ Family albert() {
           .modules = {{"bert.embeddings.projection", "albert.encoder.embedding_hidden_mapping_in"},
                       {"head.dense", "albert.pooler"},
                       {"head.classifier", "classifier"}},
-          .not_ours = {"albert.embeddings.position_ids", "predictions.", "sop_classifier.", "qa_outputs."}};
+          .not_ours = {"predictions.", "sop_classifier."}};
 }
 
 /// A bias on attention scores by relative position, one table for all layers. Whatever config.json says, transformers
@@ -154,7 +151,7 @@ Family mpnet() {
           .modules = {{"bert.encoder.relative.table", "mpnet.encoder.relative_attention_bias"},
                       {"head.dense", "classifier.dense"},
                       {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"mpnet.embeddings.position_ids", "mpnet.pooler.", "lm_head.", "qa_outputs."}};
+          .not_ours = {"mpnet.pooler.", "lm_head."}};
 }
 
 /// Disentangled attention: content and relative position attend to each other.
@@ -180,8 +177,7 @@ Family deberta_v2() {
                       {"bert.encoder.relative.LayerNorm", "deberta.encoder.LayerNorm"},
                       {"head.dense", "pooler.dense"},
                       {"head.classifier", "classifier"}},
-          .not_ours = {"deberta.embeddings.position_ids", "deberta.embeddings.position_embeddings.", "cls.",
-                       "lm_predictions.", "mask_predictions.", "qa_outputs."}};
+          .not_ours = {"deberta.embeddings.position_embeddings.", "cls.", "lm_predictions.", "mask_predictions."}};
 }
 
 }  // namespace

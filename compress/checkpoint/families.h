@@ -29,7 +29,8 @@ struct Family {
   std::string_view layer = "encoder.layer.{}";
   std::vector<OtherName> layer_modules = {};  // below a layer
   std::vector<OtherName> modules = {};        // anywhere else, whole names
-  std::vector<std::string> not_ours = {};     // names, or prefixes that end in a dot, that we have no place for
+  std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
+                                           // those of all families (ignorable_names)
 
   /// The family's name of a key of ours; empty: it has none.
   std::string_view key(std::string_view own) const;

@@ -92,7 +92,11 @@ std::function<std::string(const std::string&)> checkpoint_names(const ModelConfi
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {
-  return find_family(model_type).not_ours;
+  const auto& family = find_family(model_type);
+  auto names = family.not_ours;
+  names.push_back(fmt::format("{}.embeddings.position_ids", family.base));  // a buffer of older checkpoints
+  names.emplace_back("qa_outputs.");
+  return names;
 }
 
 }  // namespace compression
