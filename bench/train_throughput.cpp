@@ -40,7 +40,8 @@
 #include "compress/train/autocast.h"           // resolve_precision
 #include "compress/train/trainer.h"            // train_model
 #include "compress/workflow/machine.h"         // this_machine
-#include "distill/objective.h"                 // DistillObjective, keep_layers
+#include "distill/objective.h"                 // DistillObjective
+#include "distill/student.h"                   // keep_layers
 #include "recipes/task_data.h"                 // TaskData
 
 namespace {
@@ -330,7 +331,8 @@ int run(const Options& options) {
     const auto start = Clock::now();
     const auto kept = predict(logits, *texts, context).clone();
     teacher_seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    objective = std::make_unique<distill::DistillObjective>(model, teacher, loss, kept);
+    objective = std::make_unique<distill::DistillObjective>(
+        model, std::vector<distill::Teacher>{{.model = teacher, .loss = loss, .logits = kept}});
   }
 
   StepTimer timer;

@@ -2,36 +2,100 @@
 
 #include <torch/types.h>
 
+#include <stdexcept>
+
 namespace compression::distill {
+namespace {
 
-torch::Tensor logits_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature) {
-  const auto log_student = torch::log_softmax(student.to(torch::kFloat) / temperature, -1);
-  const auto log_teacher = torch::log_softmax(teacher.to(torch::kFloat) / temperature, -1);
-  const auto divergence = torch::kl_div(log_student, log_teacher, at::Reduction::Sum, /*log_target=*/true);
-  return divergence * (temperature * temperature / static_cast<double>(student.size(0)));
+using torch::Tensor;
+
+Tensor full(const Tensor& x) {
+  return x.to(torch::kFloat);
 }
 
-torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask) {
-  const auto real = mask.to(torch::kFloat);
-  const auto per_token = (student.to(torch::kFloat) - teacher.to(torch::kFloat)).square().mean(-1);
-  return (per_token * real).sum() / real.sum();
+/// 1 - cosine along the last dimension.
+Tensor cosine_distance(const Tensor& a, const Tensor& b) {
+  return 1.0 - torch::cosine_similarity(a, b, -1);
 }
 
-torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask) {
+/// The mean of `values` where `weight`, which is broadcast to them, is 1.
+Tensor mean_where(const Tensor& values, const Tensor& weight) {
+  return (values * weight).sum() / weight.expand_as(values).sum();
+}
+
+[[noreturn]] void no_such_distance(const char* loss) {
+  throw std::invalid_argument(std::string(loss) + ": a distance that it does not know");
+}
+
+}  // namespace
+
+Tensor logits_loss(const Tensor& student, const Tensor& teacher, double temperature, Distance distance) {
+  if (distance == Distance::mse) return torch::mse_loss(full(student), full(teacher));
+  const auto log_student = torch::log_softmax(full(student) / temperature, -1);
+  const auto log_teacher = torch::log_softmax(full(teacher) / temperature, -1);
+  const auto by = temperature * temperature / static_cast<double>(student.size(0));
+  switch (distance) {
+    case Distance::kl:
+      return torch::kl_div(log_student, log_teacher, at::Reduction::Sum, /*log_target=*/true) * by;
+    case Distance::cross_entropy:
+      return -(log_teacher.exp() * log_student).sum() * by;
+    default:
+      no_such_distance("logits");
+  }
+}
+
+Tensor hidden_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
+  switch (distance) {
+    case Distance::mse:
+      return mean_where((full(student) - full(teacher)).square().mean(-1), full(mask));
+    case Distance::cosine:
+      return mean_where(cosine_distance(full(student), full(teacher)), full(mask));
+    default:
+      no_such_distance("hidden_states");
+  }
+}
+
+Tensor attention_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
   const bool same_heads = student.size(1) == teacher.size(1);
-  const auto maps = [&](const torch::Tensor& t) {
-    return same_heads ? t.to(torch::kFloat) : t.to(torch::kFloat).mean(1, true);
+  const auto maps = [&](const Tensor& t) { return same_heads ? full(t) : full(t).mean(1, true); };
+  const auto s = maps(student), t = maps(teacher);
+  const auto queries = full(mask).unsqueeze(1);  // [batch, 1, query]
+  if (distance == Distance::mse) {
+    return mean_where((s - t).square(), queries.unsqueeze(2) * queries.unsqueeze(3));
+  }
+  switch (distance) {
+    case Distance::kl:  // keys that are padding have probability 0, and so has what the softmax lost
+      return mean_where((torch::xlogy(t, t) - torch::xlogy(t, s.clamp_min(1e-12))).sum(-1), queries);
+    case Distance::cosine:
+      return mean_where(cosine_distance(s, t), queries);
+    default:
+      no_such_distance("attentions");
+  }
+}
+
+Tensor relation_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, int64_t heads) {
+  const auto padding = mask.eq(0).unsqueeze(1).unsqueeze(2);  // [batch, 1, 1, key]
+  const auto log_relation = [&](const Tensor& x) {
+    const auto split = full(x).unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);
+    const auto scores = torch::matmul(split, split.transpose(-1, -2)) / std::sqrt(static_cast<double>(split.size(-1)));
+    return torch::log_softmax(scores.masked_fill(padding, std::numeric_limits<float>::lowest()), -1);
   };
-  const auto real = mask.to(torch::kFloat);
-  const auto pairs = real.unsqueeze(1).unsqueeze(2) * real.unsqueeze(1).unsqueeze(3);  // [batch, 1, query, key]
-  const auto squares = (maps(student) - maps(teacher)).square() * pairs;
-  return squares.sum() / (pairs.sum() * squares.size(1));
+  const auto t = log_relation(teacher);
+  const auto divergence = t.exp() * (t - log_relation(student)).masked_fill(padding, 0.0);
+  return mean_where(divergence.sum(-1), full(mask).unsqueeze(1));
 }
 
 std::vector<LayerPair> uniform_layer_map(int64_t student_layers, int64_t teacher_layers) {
   std::vector<LayerPair> map;
   for (int64_t i = 0; i < student_layers; ++i)
     map.push_back({i, std::max<int64_t>((i + 1) * teacher_layers / student_layers - 1, 0)});
+  return map;
+}
+
+std::vector<LayerPair> last_layer_map(int64_t student_layers, int64_t teacher_layers) {
+  const auto count = std::min(student_layers, teacher_layers);
+  std::vector<LayerPair> map;
+  for (int64_t i = count; i > 0; --i) map.push_back({student_layers - i, teacher_layers - i});
   return map;
 }
 

@@ -1,23 +1,51 @@
 #pragma once
-// Distillation losses, each on tensors of any model.
+// Distillation losses, each on tensors of any model. Sums and logarithms are float32.
 
 #include <torch/types.h>
 
+#include <array>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace compression::distill {
 
-/// Hinton et al., arXiv 1503.02531: T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch.
-/// Both float [batch, classes].
-torch::Tensor logits_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature);
+/// How far two outputs are from each other. Not every loss knows every distance.
+enum class Distance { kl, cross_entropy, mse, cosine };
+constexpr std::array<std::pair<Distance, std::string_view>, 4> enum_names(Distance) {
+  return {{{Distance::kl, "kl"},
+           {Distance::cross_entropy, "cross_entropy"},
+           {Distance::mse, "mse"},
+           {Distance::cosine, "cosine"}}};
+}
 
-/// Mean squared error of hidden states over the tokens that are not padding, as in TinyBERT (arXiv 1909.10351).
-/// student, teacher: [batch, sequence, width]; mask: int64 [batch, sequence].
-torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask);
+/// Logits, float [batch, classes], mean over the batch.
+///   kl             T^2 KL(softmax(teacher / T) || softmax(student / T)): Hinton et al., arXiv 1503.02531
+///   cross_entropy  -T^2 sum softmax(teacher / T) log softmax(student / T): the same gradient
+///   mse            mean squared difference, over classes too, whatever the temperature: Kim et al., arXiv 2105.08919
+torch::Tensor logits_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature,
+                          Distance distance = Distance::kl);
 
-/// Mean squared error of attention probabilities over pairs of tokens that are not padding. student, teacher:
-/// [batch, heads, query, key]; where the numbers of heads differ, the means over heads are compared.
-torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask);
+/// Hidden states over the tokens that are not padding. student, teacher: [batch, sequence, width]; mask: int64 [batch,
+/// sequence].
+///   mse     mean squared difference, as in TinyBERT (arXiv 1909.10351)
+///   cosine  mean of 1 - cosine of each token's vectors, as in DistilBERT (arXiv 1910.01108)
+torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
+                          Distance distance = Distance::mse);
+
+/// Attention probabilities between tokens that are not padding. student, teacher: [batch, heads, query, key]; where the
+/// numbers of heads differ, the means over heads are compared.
+///   mse     mean squared difference over pairs of tokens (TinyBERT)
+///   kl      KL(teacher || student) over keys, mean over queries and heads: MiniLM (arXiv 2002.10957)
+///   cosine  1 - cosine of each query's probabilities, mean over queries and heads
+torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
+                             Distance distance = Distance::mse);
+
+/// Self-attention relations of MiniLMv2 (Wang et al., arXiv 2012.15828): queries, keys or values, [batch, sequence,
+/// width], are dealt out to `heads` relation heads; KL(teacher || student) of softmax(x x^T / sqrt(width / heads)) over
+/// tokens that are not padding, mean over tokens and heads. The widths may differ; each is a multiple of `heads`.
+torch::Tensor relation_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
+                            int64_t heads);
 
 /// A layer of the student and the layer of the teacher that it learns from, from 0.
 struct LayerPair {
@@ -28,5 +56,8 @@ struct LayerPair {
 /// Evenly spread, last to last: student layer i learns from teacher layer (i + 1) * teachers / students - 1, rounded
 /// down.
 std::vector<LayerPair> uniform_layer_map(int64_t student_layers, int64_t teacher_layers);
+
+/// The student's last layers learn from the teacher's last layers: all that both have.
+std::vector<LayerPair> last_layer_map(int64_t student_layers, int64_t teacher_layers);
 
 }  // namespace compression::distill

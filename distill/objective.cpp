@@ -5,18 +5,17 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
-#include "compress/workflow/error.h"         // ConfigError
+#include "compress/workflow/error.h"  // ConfigError
 
 namespace compression::distill {
 namespace {
 
-bool on_layers(LossType type) {
-  return type == LossType::hidden_states || type == LossType::attentions;
-}
-
 std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& student, const ModelShape& teacher) {
-  if (!config.layers) return uniform_layer_map(student.layers, teacher.layers);
+  if (!config.layers) {
+    const auto last = last_layer_map(student.layers, teacher.layers);
+    if (config.type == LossType::relations && !config.layer_map) return {last.back()};
+    return config.layer_map == LayerMap::last ? last : uniform_layer_map(student.layers, teacher.layers);
+  }
   std::vector<LayerPair> pairs;
   for (const auto& pair : *config.layers) {
     pairs.push_back({pair.at(0), pair.at(1)});
@@ -30,26 +29,70 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
   return pairs;
 }
 
+void check_relation_heads(int64_t heads, const char* whose, const ModelShape& shape, int64_t layer) {
+  const auto width = shape.attention_widths.at(static_cast<size_t>(layer));
+  if (width % heads != 0) {
+    throw ConfigError(
+        fmt::format("losses of relations: relation_heads: found {}, expected a divisor of {}, the width of "
+                    "the queries in layer {} of the {}",
+                    heads, width, layer, whose));
+  }
+}
+
+Distance distance_of(const LossConfig& config) {
+  return config.distance.value_or(distances(config.type).front());
+}
+
 }  // namespace
+
+ModelShape shape_of(const Model& model) {
+  const auto& config = model->config();
+  ModelShape shape{.layers = static_cast<int64_t>(config.layers.size()), .hidden_size = config.hidden_size};
+  for (const auto& layer : config.layers) {
+    shape.attention_widths.push_back(layer.num_attention_heads * config.attention_head_size);
+  }
+  shape.heads = config.layers.back().num_attention_heads;
+  return shape;
+}
 
 DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student,
                                    const ModelShape& teacher) {
   for (auto& config : losses) {
     Term term{.config = std::move(config), .layers = {}, .projections = {}};
     const auto type = term.config.type;
-    if (on_layers(type)) term.layers = layer_pairs(term.config, student, teacher);
-    if (type == LossType::hidden_states) {
-      for (auto& pair : term.layers) pair = {pair.student + 1, pair.teacher + 1};  // hidden_states[0] is the embeddings
-    } else if (type == LossType::embeddings) {
-      term.layers = {{0, 0}};
+    switch (type) {
+      case LossType::hidden_states:
+        term.layers = layer_pairs(term.config, student, teacher);
+        for (auto& pair : term.layers) pair = {pair.student + 1, pair.teacher + 1};  // the embeddings come first
+        break;
+      case LossType::embeddings:
+        term.layers = {{0, 0}};
+        break;
+      case LossType::attentions:
+        term.layers = layer_pairs(term.config, student, teacher);
+        break;
+      case LossType::relations:
+        term.layers = layer_pairs(term.config, student, teacher);
+        term.relation_heads = term.config.relation_heads.value_or(teacher.heads);
+        for (const auto& pair : term.layers) {
+          check_relation_heads(term.relation_heads, "student", student, pair.student);
+          check_relation_heads(term.relation_heads, "teacher", teacher, pair.teacher);
+        }
+        break;
+      case LossType::logits:
+      case LossType::labels:
+        break;
     }
     if ((type == LossType::hidden_states || type == LossType::embeddings) &&
         student.hidden_size != teacher.hidden_size) {
+      const bool shared = term.config.layer_map == LayerMap::minimum_distance;
       for (size_t i = 0; i < term.layers.size(); ++i) {
-        term.projections.push_back(projections_.size());
-        const double range = 1.0 / std::sqrt(static_cast<double>(student.hidden_size));
-        projections_.push_back(
-            torch::empty({teacher.hidden_size, student.hidden_size}).uniform_(-range, range).requires_grad_());
+        if (!shared || i == 0) {
+          const double range = 1.0 / std::sqrt(static_cast<double>(student.hidden_size));
+          projections_.push_back(
+              torch::empty({teacher.hidden_size, student.hidden_size}).uniform_(-range, range).requires_grad_());
+        }
+        term.projections.push_back(projections_.size() - 1);
       }
     }
     terms_.push_back(std::move(term));
@@ -62,13 +105,68 @@ Capture DistillationLoss::capture() const {
     const auto type = term.config.type;
     capture.hidden_states |= type == LossType::hidden_states || type == LossType::embeddings;
     capture.attentions |= type == LossType::attentions;
+    capture.projections |= type == LossType::relations;
   }
   return capture;
 }
 
 bool DistillationLoss::logits_only() const {
   const auto needs = capture();
-  return !needs.hidden_states && !needs.attentions;
+  return !needs.hidden_states && !needs.attentions && !needs.projections;
+}
+
+torch::Tensor DistillationLoss::projected(const Term& term, size_t pair, const torch::Tensor& hidden) const {
+  if (term.projections.empty()) return hidden;
+  return torch::linear(hidden, projections_[term.projections[pair]].to(hidden.scalar_type()));
+}
+
+/// Each pair of layers, mean over the pairs.
+torch::Tensor DistillationLoss::on_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
+                                          const torch::Tensor& mask) const {
+  torch::Tensor sum;
+  for (size_t i = 0; i < term.layers.size(); ++i) {
+    const auto s = static_cast<size_t>(term.layers[i].student), t = static_cast<size_t>(term.layers[i].teacher);
+    torch::Tensor loss;
+    if (term.config.type == LossType::attentions) {
+      loss = attention_loss(student.attentions.at(s), teacher.attentions.at(t), mask, distance_of(term.config));
+    } else if (term.config.type == LossType::relations) {
+      const auto &own = student.projections.at(s), &other = teacher.projections.at(t);
+      loss = relation_loss(own.query, other.query, mask, term.relation_heads) +
+             relation_loss(own.key, other.key, mask, term.relation_heads) +
+             relation_loss(own.value, other.value, mask, term.relation_heads);
+    } else {
+      loss = hidden_loss(projected(term, i, student.hidden_states.at(s)), teacher.hidden_states.at(t), mask,
+                         distance_of(term.config));
+    }
+    sum = sum.defined() ? sum + loss : loss;
+  }
+  return sum / static_cast<double>(term.layers.size());
+}
+
+/// CoFi (Xia et al., arXiv 2204.00408): each of the teacher's layers teaches the layer of the student whose hidden
+/// states are nearest to its own at the moment.
+torch::Tensor DistillationLoss::nearest_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
+                                               const torch::Tensor& mask) const {
+  std::vector<torch::Tensor> own;
+  for (size_t s = 1; s < student.hidden_states.size(); ++s) {
+    own.push_back(projected(term, 0, student.hidden_states[s]));
+  }
+  const auto distance = [&](const torch::Tensor& s, const LayerPair& pair) {
+    return hidden_loss(s, teacher.hidden_states.at(static_cast<size_t>(pair.teacher)), mask, distance_of(term.config));
+  };
+  torch::Tensor sum;
+  for (const auto& pair : term.layers) {
+    size_t nearest = 0;
+    {
+      const at::NoGradGuard no_grad;
+      std::vector<double> distances;
+      for (const auto& s : own) distances.push_back(distance(s, pair).item<double>());
+      nearest = static_cast<size_t>(std::ranges::min_element(distances) - distances.begin());
+    }
+    const auto loss = distance(own[nearest], pair);
+    sum = sum.defined() ? sum + loss : loss;
+  }
+  return sum / static_cast<double>(term.layers.size());
 }
 
 torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const ModelOutput& teacher,
@@ -78,30 +176,14 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
     torch::Tensor loss;
     switch (term.config.type) {
       case LossType::logits:
-        loss = logits_loss(student.logits, teacher.logits, term.config.temperature);
+        loss = logits_loss(student.logits, teacher.logits, term.config.temperature, distance_of(term.config));
         break;
       case LossType::labels:
         loss = torch::cross_entropy_loss(student.logits.to(torch::kFloat), labels);
         break;
-      case LossType::hidden_states:
-      case LossType::embeddings:
-      case LossType::attentions: {
-        loss = torch::zeros_like(total);
-        for (size_t i = 0; i < term.layers.size(); ++i) {
-          const auto s = static_cast<size_t>(term.layers[i].student), t = static_cast<size_t>(term.layers[i].teacher);
-          if (term.config.type == LossType::attentions) {
-            loss = loss + attention_loss(student.attentions.at(s), teacher.attentions.at(t), mask);
-          } else {
-            const auto& own = student.hidden_states.at(s);
-            const auto projected = term.projections.empty()
-                                       ? own
-                                       : torch::linear(own, projections_[term.projections[i]].to(own.scalar_type()));
-            loss = loss + hidden_loss(projected, teacher.hidden_states.at(t), mask);
-          }
-        }
-        loss = loss / static_cast<double>(term.layers.size());
-        break;
-      }
+      default:
+        loss = term.config.layer_map == LayerMap::minimum_distance ? nearest_layers(term, student, teacher, mask)
+                                                                   : on_layers(term, student, teacher, mask);
     }
     total = total + loss * term.config.weight;
   }
@@ -112,64 +194,44 @@ void DistillationLoss::to(torch::Device device) {
   for (auto& projection : projections_) projection.set_data(projection.to(device));
 }
 
-DistillObjective::DistillObjective(Model student, Model teacher, DistillationLoss loss, torch::Tensor teacher_logits)
-    : student_(std::move(student)),
-      teacher_(std::move(teacher)),
-      loss_(std::move(loss)),
-      teacher_logits_(std::move(teacher_logits)) {
-  teacher_->eval();
+DistillObjective::DistillObjective(Model student, std::vector<Teacher> teachers)
+    : student_(std::move(student)), teachers_(std::move(teachers)) {
+  double sum = 0.0;
+  for (const auto& teacher : teachers_) sum += teacher.weight;
+  for (auto& teacher : teachers_) {
+    teacher.weight /= sum;
+    if (teacher.model) teacher.model->eval();
+    const auto needs = teacher.loss.capture();
+    capture_.hidden_states |= needs.hidden_states;
+    capture_.attentions |= needs.attentions;
+    capture_.projections |= needs.projections;
+  }
 }
 
 torch::Tensor DistillObjective::loss(const Batch& batch) {
-  ModelOutput target;
-  if (teacher_logits_.defined()) {
-    target.logits =
-        teacher_logits_.index_select(0, batch.examples.to(teacher_logits_.device())).to(batch.input_ids.device());
-  } else {
-    const at::NoGradGuard no_grad;
-    target = teacher_->forward(batch, loss_.capture());
+  const auto own = student_->forward(batch, capture_);
+  torch::Tensor sum;
+  for (auto& teacher : teachers_) {
+    ModelOutput target;
+    if (teacher.logits.defined()) {
+      target.logits =
+          teacher.logits.index_select(0, batch.examples.to(teacher.logits.device())).to(batch.input_ids.device());
+    } else {
+      const at::NoGradGuard no_grad;
+      target = teacher.model->forward(batch, teacher.loss.capture());
+    }
+    const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask) * teacher.weight;
+    sum = sum.defined() ? sum + loss : loss;
   }
-  return loss_(student_->forward(batch, loss_.capture()), target, batch.labels, batch.attention_mask);
+  return sum;
 }
 
-Model keep_layers(const Model& from, const std::vector<int64_t>& layers) {
-  auto config = from->config();
-  const auto& all = from->config().layers;
-  const auto& shared = from->config().encoder.shared_layers;
-  config.layers.clear();
-  config.encoder.shared_layers.clear();
-  std::vector<int64_t> weights;  // of `from`, by the student's numbers for them
-  for (const auto layer : layers) {
-    if (layer < 0 || layer >= static_cast<int64_t>(all.size())) {
-      throw ConfigError(fmt::format("student.layers: layer {}: the model has layers 0 to {}", layer, all.size() - 1));
-    }
-    config.layers.push_back(all[static_cast<size_t>(layer)]);
-    if (shared.empty()) {
-      weights.push_back(layer);
-      continue;
-    }
-    const auto own = shared[static_cast<size_t>(layer)];
-    auto at = std::ranges::find(weights, own);
-    if (at == weights.end()) at = weights.insert(at, own);
-    config.encoder.shared_layers.push_back(at - weights.begin());
+std::vector<torch::Tensor> DistillObjective::parameters() {
+  std::vector<torch::Tensor> all;
+  for (const auto& teacher : teachers_) {
+    all.insert(all.end(), teacher.loss.parameters().begin(), teacher.loss.parameters().end());
   }
-  layer_groups(config);  // throws if a config.json could not say it
-  const std::string prefix = "bert.encoder.layer.";
-  const auto source = state_dict(*from);
-  StateDict kept;
-  for (const auto& [name, tensor] : source) {
-    if (!name.starts_with(prefix)) kept[name] = tensor;
-  }
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const auto own = fmt::format("{}{}.", prefix, weights[i]);
-    for (auto it = source.lower_bound(own); it != source.end() && it->first.starts_with(own); ++it) {
-      kept[fmt::format("{}{}.{}", prefix, i, it->first.substr(own.size()))] = it->second;
-    }
-  }
-  Model student(config);
-  load_state_dict(*student, kept, {});
-  student->train(from->is_training());
-  return student;
+  return all;
 }
 
 }  // namespace compression::distill

@@ -13,13 +13,19 @@ namespace compression::distill {
 struct ModelShape {
   int64_t layers = 0;
   int64_t hidden_size = 0;
+  std::vector<int64_t> attention_widths = {};  // of the queries of each layer; for relations
+  int64_t heads = 0;                           // of the last layer; for relations
 };
+ModelShape shape_of(const Model& model);
 
 /// The sum for models of any kind. Where hidden sizes differ, hidden states and embeddings of the student go through a
 /// learnt projection to the teacher's size (no bias), one a layer pair, initialised from LibTorch's generator.
 class DistillationLoss {
  public:
-  /// Throws ConfigError if a layer map names a layer that is not there.
+  DistillationLoss() = default;
+
+  /// Throws ConfigError if a layer map names a layer that is not there, or relation heads do not divide a layer's
+  /// width.
   DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher);
 
   /// What both models have to return.
@@ -40,32 +46,41 @@ class DistillationLoss {
  private:
   struct Term {
     LossConfig config;
-    std::vector<LayerPair> layers;    // positions in hidden_states or attentions
-    std::vector<size_t> projections;  // one a pair, where sizes differ
+    std::vector<LayerPair> layers;    // positions in what is captured
+    std::vector<size_t> projections;  // one a pair, or one for all with minimum_distance; empty where sizes are equal
+    int64_t relation_heads = 0;
   };
+  torch::Tensor on_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
+                          const torch::Tensor& mask) const;
+  torch::Tensor nearest_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
+                               const torch::Tensor& mask) const;
+  torch::Tensor projected(const Term& term, size_t pair, const torch::Tensor& hidden) const;
+
   std::vector<Term> terms_;
   std::vector<torch::Tensor> projections_;
 };
 
-/// Trains `student` on `loss` against `teacher`, which is frozen and in evaluation mode. The teacher runs for every
-/// batch, unless its logits are given: float32 [examples, classes], by Batch::examples, enough where
-/// loss.logits_only().
-class DistillObjective : public Objective {
- public:
-  DistillObjective(Model student, Model teacher, DistillationLoss loss, torch::Tensor teacher_logits = {});
-
-  torch::Tensor loss(const Batch& batch) override;
-  std::vector<torch::Tensor> parameters() override { return loss_.parameters(); }
-
- private:
-  Model student_, teacher_;
-  DistillationLoss loss_;
-  torch::Tensor teacher_logits_;
+struct Teacher {
+  Model model{nullptr};  // frozen, in evaluation mode; may be null where its logits are given
+  DistillationLoss loss;
+  /// float32 [examples, classes], by Batch::examples: enough where loss.logits_only(). Undefined: the model runs for
+  /// every batch.
+  torch::Tensor logits = {};
+  double weight = 1.0;
 };
 
-/// A student that is `from` with only these layers, in this order. Layers that share weights still do. Throws
-/// ConfigError if one is not there, UnsupportedError if what is left shares weights in a way that config.json can't
-/// say.
-Model keep_layers(const Model& from, const std::vector<int64_t>& layers);
+/// The mean of the losses against all teachers, by their weights.
+class DistillObjective : public Objective {
+ public:
+  DistillObjective(Model student, std::vector<Teacher> teachers);
+
+  torch::Tensor loss(const Batch& batch) override;
+  std::vector<torch::Tensor> parameters() override;
+
+ private:
+  Model student_;
+  std::vector<Teacher> teachers_;
+  Capture capture_;  // of the student: what any of the losses needs
+};
 
 }  // namespace compression::distill

@@ -1,18 +1,73 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <set>
+
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/autocast.h"           // Autocast
 #include "compress/train/trainer.h"            // train_model
-#include "compress/workflow/error.h"           // UnsupportedError
+#include "compress/workflow/error.h"           // UnsupportedError, StorageError
+#include "compress/workflow/fingerprint.h"     // Fingerprint
 #include "distill/config.h"                    // DistillConfig
 #include "distill/objective.h"                 // DistillObjective
+#include "distill/student.h"                   // keep_layers, select_weights
+#include "distill/teacher_cache.h"             // TeacherCache
 
 namespace compression::distill {
 namespace {
 
-ModelShape shape_of(const Model& model) {
-  return {static_cast<int64_t>(model->config().layers.size()), model->config().hidden_size};
+/// What a teacher's logits follow from: its files, the texts as it reads them, and the arithmetic.
+std::string cache_key(const std::filesystem::path& folder, const BatchSource& source, Precision precision) {
+  Fingerprint all;
+  std::set<std::filesystem::path> files = {folder / "config.json"};
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
+  }
+  for (const auto& file : files) all.add(file_fingerprint(file));
+  all.add(enum_name(precision));
+  for (const auto& examples : source.plan(0)) {
+    const auto batch = source.collate(examples);
+    for (const auto& tensor : {batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.examples}) {
+      all.add(tensor.data_ptr(), tensor.nbytes());
+    }
+  }
+  return all.text();
+}
+
+/// The teacher's logits of all training texts, from the cache if it has them: [texts, classes].
+torch::Tensor teacher_logits(Model& teacher, const std::filesystem::path& folder, const Inputs& inputs,
+                             const DistillConfig& config, const Context& context) {
+  const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {});
+  const auto precision = resolve_precision(config.train, context.device);
+  const auto name = folder.string();
+  const auto megabytes = static_cast<double>(source->size()) * static_cast<double>(inputs.data.labels().size()) * 4e-6;
+  const auto cache_folder = config.teacher_cache.folder.value_or(context.cache_folder);
+  const bool cached = config.teacher_cache.max.bytes > 0 && !cache_folder.empty();
+  const TeacherCache cache(cache_folder, config.teacher_cache.max.bytes);
+  const auto key = cached ? cache_key(folder, *source, precision) : std::string();
+  if (cached) {
+    if (auto kept = cache.find(key)) {
+      context.logger->info("{}: its logits of {} texts are in {}", name, source->size(), cache.file(key).string());
+      return kept->clone();
+    }
+    context.logger->info("{}: its logits of {} texts ({:.1f} MB) will be kept in {}", name, source->size(), megabytes,
+                         cache.file(key).string());
+  }
+  const auto dtype = autocast_dtype(precision);
+  const auto forward = [&](const Batch& batch) {
+    const Autocast autocast(dtype, context.device);
+    return teacher->forward(batch).logits;
+  };
+  // Cloned, because tensors made in inference mode can't take part in training.
+  auto logits = predict(forward, *source, context).clone();
+  if (cached) {
+    try {
+      if (!cache.keep(key, logits)) context.logger->warn("teacher_cache.max is too small for {:.1f} MB", megabytes);
+    } catch (const StorageError& error) {
+      context.logger->warn("the teacher's logits are kept in memory only: {}", error.what());
+    }
+  }
+  return logits;
 }
 
 class DistillStage : public Stage {
@@ -21,44 +76,59 @@ class DistillStage : public Stage {
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     at::manual_seed(context.seed);
-    const auto& teacher_folder = inputs.model(config_.teacher).folder;
     const auto& student_folder = inputs.model(config_.student.from).folder;
     const auto labels = inputs.data.labels();
-    auto teacher = load_model(teacher_folder, {.labels = labels}).model;
+    const auto teacher_configs = config_.teachers.value_or(std::vector<TeacherConfig>{});
+    std::vector<Teacher> teachers;
+    std::vector<std::filesystem::path> folders;
+    const auto add = [&](const Reference& reference, double weight) {
+      folders.push_back(inputs.model(reference).folder);
+      teachers.push_back({.model = load_model(folders.back(), {.labels = labels}).model, .weight = weight});
+    };
+    if (config_.teacher) add(*config_.teacher, 1.0);
+    for (const auto& teacher : teacher_configs) add(teacher.model, teacher.weight);
+
     auto [student, notes] = load_model(student_folder, {.labels = labels, .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
-    if (config_.student.layers) student = keep_layers(student, *config_.student.layers);
+    const auto& from = config_.student;
+    if (from.layers) student = keep_layers(student, *from.layers);
+    if (from.hidden_size || from.num_attention_heads || from.intermediate_size) {
+      student = select_weights(student, {from.hidden_size, from.num_attention_heads, from.intermediate_size});
+    }
 
     const auto tokenizer = load_tokenizer(student_folder);
-    DistillationLoss loss(config_.losses, shape_of(student), shape_of(teacher));
-    loss.to(context.device);
-    teacher->to(context.device);
-    if (!loss.logits_only() && teacher->config().vocab_size != student->config().vocab_size) {
-      throw UnsupportedError(
-          fmt::format("losses: the teacher has {} tokens and the student {}: with different tokenizers only logits and "
-                      "labels can be learnt from",
-                      teacher->config().vocab_size, student->config().vocab_size));
+    for (size_t i = 0; i < teachers.size(); ++i) {
+      auto& [model, loss, logits, weight] = teachers[i];
+      loss = DistillationLoss(config_.losses, shape_of(student), shape_of(model));
+      loss.to(context.device);
+      model->to(context.device);
+      if (!loss.logits_only()) {
+        check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
+        continue;
+      }
+      model->set_fused(fused_arithmetic(config_.train, context.device));
+      logits = teacher_logits(model, folders[i], inputs, config_, context);
+      model = Model(nullptr);
     }
-    teacher->set_fused(fused_arithmetic(config_.train, context.device));
-    torch::Tensor teacher_logits;
-    if (loss.logits_only()) {
-      const auto source = inputs.data.batches(Split::train, *load_tokenizer(teacher_folder), {});
-      const auto dtype = autocast_dtype(resolve_precision(config_.train, context.device));
-      const auto logits = [&](const Batch& batch) {
-        const Autocast autocast(dtype, context.device);
-        return teacher->forward(batch).logits;
-      };
-      // Cloned, because tensors made in inference mode can't take part in training.
-      teacher_logits = predict(logits, *source, context).clone();
-      context.logger->info("the teacher's logits of {} texts are kept in memory", source->size());
-    }
-    DistillObjective objective(student, teacher, loss, teacher_logits);
+    DistillObjective objective(student, std::move(teachers));
     const auto result = train_model(student, objective, *tokenizer, inputs.data, config_.train, context);
     save_model(student, *tokenizer, context.work_folder);
     return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
   }
 
  private:
+  /// Hidden states and attention maps are compared token by token: both models have to see the same ones.
+  static void check_same_tokens(const Tokenizer& student, const Tokenizer& teacher,
+                                const std::filesystem::path& folder) {
+    const TextInput probe{"The quick brown fox, naïve & 12,345 – jumps over Ünïcödé dogs; isn't it?", "A second text."};
+    const auto ids = [&](const Tokenizer& tokenizer) { return tokenizer.encode(probe, {}).input_ids; };
+    if (student.vocabulary_size() == teacher.vocabulary_size() && ids(student) == ids(teacher)) return;
+    throw UnsupportedError(
+        fmt::format("losses: the teacher {} has another tokenizer than the student: found losses on hidden states, "
+                    "embeddings, attentions or relations, expected logits and labels only",
+                    folder.string()));
+  }
+
   DistillConfig config_;
 };
 

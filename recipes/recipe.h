@@ -10,12 +10,13 @@
 #include <variant>
 #include <vector>
 
-#include "compress/train/finetune.h"  // FinetuneConfig
-#include "datasets/dataset.h"         // FileConfig
-#include "distill/config.h"           // DistillConfig
-#include "export/config.h"            // ExportConfig
-#include "prune/config.h"             // PruneConfig
-#include "quantize/config.h"          // QuantizeConfig
+#include "compress/train/finetune.h"      // FinetuneConfig
+#include "compress/workflow/byte_size.h"  // ByteSize
+#include "datasets/dataset.h"             // FileConfig
+#include "distill/config.h"               // DistillConfig
+#include "export/config.h"                // ExportConfig
+#include "prune/config.h"                 // PruneConfig
+#include "quantize/config.h"              // QuantizeConfig
 
 namespace compression::recipes {
 
@@ -110,17 +111,6 @@ struct DataConfig {
   }
 };
 void validate(const DataConfig& config, Problems& problems);
-
-/// A number of bytes, written 30MB (10^6) or 30MiB (2^20).
-struct ByteSize {
-  static constexpr std::string_view type_name = "size, such as 30MB";
-  int64_t bytes = 0;
-};
-/// Reads "30MB", "1.5 GiB", "500kB" or "1200" (bytes). Throws ConfigError.
-ByteSize parse_byte_size(const std::string& text);
-/// The largest unit that says the size in whole numbers.
-std::string to_text(ByteSize size);
-void from_text(const std::string& text, ByteSize& size);
 
 struct AccuracyGoal {
   std::optional<Reference> relative_to;

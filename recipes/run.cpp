@@ -134,6 +134,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   FolderWriter writer(recipe.output / stage.id);
   context.seed = recipe.seed;
   context.work_folder = writer.folder();
+  context.cache_folder = recipe.output / "cache";
   context.checkpoints.folder = resume_folder(recipe, stage.id);
   context.checkpoints.fingerprint = own;
   const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);

@@ -157,31 +157,33 @@ torch::Tensor EncoderLayerImpl::relative_scores(const torch::Tensor& q, const to
 }
 
 torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const AttentionContext& context,
-                                          std::vector<torch::Tensor>* attentions) {
-  const auto q = split_heads(query->forward(x)), k = split_heads(key->forward(x)), v = split_heads(value->forward(x));
+                                          const Capture& capture, EncoderOutput& out) {
+  Projections projected{query->forward(x), key->forward(x), value->forward(x)};
+  const auto q = split_heads(projected.query), k = split_heads(projected.key), v = split_heads(projected.value);
+  if (capture.projections) out.projections.push_back(std::move(projected));
   auto bias = relative_scores(q, k, context);
   if (context.mask.defined()) bias = bias.defined() ? bias + context.mask : context.mask;
   if (bias.defined()) bias = bias.to(q.scalar_type());
   const double dropout = is_training() ? attention_dropout : 0.0;
   torch::Tensor attended;
-  if (attentions == nullptr) {
+  if (!capture.attentions) {
     attended = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt,
                                                    dropout, /*is_causal=*/false, score_scale());
   } else {
     auto scores = torch::matmul(q, k.transpose(-1, -2)) * score_scale();
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
-    attentions->push_back(probabilities);
+    out.attentions.push_back(probabilities);
     attended = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
   }
   if (head_mask.defined()) attended = attended * head_mask.view({1, heads, 1, 1});
   return attended.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
 }
 
-torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionContext& context,
-                                        std::vector<torch::Tensor>* attentions) {
+torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
+                                        EncoderOutput& out) {
   const auto drop = [&](const torch::Tensor& t) { return torch::dropout(t, hidden_dropout, is_training()); };
-  const auto middle = attention_norm->forward(drop(attention_output->forward(attention(x, context, attentions))) + x);
+  const auto middle = attention_norm->forward(drop(attention_output->forward(attention(x, context, capture, out))) + x);
   auto units = activate(intermediate->forward(middle), activation);
   if (intermediate_mask.defined()) units = units * intermediate_mask;
   return output_norm->forward(drop(output->forward(units)) + middle);
@@ -223,11 +225,15 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   }
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (auto& layer : layers) {
-    if (recompute && !capture.attentions) {
-      x = recomputed([layer, context](const torch::Tensor& in) mutable { return layer->forward(in, context, nullptr); },
-                     x);
+    if (recompute && !capture.attentions && !capture.projections) {
+      x = recomputed(
+          [layer, context](const torch::Tensor& in) mutable {
+            EncoderOutput none;
+            return layer->forward(in, context, {}, none);
+          },
+          x);
     } else {
-      x = layer->forward(x, context, capture.attentions ? &out.attentions : nullptr);
+      x = layer->forward(x, context, capture, out);
     }
     if (capture.hidden_states) out.hidden_states.push_back(x);
   }

@@ -19,6 +19,12 @@ struct Capture {
   bool hidden_states = false;
   bool attentions = false;
   bool last_hidden_state = false;
+  bool projections = false;
+};
+
+/// Queries, keys and values of all heads: [batch, sequence, heads * head size] each.
+struct Projections {
+  torch::Tensor query, key, value;
 };
 
 struct EncoderOutput {
@@ -26,6 +32,7 @@ struct EncoderOutput {
   torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; may be undefined where Capture asks for none
   std::vector<torch::Tensor> hidden_states;  // the embeddings, then each layer's output
   std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]
+  std::vector<Projections> projections;      // each layer's
 };
 
 /// Words, positions and segments, summed and normalised; then made as wide as the layers where they are not.
@@ -62,9 +69,9 @@ class EncoderLayerImpl : public torch::nn::Module {
  public:
   EncoderLayerImpl(const ModelConfig& config, const LayerShape& shape);
 
-  /// x: [batch, sequence, hidden]. `attentions`: where to put the probabilities, or null.
-  torch::Tensor forward(const torch::Tensor& x, const AttentionContext& context,
-                        std::vector<torch::Tensor>* attentions);
+  /// x: [batch, sequence, hidden]. What `capture` asks for of the attention is appended to `out`.
+  torch::Tensor forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
+                        EncoderOutput& out);
 
   /// Tells the layer that its tensors were cut to these heads.
   void keep_heads(const std::vector<int64_t>& kept);
@@ -89,8 +96,8 @@ class EncoderLayerImpl : public torch::nn::Module {
   double score_scale() const;
 
  private:
-  torch::Tensor attention(const torch::Tensor& x, const AttentionContext& context,
-                          std::vector<torch::Tensor>* attentions);
+  torch::Tensor attention(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
+                          EncoderOutput& out);
   torch::Tensor relative_scores(const torch::Tensor& q, const torch::Tensor& k, const AttentionContext& context);
   torch::Tensor split_heads(const torch::Tensor& x) const;
 };

@@ -447,7 +447,7 @@ uint64_t draw_seed() {
 
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
-  if (encoder.relative || capture.attentions || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
+  if (encoder.relative || capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
   if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
   for (const auto& layer : encoder.layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;

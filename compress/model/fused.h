@@ -9,7 +9,7 @@
 namespace compression {
 
 /// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, no relative positions,
-/// attention maps not asked for, and a first token in every row.
+/// attention maps and projections not asked for, and a first token in every row.
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture);
 

@@ -41,7 +41,8 @@ ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   auto both = capture;
   both.last_hidden_state |= head->needs().last_hidden_state;
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
-  return {head->forward(encoded), std::move(encoded.hidden_states), std::move(encoded.attentions)};
+  return {head->forward(encoded), std::move(encoded.hidden_states), std::move(encoded.attentions),
+          std::move(encoded.projections)};
 }
 
 void ModelImpl::initialize() {

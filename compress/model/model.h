@@ -11,6 +11,7 @@ struct ModelOutput {
   torch::Tensor logits;                      // float32 [batch, classes], or as the task's head says
   std::vector<torch::Tensor> hidden_states;  // as in EncoderOutput
   std::vector<torch::Tensor> attentions;
+  std::vector<Projections> projections;
 };
 
 class ModelImpl : public torch::nn::Module, public Prunable {

@@ -33,6 +33,7 @@ struct Context {
   uint64_t seed = 0;
   int threads = 1;
   std::filesystem::path work_folder;
+  std::filesystem::path cache_folder;  // for what can be made again; empty: nowhere
   Checkpoints checkpoints;
   Progress progress = [](int64_t, int64_t, std::string_view) {};
   const std::atomic<bool>* stop = nullptr;  // set by a signal: loops end with Interrupted at their next step

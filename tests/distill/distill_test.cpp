@@ -4,6 +4,8 @@
 #include "compress/workflow/error.h"
 #include "distill/losses.h"
 #include "distill/objective.h"
+#include "distill/student.h"
+#include "distill/teacher_cache.h"
 
 namespace compression::distill {
 namespace {
@@ -24,16 +26,45 @@ TEST_CASE("losses equal those of torch.nn.functional") {
               g.at("loss.attentions"), 1e-6);
 }
 
+TEST_CASE("the distances of each loss equal PyTorch's") {
+  const auto g = golden_tensors("distill/losses.safetensors");
+  const auto& mask = g.at("mask");
+  check_close(logits_loss(g.at("logits.student"), g.at("logits.teacher"), 2.0, Distance::mse), g.at("logits.mse"),
+              1e-6);
+  check_close(logits_loss(g.at("logits.student"), g.at("logits.teacher"), 2.0, Distance::cross_entropy),
+              g.at("logits.cross_entropy.2"), 1e-5);
+  check_close(hidden_loss(g.at("hidden.student"), g.at("hidden.teacher"), mask, Distance::cosine),
+              g.at("hidden.cosine"), 1e-6);
+  const auto &s = g.at("attention.student"), &t = g.at("attention.teacher");
+  check_close(attention_loss(s, t, mask, Distance::kl), g.at("attention.kl"), 1e-5);
+  check_close(attention_loss(s, t, mask, Distance::cosine), g.at("attention.cosine"), 1e-6);
+  CHECK_THROWS_AS(hidden_loss(s, t, mask, Distance::kl), std::invalid_argument);
+}
+
+TEST_CASE("relations of queries, keys and values equal a reference, whatever the widths; so does their gradient") {
+  const auto g = golden_tensors("distill/losses.safetensors");
+  const auto student = g.at("relation.student").clone().requires_grad_();
+  const auto loss = relation_loss(student, g.at("relation.teacher"), g.at("mask"), 4);
+  check_close(loss, g.at("relation.4"), 1e-5);
+  check_close(relation_loss(student, g.at("relation.teacher"), g.at("mask"), 6), g.at("relation.6"), 1e-5);
+  loss.backward();
+  check_close(student.grad(), g.at("relation.4.gradient"), 1e-6);
+}
+
 TEST_CASE("every loss of a model to itself is zero") {
   const auto g = golden_tensors("model/tiny.safetensors");
   auto model = tiny_model();
   const at::NoGradGuard no_grad;
-  const auto output = model->forward(golden_batch(g), {true, true});
+  const auto output = model->forward(golden_batch(g), {.hidden_states = true, .attentions = true, .projections = true});
+  const auto shape = shape_of(model);
   const DistillationLoss loss({{.type = LossType::logits},
                                {.type = LossType::hidden_states},
-                               {.type = LossType::embeddings},
-                               {.type = LossType::attentions}},
-                              tiny_shape, tiny_shape);
+                               {.type = LossType::hidden_states, .layer_map = LayerMap::minimum_distance},
+                               {.type = LossType::embeddings, .distance = Distance::cosine},
+                               {.type = LossType::attentions},
+                               {.type = LossType::attentions, .distance = Distance::kl, .layer_map = LayerMap::last},
+                               {.type = LossType::relations}},
+                              shape, shape);
   CHECK(loss(output, output, {}, g.at("attention_mask")).item<double>() == Approx(0.0).margin(1e-6));
   CHECK(loss.capture().hidden_states);
   CHECK(loss.capture().attentions);
@@ -57,6 +88,92 @@ TEST_CASE("layers are mapped evenly, last to last") {
   CHECK((uniform_layer_map(4, 12) == std::vector<LayerPair>{{0, 2}, {1, 5}, {2, 8}, {3, 11}}));
   CHECK((uniform_layer_map(2, 2) == std::vector<LayerPair>{{0, 0}, {1, 1}}));
   CHECK((uniform_layer_map(2, 1) == std::vector<LayerPair>{{0, 0}, {1, 0}}));
+  CHECK((last_layer_map(2, 6) == std::vector<LayerPair>{{0, 4}, {1, 5}}));
+  CHECK((last_layer_map(3, 2) == std::vector<LayerPair>{{1, 0}, {2, 1}}));
+}
+
+TEST_CASE("with minimum_distance each layer of the teacher teaches the nearest of the student's") {
+  const auto mask = torch::ones({2, 4}, torch::kLong);
+  const auto level = [](double value) { return torch::full({2, 4, 32}, value); };
+  // The teacher's layers 1 and 3 are taught (uniform); the student's are nearest to them the other way round.
+  const ModelOutput teacher{torch::zeros({2, 3}), {level(9), level(0), level(1), level(0), level(5)}, {}, {}};
+  ModelOutput student{torch::zeros({2, 3}), {level(9), level(4.5), level(1.25)}, {}, {}};
+  const DistillationLoss loss({{.type = LossType::hidden_states, .layer_map = LayerMap::minimum_distance}}, {2, 32},
+                              {4, 32});
+  CHECK(loss(student, teacher, {}, mask).item<double>() == Approx((0.25 * 0.25 + 0.5 * 0.5) / 2));
+  std::swap(student.hidden_states[1], student.hidden_states[2]);
+  CHECK(loss(student, teacher, {}, mask).item<double>() == Approx((0.25 * 0.25 + 0.5 * 0.5) / 2));
+}
+
+TEST_CASE("relation heads have to divide the widths of both models") {
+  const auto shape = shape_of(tiny_model());
+  CHECK_THROWS_WITH(DistillationLoss({{.type = LossType::relations, .relation_heads = 5}}, shape, shape),
+                    Catch::Contains("relation_heads: found 5, expected a divisor of 32"));
+}
+
+TEST_CASE("several teachers are learnt from by their weights") {
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto student = tiny_model();
+  const auto loss = [] { return DistillationLoss({{.type = LossType::logits}}, tiny_shape, tiny_shape); };
+  const auto logits = [](double scale) {
+    return scale * torch::arange(3 * 64, torch::kFloat).view({64, 3}).remainder(7);
+  };
+  const auto one = [&](double scale) {
+    return DistillObjective(student, {{.loss = loss(), .logits = logits(scale)}}).loss(batch).item<double>();
+  };
+  DistillObjective both(student, {{.loss = loss(), .logits = logits(1.0), .weight = 3.0},
+                                  {.loss = loss(), .logits = logits(-1.0), .weight = 1.0}});
+  CHECK(both.loss(batch).item<double>() == Approx(0.75 * one(1.0) + 0.25 * one(-1.0)).epsilon(1e-5));
+}
+
+TEST_CASE("a student of smaller layers has evenly spaced weights of the teacher, heads whole") {
+  auto teacher = tiny_model();
+  auto student = select_weights(teacher, {.hidden_size = 16, .num_attention_heads = 2, .intermediate_size = 32});
+  const auto& from = *teacher->encoder->layers[1];
+  const auto& to = *student->encoder->layers[1];
+  const auto heads = from.heads, size = from.head_size;
+  REQUIRE(to.heads == 2);
+  REQUIRE(to.query->weight.size(1) == 16);
+  const auto second = heads / 2;  // the head that became number 1
+  for (const int64_t row : {int64_t{0}, size - 1}) {
+    CHECK(torch::equal(to.query->weight[size + row], from.query->weight[second * size + row].slice(0, 0, 32, 2)));
+    CHECK(torch::equal(to.attention_output->weight.slice(0, 3, 4).squeeze(0)[size + row],
+                       from.attention_output->weight[6][second * size + row]));
+  }
+  CHECK(to.intermediate->weight.size(0) == 32);
+  CHECK(torch::equal(student->encoder->embeddings->norm->weight,
+                     teacher->encoder->embeddings->norm->weight.slice(0, 0, 32, 2)));
+  const at::NoGradGuard no_grad;
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  CHECK(student->forward(batch).logits.isfinite().all().item<bool>());
+  CHECK_THROWS_WITH(select_weights(teacher, {.hidden_size = 33}),
+                    "student.hidden_size: found 33, expected 1 to 32, which the model has");
+}
+
+TEST_CASE("kept logits are found again, and the folder stays within its size") {
+  const TemporaryFolder folder;
+  const auto logits = [](float value) { return torch::full({100, 10}, value); };  // 4,000 bytes
+  const TeacherCache cache(folder.path() / "cache", 10'000);
+  CHECK_FALSE(cache.find("a"));
+  CHECK(cache.keep("a", logits(1)));
+  CHECK(cache.keep("b", logits(2)));
+  const auto set_age = [&](const char* key, int hours) {
+    std::filesystem::last_write_time(cache.file(key),
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(hours));
+  };
+  set_age("a", 2);
+  set_age("b", 1);
+  REQUIRE(cache.find("a"));  // used just now
+  CHECK(cache.find("a")->equal(logits(1)));
+  CHECK(cache.keep("c", logits(3)));
+  CHECK(cache.find("a"));
+  CHECK_FALSE(cache.find("b"));
+  CHECK(cache.find("c")->equal(logits(3)));
+  CHECK_FALSE(cache.keep("d", torch::zeros({10'000})));
+  std::filesystem::resize_file(cache.file("c"), 200);
+  CHECK_FALSE(cache.find("c"));
+  CHECK_FALSE(std::filesystem::exists(cache.file("c")));
+  CHECK_THROWS_AS(TeacherCache(cache.file("a"), 10'000).keep("x", logits(1)), StorageError);
 }
 
 TEST_CASE("where widths differ a projection is learnt") {
@@ -107,7 +224,7 @@ TEST_CASE("distillation brings a student's logits to its teacher's, and leaves t
   const bool with_hidden = GENERATE(false, true);
   std::vector<LossConfig> losses = {{.type = LossType::logits}};
   if (with_hidden) losses.push_back({.type = LossType::hidden_states, .weight = 0.1});
-  DistillObjective objective(student, teacher, DistillationLoss(losses, {2, 32}, tiny_shape));
+  DistillObjective objective(student, {{teacher, DistillationLoss(losses, {2, 32}, tiny_shape)}});
   const TemporaryFolder folder;
   auto context = quiet_context(folder.path());
   const TrainConfig config{.epochs = 30, .learning_rate = 3e-3, .precision = Precision::float32};
@@ -126,7 +243,8 @@ TEST_CASE("kept teacher logits train as a teacher that runs does") {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto loss = [] { return DistillationLoss({{.type = LossType::logits}}, {1, 32}, tiny_shape); };
   const at::NoGradGuard no_grad;
-  DistillObjective live(student, teacher, loss()), kept(student, teacher, loss(), teacher->forward(batch).logits);
+  DistillObjective live(student, {{teacher, loss()}}),
+      kept(student, {{teacher, loss(), teacher->forward(batch).logits}});
   check_close(kept.loss(batch), live.loss(batch), 1e-6);
 }
 

@@ -4,6 +4,7 @@
 #include "compress/train/trainer.h"
 #include "compress/workflow/error.h"
 #include "distill/objective.h"
+#include "distill/student.h"
 #include "export/model_script.h"
 #include "prune/cut.h"
 #include "quantize/convert.h"
@@ -126,15 +127,11 @@ TEST_CASE("every family is distilled into fewer of its layers, with every loss")
   INFO(subject.name);
   auto teacher = subject.model;
   auto student = keep_layers(teacher, some_layers(teacher->config()));
-  const auto& shape = student->config();
-  CHECK(shape.layers.size() < teacher->config().layers.size());
+  CHECK(student->config().layers.size() < teacher->config().layers.size());
   CHECK(torch::equal(student->encoder->layers.back()->query->weight, teacher->encoder->layers.back()->query->weight));
   std::vector<LossConfig> losses;
   for (const auto& [type, ignored] : enum_names(LossType{})) losses.push_back({.type = type});
-  const auto shape_of = [](const ModelConfig& config) {
-    return ModelShape{static_cast<int64_t>(config.layers.size()), config.hidden_size};
-  };
-  DistillObjective objective(student, teacher, DistillationLoss(losses, shape_of(shape), shape_of(teacher->config())));
+  DistillObjective objective(student, {{teacher, DistillationLoss(losses, shape_of(student), shape_of(teacher))}});
   const auto [before, after] = subject.train_few(student, objective);
   CHECK(after < 0.8 * before);
   subject.check_saved(student);
