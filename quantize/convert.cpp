@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "compress/workflow/error.h"  // UnsupportedError
 
 namespace compression::quantize {
@@ -27,32 +29,33 @@ WeightFormat format_of(Scheme scheme) {
   throw std::logic_error("quantization scheme");
 }
 
-void quantize(Model& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations) {
+void quantize(Model& model, const Formats& formats) {
   auto& config = model->config();
   if (config.linear_format != WeightFormat::float32 || config.embedding_format != WeightFormat::float32) {
     throw UnsupportedError(fmt::format("quantizing a model whose weights are {} already: start from an fp32 one",
                                        enum_name(config.linear_format)));
   }
-  const auto format = format_of(scheme);
-  for (auto& linear : model->linears()) {
-    if (format == WeightFormat::int8) {
+  for (auto& [name, linear] : model->named_linears()) {
+    if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
+    if (formats.linear == WeightFormat::int8) {
       const auto rows = quantize_rows(linear->weight);
-      linear->store_int8(rows.values, rows.scale, activations);
+      linear->store_int8(rows.values, rows.scale, formats.activations);
     } else {
-      linear->store_16bit(format);
+      linear->store_16bit(formats.linear);
     }
   }
   for (auto& table : model->embeddings()) {
-    if (embeddings == WeightFormat::int8) {
+    if (formats.embeddings == WeightFormat::int8) {
       const auto rows = quantize_rows(table->weight);
       table->store_int8(rows.values, rows.scale);
-    } else if (embeddings != WeightFormat::float32) {
-      table->store_16bit(embeddings);
+    } else if (formats.embeddings != WeightFormat::float32) {
+      table->store_16bit(formats.embeddings);
     }
   }
-  config.linear_format = format;
-  config.embedding_format = embeddings;
-  config.activations = activations;
+  config.linear_format = formats.linear;
+  config.embedding_format = formats.embeddings;
+  config.activations = formats.activations;
+  config.unquantized = formats.unquantized;
 }
 
 }  // namespace compression::quantize

@@ -17,9 +17,17 @@ struct Int8Rows {
 /// row of zeros has scale 1.
 Int8Rows quantize_rows(const torch::Tensor& weight);
 
-/// Changes a float32 model in place: linear layers of the encoder and pooler to the scheme's format, embedding tables
-/// to `embeddings`. LayerNorm, biases and the head stay float32. Throws UnsupportedError if the model is not float32.
-void quantize(Model& model, Scheme scheme, WeightFormat embeddings, ActivationScheme activations);
+/// What becomes of a model's weights.
+struct Formats {
+  WeightFormat linear = WeightFormat::int8;
+  WeightFormat embeddings = WeightFormat::int8;
+  ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
+  std::vector<std::string> unquantized = {};                   // names of Model::named_linears() that stay float32
+};
+
+/// Changes a float32 model in place: linear layers of the encoder and pooler, and embedding tables. LayerNorm, biases
+/// and the classifier stay float32. Throws UnsupportedError if the model is not float32.
+void quantize(Model& model, const Formats& formats);
 
 /// The weight format of a scheme.
 WeightFormat format_of(Scheme scheme);

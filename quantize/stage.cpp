@@ -1,9 +1,11 @@
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/batch.h"              // DataProvider
 #include "quantize/config.h"                   // QuantizeConfig
-#include "quantize/convert.h"                  // quantize
+#include "quantize/mixed.h"                    // quantize_within
 
 namespace compression::quantize {
 namespace {
@@ -14,11 +16,34 @@ class QuantizeStage : public Stage {
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
-    const auto embeddings = config_.embeddings.value_or(format_of(config_.scheme));
-    quantize(model, config_.scheme, embeddings, config_.activations);
-    save_model(model, *load_tokenizer(folder), context.work_folder);
-    return {context.work_folder};
+    const auto tokenizer = load_tokenizer(folder);
+    const auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    Formats formats{.linear = format_of(config_.scheme),
+                    .embeddings = config_.embeddings.value_or(format_of(config_.scheme)),
+                    .activations = config_.activations,
+                    .unquantized = matching_layers(model, config_.ignore)};
+    Context on_cpu = context;  // where int8 layers run
+    on_cpu.device = torch::kCPU;
+    const auto evaluate_on_validation = [&](Model& candidate) {
+      const auto source = inputs.data.batches(Split::validation, *tokenizer, {});
+      return evaluate([&](const Batch& batch) { return candidate->forward(batch).logits; }, *source, on_cpu);
+    };
+    auto result = config_.max_drop ? quantize_within(model, formats, *config_.max_drop, evaluate_on_validation)
+                                   : MixedPrecision{.model = copy(model)};
+    if (!config_.max_drop) quantize(result.model, formats);
+    if (config_.sensitivity && result.sensitivity.empty()) {
+      result.sensitivity = measure_sensitivity(model, formats, evaluate_on_validation);
+    }
+    const auto& unquantized = result.model->config().unquantized;
+    if (!unquantized.empty()) {
+      context.logger->info("{} of {} linear layers stay fp32: {}", unquantized.size(), model->linears().size(),
+                           fmt::join(unquantized, ", "));
+    }
+    save_model(result.model, *tokenizer, context.work_folder);
+    auto notes = nlohmann::json::object();
+    if (!result.sensitivity.empty()) notes["sensitivity"] = sensitivity_json(result.sensitivity);
+    if (!result.trials.empty()) notes["trials"] = trials_json(result.trials);
+    return {context.work_folder, notes};
   }
 
  private:

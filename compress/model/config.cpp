@@ -409,13 +409,22 @@ std::string classifier_name(const ModelConfig& config) {
   return name;
 }
 
-/// The classifier must be named where there is one.
-void check_ignored_modules(const Fields& quantization, const ModelConfig& config) {
-  const bool given = quantization.find("ignore") != nullptr;
-  const json names = given ? quantization.array("ignore") : json::array();
-  const json head = json::array({classifier_name(config)});
-  if (names == head || (names.empty() && config.labels.empty())) return;
-  quantization.fail_unsupported("ignore", excerpt(names), head.dump());
+/// The classifier must be named where there is one; other linear layers may be.
+std::vector<std::string> read_unquantized(const Fields& quantization, const ModelConfig& config) {
+  std::vector<std::string> names;
+  bool head = false;
+  for (const auto& name : quantization.find("ignore") ? quantization.array("ignore") : json::array()) {
+    if (!name.is_string()) quantization.fail("ignore", excerpt(name), "names of linear layers");
+    if (name == classifier_name(config)) {
+      head = true;
+    } else {
+      names.push_back(name);
+    }
+  }
+  if (!head && !config.labels.empty()) {
+    quantization.fail_unsupported("ignore", excerpt(json(names)), "a list with " + classifier_name(config));
+  }
+  return names;
 }
 
 void read_quantization(const Fields& quantization, ModelConfig& config) {
@@ -447,7 +456,7 @@ void read_quantization(const Fields& quantization, ModelConfig& config) {
     inputs.fail_unsupported("strategy", excerpt(strategy), "token, tensor");
   config.activations = strategy == "token" ? ActivationScheme::per_token : ActivationScheme::per_tensor;
 
-  check_ignored_modules(quantization, config);
+  config.unquantized = read_unquantized(quantization, config);
   if (config.linear_format != WeightFormat::float32) {
     quantization.fail("quant_method",
                       fmt::format("int8, but compress.weight_format is {}", enum_name(config.linear_format)),
@@ -534,6 +543,8 @@ json compress_fields(const ModelConfig& config, const UsualShape& usual) {
 }
 
 json quantization_fields(const ModelConfig& config) {
+  json ignored = config.unquantized;
+  if (!config.labels.empty()) ignored.push_back(classifier_name(config));
   const bool per_token = config.activations == ActivationScheme::per_token;
   const json weights{
       {"num_bits", 8}, {"type", "int"}, {"symmetric", true}, {"strategy", "channel"}, {"dynamic", false}};
@@ -547,7 +558,7 @@ json quantization_fields(const ModelConfig& config) {
           {"format", "int-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups", {{"group_0", group}}},
-          {"ignore", config.labels.empty() ? json::array() : json::array({classifier_name(config)})}};
+          {"ignore", ignored}};
 }
 
 void write_labels(json& out, const Family& family, const std::vector<std::string>& labels) {

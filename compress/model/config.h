@@ -93,6 +93,8 @@ struct ModelConfig {
   HeadOptions head = {};
 
   WeightFormat linear_format = WeightFormat::float32;
+  std::vector<std::string> unquantized =
+      {};  // names in the checkpoint of linear layers that stay float32 beside int8 ones
   WeightFormat embedding_format = WeightFormat::float32;
   ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
 

@@ -4,7 +4,8 @@
 #include <torch/types.h>
 
 #include "compress/checkpoint/checkpoint.h"  // state_dict
-#include "compress/workflow/error.h"         // UnsupportedError
+#include "compress/checkpoint/name_table.h"  // checkpoint_names
+#include "compress/workflow/error.h"         // CheckpointError, UnsupportedError
 #include "compress/workflow/fields.h"        // enum_name
 
 namespace compression {
@@ -33,7 +34,14 @@ void store_as(Embedding& table, WeightFormat format) {
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   encoder = register_module("bert", Encoder(config_));
   head = register_module("head", make_head(config_));
-  for (auto& linear : linears()) store_as(linear, config_.linear_format, config_.activations);
+  auto unknown = config_.unquantized;
+  for (auto& [name, linear] : named_linears()) {
+    if (std::erase(unknown, name) == 0) store_as(linear, config_.linear_format, config_.activations);
+  }
+  if (!unknown.empty()) {
+    throw CheckpointError(fmt::format(
+        "quantization_config.ignore: found \"{}\", which is no linear layer of this model", unknown.front()));
+  }
   for (auto& table : embeddings()) store_as(table, config_.embedding_format);
 }
 
@@ -124,6 +132,19 @@ std::vector<Linear> ModelImpl::linears() {
     for (const auto& linear : encoder->layers[i]->linears()) all.push_back(linear);
   }
   for (const auto& linear : head->linears()) all.push_back(linear);
+  return all;
+}
+
+std::vector<std::pair<std::string, Linear>> ModelImpl::named_linears() {
+  std::map<const torch::nn::Module*, std::string> names;
+  for (const auto& item : named_modules()) names[item.value().get()] = item.key();
+  const auto in_checkpoint = checkpoint_names(config_);
+  std::vector<std::pair<std::string, Linear>> all;
+  for (auto& linear : linears()) {
+    auto name = in_checkpoint(names.at(linear.get()) + ".");
+    name.pop_back();
+    all.emplace_back(std::move(name), linear);
+  }
   return all;
 }
 

@@ -219,7 +219,6 @@ TEST_CASE("Int8 is read from a quantization_config in the compressed-tensors con
        std::map<std::string, json>{{"/quantization_config/quant_method", "gptq"},
                                    {"/quantization_config/format", "pack-quantized"},
                                    {"/quantization_config/config_groups/group_1", json::object()},
-                                   {"/quantization_config/ignore", json::array({"bert.pooler.dense"})},
                                    {"/quantization_config/ignore", json::array()},
                                    {group + "/targets", json::array({"Embedding"})},
                                    {group + "/weights/num_bits", 4},
@@ -233,6 +232,10 @@ TEST_CASE("Int8 is read from a quantization_config in the compressed-tensors con
     CHECK_THAT(refusal<UnsupportedError>(with(int8_json(), pointer, value)),
                Contains("config.json: quantization_config.") && Contains("supported: "));
   }
+  const auto ignore = json::array({"bert.pooler.dense", "classifier"});
+  const auto mixed = read(with(int8_json(), "/quantization_config/ignore", ignore));
+  CHECK(mixed.unquantized == std::vector<std::string>{"bert.pooler.dense"});
+  CHECK(write_model_config(mixed)["quantization_config"]["ignore"] == ignore);
   CHECK_THAT(refusal<CheckpointError>(with(int8_json(), "/compress", {{"format", 1}, {"weight_format", "bf16"}})),
              Contains("compress.weight_format is bf16"));
 }

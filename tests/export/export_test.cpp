@@ -19,10 +19,10 @@ TEST_CASE("model.pt computes what the model does, for any batch and any length")
                      {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
   }
   using quantize::Scheme;
-  if (kind == 2) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);
-  if (kind == 3) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::float16, ActivationScheme::per_tensor);
-  if (kind == 4) quantize::quantize(model, Scheme::fp16, WeightFormat::float16, ActivationScheme::per_token);
-  if (kind == 5) quantize::quantize(model, Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token);
+  if (kind == 2) quantize::quantize(model, {WeightFormat::int8, WeightFormat::int8, ActivationScheme::per_token});
+  if (kind == 3) quantize::quantize(model, {WeightFormat::int8, WeightFormat::float16, ActivationScheme::per_tensor});
+  if (kind == 4) quantize::quantize(model, {WeightFormat::float16, WeightFormat::float16});
+  if (kind == 5) quantize::quantize(model, {WeightFormat::bfloat16, WeightFormat::bfloat16});
 
   const TemporaryFolder folder;
   save_script(model_script(model), folder / "model.pt");

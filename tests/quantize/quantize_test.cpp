@@ -1,7 +1,7 @@
 #include "tests/support.h"
 
 #include "compress/workflow/error.h"
-#include "quantize/convert.h"
+#include "quantize/mixed.h"
 
 namespace compression::quantize {
 namespace {
@@ -83,7 +83,7 @@ TEST_CASE("every scheme keeps the logits near, makes the file small, and reloads
   const auto expected = golden_tensors("model/tiny.safetensors");
   const auto batch = golden_batch(expected);
   auto model = tiny_model();
-  quantize(model, c.scheme, c.embeddings, c.activations);
+  quantize(model, {format_of(c.scheme), c.embeddings, c.activations});
   const at::NoGradGuard no_grad;
   const auto logits = model->forward(batch).logits;
   check_close(logits, expected.at("logits"), c.tolerance);
@@ -106,13 +106,67 @@ TEST_CASE("every scheme keeps the logits near, makes the file small, and reloads
     CHECK((file.tensors().at("bert.encoder.layer.0.attention.self.query.weight_scale").shape ==
            std::vector<int64_t>{32, 1}));
   }
-  CHECK_THROWS_AS(quantize(model, c.scheme, c.embeddings, c.activations), UnsupportedError);
+  CHECK_THROWS_AS(quantize(model, {format_of(c.scheme), c.embeddings, c.activations}), UnsupportedError);
 }
 
 TEST_CASE("an int8 model is not pruned") {
   auto model = tiny_model();
-  quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);
+  quantize(model, {WeightFormat::int8, WeightFormat::int8, ActivationScheme::per_token});
   CHECK_THROWS_AS(model->prunable_units(), UnsupportedError);
+}
+
+const std::string kFirst = "bert.encoder.layer.0.output.dense", kLast = "bert.encoder.layer.2.intermediate.dense";
+
+/// Judges a model by which of its layers are int8: by 4, 2 and 0.1 points a layer.
+Evaluation made_up(Model& model) {
+  double value = 0.9;
+  for (const auto& [name, linear] : model->named_linears()) {
+    if (linear->format() == WeightFormat::int8) value -= name == kFirst ? 0.04 : name == kLast ? 0.02 : 0.001;
+  }
+  return {.values = {{Metric::accuracy, value}}, .total = 100};
+}
+
+TEST_CASE("layers that stay float32 are written, named and read again") {
+  auto model = tiny_model();
+  CHECK(matching_layers(model, {"*.0.output.dense", "bert.encoder.layer.2.inter*"}) ==
+        std::vector<std::string>{kFirst, kLast});
+  CHECK_THROWS_WITH(matching_layers(model, {"*.outputs.dense"}),
+                    Catch::Contains("ignore: found \"*.outputs.dense\", which no linear layer matches"));
+  quantize(model, {.unquantized = {kFirst, kLast}});
+  const TemporaryFolder folder;
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  auto again = load_model(folder.path()).model;
+  for (auto& [name, linear] : again->named_linears()) {
+    CHECK(linear->format() == (name == kFirst || name == kLast ? WeightFormat::float32 : WeightFormat::int8));
+  }
+  const at::NoGradGuard no_grad;
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  CHECK(torch::equal(again->forward(batch).logits, model->forward(batch).logits));
+}
+
+TEST_CASE("sensitivity lists each layer alone, the worst first") {
+  const auto model = tiny_model();
+  const auto table = measure_sensitivity(model, {}, made_up);
+  REQUIRE(table.size() == Model(model)->linears().size());
+  CHECK(table[0].layer == kFirst);
+  CHECK(table[0].evaluation.value() == Approx(0.86));
+  CHECK(table[1].layer == kLast);
+  CHECK(table[1].bytes_saved == 3 * model->encoder->layers[2]->intermediate->weight.numel());
+}
+
+TEST_CASE("as few layers as the bound takes stay float32") {
+  const auto model = tiny_model();
+  const auto layers = static_cast<double>(Model(model)->linears().size());
+  const auto kept = [&](double max_drop) {
+    auto result = quantize_within(model, {}, max_drop, made_up);
+    CHECK(made_up(result.model).value() >= 0.9 - max_drop - 1e-9);
+    CHECK_FALSE(result.trials.empty());
+    return result.model->config().unquantized;
+  };
+  CHECK(kept(0.2).empty());
+  CHECK(kept(0.021 + 0.001 * layers) == std::vector<std::string>{kFirst});
+  CHECK(kept(0.001 * layers) == std::vector<std::string>{kFirst, kLast});
+  CHECK(kept(0.0).size() == Model(model)->linears().size());
 }
 
 }  // namespace

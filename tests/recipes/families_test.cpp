@@ -194,7 +194,7 @@ TEST_CASE("every family is quantized, and exported so") {
         std::tuple(Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token, 0.1)}) {
     INFO(enum_name(scheme));
     auto model = copy(subject.model);
-    quantize::quantize(model, scheme, embeddings, activations);
+    quantize::quantize(model, {quantize::format_of(scheme), embeddings, activations});
     const double difference = ((subject.logits(model) - exact).norm() / exact.norm()).item<double>();
     CHECK(difference < tolerance);
     CHECK(difference > 1e-6);

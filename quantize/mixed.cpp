@@ -1,0 +1,130 @@
+#include "quantize/mixed.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "compress/workflow/error.h"  // ConfigError
+
+namespace compression::quantize {
+namespace {
+
+using Names = std::vector<std::string>;
+
+Names layer_names(const Model& model) {
+  Names names;
+  for (const auto& [name, linear] : model->named_linears()) names.push_back(name);
+  return names;
+}
+
+Model quantized(const Model& model, Formats formats, const Names& unquantized) {
+  formats.unquantized = unquantized;
+  auto result = copy(model);
+  quantize(result, formats);
+  return result;
+}
+
+Names all_but(const Names& all, const Names& some) {
+  Names rest;
+  for (const auto& name : all) {
+    if (std::ranges::find(some, name) == some.end()) rest.push_back(name);
+  }
+  return rest;
+}
+
+}  // namespace
+
+Names matching_layers(const Model& model, const Names& patterns) {
+  std::set<std::string> matched;
+  const auto all = layer_names(model);
+  for (const auto& pattern : patterns) {
+    bool any = false;
+    for (const auto& name : all) {
+      if (fnmatch(pattern.c_str(), name.c_str(), 0) != 0) continue;
+      any = true;
+      matched.insert(name);
+    }
+    if (!any) {
+      throw ConfigError(
+          fmt::format("ignore: found \"{}\", which no linear layer matches; expected a pattern of names such "
+                      "as {}",
+                      pattern, all.front()));
+    }
+  }
+  return {matched.begin(), matched.end()};
+}
+
+std::vector<LayerSensitivity> measure_sensitivity(const Model& model, const Formats& formats,
+                                                  const Evaluate& evaluate) {
+  std::vector<LayerSensitivity> result;
+  auto alone = formats;
+  alone.embeddings = WeightFormat::float32;
+  const auto all = layer_names(model);
+  for (const auto& [name, linear] : model->named_linears()) {
+    if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
+    auto candidate = quantized(model, alone, all_but(all, {name}));
+    result.push_back({name, evaluate(candidate), 3 * linear->weight.numel()});
+  }
+  std::ranges::stable_sort(result, [](const LayerSensitivity& a, const LayerSensitivity& b) {
+    return b.evaluation.better_than(a.evaluation);
+  });
+  return result;
+}
+
+MixedPrecision quantize_within(const Model& model, const Formats& formats, double max_drop, const Evaluate& evaluate) {
+  MixedPrecision result;
+  auto reference = copy(model);
+  const double least = evaluate(reference).value() - max_drop - 1e-12;
+  const auto attempt = [&](const Names& unquantized) {
+    auto candidate = quantized(model, formats, unquantized);
+    result.trials.push_back({unquantized, evaluate(candidate)});
+    const bool within = result.trials.back().evaluation.value() >= least;
+    if (within) result.model = candidate;
+    return within;
+  };
+  if (attempt(formats.unquantized)) return result;
+
+  result.sensitivity = measure_sensitivity(model, formats, evaluate);
+  const auto most_sensitive = [&](size_t count) {
+    auto names = formats.unquantized;
+    for (size_t i = 0; i < count; ++i) names.push_back(result.sensitivity[i].layer);
+    return names;
+  };
+  size_t outside = 0, within = result.sensitivity.size();
+  if (!attempt(most_sensitive(within))) {  // the embedding tables alone lose too much
+    result.model = quantized(model, formats, most_sensitive(within));
+    return result;
+  }
+  while (within - outside > 1) {
+    const auto middle = (outside + within) / 2;
+    (attempt(most_sensitive(middle)) ? within : outside) = middle;
+  }
+  auto unquantized = most_sensitive(within);
+  for (size_t i = 0; i + 1 < within; ++i) {  // the last one is needed, as the search has shown
+    const auto fewer = all_but(unquantized, {result.sensitivity[i].layer});
+    if (attempt(fewer)) unquantized = fewer;
+  }
+  return result;
+}
+
+nlohmann::json sensitivity_json(const std::vector<LayerSensitivity>& sensitivity) {
+  auto list = nlohmann::json::array();
+  for (const auto& [layer, evaluation, bytes] : sensitivity) {
+    list.push_back({{"layer", layer}, {"validation", evaluation}, {"bytes_saved", bytes}});
+  }
+  return list;
+}
+
+nlohmann::json trials_json(const std::vector<Trial>& trials) {
+  auto list = nlohmann::json::array();
+  for (const auto& [unquantized, evaluation] : trials) {
+    list.push_back({{"unquantized", unquantized}, {"validation", evaluation}});
+  }
+  return list;
+}
+
+}  // namespace compression::quantize
