@@ -15,13 +15,13 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-Names layer_names(const Model& model) {
+Names layer_names(Model model) {
   Names names;
   for (const auto& [name, linear] : model->named_linears()) names.push_back(name);
   return names;
 }
 
-Model quantized(const Model& model, Formats formats, const Names& unquantized) {
+Model quantized(Model model, Formats formats, const Names& unquantized) {
   formats.unquantized = unquantized;
   auto result = copy(model);
   quantize(result, formats);
@@ -38,7 +38,7 @@ Names all_but(const Names& all, const Names& some) {
 
 }  // namespace
 
-Names matching_layers(const Model& model, const Names& patterns) {
+Names matching_layers(Model model, const Names& patterns) {
   std::set<std::string> matched;
   const auto all = layer_names(model);
   for (const auto& pattern : patterns) {
@@ -58,7 +58,7 @@ Names matching_layers(const Model& model, const Names& patterns) {
   return {matched.begin(), matched.end()};
 }
 
-std::vector<LayerSensitivity> measure_sensitivity(const Model& model, const Formats& formats,
+std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& formats,
                                                   const Evaluate& evaluate) {
   std::vector<LayerSensitivity> result;
   auto alone = formats;
@@ -75,7 +75,7 @@ std::vector<LayerSensitivity> measure_sensitivity(const Model& model, const Form
   return result;
 }
 
-MixedPrecision quantize_within(const Model& model, const Formats& formats, double max_drop, const Evaluate& evaluate) {
+MixedPrecision quantize_within(Model model, const Formats& formats, double max_drop, const Evaluate& evaluate) {
   MixedPrecision result;
   auto reference = copy(model);
   const double least = evaluate(reference).value() - max_drop - 1e-12;

@@ -16,7 +16,7 @@ using Evaluate = std::function<Evaluation(Model&)>;
 
 /// Linear layers by shell patterns on their names in the checkpoint: "*.output.dense", "bert.encoder.layer.0.*". Throws
 /// ConfigError if a pattern matches none.
-std::vector<std::string> matching_layers(const Model& model, const std::vector<std::string>& patterns);
+std::vector<std::string> matching_layers(Model model, const std::vector<std::string>& patterns);
 
 struct LayerSensitivity {
   std::string layer;
@@ -25,7 +25,7 @@ struct LayerSensitivity {
 };
 
 /// Quantizes each linear layer alone, and evaluates. The layers that lose most come first.
-std::vector<LayerSensitivity> measure_sensitivity(const Model& model, const Formats& formats, const Evaluate& evaluate);
+std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& formats, const Evaluate& evaluate);
 
 struct Trial {
   std::vector<std::string> unquantized;
@@ -41,7 +41,7 @@ struct MixedPrecision {
 /// As many layers in int8 as the bound allows: `model`'s metric may fall by `max_drop`. If not all can be, the most
 /// sensitive stay float32: so many of them as a binary search finds, and of these each that the bound allows becomes
 /// int8 after all. `formats.unquantized` stay in any case.
-MixedPrecision quantize_within(const Model& model, const Formats& formats, double max_drop, const Evaluate& evaluate);
+MixedPrecision quantize_within(Model model, const Formats& formats, double max_drop, const Evaluate& evaluate);
 
 nlohmann::json sensitivity_json(const std::vector<LayerSensitivity>& sensitivity);
 nlohmann::json trials_json(const std::vector<Trial>& trials);

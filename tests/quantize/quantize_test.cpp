@@ -145,9 +145,9 @@ TEST_CASE("layers that stay float32 are written, named and read again") {
 }
 
 TEST_CASE("sensitivity lists each layer alone, the worst first") {
-  const auto model = tiny_model();
+  auto model = tiny_model();
   const auto table = measure_sensitivity(model, {}, made_up);
-  REQUIRE(table.size() == Model(model)->linears().size());
+  REQUIRE(table.size() == model->linears().size());
   CHECK(table[0].layer == kFirst);
   CHECK(table[0].evaluation.value() == Approx(0.86));
   CHECK(table[1].layer == kLast);
@@ -155,8 +155,8 @@ TEST_CASE("sensitivity lists each layer alone, the worst first") {
 }
 
 TEST_CASE("as few layers as the bound takes stay float32") {
-  const auto model = tiny_model();
-  const auto layers = static_cast<double>(Model(model)->linears().size());
+  auto model = tiny_model();
+  const auto layers = static_cast<double>(model->linears().size());
   const auto kept = [&](double max_drop) {
     auto result = quantize_within(model, {}, max_drop, made_up);
     CHECK(made_up(result.model).value() >= 0.9 - max_drop - 1e-9);
@@ -166,7 +166,7 @@ TEST_CASE("as few layers as the bound takes stay float32") {
   CHECK(kept(0.2).empty());
   CHECK(kept(0.021 + 0.001 * layers) == std::vector<std::string>{kFirst});
   CHECK(kept(0.001 * layers) == std::vector<std::string>{kFirst, kLast});
-  CHECK(kept(0.0).size() == Model(model)->linears().size());
+  CHECK(kept(0.0).size() == model->linears().size());
 }
 
 }  // namespace
