@@ -225,6 +225,7 @@ class TimedData : public DataProvider {
 
   bool has(Split split) const override { return data_.has(split); }
   const std::vector<std::string>& labels() const override { return data_.labels(); }
+  int64_t max_length() const override { return data_.max_length(); }
   std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
                                              const BatchOptions& options) const override {
     auto changed = options;

@@ -2,13 +2,54 @@
 
 namespace compression::prune {
 
-void validate(const PruneConfig& config, Problems& problems) {
-  problems.require(config.heads || config.intermediate_size, "",
-                   "nothing to prune; expected heads, intermediate_size or both");
-  problems.at_least("heads", config.heads, 1);
-  problems.at_least("intermediate_size", config.intermediate_size, 1);
+void validate(const ScoreConfig& config, Problems& problems) {
+  const bool by_masks =
+      config.importance == ImportanceMethod::first_order || config.importance == ImportanceMethod::fisher;
+  problems.require(!config.per_text || by_masks, "per_text",
+                   "found true with " + std::string(enum_name(config.importance)) +
+                       "; expected first_order or fisher, which have gradients of single texts");
+  const bool soft = config.labels == ScoreLabels::teacher;
+  problems.require(!soft || config.teacher, "teacher", "found nothing with labels: teacher; expected a model");
+  problems.require(soft || !config.teacher, "labels", "found data with a teacher; expected teacher");
+  problems.above("temperature", config.temperature, 0);
   problems.at_least("score_examples", config.score_examples, 0);
   problems.within("batch_size", config.batch_size, 1, 65536);
+}
+
+void validate(const BudgetConfig& config, Problems& problems) {
+  const int budgets =
+      int{config.counts()} + int{config.macs_reduction.has_value()} + int{config.parameter_reduction.has_value()};
+  problems.require(budgets > 0, "",
+                   "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, or "
+                   "parameter_reduction");
+  problems.require(budgets < 2, "",
+                   "more than one budget; expected counts (heads, intermediate_size), macs_reduction or "
+                   "parameter_reduction");
+  problems.at_least("heads", config.heads, 1);
+  problems.at_least("intermediate_size", config.intermediate_size, 1);
+  problems.at_least("macs_reduction", config.macs_reduction, 1);
+  problems.at_least("parameter_reduction", config.parameter_reduction, 1);
+  problems.within("multiple_of", config.multiple_of, 1, 65536);
+  problems.require(
+      !config.intermediate_size || *config.intermediate_size % std::max<int64_t>(config.multiple_of, 1) == 0,
+      "intermediate_size",
+      "found " + number_text(config.intermediate_size.value_or(0)) + ", expected a multiple of multiple_of, " +
+          number_text(config.multiple_of));
+}
+
+void validate(const ReconstructConfig& config, Problems& problems) {
+  problems.at_least("calibration_examples", config.calibration_examples, 0);
+  problems.within("damping", config.damping, 1e-9, 1e9);
+}
+
+void validate(const PruneConfig& config, Problems& problems) {
+  validate(config.score, problems);
+  validate(config.budget, problems);
+  validate(config.reconstruct, problems);
+  problems.require(!config.score.teacher || !(*config.score.teacher == config.of), "teacher",
+                   "found the model that is pruned: against its own probabilities all gradients are 0; expected "
+                   "another model");
+  problems.within("rounds", config.rounds, 1, 1000);
 }
 
 }  // namespace compression::prune

@@ -9,29 +9,128 @@
 
 namespace compression::prune {
 
-enum class ImportanceMethod { first_order };
-constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 1> enum_names(ImportanceMethod) {
-  return {{{ImportanceMethod::first_order, "first_order"}}};
+enum class ImportanceMethod { first_order, fisher, taylor, surgeon, magnitude, random };
+constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 6> enum_names(ImportanceMethod) {
+  return {{{ImportanceMethod::first_order, "first_order"},
+           {ImportanceMethod::fisher, "fisher"},
+           {ImportanceMethod::taylor, "taylor"},
+           {ImportanceMethod::surgeon, "surgeon"},
+           {ImportanceMethod::magnitude, "magnitude"},
+           {ImportanceMethod::random, "random"}}};
 }
 
-struct PruneConfig {
-  static constexpr std::string_view kind = "prune";
+enum class ScoreLabels { data, teacher };
+constexpr std::array<std::pair<ScoreLabels, std::string_view>, 2> enum_names(ScoreLabels) {
+  return {{{ScoreLabels::data, "data"}, {ScoreLabels::teacher, "teacher"}}};
+}
 
-  Reference of;
+enum class Allocation { uniform, global };
+constexpr std::array<std::pair<Allocation, std::string_view>, 2> enum_names(Allocation) {
+  return {{{Allocation::uniform, "uniform"}, {Allocation::global, "global"}}};
+}
+
+enum class Reconstruction { none, rescale, least_squares, layerwise };
+constexpr std::array<std::pair<Reconstruction, std::string_view>, 4> enum_names(Reconstruction) {
+  return {{{Reconstruction::none, "none"},
+           {Reconstruction::rescale, "rescale"},
+           {Reconstruction::least_squares, "least_squares"},
+           {Reconstruction::layerwise, "layerwise"}}};
+}
+
+/// How units are scored.
+struct ScoreConfig {
   ImportanceMethod importance = ImportanceMethod::first_order;
-  std::optional<int64_t> heads;
-  std::optional<int64_t> intermediate_size;
+  bool per_text = false;
+  ScoreLabels labels = ScoreLabels::data;
+  std::optional<Reference> teacher;
+  double temperature = 1.0;
   int64_t score_examples = 0;
   int64_t batch_size = 32;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("of", self.of, "The model to prune", Presence::required);
-    visit("importance", self.importance, "first_order: |dLoss/dmask| of each unit, summed over batches");
-    visit("heads", self.heads, "Attention heads to keep in every layer; all if absent");
-    visit("intermediate_size", self.intermediate_size, "FFN units to keep in every layer; all if absent");
+    visit("importance", self.importance,
+          "first_order: |dLoss/dmask| of each unit; fisher: its square; taylor: |sum of weight x dLoss/dweight|; "
+          "surgeon: what the logits lose after least squares (needs no labels); magnitude: length of the unit's "
+          "weights; random");
+    visit("per_text", self.per_text,
+          "Of first_order and fisher: gradients of each text alone; else of each batch's mean loss");
+    visit("labels", self.labels, "What the loss is about: the data's labels, or the teacher's probabilities");
+    visit("teacher", self.teacher, "With labels: teacher, the model that gives them");
+    visit("temperature", self.temperature, "With labels: teacher, divides both models' logits");
     visit("score_examples", self.score_examples, "Training texts to score on, chosen by the seed; 0: all");
     visit("batch_size", self.batch_size, "Texts a batch while scoring");
+  }
+};
+void validate(const ScoreConfig& config, Problems& problems);
+
+/// What is to be left. Of counts, macs_reduction and parameter_reduction, one.
+struct BudgetConfig {
+  std::optional<int64_t> heads;
+  std::optional<int64_t> intermediate_size;
+  std::optional<double> macs_reduction;
+  std::optional<double> parameter_reduction;
+  Allocation allocation = Allocation::uniform;
+  bool normalize = false;
+  int64_t multiple_of = 1;
+
+  bool counts() const { return heads || intermediate_size; }
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("heads", self.heads, "Attention heads to keep in every layer, or on average (allocation); all if absent");
+    visit("intermediate_size", self.intermediate_size,
+          "FFN units to keep in every layer, or on average; all if absent");
+    visit("macs_reduction", self.macs_reduction,
+          "In place of counts: how many times fewer multiply-adds of the encoder, for texts of data.max_length tokens; "
+          "heads and FFN units go by the global scores");
+    visit("parameter_reduction", self.parameter_reduction,
+          "In place of counts: how many times fewer parameters of heads and FFN units");
+    visit("allocation", self.allocation,
+          "Of counts. uniform: the same in every layer; global: the best of all layers together, at least one a layer");
+    visit("normalize", self.normalize,
+          "Each layer's scores are divided by their length before layers are compared (Michel et al.)");
+    visit("multiple_of", self.multiple_of, "FFN units of a layer are kept in multiples of this");
+  }
+};
+void validate(const BudgetConfig& config, Problems& problems);
+
+/// What is done to the weights that are left, without training.
+struct ReconstructConfig {
+  Reconstruction reconstruct = Reconstruction::none;
+  int64_t calibration_examples = 2048;
+  double damping = 1e-3;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("reconstruct", self.reconstruct,
+          "Without training, so that each layer gives what the unpruned one does: rescale: a factor a unit; "
+          "least_squares: all weights that read the units; layerwise: every linear layer in turn");
+    visit("calibration_examples", self.calibration_examples,
+          "Training texts to reconstruct on, chosen by the seed; 0: all");
+    visit("damping", self.damping,
+          "Pulls reconstructed weights to what they were; in shares of the mean square of the units' values");
+  }
+};
+void validate(const ReconstructConfig& config, Problems& problems);
+
+struct PruneConfig {
+  static constexpr std::string_view kind = "prune";
+
+  Reference of;
+  ScoreConfig score;
+  BudgetConfig budget;
+  ReconstructConfig reconstruct;
+  int64_t rounds = 1;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("of", self.of, "The model to prune", Presence::required);
+    ScoreConfig::fields(self.score, visit);
+    BudgetConfig::fields(self.budget, visit);
+    ReconstructConfig::fields(self.reconstruct, visit);
+    visit("rounds", self.rounds,
+          "Times to score, cut and reconstruct; the share that is gone follows a cubic curve (Zhu and Gupta)");
   }
 };
 void validate(const PruneConfig& config, Problems& problems);

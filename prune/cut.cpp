@@ -15,19 +15,29 @@ void check_groups(size_t groups, size_t kept) {
 
 }  // namespace
 
-std::vector<torch::Tensor> choose_units(const Importance& importance, const Counts& counts) {
+std::vector<torch::Tensor> keep_best(const Importance& importance, const std::vector<int64_t>& counts) {
+  check_groups(importance.size(), counts.size());
   std::vector<torch::Tensor> kept;
-  for (const auto& group : importance) {
+  for (size_t i = 0; i < importance.size(); ++i) {
+    const auto& group = importance[i];
     const auto all = group.scores.size(0);
-    const auto count = (group.kind == UnitKind::heads ? counts.heads : counts.intermediate_size).value_or(all);
-    if (count < 1 || count > all) {
-      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), count,
-                                    group.layer, all));
+    if (counts[i] < 1 || counts[i] > all) {
+      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind),
+                                    counts[i], group.layer, all));
     }
     const auto order = std::get<1>(group.scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
-    kept.push_back(std::get<0>(order.slice(0, 0, count).sort()));
+    kept.push_back(std::get<0>(order.slice(0, 0, counts[i]).sort()));
   }
   return kept;
+}
+
+std::vector<torch::Tensor> choose_units(const Importance& importance, const Counts& counts) {
+  std::vector<int64_t> each;
+  for (const auto& group : importance) {
+    const auto count = group.kind == UnitKind::heads ? counts.heads : counts.intermediate_size;
+    each.push_back(count.value_or(group.scores.size(0)));
+  }
+  return keep_best(importance, each);
 }
 
 void mask_units(Prunable& model, const std::vector<torch::Tensor>& kept) {

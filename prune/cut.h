@@ -14,8 +14,11 @@ struct Counts {
   std::optional<int64_t> heads, intermediate_size;
 };
 
-/// The units of each group that stay: int64 [kept], ascending, one a group. The best by score; of equal scores the
-/// first. Throws ConfigError if a group has fewer units than asked for.
+/// The units of each group that stay, `counts` of them, one number a group: int64 [kept], ascending. The best by score;
+/// of equal scores the first. Throws ConfigError if a group has fewer units than asked for.
+std::vector<torch::Tensor> keep_best(const Importance& importance, const std::vector<int64_t>& counts);
+
+/// The best units with equal counts in every layer. Throws as keep_best().
 std::vector<torch::Tensor> choose_units(const Importance& importance, const Counts& counts);
 
 /// Masks the units that do not stay, without cutting: 1 for a unit that stays, 0 for one that does not.

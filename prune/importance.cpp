@@ -4,9 +4,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "compress/workflow/error.h"   // CheckpointError, DataError
 #include "compress/workflow/fields.h"  // enum_name
+#include "prune/surgeon.h"             // surgeon_scores
 
 namespace compression::prune {
 namespace {
@@ -14,55 +16,170 @@ namespace {
 /// Gives every group a mask of ones that has a gradient; takes them away at the end.
 class Masks {
  public:
-  Masks(std::vector<UnitGroup> groups) : groups_(std::move(groups)) {
-    for (auto& group : groups_) {
-      const auto options = group.columns.front().options().dtype(torch::kFloat).requires_grad(true);
-      *group.mask = torch::ones({group.count}, options);
-    }
-  }
+  explicit Masks(std::vector<UnitGroup>& groups) : groups_(groups) { set({}); }
   ~Masks() {
     for (auto& group : groups_) group.mask->reset();
   }
   Masks(const Masks&) = delete;
   Masks& operator=(const Masks&) = delete;
 
-  const std::vector<UnitGroup>& groups() const { return groups_; }
+  /// A mask for each of so many texts; absent: one for all.
+  void set(std::optional<int64_t> texts) {
+    variables_.clear();
+    for (auto& group : groups_) {
+      const auto options = group.columns.front().options().dtype(torch::kFloat).requires_grad(true);
+      *group.mask = texts ? torch::ones({*texts, group.count}, options) : torch::ones({group.count}, options);
+      variables_.push_back(*group.mask);
+    }
+  }
+
+  /// dLoss/dmask of each group. grad() gives this loss's gradients alone: nothing accumulates.
+  std::vector<torch::Tensor> gradients(const torch::Tensor& loss) const {
+    return torch::autograd::grad({loss}, variables_);
+  }
 
  private:
-  std::vector<UnitGroup> groups_;
+  std::vector<UnitGroup>& groups_;
+  std::vector<torch::Tensor> variables_;
 };
+
+Importance zeros(const std::vector<UnitGroup>& groups) {
+  Importance importance;
+  for (const auto& group : groups) importance.push_back({group.kind, group.layer, torch::zeros({group.count})});
+  return importance;
+}
+
+/// Sums of a group's entries by unit, of tensors like the weights that make it and those that read it: [count].
+torch::Tensor sum_by_unit(const UnitGroup& group, const std::vector<torch::Tensor>& rows,
+                          const std::vector<torch::Tensor>& columns) {
+  auto sums = torch::zeros({group.count}, columns.front().options());
+  for (const auto& t : rows) sums += t.reshape({group.count, -1}).sum(1);
+  for (const auto& t : columns) sums += t.sum(0).reshape({group.count, -1}).sum(1);
+  return sums;
+}
+
+bool by_masks(ImportanceMethod method) {
+  return method == ImportanceMethod::first_order || method == ImportanceMethod::fisher;
+}
+
+/// What a gradient adds to a score.
+torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method) {
+  return method == ImportanceMethod::fisher ? gradient.square() : gradient.abs();
+}
+
+Importance taylor_scores(std::vector<UnitGroup>& groups, const LossSource& next_loss, int64_t& batches) {
+  auto importance = zeros(groups);
+  std::vector<torch::Tensor> weights;
+  for (const auto& group : groups) {
+    weights.insert(weights.end(), group.rows.begin(), group.rows.end());
+    weights.insert(weights.end(), group.columns.begin(), group.columns.end());
+  }
+  for (; const auto loss = next_loss(); ++batches) {
+    const auto gradients = torch::autograd::grad({*loss}, weights);
+    const at::NoGradGuard no_grad;
+    auto next = gradients.begin();
+    for (size_t i = 0; i < groups.size(); ++i) {
+      const auto times_gradient = [&](const std::vector<torch::Tensor>& tensors) {
+        std::vector<torch::Tensor> products;
+        for (const auto& t : tensors) products.push_back(t * *next++);
+        return products;
+      };
+      const auto rows = times_gradient(groups[i].rows), columns = times_gradient(groups[i].columns);
+      importance[i].scores += sum_by_unit(groups[i], rows, columns).abs().to(torch::kCPU);
+    }
+  }
+  return importance;
+}
+
+/// The losses of a source's batches. `begin` is told how many texts a batch has before its loss is computed.
+LossSource losses(Objective& objective, const BatchSource& source, const Context& context,
+                  std::function<void(int64_t texts)> begin) {
+  return [&, begin = std::move(begin), plan = source.plan(0), next = size_t{0}]() mutable {
+    if (next == plan.size()) return std::optional<torch::Tensor>();
+    context.check_stop();
+    const auto batch = source.collate(plan[next++]).to(context.device);
+    context.progress(static_cast<int64_t>(next), static_cast<int64_t>(plan.size()), "scoring");
+    begin(batch.size());
+    return std::optional(objective.loss(batch));
+  };
+}
 
 }  // namespace
 
-Importance score_units(Prunable& model, const LossSource& next_loss) {
-  const Masks masks(model.prunable_units());
-  Importance importance;
-  std::vector<torch::Tensor> variables;
-  for (const auto& group : masks.groups()) {
-    importance.push_back({group.kind, group.layer, torch::zeros({group.count})});
-    variables.push_back(*group.mask);
-  }
+Importance score_units(Prunable& model, const LossSource& next_loss, ImportanceMethod method) {
+  auto groups = model.prunable_units();
+  Importance importance = zeros(groups);
   int64_t batches = 0;
-  while (const auto loss = next_loss()) {
-    // grad() returns this batch's gradients alone: nothing accumulates that would have to be cleared.
-    const auto gradients = torch::autograd::grad({*loss}, variables);
-    for (size_t i = 0; i < gradients.size(); ++i) importance[i].scores += gradients[i].abs().to(torch::kCPU);
-    ++batches;
+  if (by_masks(method)) {
+    const Masks masks(groups);
+    for (; const auto loss = next_loss(); ++batches) {
+      const auto gradients = masks.gradients(*loss);
+      for (size_t i = 0; i < gradients.size(); ++i) {
+        importance[i].scores += strength(gradients[i], method).to(torch::kCPU);
+      }
+    }
+  } else if (method == ImportanceMethod::taylor) {
+    importance = taylor_scores(groups, next_loss, batches);
+  } else {
+    throw std::invalid_argument(fmt::format("{} is not a score of losses", enum_name(method)));
   }
   if (batches == 0) throw DataError("importance: there is no text to score on");
   return importance;
 }
 
-Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context) {
-  const auto plan = source.plan(0);
-  size_t next = 0;
-  return score_units(*model, [&]() -> std::optional<torch::Tensor> {
-    if (next == plan.size()) return std::nullopt;
-    context.check_stop();
-    const auto batch = source.collate(plan[next++]).to(context.device);
-    context.progress(static_cast<int64_t>(next), static_cast<int64_t>(plan.size()), "scoring");
-    return objective.loss(batch);
+Importance magnitude_scores(Prunable& model) {
+  const at::NoGradGuard no_grad;
+  auto groups = model.prunable_units();
+  auto importance = zeros(groups);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto squares = [](const std::vector<torch::Tensor>& tensors) {
+      std::vector<torch::Tensor> all;
+      for (const auto& t : tensors) all.push_back(t.square());
+      return all;
+    };
+    importance[i].scores =
+        sum_by_unit(groups[i], squares(groups[i].rows), squares(groups[i].columns)).sqrt().to(torch::kCPU);
+  }
+  return importance;
+}
+
+Importance random_scores(Prunable& model, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  auto importance = zeros(model.prunable_units());
+  for (auto& group : importance) {
+    auto* scores = group.scores.data_ptr<float>();
+    for (int64_t i = 0; i < group.scores.numel(); ++i) scores[i] = static_cast<float>(generator() >> 40) * 0x1p-24f;
+  }
+  return importance;
+}
+
+Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context,
+                       const ScoreOptions& options) {
+  if (options.method == ImportanceMethod::magnitude) return magnitude_scores(*model);
+  if (options.method == ImportanceMethod::random) return random_scores(*model, context.seed);
+  if (options.method == ImportanceMethod::surgeon) return surgeon_scores(model, source, context.seed, context);
+  if (!options.per_text) {
+    return score_units(*model, losses(objective, source, context, [](int64_t) {}), options.method);
+  }
+  if (!by_masks(options.method)) {
+    throw std::invalid_argument(fmt::format("{} has no gradients of single texts", enum_name(options.method)));
+  }
+  auto groups = model->prunable_units();
+  auto importance = zeros(groups);
+  Masks masks(groups);
+  int64_t texts = 0, all = 0;
+  const auto next_loss = losses(objective, source, context, [&](int64_t count) {
+    texts = count;
+    masks.set(count);
   });
+  for (; const auto loss = next_loss(); all += texts) {
+    const auto gradients = masks.gradients(*loss * texts);  // the loss is the texts' mean
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      importance[i].scores += strength(gradients[i], options.method).sum(0).to(torch::kCPU);
+    }
+  }
+  if (all == 0) throw DataError("importance: there is no text to score on");
+  return importance;
 }
 
 nlohmann::json importance_json(const Importance& importance) {

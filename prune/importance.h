@@ -1,5 +1,5 @@
 #pragma once
-// How much each unit matters, by the gradient of its mask.
+// How much each unit matters: by the gradients of masks or weights, by size, or by chance.
 
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
@@ -9,10 +9,11 @@
 #include "compress/model/units.h"       // Prunable
 #include "compress/train/objective.h"   // Objective
 #include "compress/workflow/context.h"  // Context
+#include "prune/config.h"               // ImportanceMethod
 
 namespace compression::prune {
 
-/// Scores of one group of units.
+/// Scores of one group of units: the more, the worse it is to lose the unit.
 struct GroupScores {
   UnitKind kind = UnitKind::heads;
   int64_t layer = 0;
@@ -23,14 +24,33 @@ using Importance = std::vector<GroupScores>;  // one a group, in the order of pr
 /// The loss of the next batch, or nothing at the end.
 using LossSource = std::function<std::optional<torch::Tensor>()>;
 
-/// First-order importance: a mask variable of ones per unit, and |dLoss/dmask| of each batch summed over all of them.
-/// Gradients are cleared between batches. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
+/// Scores by the gradients of each batch's loss; gradients are cleared between batches. With a mask variable m of one a
+/// unit, summed over batches:
+///   first_order: |dLoss/dm|. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
+///   fisher: (dLoss/dm)^2, the diagonal of the empirical Fisher information. Kwon et al., arXiv 2204.09656,
+///   section 4.1. taylor: |sum of w dLoss/dw| over all weights of the unit, those that make it and those that read it.
+///   Molchanov et
+///     al., arXiv 1906.10771, with the absolute value in place of the square.
 /// The model should be in evaluation mode; its parameters get no gradient, and its masks are undefined afterwards.
-/// Throws DataError if there is no batch.
-Importance score_units(Prunable& model, const LossSource& next_loss);
+/// Throws DataError if there is no batch; std::invalid_argument for a method without gradients.
+Importance score_units(Prunable& model, const LossSource& next_loss,
+                       ImportanceMethod method = ImportanceMethod::first_order);
 
-/// The same over a whole source. Throws Interrupted.
-Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context);
+/// The length of the vector of a unit's weights, those that make it and those that read it.
+Importance magnitude_scores(Prunable& model);
+
+/// Uniform in [0, 1): what every other method has to beat.
+Importance random_scores(Prunable& model, uint64_t seed);
+
+struct ScoreOptions {
+  ImportanceMethod method = ImportanceMethod::first_order;
+  bool per_text = false;  // first_order and fisher: gradients of each text's loss, in place of each batch's mean
+};
+
+/// Any method over a whole source, of which magnitude and random need nothing, and surgeon (surgeon.h) not the
+/// objective. Chance is seeded by context.seed. Throws Interrupted.
+Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context,
+                       const ScoreOptions& options = {});
 
 /// {"groups": [{"kind": "heads", "layer": 0, "scores": [...]}, ...]}
 nlohmann::json importance_json(const Importance& importance);

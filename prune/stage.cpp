@@ -6,33 +6,48 @@
 #include "compress/checkpoint/json_file.h"     // write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "prune/config.h"                      // PruneConfig
-#include "prune/cut.h"                         // choose_units, cut_units
+#include "prune/pruner.h"                      // Pruner
+#include "prune/rounds.h"                      // prune_in_rounds
 
 namespace compression::prune {
 namespace {
 
+/// Heads or FFN units, a number a layer.
+std::vector<int64_t> each_layer(const ModelConfig& config, int64_t LayerShape::*member) {
+  std::vector<int64_t> each;
+  for (const auto& layer : config.layers) each.push_back(layer.*member);
+  return each;
+}
+
 class PruneStage : public Stage {
  public:
-  explicit PruneStage(PruneConfig config) : config_(config) {}
+  explicit PruneStage(PruneConfig config) : config_(std::move(config)) {}
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
     auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
     model->to(context.device);
-    const auto source = inputs.data.batches(
-        Split::train, *tokenizer,
-        {.batch_size = config_.batch_size, .seed = context.seed, .max_examples = config_.score_examples});
-    LabelObjective objective(model);
-    const auto importance = score_units(model, objective, *source, context);
-    cut_units(*model, choose_units(importance, {config_.heads, config_.intermediate_size}));
-    context.logger->info("scored on {} texts; every layer now has {} heads and {} FFN units", source->size(),
-                         model->config().layers.front().num_attention_heads,
-                         model->config().layers.front().intermediate_size);
+    Pruner pruner(model, *tokenizer, config_.score, config_.reconstruct, inputs, context);
+    const Budget budget(model, config_.budget, inputs.data.max_length());
+    const auto result = prune_in_rounds(
+        model, budget, config_.rounds, [&] { return pruner.score(); },
+        [&](const auto& kept) { pruner.reconstruct(kept); });
+
+    const auto heads = each_layer(model->config(), &LayerShape::num_attention_heads);
+    const auto units = each_layer(model->config(), &LayerShape::intermediate_size);
+    context.logger->info("scored on {} texts; heads a layer: {}; FFN units a layer: {}", pruner.scored_texts(),
+                         fmt::join(heads, ", "), fmt::join(units, ", "));
     model->to(torch::kCPU);
     save_model(model, *tokenizer, context.work_folder);
-    write_text_file(context.work_folder / "importance.json", importance_json(importance).dump() + "\n");
-    return {context.work_folder, {{"scored_examples", source->size()}}};
+    auto scores = importance_json(result.importance);
+    for (size_t i = 0; i < result.kept.size(); ++i) {
+      const auto* kept = result.kept[i].data_ptr<int64_t>();
+      scores["groups"][i]["kept"] = std::vector<int64_t>(kept, kept + result.kept[i].numel());
+    }
+    write_text_file(context.work_folder / "importance.json", scores.dump() + "\n");
+    return {context.work_folder,
+            {{"scored_examples", pruner.scored_texts()}, {"heads", heads}, {"intermediate_size", units}}};
   }
 
  private:

@@ -21,6 +21,7 @@ class TaskData : public DataProvider {
   std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
                                              const BatchOptions& options) const override;
   const std::vector<std::string>& labels() const override { return labels_; }
+  int64_t max_length() const override { return max_length_; }
 
   /// Changes when a text, a label, their order or the length that texts are cut to changes.
   std::string fingerprint() const;

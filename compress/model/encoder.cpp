@@ -156,8 +156,8 @@ torch::Tensor EncoderLayerImpl::relative_scores(const torch::Tensor& q, const to
   return scores;
 }
 
-torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const AttentionContext& context,
-                                          const Capture& capture, EncoderOutput& out) {
+torch::Tensor EncoderLayerImpl::attended(const torch::Tensor& x, const AttentionContext& context,
+                                         const Capture& capture, EncoderOutput& out) {
   Projections projected{query->forward(x), key->forward(x), value->forward(x)};
   const auto q = split_heads(projected.query), k = split_heads(projected.key), v = split_heads(projected.value);
   if (capture.projections) out.projections.push_back(std::move(projected));
@@ -165,28 +165,31 @@ torch::Tensor EncoderLayerImpl::attention(const torch::Tensor& x, const Attentio
   if (context.mask.defined()) bias = bias.defined() ? bias + context.mask : context.mask;
   if (bias.defined()) bias = bias.to(q.scalar_type());
   const double dropout = is_training() ? attention_dropout : 0.0;
-  torch::Tensor attended;
+  torch::Tensor result;
   if (!capture.attentions) {
-    attended = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt,
-                                                   dropout, /*is_causal=*/false, score_scale());
+    result = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, dropout,
+                                                 /*is_causal=*/false, score_scale());
   } else {
     auto scores = torch::matmul(q, k.transpose(-1, -2)) * score_scale();
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
     out.attentions.push_back(probabilities);
-    attended = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
+    result = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
   }
-  if (head_mask.defined()) attended = attended * head_mask.view({1, heads, 1, 1});
-  return attended.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
+  if (head_mask.defined()) result = result * head_mask.view({-1, heads, 1, 1});
+  return result.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
+}
+
+torch::Tensor EncoderLayerImpl::units(const torch::Tensor& x) {
+  const auto all = activate(intermediate->forward(x), activation);
+  return intermediate_mask.defined() ? all * intermediate_mask.unsqueeze(-2) : all;
 }
 
 torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
                                         EncoderOutput& out) {
   const auto drop = [&](const torch::Tensor& t) { return torch::dropout(t, hidden_dropout, is_training()); };
-  const auto middle = attention_norm->forward(drop(attention_output->forward(attention(x, context, capture, out))) + x);
-  auto units = activate(intermediate->forward(middle), activation);
-  if (intermediate_mask.defined()) units = units * intermediate_mask;
-  return output_norm->forward(drop(output->forward(units)) + middle);
+  const auto middle = attention_norm->forward(drop(attention_output->forward(attended(x, context, capture, out))) + x);
+  return output_norm->forward(drop(output->forward(units(middle))) + middle);
 }
 
 EncoderImpl::EncoderImpl(const ModelConfig& config) {
@@ -207,13 +210,7 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) {
   }
 }
 
-EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
-                                   const torch::Tensor& token_type_ids, const Capture& capture) {
-  if (fused && can_fuse(*this, input_ids, attention_mask, capture)) {
-    return fused_forward(*this, input_ids, attention_mask, token_type_ids, capture, *fused);
-  }
-  EncoderOutput out;
-  auto x = embeddings->forward(input_ids, token_type_ids);
+AttentionContext EncoderImpl::attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask) {
   AttentionContext context;
   if (relative) {
     context.relative = relative;
@@ -223,6 +220,17 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
     context.mask =
         (1.0 - attention_mask.to(torch::kFloat)).mul(std::numeric_limits<float>::lowest()).unsqueeze(1).unsqueeze(2);
   }
+  return context;
+}
+
+EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                                   const torch::Tensor& token_type_ids, const Capture& capture) {
+  if (fused && can_fuse(*this, input_ids, attention_mask, capture)) {
+    return fused_forward(*this, input_ids, attention_mask, token_type_ids, capture, *fused);
+  }
+  EncoderOutput out;
+  auto x = embeddings->forward(input_ids, token_type_ids);
+  const auto context = attention_context(input_ids, attention_mask);
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (auto& layer : layers) {
     if (recompute && !capture.attentions && !capture.projections) {

@@ -73,6 +73,17 @@ class EncoderLayerImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
                         EncoderOutput& out);
 
+  /// What attention_output reads: the heads' results, masked, [batch, sequence, heads * head_size].
+  torch::Tensor attended(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
+                         EncoderOutput& out);
+  torch::Tensor attended(const torch::Tensor& x, const AttentionContext& context) {
+    EncoderOutput none;
+    return attended(x, context, {}, none);
+  }
+
+  /// What output reads: the FFN units, masked, [batch, sequence, intermediate]. x: what attention_norm makes.
+  torch::Tensor units(const torch::Tensor& x);
+
   /// Tells the layer that its tensors were cut to these heads.
   void keep_heads(const std::vector<int64_t>& kept);
 
@@ -89,15 +100,13 @@ class EncoderLayerImpl : public torch::nn::Module {
   const EncoderOptions options;
   std::string activation;
   double hidden_dropout, attention_dropout;
-  torch::Tensor head_mask;          // float32 [heads], or undefined
-  torch::Tensor intermediate_mask;  // float32 [intermediate], or undefined
+  torch::Tensor head_mask;          // float32 [heads], or [batch, heads] with a mask a text; or undefined
+  torch::Tensor intermediate_mask;  // float32 [intermediate] or [batch, intermediate], or undefined
 
   /// What the scores are multiplied by: 1 / sqrt(head size x terms that are added up in them).
   double score_scale() const;
 
  private:
-  torch::Tensor attention(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
-                          EncoderOutput& out);
   torch::Tensor relative_scores(const torch::Tensor& q, const torch::Tensor& k, const AttentionContext& context);
   torch::Tensor split_heads(const torch::Tensor& x) const;
 };
@@ -111,6 +120,9 @@ class EncoderImpl : public torch::nn::Module {
   /// than the model's positions. Computes in the fused form where `fused` asks for it and fused.h can.
   EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                         const torch::Tensor& token_type_ids, const Capture& capture = {});
+
+  /// What the layers' attention takes besides `input_ids` [batch, sequence].
+  AttentionContext attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask);
 
   Embeddings embeddings{nullptr};
   RelativeTable relative{nullptr};   // may be null

@@ -26,7 +26,8 @@ struct UnitGroup {
   int64_t width = 1;                   // features a unit: the size of a head, or 1
   std::vector<torch::Tensor> rows;     // weights [count * width, ...] and biases [count * width] that make the units
   std::vector<torch::Tensor> columns;  // weights [..., count * width] that read them
-  torch::Tensor* mask = nullptr;       // float32 [count]; while it is defined, forward() multiplies the units by it
+  /// float32 [count], or [batch, count] with a mask a text; while it is defined, forward() multiplies the units by it.
+  torch::Tensor* mask = nullptr;
   std::function<void(const std::vector<int64_t>&)> resized;  // told after a cut which units are left, ascending
 };
 

@@ -58,6 +58,8 @@ class DataProvider {
                                                      const BatchOptions& options) const = 0;
   /// Names of the classes, in the order of their ids.
   virtual const std::vector<std::string>& labels() const = 0;
+  /// Tokens that texts are cut to: the length that multiply-adds are counted for.
+  virtual int64_t max_length() const = 0;
 };
 
 }  // namespace compression

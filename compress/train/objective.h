@@ -27,4 +27,18 @@ class LabelObjective : public Objective {
   Model model_;
 };
 
+/// Cross-entropy on another model's probabilities, both models' logits divided by `temperature`. Hinton et al., arXiv
+/// 1503.02531, equation 2.
+class SoftLabelObjective : public Objective {
+ public:
+  /// teacher_logits: float32 [examples, classes], by Batch::examples.
+  SoftLabelObjective(Model model, torch::Tensor teacher_logits, double temperature);
+  torch::Tensor loss(const Batch& batch) override;
+
+ private:
+  Model model_;
+  torch::Tensor teacher_logits_;
+  double temperature_;
+};
+
 }  // namespace compression

@@ -1,11 +1,18 @@
 #include "tests/support.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "compress/evaluate/cost.h"
 #include "compress/workflow/error.h"
 #include "compress/workflow/fields.h"
-#include "prune/cut.h"
+#include "prune/allocate.h"
 #include "prune/importance.h"
+#include "prune/reconstruct.h"
+#include "prune/rounds.h"
+#include "prune/schedule.h"
+#include "prune/surgeon.h"
 
 namespace compression::prune {
 namespace {
@@ -114,6 +121,356 @@ TEST_CASE("scoring without texts is an error") {
   auto model = tiny_model();
   CHECK_THROWS_AS(score_units(*model, [] { return std::optional<torch::Tensor>(); }), DataError);
   for (const auto& group : model->prunable_units()) CHECK_FALSE(group.mask->defined());
+}
+
+void check_scores(const Importance& found, const std::string& name, double tolerance) {
+  const auto expected = golden_tensors("prune/scores.safetensors");
+  REQUIRE(found.size() == 6);
+  for (size_t i = 0; i < found.size(); ++i) {
+    INFO(name << " of group " << i);
+    check_close(found[i].scores, expected.at(fmt::format("{}.{}", name, i)), tolerance);
+  }
+}
+
+TEST_CASE("every score equals PyTorch's") {
+  const auto data = golden_tensors("model/tiny.safetensors");
+  auto model = tiny_model();
+  const OneBatch halves(golden_batch(data), 3);
+  LabelObjective labels(model);
+  SoftLabelObjective soft(model, data.at("loss.teacher_logits"), 2.0);
+  const auto scores = [&](Objective& objective, ImportanceMethod method, bool per_text) {
+    return score_units(model, objective, halves, quiet_context({}), {method, per_text});
+  };
+  check_scores(scores(soft, ImportanceMethod::first_order, false), "first_order.teacher", 1e-5);
+  check_scores(scores(labels, ImportanceMethod::fisher, false), "fisher", 1e-5);
+  check_scores(scores(labels, ImportanceMethod::first_order, true), "first_order.per_text", 1e-5);
+  check_scores(scores(labels, ImportanceMethod::fisher, true), "fisher.per_text", 1e-5);
+  check_scores(scores(labels, ImportanceMethod::taylor, false), "taylor", 1e-5);
+  check_scores(scores(labels, ImportanceMethod::magnitude, false), "magnitude", 1e-5);
+  for (const auto& group : model->prunable_units()) CHECK_FALSE(group.mask->defined());
+  for (const auto& p : model->parameters()) CHECK_FALSE(p.grad().defined());
+}
+
+TEST_CASE("random scores follow from the seed") {
+  auto model = tiny_model();
+  const auto one = random_scores(*model, 3), again = random_scores(*model, 3), other = random_scores(*model, 4);
+  REQUIRE(one.size() == 6);
+  CHECK(torch::equal(one[1].scores, again[1].scores));
+  CHECK_FALSE(torch::equal(one[1].scores, other[1].scores));
+  CHECK_FALSE(torch::equal(one[1].scores, one[3].scores));
+}
+
+/// The least sum of squares that the columns of `design` leave of `target`.
+double residual(const torch::Tensor& design, const torch::Tensor& target) {
+  const auto solution = std::get<0>(torch::linalg_lstsq(design, target, std::nullopt, "gelsd"));
+  return (design.mm(solution) - target).square().sum().item<double>();
+}
+
+TEST_CASE("removal costs are what least squares loses with each unit that goes") {
+  torch::manual_seed(4);
+  const int64_t width = GENERATE(1, 3);
+  const auto units = 6;
+  // Values of units that have much in common, and a constant that stays.
+  const auto mixed = torch::randn({80, 9}, torch::kDouble).mm(torch::randn({9, units * width}, torch::kDouble));
+  const auto values = mixed + 0.3 * torch::randn({80, units * width}, torch::kDouble);
+  const auto inputs = torch::cat({values, torch::ones({80, 1}, torch::kDouble)}, 1);
+  const auto weight = torch::randn({5, units * width}, torch::kDouble);
+  const auto costs = removal_costs(inputs.t().mm(inputs), weight, width, 1, 1e-9);
+
+  std::vector<int64_t> left(units);
+  std::iota(left.begin(), left.end(), 0);
+  const auto target = values.mm(weight.t());
+  const auto without = [&](const std::vector<int64_t>& kept) {
+    auto design = inputs.slice(1, units * width);
+    for (const auto u : kept) design = torch::cat({design, values.slice(1, u * width, (u + 1) * width)}, 1);
+    return residual(design, target);
+  };
+  double lost = 0.0;
+  while (!left.empty()) {
+    // The cheapest unit to lose, by trying each.
+    double best = INFINITY;
+    size_t goes = 0;
+    for (size_t i = 0; i < left.size(); ++i) {
+      auto rest = left;
+      rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(i));
+      if (const auto error = without(rest); error < best) best = error, goes = i;
+    }
+    INFO("unit " << left[goes]);
+    CHECK(costs[left[goes]].item<double>() == Approx(best - lost).epsilon(1e-4));
+    lost = best;
+    left.erase(left.begin() + static_cast<std::ptrdiff_t>(goes));
+  }
+}
+
+/// More tokens than the layers have features, so that least squares has one solution.
+Batch many_texts() {
+  torch::manual_seed(2);
+  return {torch::randint(5, 64, {60, 12}),
+          torch::ones({60, 12}, torch::kLong),
+          torch::zeros({60, 12}, torch::kLong),
+          {},
+          torch::arange(60)};
+}
+
+/// The tiny model, whose FFN units 1 and 2 of layer 1 have become the same: one can do the work of both.
+Model with_twin_units() {
+  const at::NoGradGuard no_grad;
+  auto model = tiny_model();
+  auto& layer = *model->encoder->layers[1];
+  layer.intermediate->weight[2].copy_(layer.intermediate->weight[1]);
+  layer.intermediate->bias[2].copy_(layer.intermediate->bias[1]);
+  return model;
+}
+
+TEST_CASE("a unit that another can replace costs nothing") {
+  auto model = with_twin_units();
+  const auto scores = surgeon_scores(model, OneBatch(many_texts(), 16), 0, quiet_context({}));
+  REQUIRE(scores.size() == 6);
+  const auto& units = scores[3].scores;
+  CHECK(units.slice(0, 1, 3).min().item<double>() == units.min().item<double>());
+  CHECK(units.min().item<double>() < 0.01 * units.median().item<double>());
+  CHECK(units.slice(0, 1, 3).max().item<double>() > 10 * units.min().item<double>());
+}
+
+/// Random scores of `layers` layers; all different.
+Importance random_importance(int64_t layers, int64_t heads, int64_t units, std::mt19937_64& generator) {
+  Importance importance;
+  for (int64_t i = 0; i < 2 * layers; ++i) {
+    std::vector<float> scores(static_cast<size_t>(i % 2 == 0 ? heads : units));
+    for (auto& score : scores) score = std::uniform_real_distribution<float>(0.0f, 1.0f)(generator);
+    importance.push_back({i % 2 == 0 ? UnitKind::heads : UnitKind::intermediate, i / 2, torch::tensor(scores)});
+  }
+  return importance;
+}
+
+double kept_score(const Importance& importance, const std::vector<torch::Tensor>& kept) {
+  double sum = 0.0;
+  for (size_t i = 0; i < kept.size(); ++i) sum += importance[i].scores.index_select(0, kept[i]).sum().item<double>();
+  return sum;
+}
+
+/// The largest sum of scores within the budget, by trying every set of units.
+double best_by_brute_force(const Importance& importance, const std::vector<double>& costs, double budget) {
+  std::vector<std::pair<size_t, float>> units;  // group and score
+  for (size_t g = 0; g < importance.size(); ++g) {
+    for (int64_t i = 0; i < importance[g].scores.size(0); ++i)
+      units.push_back({g, importance[g].scores[i].item<float>()});
+  }
+  double best = -1.0;
+  for (uint64_t set = 0; set < (uint64_t{1} << units.size()); ++set) {
+    double cost = 0.0, score = 0.0;
+    std::vector<bool> has(importance.size());
+    for (size_t i = 0; i < units.size(); ++i) {
+      if ((set >> i & 1) == 0) continue;
+      cost += costs[units[i].first];
+      score += units[i].second;
+      has[units[i].first] = true;
+    }
+    if (cost <= budget && std::ranges::all_of(has, std::identity())) best = std::max(best, score);
+  }
+  return best;
+}
+
+TEST_CASE("units within a budget are the best that there are: every set of them was tried") {
+  std::mt19937_64 generator(5);
+  for (const double budget : {13.0, 17.5, 25.0, 31.0, 46.0}) {
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const auto importance = random_importance(2, 3, 5, generator);
+      const std::vector<double> costs = {5.5, 1.0, 5.5, 1.0};
+      const auto kept = choose_within(importance, costs, budget);
+      double cost = 0.0;
+      for (size_t g = 0; g < kept.size(); ++g) cost += costs[g] * static_cast<double>(kept[g].size(0));
+      CHECK(cost <= budget);
+      CHECK(kept_score(importance, kept) == Approx(best_by_brute_force(importance, costs, budget)));
+    }
+  }
+  const auto importance = random_importance(2, 3, 5, generator);
+  CHECK_THAT(message_of<ConfigError>([&] {
+               choose_within(importance, {5.5, 1.0, 5.5, 1.0}, 12.0);
+             }),
+             Catch::Contains("27.9 %") && Catch::Contains("30.2 %"));
+}
+
+TEST_CASE("a global choice takes the best of all layers, and one of each") {
+  const auto f = [](std::vector<float> v) { return torch::tensor(v); };
+  const Importance importance = {{UnitKind::heads, 0, f({9, 8, 7})},
+                                 {UnitKind::intermediate, 0, f({1, 2, 3, 4})},
+                                 {UnitKind::heads, 1, f({1, 2, 3})},
+                                 {UnitKind::intermediate, 1, f({50, 8, 7, 60})}};
+  const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
+  const auto kept = choose_global(importance, {.heads = 4, .intermediate_size = 4});
+  CHECK(torch::equal(kept[0], index({0, 1, 2})));
+  CHECK(torch::equal(kept[2], index({2})));
+  CHECK(torch::equal(kept[1], index({3})));
+  CHECK(torch::equal(kept[3], index({0, 1, 3})));
+  const auto pairs = choose_global(importance, {.heads = std::nullopt, .intermediate_size = 7}, 2);
+  CHECK(pairs[0].size(0) == 3);
+  CHECK(torch::equal(pairs[1], index({2, 3})));
+  CHECK(torch::equal(pairs[3], index({0, 1, 2, 3})));
+  CHECK_THAT(message_of<ConfigError>([&] { choose_global(importance, {.heads = 1, .intermediate_size = 4}); }),
+             Catch::Contains("heads: 1 to keep") && Catch::Contains("from 2 to 6"));
+}
+
+TEST_CASE("scores can be compared by their share of a layer") {
+  const Importance importance = {{UnitKind::heads, 0, torch::tensor({3.0f, 4.0f})}};
+  check_close(normalized(importance)[0].scores, torch::tensor({0.6f, 0.8f}), 1e-6);
+}
+
+TEST_CASE("unit costs add up to the multiply-adds that a cut saves") {
+  auto model = tiny_model();
+  const auto macs = [](const ModelConfig& config) { return encoder_macs(config, 12); };
+  const auto costs = unit_costs(model, macs);
+  const auto before = macs(model->config());
+  double all = 0.0;
+  for (size_t g = 0; g < costs.size(); ++g) all += costs[g] * (g % 2 == 0 ? 4 : 48);
+  CHECK(all == static_cast<double>(before));
+  const auto importance = random_scores(*model, 1);
+  const Budget budget(model, {.macs_reduction = 2.5, .multiple_of = 4}, 12);
+  const auto kept = budget.choose(importance);
+  cut_units(*model, kept);
+  const auto reduction = static_cast<double>(before) / static_cast<double>(macs(model->config()));
+  CHECK(reduction >= 2.5);
+  CHECK(reduction < 2.6);
+  for (const auto& layer : model->config().layers) CHECK(layer.intermediate_size % 4 == 0);
+}
+
+TEST_CASE("rounds end at the budget, by way of a cubic curve, and say which units are left") {
+  CHECK(cubic_share(0.0) == 0.0);
+  CHECK(cubic_share(0.5) == 0.875);
+  CHECK(cubic_share(1.0) == 1.0);
+  const auto allocation = GENERATE(Allocation::uniform, Allocation::global);
+  auto model = tiny_model();
+  const auto whole = copy(model);
+  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")), 3);
+  LabelObjective objective(model);
+  std::vector<int64_t> sizes;
+  const Budget budget(model, {.heads = 2, .intermediate_size = 12, .allocation = allocation, .multiple_of = 4}, 12);
+  const auto result = prune_in_rounds(
+      model, budget, 3, [&] { return score_units(model, objective, source, quiet_context({})); },
+      [&](const std::vector<torch::Tensor>&) {
+        int64_t units = 0;
+        for (const auto& layer : model->config().layers) units += layer.intermediate_size;
+        sizes.push_back(units);
+      });
+  REQUIRE(sizes.size() == 3);
+  CHECK(sizes[0] > sizes[1]);
+  CHECK(sizes[2] == 36);
+  CHECK(sizes[0] == Approx(3 * (48 - 36 * (1 - 8.0 / 27))).margin(6));
+  // What the rounds left is what one cut to the units that they name leaves.
+  auto at_once = copy(whole);
+  cut_units(*at_once, result.kept);
+  CHECK(at_once->config() == model->config());
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const at::NoGradGuard no_grad;
+  CHECK(torch::equal(at_once->forward(batch).logits, model->forward(batch).logits));
+  CHECK_THROWS_AS(Budget(model, {.heads = 4, .intermediate_size = std::nullopt}, 12), ConfigError);
+}
+
+TEST_CASE("a round that is undone halves the steps that follow") {
+  GradualSchedule schedule(4, 2);
+  std::vector<double> tried;
+  while (const auto next = schedule.next()) {
+    tried.push_back(*next);
+    *next > 0.6 ? schedule.undo() : schedule.accept();
+  }
+  CHECK(tried == std::vector<double>{0.25, 0.5, 0.75, 0.625, 0.5625, 0.625});
+  CHECK(schedule.position() == 0.5625);
+
+  GradualSchedule thirds(3, 0);
+  for (int i = 0; i < 3; ++i) thirds.accept();
+  CHECK(thirds.position() == 1.0);
+  CHECK_FALSE(thirds.next().has_value());
+}
+
+/// The units that stay in make_goldens.py.
+std::vector<torch::Tensor> golden_kept() {
+  const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
+  return {index({0, 3}),           torch::arange(0, 48, 3), index({2}),
+          torch::arange(5, 45, 2), index({1, 2, 3}),        index({7, 8, 30})};
+}
+
+std::vector<torch::Tensor> all_units(Model& model) {
+  std::vector<torch::Tensor> all;
+  for (const auto& group : model->prunable_units()) all.push_back(torch::arange(group.count));
+  return all;
+}
+
+TEST_CASE("reconstructed weights equal least squares by PyTorch") {
+  const auto method = GENERATE(Reconstruction::rescale, Reconstruction::least_squares, Reconstruction::layerwise);
+  const auto expected = golden_tensors("prune/reconstruct.safetensors");
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto original = tiny_model(), model = tiny_model();
+  cut_units(*model, golden_kept());
+  reconstruct(model, original, golden_kept(), OneBatch(batch, 4), method, 1e-2, quiet_context({}));
+  for (size_t i = 0; i < 3; ++i) {
+    const auto& layer = model->encoder->layers[i];
+    std::vector<std::pair<std::string, Linear>> fitted = {{"heads", layer->attention_output},
+                                                          {"intermediate", layer->output}};
+    if (method == Reconstruction::layerwise) {
+      fitted.insert(fitted.end(), {{"query", layer->query}, {"value", layer->value}, {"made", layer->intermediate}});
+    }
+    for (const auto& [name, linear] : fitted) {
+      INFO(name << " of layer " << i);
+      const auto golden = [&](const char* part) {
+        return expected.at(fmt::format("{}.{}.{}.{}", enum_name(method), name, i, part));
+      };
+      check_close(linear->weight, golden("weight"), 1e-4);
+      check_close(linear->bias, golden("bias"), 1e-4);
+    }
+  }
+  const at::NoGradGuard no_grad;
+  check_close(model->forward(batch).logits, expected.at(fmt::format("{}.logits", enum_name(method))), 1e-4);
+}
+
+TEST_CASE("a model that lost nothing is reconstructed as it was") {
+  const auto method =
+      GENERATE(Reconstruction::none, Reconstruction::rescale, Reconstruction::least_squares, Reconstruction::layerwise);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto original = tiny_model(), model = tiny_model();
+  reconstruct(model, original, all_units(model), OneBatch(batch), method, 1e-3, quiet_context({}));
+  const at::NoGradGuard no_grad;
+  check_close(model->forward(batch).logits, original->forward(batch).logits, 1e-4);
+}
+
+TEST_CASE("a layer that loses what others can replace is made good") {
+  auto original = with_twin_units();
+  auto model = copy(original);
+  std::vector<torch::Tensor> kept;
+  for (const auto& group : model->prunable_units()) {
+    kept.push_back(torch::arange(group.count));
+    if (group.layer != 1 || group.kind != UnitKind::intermediate) continue;
+    kept.back() = torch::cat({torch::arange(2), torch::arange(3, group.count)});
+  }
+  cut_units(*model, kept);
+  const auto batch = many_texts();
+  const at::NoGradGuard no_grad;
+  const auto whole = original->forward(batch).logits;
+  CHECK_FALSE(torch::allclose(model->forward(batch).logits, whole, 1e-3, 1e-3));
+  reconstruct(model, original, kept, OneBatch(batch), Reconstruction::least_squares, 1e-6, quiet_context({}));
+  check_close(model->forward(batch).logits, whole, 1e-3);
+}
+
+TEST_CASE("reconstruction says what it can't do") {
+  auto model = tiny_model(), original = tiny_model();
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  model->config().encoder.shared_layers = {0, 0, 0};
+  CHECK_THROWS_AS(
+      reconstruct(model, original, all_units(model), OneBatch(batch), Reconstruction::rescale, 1e-3, quiet_context({})),
+      UnsupportedError);
+}
+
+TEST_CASE("settings that do not fit are refused") {
+  const auto problem = [](PruneConfig config) { return message_of<ConfigError>([&] { check(config); }); };
+  CHECK_THAT(problem({.budget = {.heads = 2, .macs_reduction = 2.0}}), Catch::Contains("more than one budget"));
+  CHECK_THAT(problem({.budget = {.intermediate_size = 30, .multiple_of = 8}}), Catch::Contains("multiple of"));
+  CHECK_THAT(problem({.score = {.labels = ScoreLabels::teacher}, .budget = {.heads = 2}}),
+             Catch::Contains("teacher: found nothing"));
+  CHECK_THAT(
+      problem(
+          {.of = {"a"}, .score = {.labels = ScoreLabels::teacher, .teacher = Reference{"a"}}, .budget = {.heads = 2}}),
+      Catch::Contains("gradients are 0"));
+  CHECK_THAT(problem({.score = {.importance = ImportanceMethod::taylor, .per_text = true}, .budget = {.heads = 2}}),
+             Catch::Contains("per_text"));
 }
 
 }  // namespace

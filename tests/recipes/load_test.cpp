@@ -128,8 +128,8 @@ TEST_CASE("the sample recipe reads to the values it shows") {
   CHECK(student.losses[0].type == distill::LossType::logits);
   CHECK(student.losses[0].temperature == 2.0);
   CHECK(student.train.epochs == TrainConfig{}.epochs);
-  CHECK(stage<prune::PruneConfig>(recipe, 2).heads == 6);
-  CHECK(stage<prune::PruneConfig>(recipe, 2).intermediate_size == 512);
+  CHECK(stage<prune::PruneConfig>(recipe, 2).budget.heads == 6);
+  CHECK(stage<prune::PruneConfig>(recipe, 2).budget.intermediate_size == 512);
   CHECK_FALSE(stage<distill::DistillConfig>(recipe, 3).student.layers);
   CHECK(stage<quantize::QuantizeConfig>(recipe, 4).scheme == quantize::Scheme::int8_dynamic);
   CHECK(stage<exporter::ExportConfig>(recipe, 5).of == Reference{"int8"});
@@ -353,7 +353,9 @@ TEST_CASE("configs are checked without a recipe too") {
   config.learning_rate = -1;
   CHECK_THROWS_WITH(check(config),
                     "epochs: found 0, expected from 1 to 100000\nlearning_rate: found -1, expected a number above 0");
-  CHECK_THROWS_WITH(check(prune::PruneConfig{}), "nothing to prune; expected heads, intermediate_size or both");
+  CHECK_THROWS_WITH(check(prune::PruneConfig{}),
+                    "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, or "
+                    "parameter_reduction");
 }
 
 TEST_CASE("text that is no recipe is refused with its line") {
@@ -428,7 +430,7 @@ TEST_CASE("an override changes a recipe by key path, by position or by a stage's
   CHECK(recipe.goals.macs->min_reduction == 2);
   CHECK_FALSE(recipe.data.test);
   CHECK(recipe.output == "runs/other");
-  CHECK(stage<prune::PruneConfig>(recipe, 2).heads == 8);
+  CHECK(stage<prune::PruneConfig>(recipe, 2).budget.heads == 8);
 }
 
 TEST_CASE("a wrong --set is named by its text") {

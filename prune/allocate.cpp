@@ -1,0 +1,197 @@
+#include "prune/allocate.h"
+
+#include <fmt/format.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "compress/evaluate/cost.h"    // encoder_macs, parameter_count
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/fields.h"  // enum_name
+
+namespace compression::prune {
+namespace {
+
+constexpr UnitKind kKinds[] = {UnitKind::heads, UnitKind::intermediate};
+
+/// Units of a group that stay or go together: those of some consecutive ranks.
+struct Bundle {
+  size_t group = 0;
+  int64_t units = 0;
+  double score = 0.0, cost = 0.0;
+};
+
+/// All bundles of a kind in the order in which they are taken: the first of each group, then by score for the cost.
+class Ranking {
+ public:
+  Ranking(const Importance& importance, const std::vector<double>& costs, UnitKind kind, int64_t multiple) {
+    const auto step = kind == UnitKind::intermediate ? multiple : 1;
+    std::vector<Bundle> rest;
+    for (size_t g = 0; g < importance.size(); ++g) {
+      if (importance[g].kind != kind) continue;
+      const auto sorted =
+          std::get<0>(importance[g].scores.to(torch::kDouble).sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
+      const auto all = sorted.size(0);
+      for (int64_t at = 0; at < all; at += step) {
+        const auto units = std::min(step, all - at);
+        const Bundle bundle{g, units, sorted.slice(0, at, at + units).sum().item<double>(),
+                            static_cast<double>(units) * costs[g]};
+        (at == 0 ? bundles_ : rest).push_back(bundle);
+      }
+    }
+    least_ = bundles_.size();
+    std::ranges::stable_sort(rest, std::greater(), [](const Bundle& b) { return b.score / b.cost; });
+    bundles_.insert(bundles_.end(), rest.begin(), rest.end());
+    scores_ = {0.0}, costs_ = {0.0};
+    for (const auto& bundle : bundles_) {
+      scores_.push_back(scores_.back() + bundle.score);
+      costs_.push_back(costs_.back() + bundle.cost);
+    }
+  }
+
+  size_t least() const { return least_; }
+  size_t size() const { return bundles_.size(); }
+  double score(size_t bundles) const { return scores_[bundles]; }
+  double cost(size_t bundles) const { return costs_[bundles]; }
+
+  /// The most bundles that cost at most `budget`; may be fewer than least().
+  size_t within(double budget) const {
+    const auto tolerance = 1e-9 * costs_.back();
+    return static_cast<size_t>(std::ranges::upper_bound(costs_, budget + tolerance) - costs_.begin()) - 1;
+  }
+
+  /// Adds the units of the first `bundles` to the counts of their groups.
+  void count(size_t bundles, std::vector<int64_t>& counts) const {
+    for (size_t i = 0; i < bundles; ++i) counts[bundles_[i].group] += bundles_[i].units;
+  }
+
+ private:
+  std::vector<Bundle> bundles_;
+  size_t least_ = 0;
+  std::vector<double> scores_, costs_;  // of so many bundles
+};
+
+std::optional<int64_t> count_of(const Counts& counts, UnitKind kind) {
+  return kind == UnitKind::heads ? counts.heads : counts.intermediate_size;
+}
+
+}  // namespace
+
+std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost) {
+  const auto& config = model->config();
+  const auto all = cost(config);
+  std::vector<double> costs;
+  for (const auto& group : model->prunable_units()) {
+    auto fewer = config;
+    for (size_t i = 0; i < fewer.layers.size(); ++i) {
+      if (static_cast<int64_t>(config.first_use(i)) != group.layer) continue;
+      auto& layer = fewer.layers[i];
+      --(group.kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size);
+    }
+    costs.push_back(static_cast<double>(all - cost(fewer)));
+  }
+  return costs;
+}
+
+std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, int64_t multiple) {
+  std::vector<int64_t> chosen(importance.size());
+  for (const auto kind : kKinds) {
+    const Ranking ranking(importance, std::vector<double>(importance.size(), 1.0), kind, multiple);
+    const auto all = ranking.cost(ranking.size()), least = ranking.cost(ranking.least());
+    const auto total = static_cast<double>(count_of(totals, kind).value_or(static_cast<int64_t>(all)));
+    if (total < least || total > all) {
+      throw ConfigError(fmt::format("{}: {} to keep in all layers together, expected from {} to {}", enum_name(kind),
+                                    total, least, all));
+    }
+    ranking.count(ranking.within(total), chosen);
+  }
+  return keep_best(importance, chosen);
+}
+
+std::vector<torch::Tensor> choose_within(const Importance& importance, const std::vector<double>& costs, double budget,
+                                         int64_t multiple) {
+  const Ranking heads(importance, costs, UnitKind::heads, multiple);
+  const Ranking units(importance, costs, UnitKind::intermediate, multiple);
+  const auto least = heads.cost(heads.least()) + units.cost(units.least());
+  if (budget < least) {
+    throw ConfigError(fmt::format(
+        "the budget is {:.1f} % of what all units cost, but one head and {} FFN units in every layer cost {:.1f} %",
+        100 * budget / (heads.cost(heads.size()) + units.cost(units.size())), multiple,
+        100 * least / (heads.cost(heads.size()) + units.cost(units.size()))));
+  }
+  size_t best_heads = heads.least(), best_units = units.least();
+  for (size_t h = heads.least(); h <= heads.size(); ++h) {
+    const auto u = units.within(budget - heads.cost(h));
+    if (budget < heads.cost(h) || u < units.least()) break;
+    if (heads.score(h) + units.score(u) > heads.score(best_heads) + units.score(best_units)) {
+      best_heads = h, best_units = u;
+    }
+  }
+  std::vector<int64_t> chosen(importance.size());
+  heads.count(best_heads, chosen);
+  units.count(best_units, chosen);
+  return keep_best(importance, chosen);
+}
+
+Importance normalized(const Importance& importance) {
+  auto result = importance;
+  for (auto& group : result) group.scores = group.scores / group.scores.norm().clamp_min(1e-30);
+  return result;
+}
+
+Budget::Budget(Model& model, BudgetConfig config, int64_t length) : config_(std::move(config)) {
+  for (const auto& group : model->prunable_units()) {
+    groups_.push_back({group.kind, group.count});
+    const auto wanted = count_of(counts(), group.kind).value_or(1);
+    if (wanted > group.count && config_.allocation == Allocation::uniform) {
+      throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), wanted,
+                                    group.layer, group.count));
+    }
+  }
+  if (config_.macs_reduction) {
+    costs_ = unit_costs(model, [&](const ModelConfig& c) { return encoder_macs(c, length); });
+  } else if (config_.parameter_reduction) {
+    costs_ = unit_costs(model, parameter_count);
+  }
+}
+
+Counts Budget::counts() const {
+  return {config_.heads, config_.intermediate_size};
+}
+
+std::vector<torch::Tensor> Budget::choose(const Importance& importance, double share) const {
+  const auto scores = config_.normalize ? normalized(importance) : importance;
+  const auto on_the_way = [&](int64_t from, int64_t to) -> int64_t {
+    return from - std::llround(share * static_cast<double>(from - to));
+  };
+  if (!costs_.empty()) {
+    double all = 0.0;
+    for (size_t g = 0; g < costs_.size(); ++g) all += costs_[g] * static_cast<double>(groups_[g].count);
+    const auto target = all / (config_.macs_reduction ? *config_.macs_reduction : *config_.parameter_reduction);
+    return choose_within(scores, costs_, all - share * (all - target), config_.multiple_of);
+  }
+  if (config_.allocation == Allocation::uniform) {
+    std::vector<int64_t> kept;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const auto [kind, all] = groups_[g];
+      const auto count = on_the_way(all, count_of(counts(), kind).value_or(all));
+      const auto step = kind == UnitKind::intermediate && count < all ? config_.multiple_of : 1;
+      kept.push_back(std::min((count + step - 1) / step * step, scores[g].scores.size(0)));
+    }
+    return keep_best(scores, kept);
+  }
+  Counts totals;
+  for (const auto kind : kKinds) {
+    int64_t all = 0, wanted = 0;
+    for (const auto& group : groups_) {
+      if (group.kind != kind) continue;
+      all += group.count;
+      wanted += count_of(counts(), kind).value_or(group.count);
+    }
+    (kind == UnitKind::heads ? totals.heads : totals.intermediate_size) = on_the_way(all, wanted);
+  }
+  return choose_global(scores, totals, config_.multiple_of);
+}
+
+}  // namespace compression::prune

@@ -1,0 +1,54 @@
+#pragma once
+// How many units each layer keeps, and so which.
+
+#include <functional>
+#include <vector>
+
+#include "compress/model/model.h"  // Model
+#include "prune/config.h"          // BudgetConfig
+#include "prune/cut.h"             // Counts
+
+namespace compression::prune {
+
+/// By how much `cost` of the model's config (encoder_macs, parameter_count) falls with each unit of a group: one a
+/// group, in the order of prunable_units(). Units of layers that share their weights count once for each.
+std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost);
+
+/// The best units of all layers together: `totals` of each kind, all if absent, and at least one (or `multiple` FFN
+/// units) in each group. FFN units stay in multiples of `multiple`, the best of a layer first, so that up to
+/// multiple - 1 fewer may stay. Throws ConfigError if there are not so many, or more have to stay.
+std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, int64_t multiple = 1);
+
+/// The units with the largest sum of scores whose costs, one a group and unit, sum to at most `budget`; at least one
+/// (or `multiple` FFN units) in each group. Units of a kind are sorted by score for the cost, over all groups; then
+/// each count of heads is tried with as many FFN units as fit. That is exact where the units of a kind cost the same.
+/// Kwon et al., arXiv 2204.09656, algorithm 1. Throws ConfigError if the least is too much.
+std::vector<torch::Tensor> choose_within(const Importance& importance, const std::vector<double>& costs, double budget,
+                                         int64_t multiple = 1);
+
+/// The same scores, each group's divided by their length (l2). Michel et al., arXiv 1905.10650, section 4.1.
+Importance normalized(const Importance& importance);
+
+/// The way from all units of a model to its budget.
+class Budget {
+ public:
+  /// `length`: tokens of the text that multiply-adds are counted for. Throws ConfigError if the model has fewer heads
+  /// or FFN units than are to be kept.
+  Budget(Model& model, BudgetConfig config, int64_t length);
+
+  /// The units of the model, as it is by now, to keep at `share` of the way: 0 is where it began, 1 the budget.
+  std::vector<torch::Tensor> choose(const Importance& importance, double share = 1.0) const;
+
+ private:
+  struct Group {
+    UnitKind kind;
+    int64_t count;  // at the beginning
+  };
+  Counts counts() const;
+
+  BudgetConfig config_;
+  std::vector<Group> groups_;
+  std::vector<double> costs_;  // of a unit of each group; empty with counts
+};
+
+}  // namespace compression::prune

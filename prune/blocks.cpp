@@ -1,0 +1,39 @@
+#include "prune/blocks.h"
+
+#include <torch/types.h>
+
+#include "compress/workflow/error.h"  // DataError, UnsupportedError
+
+namespace compression::prune {
+
+torch::Tensor Block::sensitivity(const torch::Tensor& sum) {
+  return (sum.var({-1}, /*correction=*/0, /*keepdim=*/true) + norm()->eps).rsqrt();
+}
+
+std::vector<Block> blocks(Model& model) {
+  if (!model->config().encoder.shared_layers.empty()) {
+    throw UnsupportedError("layers that share their weights can't be fitted or scored one by one");
+  }
+  const bool head_reads_first = !model->head->needs().last_hidden_state;
+  std::vector<Block> all;
+  for (const auto& layer : model->encoder->layers) {
+    const bool last = layer.get() == model->encoder->layers.back().get();
+    for (const bool attention : {true, false}) all.push_back({layer, attention, last && head_reads_first});
+  }
+  return all;
+}
+
+std::vector<Texts> embed(Model& model, const BatchSource& source, const Context& context) {
+  std::vector<Texts> all;
+  for (const auto& examples : source.plan(0)) {
+    context.check_stop();
+    const auto batch = source.collate(examples).to(context.device);
+    all.push_back({model->encoder->attention_context(batch.input_ids, batch.attention_mask),
+                   model->encoder->embeddings->forward(batch.input_ids, batch.token_type_ids),
+                   batch.attention_mask.to(torch::kBool)});
+  }
+  if (all.empty()) throw DataError("there is no text to calibrate on");
+  return all;
+}
+
+}  // namespace compression::prune

@@ -1,0 +1,47 @@
+#include "prune/pruner.h"
+
+#include <torch/types.h>
+
+#include "compress/checkpoint/model_folder.h"  // load_model
+#include "compress/evaluate/evaluate.h"        // predict
+#include "prune/reconstruct.h"                 // reconstruct
+
+namespace compression::prune {
+
+Pruner::Pruner(Model model, const Tokenizer& tokenizer, const ScoreConfig& score, const ReconstructConfig& reconstruct,
+               const Inputs& inputs, const Context& context)
+    : model_(std::move(model)), score_(score), reconstruct_(reconstruct), context_(context) {
+  texts_ =
+      inputs.data.batches(Split::train, tokenizer,
+                          {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
+  objective_ = make_objective(inputs);
+  if (reconstruct.reconstruct == Reconstruction::none) return;
+  calibration_ = inputs.data.batches(Split::train, tokenizer,
+                                     {.seed = context.seed, .max_examples = reconstruct.calibration_examples});
+  original_ = copy(model_);
+  original_->to(context.device);
+}
+
+Importance Pruner::score() const {
+  auto model = model_;
+  return score_units(model, *objective_, *texts_, context_, {score_.importance, score_.per_text});
+}
+
+void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
+  if (!original_) return;
+  prune::reconstruct(model_, original_, kept, *calibration_, reconstruct_.reconstruct, reconstruct_.damping, context_);
+}
+
+std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {
+  if (score_.labels == ScoreLabels::data) return std::make_unique<LabelObjective>(model_);
+  const auto& folder = inputs.model(*score_.teacher).folder;
+  auto teacher = load_model(folder, {.labels = inputs.data.labels()}).model;
+  teacher->to(context_.device);
+  // The same subset as the texts that are scored on, in the same order.
+  const auto texts = inputs.data.batches(Split::train, *load_tokenizer(folder),
+                                         {.seed = context_.seed, .max_examples = score_.score_examples});
+  const auto logits = predict([&](const Batch& batch) { return teacher->forward(batch).logits; }, *texts, context_);
+  return std::make_unique<SoftLabelObjective>(model_, logits.clone(), score_.temperature);
+}
+
+}  // namespace compression::prune

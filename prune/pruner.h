@@ -1,0 +1,39 @@
+#pragma once
+// Scores and reconstructs a model with a task's data, as the settings of a recipe say.
+
+#include <memory>
+
+#include "compress/tokenizer/tokenizer.h"  // Tokenizer
+#include "compress/train/objective.h"      // Objective
+#include "compress/workflow/stage.h"       // Inputs
+#include "prune/importance.h"              // Importance
+
+namespace compression::prune {
+
+class Pruner {
+ public:
+  /// Remembers the model as it is, for reconstruction, and computes the probabilities of the teacher that `score`
+  /// names.
+  Pruner(Model model, const Tokenizer& tokenizer, const ScoreConfig& score, const ReconstructConfig& reconstruct,
+         const Inputs& inputs, const Context& context);
+
+  /// Of the model as it is by now, on training texts.
+  Importance score() const;
+
+  /// Fits the model as it is by now to the model as it was, of which it has the units `kept`, on training texts.
+  void reconstruct(const std::vector<torch::Tensor>& kept);
+
+  int64_t scored_texts() const { return texts_->size(); }
+
+ private:
+  std::unique_ptr<Objective> make_objective(const Inputs& inputs) const;
+
+  Model model_, original_{nullptr};
+  const ScoreConfig score_;
+  const ReconstructConfig reconstruct_;
+  const Context& context_;
+  std::shared_ptr<const BatchSource> texts_, calibration_;
+  std::unique_ptr<Objective> objective_;
+};
+
+}  // namespace compression::prune

@@ -1,0 +1,122 @@
+#include "prune/surgeon.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+
+#include "prune/blocks.h"       // Block, Texts
+#include "prune/reconstruct.h"  // with_bias
+
+namespace compression::prune {
+namespace {
+
+constexpr double kDamping = 1e-3;
+
+/// Of each block the second moment of gradients with respect to its sum times its deviation: float64 [hidden, hidden].
+/// The square of an error of the normalised sum along it is what the logits' square changes by, on average.
+std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& all, const BatchSource& source,
+                                             uint64_t seed, const Context& context) {
+  auto generator = at::detail::createCPUGenerator(seed);
+  const auto hidden = model->config().hidden_size;
+  std::vector<torch::Tensor> moments(all.size());
+  for (auto& moment : moments) moment = torch::zeros({hidden, hidden}, torch::kDouble);
+  std::vector<double> rows(all.size());
+  for (auto& texts : embed(model, source, context)) {
+    context.check_stop();
+    std::vector<torch::Tensor> sums;
+    auto x = texts.x.detach();
+    for (auto& block : all) {
+      sums.push_back(block.sum(x, texts.context));
+      x = block.norm()->forward(sums.back());
+    }
+    const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x});
+    const auto directions = torch::randn(logits.sizes(), generator).to(logits.device());
+    const auto gradients = torch::autograd::grad({(logits * directions).sum()}, sums);
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto g = texts.rows(gradients[i] / all[i].sensitivity(sums[i]), all[i]);
+      moments[i] += g.t().mm(g).to(moments[i].options());
+      rows[i] += static_cast<double>(g.size(0));
+    }
+  }
+  for (size_t i = 0; i < all.size(); ++i) moments[i] /= rows[i];
+  return moments;
+}
+
+/// R with R' R = m, for a symmetric m that is positive up to rounding.
+torch::Tensor root(const torch::Tensor& m) {
+  const auto [values, vectors] = torch::linalg_eigh(m);
+  return (vectors * values.clamp_min(0.0).sqrt()).t();
+}
+
+}  // namespace
+
+torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weight, int64_t width, int64_t fixed,
+                            double damping) {
+  const auto inputs = gram.size(0) - fixed, units = inputs / width;
+  auto pull = torch::zeros({gram.size(0)}, gram.options());
+  pull.slice(0, 0, inputs).fill_(gram.diagonal().slice(0, 0, inputs).mean() * damping);
+  const auto factor = torch::linalg_cholesky(gram + torch::diag(pull));
+  auto inverse = torch::cholesky_inverse(factor).slice(0, 0, inputs).slice(1, 0, inputs);
+  auto w = weight.t();                             // [inputs that are left, outputs]
+  auto left = torch::arange(units, torch::kLong);  // units
+  auto costs = torch::zeros({units}, gram.options());
+  auto last = torch::zeros({}, gram.options());  // of the units that went before
+  const auto features = [&](const torch::Tensor& u) {
+    return (u.unsqueeze(1) * width + torch::arange(width)).flatten();
+  };
+  while (left.size(0) > 0) {
+    const auto n = left.size(0);
+    const auto own = inverse.reshape({n, width, n, width}).diagonal(0, 0, 2).permute({2, 0, 1});  // [n, width, width]
+    const auto reads = w.reshape({n, width, -1});
+    const auto errors = (reads * torch::linalg_solve(own, reads)).sum({1, 2});
+    const auto [sorted, order] = errors.sort();
+    const auto count = std::max<int64_t>(1, n / 32);
+    const auto goes = order.slice(0, 0, count);
+    const auto cost = torch::maximum(sorted.slice(0, 0, count), last);
+    costs.index_copy_(0, left.index_select(0, goes), cost);
+    last = cost.max();
+    auto stays = torch::ones({n}, torch::kBool);
+    stays.index_fill_(0, goes, false);
+    const auto rest = stays.nonzero().squeeze(1);
+    // Those that stay take over: the inverse and the weights without the units that go.
+    const auto gone = features(goes), kept = features(rest);
+    const auto inverse_kept = inverse.index_select(0, kept);
+    const auto share = torch::linalg_solve(inverse.index_select(0, gone).index_select(1, gone),
+                                           inverse_kept.index_select(1, gone).t());  // [gone, kept]
+    w = w.index_select(0, kept) - share.t().mm(w.index_select(0, gone));
+    inverse = inverse_kept.index_select(1, kept) - inverse_kept.index_select(1, gone).mm(share);
+    left = left.index_select(0, rest);
+  }
+  return costs;
+}
+
+Importance surgeon_scores(Model& model, const BatchSource& source, uint64_t seed, const Context& context) {
+  auto all = blocks(model);
+  const auto curvatures = output_curvatures(model, all, source, seed, context);
+  const at::NoGradGuard no_grad;
+  auto batches = embed(model, source, context);
+  Importance importance;
+  const auto groups = model->prunable_units();
+  for (size_t i = 0; i < all.size(); ++i) {
+    context.progress(static_cast<int64_t>(i), static_cast<int64_t>(all.size()), "scoring");
+    auto& block = all[i];
+    const auto& weight = block.linear()->weight;
+    auto gram = torch::zeros({weight.size(1) + 1, weight.size(1) + 1}, torch::kDouble);
+    for (auto& texts : batches) {
+      context.check_stop();
+      const auto units = block.units(texts.x, texts.context);
+      const auto sum = block.linear()->forward(units) + texts.x;
+      const auto weighted = with_bias(texts.rows(units, block)) * texts.rows(block.sensitivity(sum), block);
+      const auto inputs = weighted.to(gram.options());
+      gram += inputs.t().mm(inputs);
+      texts.x = block.norm()->forward(sum);
+    }
+    const auto along_logits = root(curvatures[i]).mm(weight.to(torch::kCPU, torch::kDouble));
+    const auto costs = removal_costs(gram, along_logits, block.width(), 1, kDamping);
+    importance.push_back({groups[i].kind, groups[i].layer, costs.to(torch::kFloat)});
+  }
+  return importance;
+}
+
+}  // namespace compression::prune
