@@ -62,6 +62,15 @@ std::string Script::tensor(const std::string& name, const torch::Tensor& value) 
   return expression;
 }
 
+std::string Script::attribute(const std::string& name, c10::IValue value) {
+  auto own = keep(name);
+  const auto expression = "self." + own;
+  if (std::ranges::find(attributes_, own, &std::pair<std::string, c10::IValue>::first) == attributes_.end()) {
+    attributes_.emplace_back(std::move(own), std::move(value));
+  }
+  return expression;
+}
+
 void Script::line(std::string_view text) {
   source_ += fmt::format("  {}\n", text);
 }
@@ -95,12 +104,9 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
                          tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
     }
     case WeightFormat::int8: {
-      const auto packed = keep(name + ".packed");
-      if (std::ranges::find(attributes_, packed, &std::pair<std::string, c10::IValue>::first) == attributes_.end()) {
-        attributes_.emplace_back(packed, layer->packed().value());
-      }
+      const auto packed = attribute(name + ".packed", layer->packed().value());
       const auto product = [&](const std::string& input) {
-        return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, packed,
+        return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");
       };
       const auto bias = tensor(name + ".bias", layer->bias);
