@@ -1,11 +1,15 @@
-# compress_library(NAME SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
+# compress_library(NAME [SHARED] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
-# One folder's static library: target compress_NAME, alias compress::NAME, installed with its headers under the same paths
-# that the #include lines use. DEPENDS shows the edges of docs/architecture.md.
+# One folder's library, static unless it is said to be shared: target compress_NAME, alias compress::NAME, installed with
+# its headers under the same paths that the #include lines use. DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "SHARED" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
-  add_library(${target} STATIC ${arg_SOURCES})
+  if(arg_SHARED)
+    add_library(${target} SHARED ${arg_SOURCES})
+  else()
+    add_library(${target} STATIC ${arg_SOURCES})
+  endif()
   add_library(compress::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
@@ -13,7 +17,8 @@ function(compress_library name)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
   compress_use(${target})
-  install(TARGETS ${target} EXPORT compress-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS ${target} EXPORT compress-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+          LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   foreach(header IN LISTS arg_HEADERS)
     cmake_path(GET header PARENT_PATH folder)
     cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE root)

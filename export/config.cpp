@@ -3,7 +3,7 @@
 namespace compression::exporter {
 
 void validate(const ExportConfig& config, Problems& problems) {
-  problems.above("tolerance", config.tolerance, 0);
+  if (config.tolerance) problems.above("tolerance", *config.tolerance, 0);
 }
 
 }  // namespace compression::exporter

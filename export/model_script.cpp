@@ -9,7 +9,9 @@
 #include <optional>
 
 #include "compress/model/relative_positions.h"  // relative_rows
+#include "compress/ops/library.h"               // make_encoder_object
 #include "compress/workflow/error.h"            // CheckpointError
+#include "export/encoder_state.h"               // encoder_state
 
 namespace compression::exporter {
 namespace {
@@ -139,8 +141,13 @@ std::string embedded(Script& script, const EmbeddingsImpl& embeddings) {
 
 }  // namespace
 
-Script model_script(const Model& model) {
+Script model_script(const Model& model, Runtime runtime) {
   Script script({"input_ids", "attention_mask", "token_type_ids"});
+  if (runtime == Runtime::fused) {
+    const auto encoder = script.attribute("encoder", ops::make_encoder_object(encoder_state(model)));
+    script.returns(encoder + ".forward(input_ids, attention_mask, token_type_ids)");
+    return script;
+  }
   auto& encoder = *model->encoder;
   script.line("batch = input_ids.size(0)");
   script.line("length = input_ids.size(1)");
@@ -165,7 +172,7 @@ Script model_script(const Model& model) {
 }
 
 Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
-                    double tolerance, const std::string& name, const Context& context) {
+                    double tolerance, const std::string& name, const Context& context, double accuracy_tolerance) {
   Parity parity;
   const auto both = [&](const Batch& batch) {
     const auto own = model(batch);
@@ -179,7 +186,7 @@ Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, con
                                       name, parity.largest_difference, tolerance));
   }
   parity.file = evaluate(file, source, context);
-  if (std::abs(parity.file.accuracy() - parity.model.accuracy()) > 0.001) {
+  if (std::abs(parity.file.accuracy() - parity.model.accuracy()) > accuracy_tolerance) {
     throw CheckpointError(fmt::format("{}: its accuracy is {:.4f}, the model's {:.4f}", name, parity.file.accuracy(),
                                       parity.model.accuracy()));
   }

@@ -65,6 +65,12 @@ std::string Script::tensor(const std::string& name, const torch::Tensor& value) 
   return "self." + own;
 }
 
+std::string Script::attribute(const std::string& name, c10::IValue value) {
+  const auto own = keep(name);
+  if (!is_kept(attributes_, own)) attributes_.emplace_back(own, std::move(value));
+  return "self." + own;
+}
+
 void Script::line(std::string_view text) {
   source_ += fmt::format("  {}\n", text);
 }
@@ -98,10 +104,9 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
                          tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
     }
     case WeightFormat::int8: {
-      const auto packed = keep(name + ".packed");
-      if (!is_kept(attributes_, packed)) attributes_.emplace_back(packed, layer->packed().value());
+      const auto packed = attribute(name + ".packed", layer->packed().value());
       const auto product = [&](const std::string& input) {
-        return fmt::format("ops.quantized.linear_dynamic({}, self.{}, {})", input, packed,
+        return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");
       };
       const auto bias = tensor(name + ".bias", layer->bias);

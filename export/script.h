@@ -29,6 +29,9 @@ class Script {
   /// Keeps a tensor in the file, once a name; the expression that reads it.
   std::string tensor(const std::string& name, const torch::Tensor& value);
 
+  /// Keeps a value that is no tensor, an object of a library; the expression that reads it.
+  std::string attribute(const std::string& name, c10::IValue value);
+
   /// A line of the body.
   void line(std::string_view text);
 

@@ -18,7 +18,7 @@ class ExportStage : public Stage {
     const auto tokenizer = load_tokenizer(folder);
     auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
     const auto file = context.work_folder / "model.pt";
-    save_script(model_script(model), file);
+    save_script(model_script(model, config_.runtime), file);
     write_text_file(context.work_folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
     copy_tokenizer(*tokenizer, context.work_folder);
 
@@ -27,8 +27,11 @@ class ExportStage : public Stage {
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
     Context on_cpu = context;  // where TorchScript files run
     on_cpu.device = torch::kCPU;
-    const auto parity =
-        check_parity(logits, script_logits(load_script(file)), *source, config_.tolerance, "model.pt", on_cpu);
+    const auto format = model->config().linear_format;
+    const bool exact = config_.runtime == Runtime::portable || format == WeightFormat::float32;
+    const double tolerance = config_.tolerance.value_or(exact ? 1e-3 : format == WeightFormat::int8 ? 0.5 : 0.05);
+    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, tolerance, "model.pt", on_cpu,
+                                     exact ? 0.001 : 0.003);
     context.logger->info("model.pt, loaded again: logits differ by at most {:.2g} over {} texts, accuracy {:.4f}",
                          parity.largest_difference, parity.file.total, parity.file.accuracy());
     return {context.work_folder,

@@ -44,7 +44,8 @@ struct BenchOptions {
 };
 
 struct InspectOptions {
-  std::filesystem::path model;
+  std::filesystem::path model;  // may be empty with `kernels`
+  bool kernels = false;
 };
 
 struct ExplainOptions {

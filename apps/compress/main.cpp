@@ -112,7 +112,8 @@ int parse_and_run(int argc, char** argv) {
 
   InspectOptions inspect_options;
   auto* inspect = app.add_subcommand("inspect", "What a model is made of: layers, sizes, formats, importance scores");
-  inspect->add_option("model", inspect_options.model, "Folder, or a model.pt in one")->required();
+  inspect->add_option("model", inspect_options.model, "Folder, or a model.pt in one");
+  inspect->add_flag("--kernels", inspect_options.kernels, "What the fused runtime computes with on this machine");
 
   ModelOptions tokenize_options;
   auto* tokenize = app.add_subcommand("tokenize", "Token ids of each line of standard input");
@@ -133,6 +134,9 @@ int parse_and_run(int argc, char** argv) {
     app.parse(argc, argv);
     if (explain->parsed() && !explain_options.keys && explain_options.recipe.recipe.empty()) {
       throw CLI::RequiredError("recipe or --keys");
+    }
+    if (inspect->parsed() && !inspect_options.kernels && inspect_options.model.empty()) {
+      throw CLI::RequiredError("model or --kernels");
     }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? success : bad_input;

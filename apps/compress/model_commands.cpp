@@ -11,6 +11,7 @@
 #include "compress/checkpoint/json_file.h"     // read_json_file
 #include "compress/checkpoint/model_folder.h"  // load_model_config
 #include "compress/evaluate/cost.h"            // parameter_count
+#include "compress/ops/linear.h"               // int8_kernel
 #include "compress/workflow/error.h"           // ConfigError
 #include "compress/workflow/machine.h"         // this_machine
 #include "datasets/dataset.h"                  // read_dataset
@@ -80,6 +81,13 @@ std::pair<int64_t, int64_t> parse_shape(const std::string& text) {
   throw ConfigError(fmt::format("--shapes: found \"{}\", expected BATCHxLENGTH, as in 32x128", text));
 }
 
+void print_kernels(const json& kernels) {
+  std::cout << fmt::format("kernels of the fused runtime on {}\n", describe(this_machine()));
+  for (const auto& [number, kernel] : kernels.items()) {
+    std::cout << fmt::format("  {}: {}\n", number, kernel.get<std::string>());
+  }
+}
+
 }  // namespace
 
 int eval_command(const EvalOptions& options, Context& context, bool as_json) {
@@ -109,6 +117,15 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 }
 
 int inspect_command(const InspectOptions& options, bool as_json) {
+  const json kernels = {{"int8", ops::int8_kernel()}, {"bf16", ops::bfloat16_kernel()}};
+  if (options.model.empty()) {
+    if (as_json) {
+      std::cout << json{{"kernels", kernels}, {"machine", machine_json(this_machine())}}.dump(2) << '\n';
+    } else {
+      print_kernels(kernels);
+    }
+    return success;
+  }
   const auto folder = recipes::folder_of(options.model);
   const auto config = load_model_config(folder);
   const auto length = std::min<int64_t>(config.max_length(), 128);
@@ -137,10 +154,12 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     importance = prune::read_importance(scores, scores_file.string());
     out["importance"] = scores;
   }
+  if (options.kernels) out["kernels"] = kernels;
   if (as_json) {
     std::cout << out.dump(2) << '\n';
     return success;
   }
+  if (options.kernels) print_kernels(kernels);
   std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}, {} classes\n", folder.string(),
                            config.model_type, config.hidden_size, config.layers.size(), config.attention_head_size,
                            config.labels.size());

@@ -42,6 +42,39 @@ HWY_INLINE VF ExpOfNegative(VF x) {
   return hn::Mul(p, hn::BitCast(d, power));
 }
 
+/// tanh from exp: 1 - 2 / (exp(2|x|) + 1), with its sign.
+HWY_INLINE VF Tanh(VF x) {
+  const F d;
+  const auto e = ExpOfNegative(hn::Mul(hn::Abs(x), hn::Set(d, -2.0f)));
+  const auto one = hn::Set(d, 1.0f);
+  return hn::CopySignToAbs(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
+}
+
+/// GELU with tanh in place of the normal distribution.
+HWY_INLINE VF GeluTanh(VF x) {
+  const F d;
+  const auto one = hn::Set(d, 1.0f);
+  const auto inner =
+      hn::Mul(hn::Mul(x, hn::Set(d, 0.79788456080286536f)), hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f), one));
+  return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(Tanh(inner), one));
+}
+
+/// Phi(x), the normal distribution, by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7); and exp(-x^2 / 2).
+HWY_INLINE VF NormalDistribution(VF x, VF& bell) {
+  const F d;
+  const auto magnitude = hn::Abs(x);
+  const auto z = hn::Mul(magnitude, hn::Set(d, 0.70710678118654752f));
+  bell = ExpOfNegative(hn::Neg(hn::Mul(z, z)));
+  const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.3275911f), z, hn::Set(d, 1.0f)));
+  auto p = hn::Set(d, 1.061405429f);
+  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027f));
+  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
+  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
+  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
+  const auto tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), hn::Mul(p, t)), bell);  // Phi(-|x|)
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
+}
+
 /// A well mixed 32-bit number for each index and key ("lowbias32", Chris Wellons' hash prospector).
 HWY_INLINE hn::Vec<U32> Hash(hn::Vec<U32> index, uint32_t key) {
   const U32 d;

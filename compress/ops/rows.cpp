@@ -182,40 +182,13 @@ void NormBackwardRows(const NormBackward& p, int64_t begin, int64_t end, float* 
   }
 }
 
-/// Phi(x), the normal distribution, by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7); and exp(-x^2 / 2).
-HWY_INLINE VF NormalDistribution(VF x, VF& bell) {
-  const F d;
-  const auto magnitude = hn::Abs(x);
-  const auto z = hn::Mul(magnitude, hn::Set(d, 0.70710678118654752f));
-  bell = ExpOfNegative(hn::Neg(hn::Mul(z, z)));
-  const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.3275911f), z, hn::Set(d, 1.0f)));
-  auto p = hn::Set(d, 1.061405429f);
-  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027f));
-  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
-  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
-  const auto tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), hn::Mul(p, t)), bell);  // Phi(-|x|)
-  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
-}
-
-/// tanh from exp: 1 - 2 / (exp(2|x|) + 1), with its sign.
-HWY_INLINE VF Tanh(VF x) {
-  const F d;
-  const auto e = ExpOfNegative(hn::Mul(hn::Abs(x), hn::Set(d, -2.0f)));
-  const auto one = hn::Set(d, 1.0f);
-  return hn::CopySignToAbs(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
-}
-
 HWY_INLINE VF Activate(Activation activation, VF x) {
   const F d;
   switch (activation) {
     case Activation::relu:
       return hn::Max(x, hn::Zero(d));
-    case Activation::gelu_tanh: {
-      const auto inner = hn::Mul(hn::Mul(x, hn::Set(d, 0.79788456080286536f)),
-                                 hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f), hn::Set(d, 1.0f)));
-      return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(Tanh(inner), hn::Set(d, 1.0f)));
-    }
+    case Activation::gelu_tanh:
+      return GeluTanh(x);
     default: {
       VF bell;
       return hn::Mul(x, NormalDistribution(x, bell));

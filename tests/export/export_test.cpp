@@ -1,6 +1,9 @@
 #include "tests/support.h"
 
+#include <ATen/Parallel.h>
+
 #include "compress/workflow/error.h"
+#include "export/encoder_state.h"
 #include "export/model_script.h"
 #include "prune/cut.h"
 #include "quantize/convert.h"
@@ -38,6 +41,96 @@ TEST_CASE("model.pt computes what the model does, for any batch and any length")
     const Batch other{ids, mask, torch::zeros_like(ids), {}, {}};
     for (int again = 0; again < 3; ++again) check_close(file(other), model->forward(other).logits, 1e-5);
   }
+}
+
+TEST_CASE("model.pt of the fused runtime computes what the model does, on any number of threads") {
+  using quantize::Scheme;
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6);
+  auto model = tiny_model();
+  if (kind == 1 || kind == 6) {
+    const auto index = [](std::vector<int64_t> v) { return torch::tensor(v); };
+    prune::cut_units(*model,
+                     {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
+  }
+  auto exact = copy(model);
+  if (kind == 2 || kind == 6)
+    quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);
+  if (kind == 3) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::float16, ActivationScheme::per_tensor);
+  if (kind == 4) quantize::quantize(model, Scheme::fp16, WeightFormat::float16, ActivationScheme::per_token);
+  if (kind == 5) quantize::quantize(model, Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token);
+  const bool int8 = model->config().linear_format == WeightFormat::int8;
+  const double tolerance = kind < 2 || kind == 4 ? 3e-4 : kind == 5 ? 0.02 : 0.15;
+  if (int8) {  // the same weights, and activations that are not rounded
+    const torch::NoGradGuard no_grad;
+    const auto fill = [](const auto& from, const auto& to) {
+      for (size_t i = 0; i < from.size(); ++i) {
+        auto values = from[i]->weight.to(torch::kFloat);
+        if (from[i]->weight_scale.defined()) values = values * from[i]->weight_scale;
+        to[i]->weight.copy_(values);
+      }
+    };
+    fill(model->linears(), exact->linears());
+    fill(model->embeddings(), exact->embeddings());
+  }
+  double error = 0.0, portable_error = 0.0;
+
+  const TemporaryFolder folder;
+  save_script(model_script(model, Runtime::fused), folder / "model.pt");
+  auto module = load_script(folder / "model.pt");
+  const auto file = script_logits(module);
+  module.save((folder / "again.pt").string());
+  const auto again = script_logits(load_script(folder / "again.pt"));
+  const c10::InferenceMode inference;
+  at::manual_seed(1);
+  const auto threads = at::get_num_threads();
+  for (const auto& [rows, length] : {std::pair{0, 3}, {1, 1}, {1, 40}, {9, 5}, {3, 17}, {60, 20}, {5, 33}}) {
+    const auto ids = torch::randint(0, 64, {rows, length}, torch::kLong);
+    auto mask = torch::ones_like(ids);
+    if (rows > 1) mask[1].slice(0, length / 2 + 1) = 0;
+    if (rows > 2) mask[2].slice(0, 1) = 0;
+    if (rows > 4) mask[4].slice(0, 1, 3) = 0;
+    const Batch other{ids, mask, torch::randint(0, 2, {rows, length}, torch::kLong), {}, {}};
+    INFO("kind " << kind << ", " << rows << " x " << length);
+    const auto expected = rows == 0 ? torch::empty({0, 3}) : (int8 ? exact : model)->forward(other).logits;
+    if (int8 && rows > 0) portable_error += (model->forward(other).logits - expected).square().sum().item<double>();
+    for (const int n : {1, 2, 3}) {
+      at::set_num_threads(n);
+      const auto logits = file(other);
+      REQUIRE(logits.sizes() == expected.sizes());
+      if (rows > 0) check_close(logits, expected, tolerance);
+      CHECK(torch::equal(again(other), logits));
+      if (int8 && n == 1) error += (logits - expected).square().sum().item<double>();
+    }
+  }
+  at::set_num_threads(threads);
+  if (int8) CHECK(error < portable_error);  // eight bits are better than seven
+}
+
+TEST_CASE("the fused runtime's file refuses what does not fit, in words") {
+  auto model = tiny_model();
+  const TemporaryFolder folder;
+  save_script(model_script(model, Runtime::fused), folder / "model.pt");
+  const auto file = script_logits(load_script(folder / "model.pt"));
+  const auto batch_of = [](const torch::Tensor& ids) {
+    return Batch{ids, torch::ones_like(ids), torch::zeros_like(ids), {}, {}};
+  };
+  CHECK_THAT(message_of<UnsupportedError>([&] {
+               file(batch_of(torch::zeros({1, 4096}, torch::kLong)));
+             }),
+             Catch::Contains("4096"));
+  CHECK_THAT(message_of<UnsupportedError>([&] {
+               file(batch_of(torch::full({1, 3}, 1 << 20, torch::kLong)));
+             }),
+             Catch::Contains("token id"));
+  auto state = encoder_state(model);
+  CHECK(state.tensors.erase("layer.1.output.weight") == 1);
+  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.1.output.weight"));
+  state = encoder_state(model);
+  state.tensors.insert_or_assign("layer.0.key.weight", torch::zeros({3, 3}));
+  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.0.key.weight"));
+  state = encoder_state(model);
+  state.numbers.insert_or_assign("format", 7.0);
+  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("format is 7"));
 }
 
 TEST_CASE("a file whose logits differ is refused with the difference") {

@@ -1,0 +1,270 @@
+// Products of matrices whose elements come in words of four bytes: four int8, two int16, two bfloat16 or one float. One
+// tile kernel serves them all. Included once for each target: no #pragma once.
+
+#if defined(COMPRESS_OPS_DOT_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef COMPRESS_OPS_DOT_INL_H
+#undef COMPRESS_OPS_DOT_INL_H
+#else
+#define COMPRESS_OPS_DOT_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include "compress/ops/math-inl.h"
+
+#ifndef COMPRESS_OPS_DOT_SHARED
+#define COMPRESS_OPS_DOT_SHARED
+namespace compression::ops {
+
+/// c[m][n] = row_scale[m] column_scale[n] (start[n] + sum_k a(m, k) b(k, n)) + bias[n], for some rows and one panel.
+struct DotTile {
+  const uint32_t* a;  // word k of row m at a[m * a_row + k]
+  int64_t a_row;
+  const uint32_t* b;  // word k of the panel's columns at b + k * panel width
+  int64_t words;
+  const int32_t* start;       // null: 0
+  const float* row_scale;     // null: 1
+  const float* column_scale;  // null: 1
+  const float* bias;          // null: 0
+  float* c;
+  int64_t ld;
+};
+
+}  // namespace compression::ops
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::ops {
+namespace HWY_NAMESPACE {
+
+using VI32 = hn::Vec<I32>;
+
+#undef OPS_X86
+#define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
+#undef OPS_AVX3
+#define OPS_AVX3 (OPS_X86 && HWY_TARGET <= HWY_AVX3)
+#undef OPS_VNNI
+#define OPS_VNNI (OPS_X86 && HWY_TARGET <= HWY_AVX3_DL)
+
+/// Columns of a panel: two vectors.
+HWY_INLINE int64_t PanelWidth() {
+  return 2 * Lanes();
+}
+
+HWY_INLINE VI32 LoadWords(const uint32_t* from) {
+  return hn::LoadU(I32(), reinterpret_cast<const int32_t*>(from));
+}
+HWY_INLINE VI32 BroadcastWord(const uint32_t* from) {
+  return hn::Set(I32(), static_cast<int32_t>(*from));
+}
+
+/// sum[i] + the products of the int16 in the words a[i] and b[i]: exact.
+HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
+#if OPS_VNNI
+  return VI32{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#elif OPS_X86
+  const hn::Repartition<int16_t, I32> d16;
+  VI32 unused = hn::Zero(I32());
+  return hn::ReorderWidenMulAccumulate(I32(), hn::BitCast(d16, a), hn::BitCast(d16, b), sum, unused);  // pmaddwd
+#else
+  const auto low = [](VI32 v) HWY_ATTR { return hn::ShiftRight<16>(hn::ShiftLeft<16>(v)); };
+  const auto even = hn::Mul(low(a), low(b));
+  return hn::Add(sum, hn::Add(even, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b))));
+#endif
+}
+
+// Each kind: kRows, as many as the registers hold next to two vectors of columns; Sum; how a word of `a` is spread, a
+// vector of `b` is read, and their products are added.
+
+/// a: uint8, b: int8. Without VNNI the bytes are widened: instructions that add products in 16 bits saturate.
+struct Int8 {
+  using Sum = VI32;
+#if OPS_VNNI
+  static constexpr int kRows = 12;
+  using A = VI32;
+  using B = VI32;
+  static HWY_INLINE A Spread(const uint32_t* a) {
+    return BroadcastWord(a);
+  }
+  static HWY_INLINE B Read(const uint32_t* b) {
+    return LoadWords(b);
+  }
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
+    return VI32{_mm512_dpbusd_epi32(sum.raw, a.raw, b.raw)};
+  }
+#else
+  static constexpr int kRows = OPS_AVX3 ? 10 : 4;
+  struct Pairs {
+    VI32 even, odd;
+  };
+  using A = Pairs;
+  using B = Pairs;
+  static HWY_INLINE A Spread(const uint32_t* a) {
+    const auto v = BroadcastWord(a);
+    const auto low = hn::Set(I32(), 0x00FF00FF);
+    return {hn::And(v, low), hn::And(hn::ShiftRight<8>(v), low)};
+  }
+  static HWY_INLINE B Read(const uint32_t* b) {
+    const hn::Repartition<int16_t, I32> d16;
+    const auto v = hn::BitCast(d16, LoadWords(b));
+    return {hn::BitCast(I32(), hn::ShiftRight<8>(hn::ShiftLeft<8>(v))), hn::BitCast(I32(), hn::ShiftRight<8>(v))};
+  }
+  static HWY_INLINE Sum MultiplyAdd(const A& a, const B& b, Sum sum) {
+    return MultiplyAddInt16(a.odd, b.odd, MultiplyAddInt16(a.even, b.even, sum));
+  }
+#endif
+};
+
+#if OPS_X86 && HWY_TARGET == HWY_AVX2
+/// The same with the 256-bit form of VNNI (AVX-VNNI), for processors that have_avx_vnni().
+struct Int8Avx {
+  using Sum = VI32;
+  using A = VI32;
+  using B = VI32;
+  static constexpr int kRows = 6;
+  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
+  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
+  // As text: the target of this file's functions does not include the instruction.
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
+    return sum;
+  }
+};
+#endif
+
+struct Int16 {
+  using Sum = VI32;
+  using A = VI32;
+  using B = VI32;
+  static constexpr int kRows = OPS_AVX3 ? 12 : 6;
+  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
+  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
+};
+
+struct Float32 {
+  using Sum = VF;
+  using A = VF;
+  using B = VF;
+  static constexpr int kRows = OPS_AVX3 ? 12 : 6;
+  static HWY_INLINE A Spread(const uint32_t* a) { return hn::BitCast(F(), BroadcastWord(a)); }
+  static HWY_INLINE B Read(const uint32_t* b) { return hn::BitCast(F(), LoadWords(b)); }
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return hn::MulAdd(a, b, sum); }
+};
+
+/// Widened to float, as bfloat16 arithmetic is not in every target.
+struct WideBFloat16 {
+  using Sum = VF;
+  struct Pairs {
+    VF even, odd;
+  };
+  using A = Pairs;
+  using B = Pairs;
+  static constexpr int kRows = OPS_AVX3 ? 10 : 4;
+  static HWY_INLINE Pairs Widen(VI32 v) {
+    return {hn::BitCast(F(), hn::ShiftLeft<16>(v)),
+            hn::BitCast(F(), hn::And(v, hn::Set(I32(), static_cast<int32_t>(0xFFFF0000))))};
+  }
+  static HWY_INLINE A Spread(const uint32_t* a) { return Widen(BroadcastWord(a)); }
+  static HWY_INLINE B Read(const uint32_t* b) { return Widen(LoadWords(b)); }
+  static HWY_INLINE Sum MultiplyAdd(const A& a, const B& b, Sum sum) {
+    return hn::MulAdd(a.odd, b.odd, hn::MulAdd(a.even, b.even, sum));
+  }
+};
+
+HWY_INLINE VI32 Start(VI32, const int32_t* start) {
+  return start == nullptr ? hn::Zero(I32()) : hn::LoadU(I32(), start);
+}
+HWY_INLINE VF Start(VF, const int32_t*) {
+  return hn::Zero(F());
+}
+HWY_INLINE VF ToFloat(VI32 v) {
+  return hn::ConvertTo(F(), v);
+}
+HWY_INLINE VF ToFloat(VF v) {
+  return v;
+}
+
+#undef OPS_PIN
+// Keeps the order of instructions as written: left alone, GCC loads all rows first and spills the sums.
+#if OPS_X86 && HWY_COMPILER_GCC_ACTUAL
+#define OPS_PIN(v) asm volatile("" : "+v"((v).raw))
+#else
+#define OPS_PIN(v)
+#endif
+
+#undef OPS_ROWS
+#define OPS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
+#undef OPS_DECLARE
+#define OPS_DECLARE(r) [[maybe_unused]] auto left##r = start0, right##r = start1;
+
+#undef OPS_STEP
+#define OPS_STEP(r)                               \
+  if constexpr (R > r) {                          \
+    const auto x = Dot::Spread(a + (r)*t.a_row);  \
+    left##r = Dot::MultiplyAdd(x, b0, left##r);   \
+    OPS_PIN(left##r);                             \
+    right##r = Dot::MultiplyAdd(x, b1, right##r); \
+    OPS_PIN(right##r);                            \
+  }
+
+#undef OPS_STORE
+#define OPS_STORE(r)                                                            \
+  if constexpr (R > r) {                                                        \
+    const auto s = hn::Set(df, t.row_scale == nullptr ? 1.0f : t.row_scale[r]); \
+    float* to = t.c + (r)*t.ld;                                                 \
+    hn::StoreU(hn::MulAdd(ToFloat(left##r), hn::Mul(s, s0), t0), df, to);       \
+    hn::StoreU(hn::MulAdd(ToFloat(right##r), hn::Mul(s, s1), t1), df, to + n);  \
+  }
+
+template <class Dot, int R>
+HWY_NOINLINE void RunTile(const DotTile& t) {
+  const F df;
+  const int64_t n = Lanes();
+  const uint32_t* HWY_RESTRICT a = t.a;
+  const uint32_t* HWY_RESTRICT b = t.b;
+  const auto start0 = Start(typename Dot::Sum(), t.start);
+  const auto start1 = Start(typename Dot::Sum(), t.start == nullptr ? nullptr : t.start + n);
+  OPS_ROWS(OPS_DECLARE)
+  for (int64_t k = 0; k < t.words; ++k) {
+    const auto b0 = Dot::Read(b), b1 = Dot::Read(b + n);
+    b += 2 * n;
+    OPS_ROWS(OPS_STEP)
+    ++a;
+  }
+  const auto one = hn::Set(df, 1.0f);
+  const auto s0 = t.column_scale == nullptr ? one : hn::LoadU(df, t.column_scale);
+  const auto s1 = t.column_scale == nullptr ? one : hn::LoadU(df, t.column_scale + n);
+  const auto t0 = t.bias == nullptr ? hn::Zero(df) : hn::LoadU(df, t.bias);
+  const auto t1 = t.bias == nullptr ? hn::Zero(df) : hn::LoadU(df, t.bias + n);
+  OPS_ROWS(OPS_STORE)
+}
+
+using TileFunction = void (*)(const DotTile&);
+
+/// The kernel for `rows`, at most Dot::kRows.
+template <class Dot, int R = Dot::kRows>
+TileFunction TileOf(int64_t rows) {
+  if constexpr (R == 1) {
+    return &RunTile<Dot, 1>;
+  } else {
+    return rows == R ? &RunTile<Dot, R> : TileOf<Dot, R - 1>(rows);
+  }
+}
+
+/// Calls tile(function, first row, rows) for rows in tiles of about the same height.
+template <class Dot, class Visit>
+HWY_INLINE void EachTile(int64_t rows, Visit&& visit) {
+  const int64_t tiles = (rows + Dot::kRows - 1) / Dot::kRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t first = i * rows / tiles, count = (i + 1) * rows / tiles - first;
+    visit(TileOf<Dot>(count), first, count);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::ops
+HWY_AFTER_NAMESPACE();
+
+#endif

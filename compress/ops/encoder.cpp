@@ -1,0 +1,688 @@
+#include "compress/ops/encoder.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace compression::ops {
+namespace {
+
+using at::Tensor;
+using Tensors = c10::Dict<std::string, Tensor>;
+
+constexpr int64_t format_version = 1;
+
+// Rows that keep a thread busy on a weight that it reads from the second-level cache: a group of texts; a part of the
+// intermediate layer.
+constexpr int64_t group_tokens = 128;
+constexpr int64_t inner_rows = 48;
+
+// With fewer rows a thread, threads share a weight's columns instead: each reads its own part of the weights only.
+constexpr int64_t rows_to_share = 24;
+
+/// Arrays in `state`, checked.
+class Reader {
+ public:
+  explicit Reader(const EncoderState& state) : state_(state) {}
+
+  double number(const std::string& name) const {
+    TORCH_CHECK(state_.numbers.contains(name), "compress.Encoder: the number ", name, " is missing");
+    return state_.numbers.at(name);
+  }
+  int64_t integer(const std::string& name, int64_t least, int64_t most) const {
+    const double found = number(name);
+    TORCH_CHECK(found >= static_cast<double>(least) && found <= static_cast<double>(most) && std::floor(found) == found,
+                "compress.Encoder: ", name, ": found ", found, ", expected an integer from ", least, " to ", most);
+    return static_cast<int64_t>(found);
+  }
+
+  bool has(const std::string& name) const { return state_.tensors.contains(name); }
+
+  Tensor tensor(const std::string& name, at::IntArrayRef sizes) const {
+    TORCH_CHECK(has(name), "compress.Encoder: the tensor ", name, " is missing");
+    const auto found = state_.tensors.at(name);
+    TORCH_CHECK(found.defined() && found.device().is_cpu() && found.sizes() == sizes, "compress.Encoder: ", name,
+                ": found ", found.sizes(), ", expected ", sizes);
+    return found.contiguous();
+  }
+  Tensor floats(const std::string& name, at::IntArrayRef sizes) const {
+    const auto found = tensor(name, sizes);
+    TORCH_CHECK(found.scalar_type() == at::kFloat, "compress.Encoder: ", name, ": found ", found.scalar_type(),
+                ", expected Float");
+    return found;
+  }
+  int64_t rows(const std::string& name) const {
+    TORCH_CHECK(has(name) && state_.tensors.at(name).dim() == 2, "compress.Encoder: the matrix ", name, " is missing");
+    return state_.tensors.at(name).size(0);
+  }
+
+ private:
+  const EncoderState& state_;
+};
+
+/// The tensors of one linear layer.
+struct Plain {
+  Tensor weight, scale, bias;  // scale: of int8
+
+  Number number() const {
+    switch (weight.scalar_type()) {
+      case at::kChar:
+        return Number::int8;
+      case at::kBFloat16:
+        return Number::bfloat16;
+      default:
+        return Number::float32;
+    }
+  }
+  void widen() {
+    weight = weight.to(at::kFloat);
+    if (scale.defined()) weight = weight * scale.unsqueeze(1);
+    scale = Tensor();
+  }
+};
+
+void check_type(const std::string& name, at::ScalarType type) {
+  TORCH_CHECK(type == at::kChar || type == at::kBFloat16 || type == at::kHalf || type == at::kFloat,
+              "compress.Encoder: ", name, ".weight: found ", type, ", expected Char, BFloat16, Half or Float");
+}
+
+Plain read_linear(const Reader& reader, const std::string& name, int64_t out, int64_t in) {
+  Plain plain{reader.tensor(name + ".weight", {out, in}), {}, reader.floats(name + ".bias", {out})};
+  const auto type = plain.weight.scalar_type();
+  check_type(name, type);
+  if (type == at::kChar) plain.scale = reader.floats(name + ".weight_scale", {out});
+  if (type == at::kHalf) plain.weight = plain.weight.to(at::kFloat);
+  return plain;
+}
+
+void pack(const Plain& plain, LinearWeight& result) {
+  pack_linear(plain.number(), plain.weight.data_ptr(), plain.scale.defined() ? plain.scale.data_ptr<float>() : nullptr,
+              plain.bias.data_ptr<float>(), plain.weight.size(0), plain.weight.size(1), result);
+}
+
+Plain unpack(const LinearWeight& weight) {
+  const auto type = weight.number == Number::int8       ? at::kChar
+                    : weight.number == Number::bfloat16 ? at::kBFloat16
+                                                        : at::kFloat;
+  Plain plain{at::empty({weight.out, weight.in}, type), {}, at::empty({weight.out})};
+  unpack_linear(weight, plain.weight.data_ptr());
+  std::copy_n(weight.bias.data(), weight.out, plain.bias.data_ptr<float>());
+  if (weight.number == Number::int8) {
+    plain.scale = at::empty({weight.out});
+    std::copy_n(weight.scale.data(), weight.out, plain.scale.data_ptr<float>());
+  }
+  return plain;
+}
+
+void write_linear(Tensors& tensors, const std::string& name, const Plain& plain) {
+  tensors.insert(name + ".weight", plain.weight.contiguous());
+  tensors.insert(name + ".bias", plain.bias.contiguous());
+  if (plain.scale.defined()) tensors.insert(name + ".weight_scale", plain.scale.contiguous());
+}
+
+int64_t whole_panels(int64_t columns) {
+  const auto width = panel_width();
+  return (columns + width - 1) / width * width;
+}
+
+}  // namespace
+
+/// A padded batch without its padding.
+struct Encoder::Batch {
+  std::vector<int64_t> ids, positions, types, places;  // [tokens]; place: row * length + column
+  std::vector<int64_t> begin = {0};                    // [texts + 1]
+
+  int64_t tokens() const { return begin.back(); }
+  int64_t texts() const { return static_cast<int64_t>(begin.size()) - 1; }
+};
+
+/// Texts that go through the layers together.
+struct Encoder::Group {
+  int64_t first, last;
+};
+
+/// Buffers of one group.
+struct Encoder::Space {
+  Buffer<float> x, middle, sum, qkv, context, wide, first;
+  Buffer<uint32_t> input, inner_input;  // of products
+  Buffer<float> input_scale, inner_scale;
+  Buffer<uint32_t> scratch;   // of attention
+  int64_t scratch_words = 0;  // a member's
+};
+
+void Encoder::Table::add(int64_t row, float* to) const {
+  const auto width = weight.size(1);
+  const auto* values = static_cast<const char*>(weight.data_ptr()) + row * width * weight.element_size();
+  const float by = scale.defined() ? scale.data_ptr<float>()[row] : 1.0f;
+  const auto type = weight.scalar_type();
+  add_row(type == at::kChar       ? Stored::int8
+          : type == at::kHalf     ? Stored::float16
+          : type == at::kBFloat16 ? Stored::bfloat16
+                                  : Stored::float32,
+          values, by, width, to);
+}
+
+Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
+  const Reader reader(state);
+  const auto version = reader.integer("format", 0, 1 << 20);
+  TORCH_CHECK(version == format_version, "compress.Encoder: the file's format is ", version,
+              ", this library reads format ", format_version);
+  head_size_ = reader.integer("head_size", 1, 1 << 16);
+  max_length_ = reader.integer("max_length", 1, 1 << 24);
+  padding_position_ = reader.integer("padding_position", -1, int64_t{1} << 40);
+  function_ = static_cast<Function>(reader.integer("function", 0, 4));
+  score_scale_ = static_cast<float>(reader.number("score_scale"));
+  eps_ = static_cast<float>(reader.number("eps"));
+
+  const auto table = [&](const std::string& name, int64_t width) {
+    Table result;
+    result.weight = reader.tensor(name + ".weight", {reader.rows(name + ".weight"), width});
+    check_type(name, result.weight.scalar_type());
+    if (result.weight.scalar_type() == at::kChar) {
+      result.scale = reader.floats(name + ".weight_scale", {result.weight.size(0), 1});
+    }
+    return result;
+  };
+  const auto norm = [&](const std::string& name, int64_t width) {
+    return NormWeight{reader.floats(name + ".weight", {width}), reader.floats(name + ".bias", {width})};
+  };
+  const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
+    auto result = std::make_unique<LinearWeight>();
+    pack(read_linear(reader, name, out, in), *result);
+    return result;
+  };
+
+  reader.rows("embeddings.word.weight");
+  embedding_size_ = state.tensors.at("embeddings.word.weight").size(1);
+  word_ = table("embeddings.word", embedding_size_);
+  if (reader.has("embeddings.position.weight")) position_ = table("embeddings.position", embedding_size_);
+  if (reader.has("embeddings.token_type.weight")) token_type_ = table("embeddings.token_type", embedding_size_);
+  embedding_norm_ = norm("embeddings.norm", embedding_size_);
+  hidden_ = embedding_size_;
+  if (reader.has("embeddings.projection.weight")) {
+    hidden_ = reader.rows("embeddings.projection.weight");
+    projection_ = linear("embeddings.projection", hidden_, embedding_size_);
+  }
+
+  const auto count = reader.integer("layers", 1, 1 << 16);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto name = "layer." + std::to_string(i);
+    const auto own = reader.integer(name + ".weights", 0, i);
+    if (own < i) {
+      layers_.push_back(layers_[static_cast<size_t>(own)]);
+      continue;
+    }
+    auto layer = std::make_shared<Layer>();
+    const auto width = reader.rows(name + ".query.weight");
+    TORCH_CHECK(width % head_size_ == 0 && width > 0, "compress.Encoder: ", name, ".query.weight: found ", width,
+                " rows, expected a multiple of ", head_size_);
+    layer->heads = width / head_size_;
+    layer->part = whole_panels(width);
+    std::vector<Plain> parts;
+    for (const auto* part : {".query", ".key", ".value"}) {
+      parts.push_back(read_linear(reader, name + part, width, hidden_));
+    }
+    const bool same = parts[0].number() == parts[1].number() && parts[1].number() == parts[2].number();
+    const bool scaled = same && parts[0].scale.defined();
+    if (!same) {
+      for (auto& part : parts) part.widen();
+    }
+    Plain joined{at::zeros({3 * layer->part, hidden_}, parts[0].weight.scalar_type()),
+                 scaled ? at::ones({3 * layer->part}) : Tensor(), at::zeros({3 * layer->part})};
+    for (int64_t p = 0; p < 3; ++p) {
+      const auto& part = parts[static_cast<size_t>(p)];
+      const auto place = [&](const Tensor& all) { return all.slice(0, p * layer->part, p * layer->part + width); };
+      place(joined.weight).copy_(part.weight);
+      place(joined.bias).copy_(part.bias);
+      if (scaled) place(joined.scale).copy_(part.scale);
+    }
+    pack(joined, layer->qkv);
+    const auto inner = reader.rows(name + ".intermediate.weight");
+    pack(read_linear(reader, name + ".attention_output", hidden_, width), layer->attention_output);
+    pack(read_linear(reader, name + ".intermediate", inner, hidden_), layer->intermediate);
+    pack(read_linear(reader, name + ".output", hidden_, inner), layer->output);
+    layer->attention_norm = norm(name + ".attention_norm", hidden_);
+    layer->output_norm = norm(name + ".output_norm", hidden_);
+    if (reader.has(name + ".position_bias")) {
+      layer->position_bias = reader.floats(name + ".position_bias", {layer->heads, 2 * max_length_ - 1});
+    }
+    widest_ = std::max(widest_, inner);
+    widest_part_ = std::max(widest_part_, layer->part);
+    widest_heads_ = std::max(widest_heads_, width);
+    layers_.push_back(layer);
+  }
+  if (reader.has("head.dense.weight")) {
+    head_function_ = static_cast<Function>(reader.integer("head.function", 0, 4));
+    dense_ = linear("head.dense", hidden_, hidden_);
+    classifier_ = linear("head.classifier", reader.rows("head.classifier.weight"), hidden_);
+  }
+  for (const auto& layer : layers_) {
+    stride_ = std::max({stride_, layer->qkv.words, layer->attention_output.words, layer->intermediate.words});
+    inner_stride_ = std::max({inner_stride_, layer->output.words, layer->qkv.words});
+  }
+  for (const auto* weight : {projection_.get(), dense_.get()}) {
+    if (weight != nullptr) stride_ = std::max(stride_, weight->words);
+  }
+  if (classifier_) inner_stride_ = std::max(inner_stride_, classifier_->words);
+}
+
+Encoder::~Encoder() = default;
+
+EncoderState Encoder::state() const {
+  EncoderState state;
+  state.numbers = numbers_.copy();
+  auto& tensors = state.tensors;
+  const auto table = [&](const std::string& name, const Table& value) {
+    if (!value.present()) return;
+    tensors.insert(name + ".weight", value.weight);
+    if (value.scale.defined()) tensors.insert(name + ".weight_scale", value.scale);
+  };
+  const auto norm = [&](const std::string& name, const NormWeight& value) {
+    tensors.insert(name + ".weight", value.gamma);
+    tensors.insert(name + ".bias", value.beta);
+  };
+  table("embeddings.word", word_);
+  table("embeddings.position", position_);
+  table("embeddings.token_type", token_type_);
+  norm("embeddings.norm", embedding_norm_);
+  if (projection_) write_linear(tensors, "embeddings.projection", unpack(*projection_));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (std::find(layers_.begin(), layers_.begin() + static_cast<int64_t>(i), layers_[i]) !=
+        layers_.begin() + static_cast<int64_t>(i)) {
+      continue;
+    }
+    const auto name = "layer." + std::to_string(i);
+    const auto& layer = *layers_[i];
+    const auto joined = unpack(layer.qkv);
+    for (int64_t p = 0; p < 3; ++p) {
+      const auto place = [&](const Tensor& all) {
+        return all.defined() ? all.slice(0, p * layer.part, p * layer.part + layer.heads * head_size_) : all;
+      };
+      const std::array<const char*, 3> parts = {".query", ".key", ".value"};
+      write_linear(tensors, name + parts[static_cast<size_t>(p)],
+                   {place(joined.weight), place(joined.scale), place(joined.bias)});
+    }
+    write_linear(tensors, name + ".attention_output", unpack(layer.attention_output));
+    write_linear(tensors, name + ".intermediate", unpack(layer.intermediate));
+    write_linear(tensors, name + ".output", unpack(layer.output));
+    norm(name + ".attention_norm", layer.attention_norm);
+    norm(name + ".output_norm", layer.output_norm);
+    if (layer.position_bias.defined()) tensors.insert(name + ".position_bias", layer.position_bias);
+  }
+  if (dense_) {
+    write_linear(tensors, "head.dense", unpack(*dense_));
+    write_linear(tensors, "head.classifier", unpack(*classifier_));
+  }
+  return state;
+}
+
+Norm Encoder::norm_of(const NormWeight& norm) const {
+  return {norm.gamma.size(0), eps_, norm.gamma.data_ptr<float>(), norm.beta.data_ptr<float>()};
+}
+
+/// One group's way through the layers, as one member of a team goes it.
+class Encoder::Pass {
+ public:
+  Pass(const Encoder& encoder, const Batch& batch, Group group, Space& space, const Member& member)
+      : encoder_(encoder),
+        batch_(batch),
+        group_(group),
+        space_(space),
+        member_(member),
+        token_(batch.begin[static_cast<size_t>(group.first)]),
+        tokens_(batch.begin[static_cast<size_t>(group.last)] - token_),
+        texts_(group.last - group.first) {}
+
+  /// Room for a group of so many tokens and texts, the longest of `longest` tokens, worked on by `members`.
+  static void reserve(const Encoder& e, int64_t tokens, int64_t texts, int64_t longest, int64_t members, Space& space) {
+    const auto rows = std::max(tokens, texts), hidden = std::max(e.hidden_, e.embedding_size_);
+    const auto inner = std::max(members * inner_rows, std::min(rows, members * rows_to_share));
+    space.x.resize(rows * hidden);
+    space.middle.resize(rows * hidden);
+    space.sum.resize(rows * hidden);
+    space.first.resize(texts * (e.hidden_ + e.widest_part_));
+    space.qkv.resize(rows * 3 * e.widest_part_);
+    space.context.resize(rows * e.widest_heads_);
+    space.wide.resize(inner * e.widest_);
+    space.input.resize(rows * e.stride_);
+    space.input_scale.resize(rows);
+    space.inner_input.resize(std::max(inner, texts) * e.inner_stride_);
+    space.inner_scale.resize(std::max(inner, texts));
+    space.scratch_words = int16_attention_scratch(longest, e.head_size_);
+    space.scratch.resize(members * space.scratch_words);
+  }
+
+  /// `out`: [texts, classes] of the batch, or [batch * sequence, hidden].
+  void run(bool all_tokens, float* out, int64_t width) {
+    embed();
+    const auto layers = encoder_.layers_.size();
+    for (size_t i = 0; i < layers; ++i) {
+      const auto* next = i + 1 < layers ? &encoder_.layers_[i + 1]->qkv : encoder_.dense_.get();
+      layer(*encoder_.layers_[i], !all_tokens && i + 1 == layers, next);
+    }
+    if (all_tokens) {
+      copy_rows(tokens_, [&](int64_t r) { return out + batch_.places[static_cast<size_t>(token_ + r)] * width; });
+    } else if (encoder_.dense_) {
+      head(out, width);
+    } else {
+      copy_rows(texts_, [&](int64_t r) { return out + (group_.first + r) * width; });
+    }
+    member_.wait();  // before another group takes the buffers
+  }
+
+ private:
+  /// Whether members share the columns of a product of so many rows, and not its rows.
+  bool by_columns(int64_t rows) const { return member_.size > 1 && rows < rows_to_share * member_.size; }
+
+  /// After what another member reads next where columns are shared.
+  void join(int64_t rows) const {
+    if (by_columns(rows)) member_.wait();
+  }
+
+  /// This member's part of a product; `y` is that of all rows.
+  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Range panels, Function function,
+               float* y, int64_t ld) const {
+    if (by_columns(rows)) {
+      const auto [first, last] = member_.share(panels.last - panels.first);
+      multiply(x, weight, {0, rows}, {panels.first + first, panels.first + last}, function, y, ld);
+    } else {
+      const auto [first, last] = member_.share(rows);
+      multiply(x, weight, {first, last}, panels, function, y, ld);
+    }
+  }
+  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Function function, float* y,
+               int64_t ld) const {
+    product(x, weight, rows, {0, weight.panels}, function, y, ld);
+  }
+
+  LinearInput input(const LinearWeight& weight) const {
+    return {weight.number, encoder_.stride_, space_.input.data(), space_.input_scale.data()};
+  }
+  LinearInput inner_input(const LinearWeight& weight) const {
+    return {weight.number, encoder_.inner_stride_, space_.inner_input.data(), space_.inner_scale.data()};
+  }
+
+  void prepare(const float* x, int64_t rows, const LinearInput& to, int64_t columns) const {
+    const auto [first, last] = member_.share(rows);
+    prepare_rows(x, columns, columns, first, last, to);
+  }
+
+  void norm(const NormWeight& weight, const float* x, const float* residual, int64_t first, int64_t last, float* y,
+            const LinearWeight* next) const {
+    if (next == nullptr) return norm_rows(encoder_.norm_of(weight), x, residual, first, last, y, nullptr);
+    const auto to = input(*next);
+    norm_rows(encoder_.norm_of(weight), x, residual, first, last, y, &to);
+  }
+
+  template <class Place>
+  void copy_rows(int64_t rows, Place&& place) const {
+    const auto [first, last] = member_.share(rows);
+    for (auto r = first; r < last; ++r) std::copy_n(space_.x.data() + r * encoder_.hidden_, encoder_.hidden_, place(r));
+  }
+
+  void embed() const {
+    const auto& e = encoder_;
+    const auto width = e.embedding_size_;
+    const auto [first, last] = member_.share(tokens_);
+    float* sum = e.projection_ ? space_.sum.data() : space_.x.data();
+    for (auto r = first; r < last; ++r) {
+      const auto t = static_cast<size_t>(token_ + r);
+      float* row = sum + r * width;
+      std::fill_n(row, width, 0.0f);
+      e.word_.add(batch_.ids[t], row);
+      if (e.token_type_.present()) e.token_type_.add(batch_.types[t], row);
+      if (e.position_.present()) e.position_.add(batch_.positions[t], row);
+    }
+    const auto& next = e.projection_ ? *e.projection_ : e.layers_.front()->qkv;
+    norm(e.embedding_norm_, sum, nullptr, first, last, sum, &next);
+    join(tokens_);
+    if (!e.projection_) return;
+    product(input(next), next, tokens_, Function::none, space_.x.data(), e.hidden_);
+    join(tokens_);
+    prepare(space_.x.data(), tokens_, input(e.layers_.front()->qkv), e.hidden_);
+    join(tokens_);
+  }
+
+  void layer(const Layer& l, bool first_only, const LinearWeight* next) const {
+    const auto hidden = encoder_.hidden_, ld = 3 * l.part, panels = l.part / panel_width();
+    const auto rows = first_only ? texts_ : tokens_;
+    float* qkv = space_.qkv.data();
+    const auto in = input(l.qkv);
+    const float* residual = space_.x.data();
+    const float* query = qkv;
+    if (first_only) {  // keys and values of all tokens, queries of each text's first
+      product(in, l.qkv, tokens_, {panels, 3 * panels}, Function::none, qkv, ld);
+      member_.wait();
+      const auto first = inner_input(l.qkv);
+      const auto [begin, end] = member_.share(texts_);
+      for (auto s = begin; s < end; ++s) {
+        const auto t = text_begin(s);
+        std::copy_n(in.values + t * in.stride, l.qkv.words, first.values + s * first.stride);
+        first.scale[s] = in.scale[t];
+        std::copy_n(space_.x.data() + t * hidden, hidden, space_.first.data() + s * hidden);
+      }
+      residual = space_.first.data();
+      float* queries = space_.first.data() + texts_ * hidden;
+      join(texts_);
+      product(first, l.qkv, texts_, {0, panels}, Function::none, queries, l.part);
+      query = queries;
+    } else {
+      product(in, l.qkv, tokens_, Function::none, qkv, ld);
+    }
+    member_.wait();
+    attention(l, first_only, query);
+    member_.wait();
+
+    const auto width = l.heads * encoder_.head_size_;
+    const auto context = input(l.attention_output);
+    prepare(space_.context.data(), rows, context, width);
+    join(rows);
+    product(context, l.attention_output, rows, Function::none, space_.sum.data(), hidden);
+    join(rows);
+    const auto [first, last] = member_.share(rows);
+    norm(l.attention_norm, space_.sum.data(), residual, first, last, space_.middle.data(), &l.intermediate);
+    join(rows);
+
+    const auto middle = input(l.intermediate);
+    const auto units = l.intermediate.out;
+    if (by_columns(rows)) {
+      const auto inner = inner_input(l.output);
+      product(middle, l.intermediate, rows, encoder_.function_, space_.wide.data(), units);
+      member_.wait();
+      prepare(space_.wide.data(), rows, inner, units);
+      member_.wait();
+      product(inner, l.output, rows, Function::none, space_.sum.data(), hidden);
+      member_.wait();
+      norm(l.output_norm, space_.sum.data(), space_.middle.data(), first, last, space_.x.data(), next);
+      member_.wait();
+      return;
+    }
+    const auto inner = inner_input(l.output).from(member_.index * inner_rows);
+    float* wide = space_.wide.data() + member_.index * inner_rows * units;
+    const auto parts = (last - first + inner_rows - 1) / inner_rows;
+    for (int64_t i = 0; i < parts; ++i) {
+      const auto begin = first + i * (last - first) / parts, end = first + (i + 1) * (last - first) / parts;
+      const auto count = end - begin;
+      multiply(middle.from(begin), l.intermediate, {0, count}, {0, l.intermediate.panels}, encoder_.function_, wide,
+               units);
+      prepare_rows(wide, units, units, 0, count, inner);
+      multiply(inner, l.output, {0, count}, {0, l.output.panels}, Function::none, space_.sum.data() + begin * hidden,
+               hidden);
+      norm(l.output_norm, space_.sum.data(), space_.middle.data(), begin, end, space_.x.data(), next);
+    }
+  }
+
+  int64_t text_begin(int64_t text) const { return batch_.begin[static_cast<size_t>(group_.first + text)] - token_; }
+
+  void attention(const Layer& l, bool first_only, const float* query) const {
+    const auto size = encoder_.head_size_, ld = 3 * l.part, width = l.heads * size;
+    auto* scratch = space_.scratch.data() + member_.index * space_.scratch_words;
+    const auto [first, last] = member_.share(texts_ * l.heads);
+    for (auto item = first; item < last; ++item) {
+      const auto text = item / l.heads, head = item % l.heads, begin = text_begin(text);
+      const float* base = space_.qkv.data() + begin * ld + head * size;
+      Int16Head task;
+      task.tokens = text_begin(text + 1) - begin;
+      task.queries = first_only ? 1 : task.tokens;
+      task.size = size;
+      task.query = first_only ? query + text * l.part + head * size : base;
+      task.key = base + l.part;
+      task.value = base + 2 * l.part;
+      task.ld = ld;
+      task.scale = encoder_.score_scale_;
+      if (l.position_bias.defined()) {
+        task.bias =
+            l.position_bias.data_ptr<float>() + head * (2 * encoder_.max_length_ - 1) + encoder_.max_length_ - 1;
+      }
+      task.context = space_.context.data() + (first_only ? text : begin) * width + head * size;
+      task.ld_context = width;
+      int16_attention(task, scratch);
+    }
+  }
+
+  void head(float* out, int64_t classes) const {
+    const auto& dense = *encoder_.dense_;
+    const auto& classifier = *encoder_.classifier_;
+    const auto hidden = encoder_.hidden_;
+    product(input(dense), dense, texts_, encoder_.head_function_, space_.middle.data(), hidden);
+    join(texts_);
+    const auto pooled = inner_input(classifier);
+    prepare(space_.middle.data(), texts_, pooled, hidden);
+    join(texts_);
+    product(pooled, classifier, texts_, Function::none, out + group_.first * classes, classes);
+  }
+
+  const Encoder& encoder_;
+  const Batch& batch_;
+  const Group group_;
+  Space& space_;
+  const Member& member_;
+  const int64_t token_, tokens_, texts_;
+};
+
+std::unique_ptr<Encoder::Space> Encoder::take_space() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (spaces_.empty()) return std::make_unique<Space>();
+  auto space = std::move(spaces_.back());
+  spaces_.pop_back();
+  return space;
+}
+
+Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids,
+                    bool all_tokens) const {
+  for (const auto* t : {&input_ids, &attention_mask, &token_type_ids}) {
+    TORCH_CHECK(
+        t->dim() == 2 && t->sizes() == input_ids.sizes() && t->scalar_type() == at::kLong && t->device().is_cpu(),
+        "compress.Encoder: input_ids, attention_mask and token_type_ids must be int64 [batch, sequence] on the "
+        "CPU; found ",
+        t->scalar_type(), " ", t->sizes(), " on ", t->device());
+  }
+  const auto texts = input_ids.size(0), length = input_ids.size(1);
+  TORCH_CHECK(length <= max_length_, "compress.Encoder: a text of ", length, " tokens: this model has positions for ",
+              max_length_);
+  TORCH_CHECK(length > 0 || texts == 0, "compress.Encoder: texts of no tokens");
+
+  Batch batch;
+  const auto ids = input_ids.contiguous(), mask = attention_mask.contiguous(), types = token_type_ids.contiguous();
+  const int64_t *id = ids.data_ptr<int64_t>(), *present = mask.data_ptr<int64_t>(), *type = types.data_ptr<int64_t>();
+  const auto row_of = [](const Table& table, int64_t row, const char* what) {
+    TORCH_CHECK_INDEX(!table.present() || (row >= 0 && row < table.weight.size(0)), "compress.Encoder: ", what, " ",
+                      row, " is out of range: the table has ", table.weight.size(0), " rows");
+    return row;
+  };
+  for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places}) {
+    values->reserve(static_cast<size_t>(texts * length));
+  }
+  for (int64_t r = 0; r < texts; ++r) {
+    int64_t counted = padding_position_;  // the last position that was given out
+    for (int64_t c = 0; c < length; ++c) {
+      const auto at = r * length + c;
+      const bool padding = padding_position_ >= 0 && id[at] == padding_position_;
+      if (!padding) ++counted;
+      if (present[at] == 0 && c > 0) continue;
+      batch.ids.push_back(row_of(word_, id[at], "token id"));
+      batch.types.push_back(row_of(token_type_, type[at], "token type"));
+      batch.positions.push_back(row_of(position_, padding ? padding_position_ : counted, "position"));
+      batch.places.push_back(at);
+    }
+    batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
+  }
+
+  const auto classes = classifier_ && !all_tokens ? classifier_->out : hidden_;
+  auto out = all_tokens ? at::zeros({texts, length, hidden_}) : at::empty({texts, classes});
+  if (texts == 0) return out;
+  float* to = out.data_ptr<float>();
+
+  // Groups of texts of about the same number of tokens. Each is one thread's, if that keeps all busy.
+  const auto threads = available_threads(), tokens = batch.tokens();
+  const auto groups_of = [&](int64_t share) {
+    std::vector<Group> groups;
+    int64_t first = 0;
+    for (int64_t i = 0; i < share && first < texts; ++i) {
+      auto last = first + 1;
+      const auto end = (i + 1) * tokens / share;
+      while (last < texts &&
+             (batch.begin[static_cast<size_t>(last)] + batch.begin[static_cast<size_t>(last) + 1]) / 2 < end) {
+        ++last;
+      }
+      if (i + 1 == share) last = texts;
+      groups.push_back({first, last});
+      first = last;
+    }
+    return groups;
+  };
+  const auto size_of = [&](const Group& g) {
+    return batch.begin[static_cast<size_t>(g.last)] - batch.begin[static_cast<size_t>(g.first)];
+  };
+  const auto rounds = (tokens + threads * group_tokens - 1) / (threads * group_tokens);
+  auto groups = groups_of(threads * rounds);
+  bool together = false;
+  if (threads > 1) {
+    std::vector<int64_t> load(static_cast<size_t>(threads));
+    for (const auto& group : groups) *std::min_element(load.begin(), load.end()) += size_of(group);
+    together = *std::max_element(load.begin(), load.end()) * threads * 5 > tokens * 6;
+    if (together) groups = groups_of(rounds);
+  }
+  int64_t most_tokens = 0, most_texts = 0, longest = 0;
+  for (size_t i = 0; i + 1 < batch.begin.size(); ++i) longest = std::max(longest, batch.begin[i + 1] - batch.begin[i]);
+  for (const auto& group : groups) {
+    most_tokens = std::max(most_tokens, size_of(group));
+    most_texts = std::max(most_texts, group.last - group.first);
+  }
+  const auto members = together ? threads : 1;
+  std::vector<std::unique_ptr<Space>> spaces;
+  for (int64_t i = 0; i < (together ? 1 : threads); ++i) {
+    spaces.push_back(take_space());
+    Pass::reserve(*this, most_tokens, most_texts, longest, members, *spaces.back());
+  }
+  std::atomic<size_t> taken{0};
+  run_together(threads, [&](const Member& member) {
+    if (together) {
+      for (const auto& group : groups) Pass(*this, batch, group, *spaces.front(), member).run(all_tokens, to, classes);
+      return;
+    }
+    const Member alone;
+    for (auto i = taken++; i < groups.size(); i = taken++) {
+      Pass(*this, batch, groups[i], *spaces[static_cast<size_t>(member.index)], alone).run(all_tokens, to, classes);
+    }
+  });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (auto& space : spaces) spaces_.push_back(std::move(space));
+  return out;
+}
+
+Tensor Encoder::forward(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids) const {
+  return run(input_ids, attention_mask, token_type_ids, false);
+}
+
+Tensor Encoder::last_hidden_state(const Tensor& input_ids, const Tensor& attention_mask,
+                                  const Tensor& token_type_ids) const {
+  return run(input_ids, attention_mask, token_type_ids, true);
+}
+
+}  // namespace compression::ops

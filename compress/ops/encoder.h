@@ -1,0 +1,97 @@
+#pragma once
+// A transformer encoder with its head in one object, for inference on a CPU: weights packed for the machine, padding
+// left out, buffers kept from call to call. What a model.pt of the fused runtime holds (docs/artifact.md).
+
+#include <torch/types.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "compress/ops/int16_attention.h"  // Int16Head
+#include "compress/ops/linear.h"           // LinearWeight, Norm
+#include "compress/ops/team.h"             // Member
+
+namespace compression::ops {
+
+/// All that an Encoder is made of, by name. `numbers`:
+///   format           1
+///   layers           how many; layer.N.weights is the layer whose weights N has: itself, or an earlier one
+///   head_size        columns of a head
+///   score_scale      what attention scores are multiplied by
+///   eps              of LayerNorm
+///   max_length       tokens of the longest text
+///   padding_position -1, or the id of padding, which positions count from
+///   function         a Function: after the intermediate layer; head.function: after the head's dense layer
+/// `tensors`, those of linear layers being NAME.weight (int8, bfloat16, float16 or float32 [out, in]), NAME.bias and,
+/// of int8, NAME.weight_scale (float32 [out]), of tables NAME.weight and, of int8, NAME.weight_scale [rows, 1]:
+///   embeddings.word, .position, .token_type (the last two may be absent), embeddings.norm; embeddings.projection, if
+///   the layers are wider; layer.N.query, .key, .value, .attention_output, .attention_norm, .intermediate, .output,
+///   .output_norm; layer.N.position_bias (float32 [heads, 2 max_length - 1], may be absent): what is added to the score
+///   of a query and a key at max_length - 1 + key - query; head.dense and head.classifier, if there is a head.
+struct EncoderState {
+  c10::Dict<std::string, at::Tensor> tensors;
+  c10::Dict<std::string, double> numbers;
+};
+
+class Encoder {
+ public:
+  /// Throws c10::Error that names what is missing or does not fit.
+  explicit Encoder(const EncoderState& state);
+  ~Encoder();
+
+  /// The inverse.
+  EncoderState state() const;
+
+  /// int64 [batch, sequence] each. A token whose mask is 0 is left out, except a text's first. float32 [batch,
+  /// classes]; without a head [batch, hidden], the last layer's output for the first tokens. Any number of threads may
+  /// call it.
+  at::Tensor forward(const at::Tensor& input_ids, const at::Tensor& attention_mask,
+                     const at::Tensor& token_type_ids) const;
+
+  /// float32 [batch, sequence, hidden], the last layer's output; zero where the mask is.
+  at::Tensor last_hidden_state(const at::Tensor& input_ids, const at::Tensor& attention_mask,
+                               const at::Tensor& token_type_ids) const;
+
+ private:
+  struct Table {
+    at::Tensor weight, scale;
+    bool present() const { return weight.defined(); }
+    void add(int64_t row, float* to) const;  // to[i] += weight[row][i]
+  };
+  struct NormWeight {
+    at::Tensor gamma, beta;
+  };
+  struct Layer {
+    int64_t heads = 0, part = 0;  // part: columns of the queries in `qkv`, whole panels; keys and values follow
+    LinearWeight qkv, attention_output, intermediate, output;
+    NormWeight attention_norm, output_norm;
+    at::Tensor position_bias;
+  };
+  struct Batch;
+  struct Group;
+  struct Space;
+  class Pass;
+
+  at::Tensor run(const at::Tensor& input_ids, const at::Tensor& attention_mask, const at::Tensor& token_type_ids,
+                 bool all_tokens) const;
+  std::unique_ptr<Space> take_space() const;
+  Norm norm_of(const NormWeight& norm) const;
+
+  c10::Dict<std::string, double> numbers_;
+  Table word_, position_, token_type_;
+  NormWeight embedding_norm_;
+  std::unique_ptr<LinearWeight> projection_, dense_, classifier_;  // may be null
+  std::vector<std::shared_ptr<const Layer>> layers_;
+  int64_t embedding_size_ = 0, hidden_ = 0, head_size_ = 0, max_length_ = 0, padding_position_ = -1;
+  float eps_ = 0.0f, score_scale_ = 1.0f;
+  Function function_ = Function::gelu, head_function_ = Function::tanh;
+  int64_t stride_ = 0, inner_stride_ = 0;  // words of a row of any product's input; of the inner products'
+  int64_t widest_ = 0, widest_part_ = 0, widest_heads_ = 0;  // over layers: intermediate, part, heads * head_size
+
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Space>> spaces_;  // not in use
+};
+
+}  // namespace compression::ops

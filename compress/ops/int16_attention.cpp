@@ -1,0 +1,254 @@
+#include "compress/ops/int16_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "compress/ops/int16_attention.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "compress/ops/dot-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::ops {
+namespace HWY_NAMESPACE {
+
+constexpr float kMost = 32767.0f;
+
+/// The largest magnitude of rows of a matrix.
+float Largest(const float* from, int64_t rows, int64_t columns, int64_t ld) {
+  const F d;
+  const int64_t n = Lanes();
+  auto most = hn::Zero(d);
+  float rest = 0.0f;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = from + r * ld;
+    int64_t c = 0;
+    for (; c + n <= columns; c += n) most = hn::Max(most, hn::Abs(hn::LoadU(d, row + c)));
+    for (; c < columns; ++c) rest = std::max(rest, std::abs(row[c]));
+  }
+  return std::max(hn::GetLane(hn::MaxOfLanes(d, most)), rest);
+}
+
+struct Scale {
+  float step, inverse;
+};
+HWY_INLINE Scale ScaleOf(float largest, float limit) {
+  return largest > 1e-30f ? Scale{largest / limit, limit / largest} : Scale{0.0f, 0.0f};
+}
+
+/// A row as int16 in whole words; the last may be half filled.
+void RoundRow(const float* HWY_RESTRICT from, int64_t columns, float inverse, int16_t* HWY_RESTRICT to) {
+  const F d;
+  const hn::Rebind<int16_t, F> half;
+  const int64_t n = Lanes();
+  const auto by = hn::Set(d, inverse);
+  int64_t c = 0;
+  for (; c + n <= columns; c += n) {
+    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, from + c), by))), half, to + c);
+  }
+  for (; c < columns; ++c) to[c] = static_cast<int16_t>(std::nearbyint(from[c] * inverse));
+  if (columns % 2 != 0) to[columns] = 0;
+}
+
+/// Panels of keys: word k of key j is values 2k and 2k + 1 of its row. `row` has room for one.
+void PackKeys(const Int16Head& head, float inverse, int64_t words, uint32_t* row, uint32_t* to) {
+  const int64_t width = PanelWidth(), panels = (head.tokens + width - 1) / width;
+  for (int64_t j = 0; j < panels * width; ++j) {
+    uint32_t* column = to + j / width * words * width + j % width;
+    if (j < head.tokens) {
+      RoundRow(head.key + j * head.ld, head.size, inverse, reinterpret_cast<int16_t*>(row));
+    } else if (j == head.tokens) {
+      std::fill_n(row, words, 0u);
+    }
+    for (int64_t k = 0; k < words; ++k) column[k * width] = row[k];
+  }
+}
+
+/// Panels of the values' columns: word t of a column is that of tokens 2t and 2t + 1.
+void PackValues(const Int16Head& head, float inverse, int64_t words, uint32_t* to) {
+  const F d;
+  const I32 di;
+  const int64_t n = Lanes(), width = PanelWidth(), panels = (head.size + width - 1) / width;
+  const auto by = hn::Set(d, inverse);
+  for (int64_t p = 0; p < panels; ++p) {
+    for (int64_t t = 0; t < words; ++t, to += width) {
+      const float* even = head.value + 2 * t * head.ld + p * width;
+      const bool alone = 2 * t + 1 == head.tokens;
+      for (int64_t c = 0; c < width; c += n) {
+        const int64_t left = head.size - p * width - c;
+        const auto round = [&](const float* from) HWY_ATTR {
+          if (left >= n) return hn::NearestInt(hn::Mul(hn::LoadU(d, from + c), by));
+          HWY_ALIGN float part[HWY_MAX_BYTES / sizeof(float)] = {};
+          for (int64_t i = 0; i < left; ++i) part[i] = from[c + i];
+          return hn::NearestInt(hn::Mul(hn::Load(d, part), by));
+        };
+        const auto high = alone ? hn::Zero(di) : hn::ShiftLeft<16>(round(even + head.ld));
+        hn::StoreU(hn::Or(hn::And(round(even), hn::Set(di, 0xFFFF)), high), di, reinterpret_cast<int32_t*>(to + c));
+      }
+    }
+  }
+}
+
+/// 2^x for x <= 0, relative error below 3e-6.
+HWY_INLINE VF Exp2OfNegative(VF x) {
+  const F d;
+  const I32 di;
+  x = hn::Max(hn::Set(d, -126.0f), x);
+  const auto n = hn::Round(x);
+  const auto r = hn::Sub(x, n);
+  auto p = hn::Set(d, 1.3333558e-3f);
+  p = hn::MulAdd(p, r, hn::Set(d, 9.6181291e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.5504109e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.4022651e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.9314718e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n))));
+}
+
+/// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, 32767 for 1. Scores have
+/// whole panels.
+void Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, int16_t* HWY_RESTRICT to) {
+  const F d;
+  const hn::Rebind<int16_t, F> half;
+  const int64_t n = Lanes();
+  const auto lowest = hn::Set(d, std::numeric_limits<float>::lowest());
+  auto most = lowest;
+  for (int64_t c = 0; c < padded; c += n) {
+    const int64_t left = tokens - c;
+    auto v = hn::LoadU(d, scores + c);
+    if (bias != nullptr) {
+      const auto more =
+          left >= n ? hn::LoadU(d, bias + c)
+                    : hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(left, 0))), d, bias + c);
+      v = hn::MulAdd(more, hn::Set(d, 1.44269504088896341f), v);
+    }
+    if (left < n) v = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(left, 0))), v, lowest);
+    if (bias != nullptr || left < n) hn::StoreU(v, d, scores + c);
+    most = hn::Max(most, v);
+  }
+  const auto largest = hn::MaxOfLanes(d, most);
+  auto sums = hn::Zero(d);
+  for (int64_t c = 0; c < padded; c += n) {
+    const auto e = Exp2OfNegative(hn::Sub(hn::LoadU(d, scores + c), largest));
+    hn::StoreU(e, d, scores + c);
+    sums = hn::Add(sums, e);
+  }
+  const auto share = hn::Div(hn::Set(d, kMost), hn::SumOfLanes(d, sums));
+  for (int64_t c = 0; c < padded; c += n) {
+    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), share))), half, to + c);
+  }
+}
+
+struct Sizes {
+  int64_t words, token_words, padded, wide;  // of a query; of a column of values; tokens and columns in whole panels
+  int64_t query, key, value, scores, probabilities, context;
+  Sizes(int64_t tokens, int64_t size) {
+    const int64_t width = PanelWidth(), rows = Int16::kRows;
+    const auto whole = [&](int64_t columns) { return (columns + width - 1) / width * width; };
+    words = (size + 1) / 2;
+    token_words = (tokens + 1) / 2;
+    padded = whole(tokens);
+    wide = whole(size);
+    query = whole(rows * words + 1);
+    key = padded * words;
+    value = wide * token_words;
+    scores = rows * padded;
+    probabilities = rows * padded / 2 + width;
+    context = rows * wide;
+  }
+};
+
+int64_t ScratchWords(int64_t tokens, int64_t size) {
+  const Sizes s(tokens, size);
+  return s.query + s.key + s.value + s.scores + s.probabilities + s.context;
+}
+
+void AttendHead(const Int16Head& head, uint32_t* scratch) {
+  const Sizes s(head.tokens, head.size);
+  const int64_t width = PanelWidth();
+  uint32_t* query = scratch;
+  uint32_t* key = query + s.query;
+  uint32_t* value = key + s.key;
+  auto* scores = reinterpret_cast<float*>(value + s.value);
+  uint32_t* probabilities = value + s.value + s.scores;
+  auto* context = reinterpret_cast<float*>(probabilities + s.probabilities);
+
+  // |sum of size products| < 2^31; probabilities add up to 32767 and half a unit a token.
+  const float limit =
+      std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(head.size, 1)))));
+  const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
+  const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
+  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), kMost);
+  PackKeys(head, k.inverse, s.words, query, key);
+  PackValues(head, v.inverse, s.token_words, value);
+  float score_scale[Int16::kRows], value_scale[Int16::kRows];
+  std::fill_n(score_scale, Int16::kRows, q.step * k.step * head.scale * 1.44269504088896341f);
+  std::fill_n(value_scale, Int16::kRows, v.step / kMost);
+
+  EachTile<Int16>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
+    for (int64_t r = 0; r < rows; ++r) {
+      RoundRow(head.query + (first + r) * head.ld, head.size, q.inverse,
+               reinterpret_cast<int16_t*>(query + r * s.words));
+    }
+    for (int64_t j = 0; j < s.padded; j += width) {
+      tile({.a = query,
+            .a_row = s.words,
+            .b = key + j * s.words,
+            .words = s.words,
+            .start = nullptr,
+            .row_scale = score_scale,
+            .column_scale = nullptr,
+            .bias = nullptr,
+            .c = scores + j,
+            .ld = s.padded});
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      Softmax(scores + r * s.padded, head.tokens, s.padded, head.bias == nullptr ? nullptr : head.bias - (first + r),
+              reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
+    }
+    for (int64_t c = 0; c < head.size; c += width) {
+      const bool fits = c + width <= head.size;
+      float* to = head.context + first * head.ld_context + c;
+      tile({.a = probabilities,
+            .a_row = s.padded / 2,
+            .b = value + c * s.token_words,
+            .words = s.token_words,
+            .start = nullptr,
+            .row_scale = value_scale,
+            .column_scale = nullptr,
+            .bias = nullptr,
+            .c = fits ? to : context,
+            .ld = fits ? head.ld_context : width});
+      if (fits) continue;
+      for (int64_t r = 0; r < rows; ++r) {
+        std::copy_n(context + r * width, head.size - c, to + r * head.ld_context);
+      }
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::ops
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace compression::ops {
+
+HWY_EXPORT(ScratchWords);
+HWY_EXPORT(AttendHead);
+
+int64_t int16_attention_scratch(int64_t tokens, int64_t size) {
+  return HWY_DYNAMIC_DISPATCH(ScratchWords)(tokens, size);
+}
+
+void int16_attention(const Int16Head& head, uint32_t* scratch) {
+  if (head.queries > 0) HWY_DYNAMIC_DISPATCH(AttendHead)(head, scratch);
+}
+
+}  // namespace compression::ops
+
+#endif  // HWY_ONCE

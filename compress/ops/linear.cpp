@@ -1,0 +1,424 @@
+#include "compress/ops/linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "compress/ops/linear.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "compress/ops/bfloat16-inl.h"
+#include "compress/ops/dot-inl.h"
+
+#ifndef COMPRESS_OPS_LINEAR_SHARED
+#define COMPRESS_OPS_LINEAR_SHARED
+namespace compression::ops {
+
+inline bool avx_vnni_allowed = true;
+
+inline bool has_avx_vnni() {
+#if defined(__x86_64__)
+  static const bool has = __builtin_cpu_supports("avxvnni");
+  return has && avx_vnni_allowed;
+#else
+  return false;
+#endif
+}
+
+}  // namespace compression::ops
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::ops {
+namespace HWY_NAMESPACE {
+
+int64_t PanelColumns() {
+  return PanelWidth();
+}
+
+/// x Phi(x) by a polynomial: Phi(x) - 1/2 is x times one in x^2, of degree 8, fitted for least error of GELU where
+/// |x| < 4.325 and constant beyond.
+HWY_INLINE VF FastGelu(VF x) {
+  const F d;
+  const auto c = hn::Max(hn::Set(d, -4.325f), hn::Min(x, hn::Set(d, 4.325f)));
+  const auto s = hn::Mul(c, c);
+  auto p = hn::Set(d, 4.031996958531181e-11f);
+  p = hn::MulAdd(p, s, hn::Set(d, -4.120771279758628e-09f));
+  p = hn::MulAdd(p, s, hn::Set(d, 1.861127998381562e-07f));
+  p = hn::MulAdd(p, s, hn::Set(d, -4.935721335641574e-06f));
+  p = hn::MulAdd(p, s, hn::Set(d, 8.642228931421414e-05f));
+  p = hn::MulAdd(p, s, hn::Set(d, -0.0010674194199964404f));
+  p = hn::MulAdd(p, s, hn::Set(d, 0.009682753123342991f));
+  p = hn::MulAdd(p, s, hn::Set(d, -0.06613709032535553f));
+  p = hn::MulAdd(p, s, hn::Set(d, 0.3987927734851837f));
+  return hn::Mul(x, hn::MulAdd(c, p, hn::Set(d, 0.5f)));
+}
+
+template <class Change>
+HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) {
+  const F d;
+  const int64_t n = Lanes();
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = y + r * ld;
+    hn::StoreU(change(hn::LoadU(d, row)), d, row);
+    hn::StoreU(change(hn::LoadU(d, row + n)), d, row + n);
+  }
+}
+
+template <class Dot>
+void Apply(Function function, int64_t rows, float* y, int64_t ld) {
+  const F d;
+  switch (function) {
+    case Function::none:
+      return;
+    case Function::gelu:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
+        if constexpr (!std::is_same_v<Dot, Float32>) return FastGelu(x);
+        VF bell;
+        return hn::Mul(x, NormalDistribution(x, bell));
+      });
+    case Function::gelu_tanh:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return GeluTanh(x); });
+    case Function::relu:
+      return EachInTile(rows, y, ld, [d](VF x) HWY_ATTR { return hn::Max(x, hn::Zero(d)); });
+    case Function::tanh:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Tanh(x); });
+  }
+}
+
+template <class Dot>
+void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+                    int64_t ld) {
+  const int64_t width = PanelWidth();
+  HWY_ALIGN float whole[Dot::kRows * 2 * HWY_MAX_BYTES / sizeof(float)];
+  for (int64_t p = panels.first; p < panels.last; ++p) {
+    const int64_t column = p * width, columns = std::min(width, w.out - column);
+    EachTile<Dot>(rows.last - rows.first, [&](TileFunction tile, int64_t first, int64_t count) HWY_ATTR {
+      const int64_t row = rows.first + first;
+      const bool fits = columns == width;
+      float* to = y + row * ld + column;
+      float* c = fits ? to : whole;
+      const int64_t c_ld = fits ? ld : width;
+      const bool integers = w.number == Number::int8;
+      tile({.a = x.values + row * x.stride,
+            .a_row = x.stride,
+            .b = w.values.data() + p * w.words * width,
+            .words = w.words,
+            .start = integers ? w.start.data() + column : nullptr,
+            .row_scale = integers ? x.scale + row : nullptr,
+            .column_scale = integers ? w.scale.data() + column : nullptr,
+            .bias = w.bias.data() + column,
+            .c = c,
+            .ld = c_ld});
+      Apply<Dot>(function, count, c, c_ld);
+      if (fits) return;
+      for (int64_t r = 0; r < count; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
+    });
+  }
+}
+
+void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+                  int64_t ld) {
+#if OPS_X86 && HWY_TARGET == HWY_AVX2
+  if (has_avx_vnni()) return MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+#endif
+  MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
+}
+void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+                   int64_t ld) {
+  MultiplyPanels<Float32>(x, w, rows, panels, function, y, ld);
+}
+void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function,
+                      float* y, int64_t ld) {
+#if OPS_VNNI
+  if (HasBFloat16()) return MultiplyPanels<BFloat16>(x, w, rows, panels, function, y, ld);
+#endif
+  MultiplyPanels<WideBFloat16>(x, w, rows, panels, function, y, ld);
+}
+
+/// Whole vectors by vector(c), what is left by tail(c).
+template <class Vector, class Tail>
+HWY_INLINE void EachColumn(int64_t columns, Vector&& vector, Tail&& tail) {
+  const int64_t n = Lanes();
+  int64_t c = 0;
+  for (; c + n <= columns; c += n) vector(c);
+  for (; c < columns; ++c) tail(c);
+}
+
+HWY_INLINE uint8_t RoundByte(float scaled) {
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(scaled)) + 128);
+}
+
+void PrepareRow(Number number, const float* HWY_RESTRICT x, int64_t columns, uint32_t* to, float* scale) {
+  const F d;
+  if (number == Number::float32) {
+    std::memcpy(to, x, static_cast<size_t>(columns) * sizeof(float));
+    return;
+  }
+  if (number == Number::bfloat16) {
+    auto* values = reinterpret_cast<uint16_t*>(to);
+    if (columns % 2 != 0) values[columns] = 0;
+    const hn::Rebind<uint16_t, F> half;
+    EachColumn(
+        columns,
+        [&](int64_t c)
+            HWY_ATTR { hn::StoreU(hn::TruncateTo(half, RoundedBits(hn::LoadU(d, x + c))), half, values + c); },
+        [&](int64_t c) HWY_ATTR { values[c] = static_cast<uint16_t>(hn::GetLane(RoundedBits(hn::Set(d, x[c])))); });
+    return;
+  }
+  auto most = hn::Zero(d);
+  float rest = 0.0f;
+  EachColumn(
+      columns, [&](int64_t c) HWY_ATTR { most = hn::Max(most, hn::Abs(hn::LoadU(d, x + c))); },
+      [&](int64_t c) { rest = std::max(rest, std::abs(x[c])); });
+  const float largest = std::max(hn::GetLane(hn::MaxOfLanes(d, most)), rest);
+  *scale = largest / 127.0f;
+  const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+  const auto by = hn::Set(d, inverse);
+  auto* bytes = reinterpret_cast<uint8_t*>(to);
+  const hn::Rebind<uint8_t, F> quarter;
+  EachColumn(
+      columns,
+      [&](int64_t c) HWY_ATTR {
+        const auto v = hn::NearestInt(hn::Mul(hn::LoadU(d, x + c), by));
+        const auto byte = hn::BitCast(U32(), hn::Add(v, hn::Set(I32(), 128)));
+        hn::StoreU(hn::TruncateTo(quarter, byte), quarter, bytes + c);
+      },
+      [&](int64_t c) { bytes[c] = RoundByte(x[c] * inverse); });
+  for (int64_t c = columns; c % 4 != 0; ++c) bytes[c] = 128;
+}
+
+void PrepareRows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
+  for (int64_t r = first; r < last; ++r) {
+    PrepareRow(result.number, x + r * ld, columns, result.values + r * result.stride, result.scale + r);
+  }
+}
+
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<int8_t, F>> v) {
+  return hn::ConvertTo(F(), hn::PromoteTo(I32(), v));
+}
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::float16_t, F>> v) {
+  return hn::PromoteTo(F(), v);
+}
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::bfloat16_t, F>> v) {
+  return hn::PromoteTo(F(), v);
+}
+HWY_INLINE VF Widen(VF v) {
+  return v;
+}
+
+template <class T>
+void AddValues(const void* row, float by, int64_t width, float* HWY_RESTRICT to) {
+  const F d;
+  const hn::Rebind<T, F> narrow;
+  const int64_t n = Lanes();
+  const auto* from = static_cast<const T*>(row);
+  const auto factor = hn::Set(d, by);
+  int64_t c = 0;
+  for (; c + n <= width; c += n) {
+    hn::StoreU(hn::MulAdd(Widen(hn::LoadU(narrow, from + c)), factor, hn::LoadU(d, to + c)), d, to + c);
+  }
+  if (c == width) return;
+  HWY_ALIGN T rest[HWY_MAX_BYTES / sizeof(float)] = {};
+  HWY_ALIGN float sums[HWY_MAX_BYTES / sizeof(float)];
+  std::copy_n(from + c, width - c, rest);
+  hn::Store(hn::Mul(Widen(hn::Load(narrow, rest)), factor), d, sums);
+  for (int64_t i = 0; c < width; ++c, ++i) to[c] += sums[i];
+}
+
+void AddRow(Stored stored, const void* row, float by, int64_t width, float* to) {
+  switch (stored) {
+    case Stored::int8:
+      return AddValues<int8_t>(row, by, width, to);
+    case Stored::bfloat16:
+      return AddValues<hwy::bfloat16_t>(row, by, width, to);
+    case Stored::float16:
+      return AddValues<hwy::float16_t>(row, by, width, to);
+    case Stored::float32:
+      return AddValues<float>(row, by, width, to);
+  }
+}
+
+void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
+              const LinearInput* result) {
+  const F d;
+  const int64_t w = norm.width;
+  const float share = 1.0f / static_cast<float>(w);
+  for (int64_t r = first; r < last; ++r) {
+    const float* in = x + r * w;
+    const float* more = residual == nullptr ? nullptr : residual + r * w;
+    float* out = y + r * w;
+    auto sum = hn::Zero(d);
+    float rest = 0.0f;
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          auto v = hn::LoadU(d, in + c);
+          if (more != nullptr) v = hn::Add(v, hn::LoadU(d, more + c));
+          hn::StoreU(v, d, out + c);
+          sum = hn::Add(sum, v);
+        },
+        [&](int64_t c) {
+          out[c] = in[c] + (more == nullptr ? 0.0f : more[c]);
+          rest += out[c];
+        });
+    const float mean = (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * share;
+    auto squares = hn::Zero(d);
+    rest = 0.0f;
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          const auto v = hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean));
+          squares = hn::MulAdd(v, v, squares);
+        },
+        [&](int64_t c) { rest += (out[c] - mean) * (out[c] - mean); });
+    const float variance = (hn::GetLane(hn::SumOfLanes(d, squares)) + rest) * share;
+    const float inverse = 1.0f / std::sqrt(variance + norm.eps);
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          const auto v = hn::Mul(hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean)), hn::Set(d, inverse));
+          hn::StoreU(hn::MulAdd(v, hn::LoadU(d, norm.gamma + c), hn::LoadU(d, norm.beta + c)), d, out + c);
+        },
+        [&](int64_t c) { out[c] = (out[c] - mean) * inverse * norm.gamma[c] + norm.beta[c]; });
+    if (result == nullptr) continue;
+    PrepareRow(result->number, out, w, result->values + r * result->stride, result->scale + r);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::ops
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+#include <hwy/targets.h>
+
+namespace compression::ops {
+
+HWY_EXPORT(PanelColumns);
+HWY_EXPORT(MultiplyInt8);
+HWY_EXPORT(MultiplyBFloat16);
+HWY_EXPORT(MultiplyFloat);
+HWY_EXPORT(PrepareRows);
+HWY_EXPORT(AddRow);
+HWY_EXPORT(NormRows);
+
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+int64_t bytes_of(Number number) {
+  return 4 / values_per_word(number);
+}
+
+}  // namespace
+
+int64_t panel_width() {
+  return HWY_DYNAMIC_DISPATCH(PanelColumns)();
+}
+
+void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
+                 LinearWeight& result) {
+  const int64_t width = panel_width(), bytes = bytes_of(number);
+  result.number = number;
+  result.out = out;
+  result.in = in;
+  result.words = divide_up(in, values_per_word(number));
+  result.panels = divide_up(out, width);
+  const int64_t padded = result.panels * width;
+  auto* to = result.values.resize(padded * result.words);
+  auto* scales = result.scale.resize(padded);
+  auto* biases = result.bias.resize(padded);
+  auto* starts = result.start.resize(padded);
+  for (int64_t o = 0; o < padded; ++o) {
+    const bool inside = o < out;
+    scales[o] = inside && scale != nullptr ? scale[o] : 1.0f;
+    biases[o] = inside ? bias[o] : 0.0f;
+    const auto* row = static_cast<const unsigned char*>(values) + o * in * bytes;
+    uint32_t* column = to + (o / width) * result.words * width + o % width;
+    int32_t sum = 0;
+    for (int64_t k = 0; k < result.words; ++k) {
+      uint32_t word = 0;
+      if (inside) std::memcpy(&word, row + k * 4, static_cast<size_t>(std::min<int64_t>(4, in * bytes - k * 4)));
+      column[k * width] = word;
+      if (number != Number::int8) continue;
+      for (int byte = 0; byte < 4; ++byte) sum += static_cast<int8_t>(word >> (8 * byte));
+    }
+    starts[o] = -128 * sum;
+  }
+}
+
+void unpack_linear(const LinearWeight& weight, void* values) {
+  const int64_t width = panel_width(), row_bytes = weight.in * bytes_of(weight.number);
+  for (int64_t o = 0; o < weight.out; ++o) {
+    auto* row = static_cast<unsigned char*>(values) + o * row_bytes;
+    const uint32_t* column = weight.values.data() + (o / width) * weight.words * width + o % width;
+    for (int64_t k = 0; k < weight.words; ++k) {
+      std::memcpy(row + k * 4, column + k * width, static_cast<size_t>(std::min<int64_t>(4, row_bytes - k * 4)));
+    }
+  }
+}
+
+void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
+  HWY_DYNAMIC_DISPATCH(PrepareRows)(x, ld, columns, first, last, result);
+}
+
+void add_row(Stored stored, const void* row, float by, int64_t width, float* to) {
+  HWY_DYNAMIC_DISPATCH(AddRow)(stored, row, by, width, to);
+}
+
+void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
+               const LinearInput* result) {
+  HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result);
+}
+
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Function function, float* y,
+              int64_t ld) {
+  switch (weight.number) {
+    case Number::int8:
+      return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, function, y, ld);
+    case Number::bfloat16:
+      return HWY_DYNAMIC_DISPATCH(MultiplyBFloat16)(x, weight, rows, panels, function, y, ld);
+    case Number::float32:
+      return HWY_DYNAMIC_DISPATCH(MultiplyFloat)(x, weight, rows, panels, function, y, ld);
+  }
+}
+
+void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t out, int64_t in, int32_t* sums) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto* row = reinterpret_cast<const uint8_t*>(x.values + r * x.stride);
+    for (int64_t o = 0; o < out; ++o) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < in; ++k) sum += (static_cast<int32_t>(row[k]) - 128) * weight[o * in + k];
+      sums[r * out + o] = sum;
+    }
+  }
+}
+
+void allow_avx_vnni_for_test(bool allow) {
+  avx_vnni_allowed = allow;
+}
+
+std::string int8_kernel() {
+  const auto target = hwy::SupportedTargets() & HWY_TARGETS;
+  const auto best = target & -target;
+  if (best == HWY_AVX3_DL) return "AVX-512 VNNI";
+  if (best == HWY_AVX2 && has_avx_vnni()) return "AVX-VNNI";
+  return std::string(hwy::TargetName(best)) + ", in 16 bits";
+}
+
+std::string bfloat16_kernel() {
+  const auto target = hwy::SupportedTargets() & HWY_TARGETS;
+  if (has_bfloat16() && (target & HWY_AVX3_DL) != 0) return "AVX-512 BF16";
+  return std::string(hwy::TargetName(target & -target)) + ", widened to float";
+}
+
+}  // namespace compression::ops
+
+#endif  // HWY_ONCE

@@ -1,0 +1,246 @@
+// Kernels of the fused runtime against plain references, on every instruction set that this processor has.
+
+#include <ATen/Parallel.h>
+#include <hwy/targets.h>
+
+#include "compress/ops/int16_attention.h"
+#include "compress/ops/linear.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+using ops::Function;
+using ops::Number;
+using torch::Tensor;
+
+float* floats(const Tensor& t) {
+  return t.data_ptr<float>();
+}
+
+class OnlyTarget {
+ public:
+  explicit OnlyTarget(int64_t target) { hwy::SetSupportedTargetsForTest(target); }
+  ~OnlyTarget() { hwy::SetSupportedTargetsForTest(0); }
+  OnlyTarget(const OnlyTarget&) = delete;
+  OnlyTarget& operator=(const OnlyTarget&) = delete;
+};
+
+std::vector<int64_t> targets() {
+  std::vector<int64_t> all = {0};
+  for (int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) all.push_back(left & -left);
+  return all;
+}
+
+/// Prepared rows with their memory.
+struct Rows {
+  std::vector<uint32_t> values;
+  std::vector<float> scale;
+  ops::LinearInput input;
+
+  Rows(Number number, const Tensor& x) {
+    const auto words = (x.size(1) + values_per_word(number) - 1) / values_per_word(number);
+    values.resize(static_cast<size_t>(x.size(0) * words));
+    scale.resize(static_cast<size_t>(x.size(0)));
+    input = {number, words, values.data(), scale.data()};
+    ops::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
+  }
+};
+
+Tensor activated(const Tensor& x, Function function) {
+  switch (function) {
+    case Function::gelu:
+      return torch::gelu(x);
+    case Function::gelu_tanh:
+      return torch::gelu(x, "tanh");
+    case Function::relu:
+      return torch::relu(x);
+    case Function::tanh:
+      return torch::tanh(x);
+    default:
+      return x;
+  }
+}
+
+const std::vector<std::array<int64_t, 3>> shapes = {{1, 1, 1},      {2, 3, 5},      {7, 10, 6},
+                                                    {12, 64, 32},   {13, 31, 33},   {25, 4, 100},
+                                                    {37, 602, 150}, {130, 96, 224}, {5, 3072, 40}};
+
+TEST_CASE("int8 products are the plain reference's integers, scaled") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const auto function = GENERATE(Function::none, Function::gelu);
+  const bool avx_vnni = GENERATE(true, false);
+  ops::allow_avx_vnni_for_test(avx_vnni);
+  at::manual_seed(1);
+  for (const auto& [rows, in, out] : shapes) {
+    for (const bool saturating : {false, true}) {
+      INFO(rows << " x " << in << " -> " << out << (saturating ? ", largest values" : ""));
+      auto x = torch::randn({rows, in});
+      auto w = torch::randint(-128, 128, {out, in}).to(torch::kChar);
+      if (saturating) {  // rows of one sign make the largest sums
+        x = torch::where(torch::arange(rows).remainder(2).eq(0).unsqueeze(1), torch::ones_like(x),
+                         -torch::ones_like(x));
+        w.fill_(-128);
+        w[0].fill_(127);
+      }
+      if (rows > 3) x[3].zero_();
+      const auto scale = torch::rand({out}) * 0.01, bias = torch::randn({out});
+      const Rows prepared(Number::int8, x);
+      ops::LinearWeight weight;
+      ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, in, weight);
+      const auto back = torch::empty_like(w);
+      ops::unpack_linear(weight, back.data_ptr());
+      CHECK(torch::equal(back, w));
+      const auto sums = torch::empty({rows, out}, torch::kInt);
+      ops::int8_sums(prepared.input, w.data_ptr<int8_t>(), rows, out, in, sums.data_ptr<int32_t>());
+      const auto row_scale = torch::from_blob(const_cast<float*>(prepared.scale.data()), {rows, 1});
+      check_close(row_scale.squeeze(1), x.abs().amax(1) / 127.0, 1e-7);
+      const auto y = torch::full({rows, out + 3}, 7.0f);
+      ops::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out + 3);
+      CHECK(y.slice(1, out).eq(7.0f).all().item<bool>());
+      // One scale of a power of two and no bias show the integers themselves.
+      const auto ones = torch::ones({out}), zeros = torch::zeros({out});
+      ops::LinearWeight bare;
+      ops::pack_linear(Number::int8, w.data_ptr(), floats(ones), floats(zeros), out, in, bare);
+      auto unit = prepared;
+      std::fill(unit.scale.begin(), unit.scale.end(), 1.0f);
+      unit.input.values = unit.values.data();
+      unit.input.scale = unit.scale.data();
+      const auto integers = torch::empty({rows, out});
+      ops::multiply(unit.input, bare, {0, rows}, {0, bare.panels}, Function::none, floats(integers), out);
+      CHECK(torch::equal(integers, sums.to(torch::kFloat)));
+      const auto expected = activated(sums.to(torch::kDouble) * row_scale * scale + bias, function);
+      check_close(y.slice(1, 0, out), expected, function == Function::none ? 1e-4 : 2e-4);
+    }
+  }
+  ops::allow_avx_vnni_for_test(true);
+}
+
+TEST_CASE("prepared int8 rows are rounded to nearest with a scale a row") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(2);
+  for (const int64_t columns : {1, 3, 16, 50, 602}) {
+    const auto x = torch::randn({9, columns}) * torch::logspace(-6, 6, 9).unsqueeze(1);
+    const Rows rows(Number::int8, x);
+    for (int64_t r = 0; r < 9; ++r) {
+      const auto* bytes = reinterpret_cast<const uint8_t*>(rows.input.values + r * rows.input.stride);
+      const auto inverse = 127.0f / x[r].abs().max().item<float>();
+      for (int64_t c = 0; c < 4 * rows.input.stride; ++c) {
+        const int expected = c < columns ? static_cast<int>(std::nearbyint(x[r][c].item<float>() * inverse)) : 0;
+        REQUIRE(static_cast<int>(bytes[c]) - 128 == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("products of bfloat16 and float32 are LibTorch's") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const auto number = GENERATE(Number::bfloat16, Number::float32);
+  at::manual_seed(3);
+  for (const auto& [rows, in, out] : shapes) {
+    INFO(rows << " x " << in << " -> " << out);
+    auto x = torch::randn({rows, in}), w = torch::randn({out, in}) / std::sqrt(static_cast<double>(in));
+    const auto bias = torch::randn({out});
+    const auto type = number == Number::bfloat16 ? torch::kBFloat16 : torch::kFloat;
+    const auto stored = w.to(type);
+    const Rows prepared(number, x);
+    ops::LinearWeight weight;
+    ops::pack_linear(number, stored.data_ptr(), nullptr, floats(bias), out, in, weight);
+    const auto back = torch::empty_like(stored);
+    ops::unpack_linear(weight, back.data_ptr());
+    CHECK(torch::equal(back, stored));
+    for (const auto function : {Function::none, Function::gelu, Function::gelu_tanh, Function::relu, Function::tanh}) {
+      const auto y = torch::empty({rows, out});
+      ops::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out);
+      const auto sums = torch::mm(x.to(type).to(torch::kDouble), stored.to(torch::kDouble).t()) + bias;
+      check_close(y, activated(sums, function), 1e-4);
+    }
+  }
+}
+
+TEST_CASE("LayerNorm of a sum is LibTorch's, and prepared as the rows are") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(4);
+  for (const int64_t width : {1, 7, 64, 100, 384}) {
+    const auto x = torch::randn({6, width}), more = torch::randn({6, width}), gamma = torch::randn({width}),
+               beta = torch::randn({width});
+    const ops::Norm norm{width, 1e-12f, floats(gamma), floats(beta)};
+    for (const bool residual : {false, true}) {
+      const auto y = torch::empty_like(x);
+      std::vector<uint32_t> values(static_cast<size_t>(6 * width));
+      std::vector<float> scale(6);
+      const ops::LinearInput input{Number::int8, (width + 3) / 4, values.data(), scale.data()};
+      ops::norm_rows(norm, floats(x), residual ? floats(more) : nullptr, 0, 6, floats(y), &input);
+      const auto sum = residual ? x + more : x;
+      if (width > 1) check_close(y, torch::layer_norm(sum, {width}, gamma, beta, 1e-12), 1e-4);
+      const Rows expected(Number::int8, y);
+      CHECK(std::equal(scale.begin(), scale.end(), expected.scale.begin()));
+      CHECK(std::equal(expected.values.begin(), expected.values.end(), values.begin()));
+    }
+  }
+}
+
+TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any length") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const auto large = GENERATE(false, true);  // scores that saturate the softmax
+  at::manual_seed(5);
+  for (const int64_t size : {1, 8, 20, 32, 64, 80}) {
+    for (const int64_t tokens : {1, 2, 3, 17, 64, 129, 512}) {
+      if (tokens == 512 && size != 64) continue;
+      for (const int64_t queries : {int64_t{0}, int64_t{1}, tokens}) {
+        for (const bool biased : {false, true}) {
+          INFO("size " << size << ", " << queries << " queries, " << tokens << " tokens, bias " << biased);
+          const int64_t ld = 3 * size + 5;
+          const auto all = torch::randn({tokens, ld}) * (large ? 20.0 : 1.0);
+          const auto bias = torch::randn({2 * tokens - 1});
+          const auto context = torch::full({std::max<int64_t>(queries, 1), size + 2}, 7.0f);
+          const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+          ops::Int16Head head;
+          head.queries = queries;
+          head.tokens = tokens;
+          head.size = size;
+          head.query = floats(all);
+          head.key = floats(all) + size;
+          head.value = floats(all) + 2 * size;
+          head.ld = ld;
+          head.scale = scale;
+          head.bias = biased ? floats(bias) + tokens - 1 : nullptr;
+          head.context = floats(context);
+          head.ld_context = size + 2;
+          std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size)));
+          ops::int16_attention(head, scratch.data());
+          CHECK(context.slice(1, size).eq(7.0f).all().item<bool>());
+          if (queries == 0) continue;
+          const auto part = [&](int64_t i, int64_t rows) {
+            return all.slice(0, 0, rows).slice(1, i * size, (i + 1) * size).to(torch::kDouble);
+          };
+          auto scores = torch::mm(part(0, queries), part(1, tokens).t()) * scale;
+          if (biased) {
+            const auto place = torch::arange(tokens).unsqueeze(0) - torch::arange(queries).unsqueeze(1) + tokens - 1;
+            scores = scores + bias.index_select(0, place.flatten()).view_as(scores);
+          }
+          const auto expected = torch::mm(torch::softmax(scores, -1), part(2, tokens));
+          // Scores of up to some thousands have steps of their own: a probability moves with them.
+          check_close(context.slice(1, 0, size), expected, large ? 3.0 : 3e-3);
+          if (!large) {
+            const auto error = (context.slice(1, 0, size) - expected).norm() / expected.norm();
+            CHECK(error.item<double>() < 1e-3);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the kernels that run are named") {
+  {
+    const OnlyTarget target(HWY_SSE4);
+    CHECK_THAT(ops::int8_kernel(), Catch::Contains("SSE4"));
+    CHECK_THAT(ops::bfloat16_kernel(), Catch::Contains("SSE4"));
+  }
+  CHECK(!ops::int8_kernel().empty());
+}
+
+}  // namespace
+}  // namespace compression
