@@ -54,10 +54,10 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
   }
   auto exact = copy(model);
   if (kind == 2 || kind == 6)
-    quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token);
-  if (kind == 3) quantize::quantize(model, Scheme::int8_dynamic, WeightFormat::float16, ActivationScheme::per_tensor);
-  if (kind == 4) quantize::quantize(model, Scheme::fp16, WeightFormat::float16, ActivationScheme::per_token);
-  if (kind == 5) quantize::quantize(model, Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token);
+    quantize::quantize(model, {WeightFormat::int8, WeightFormat::int8, ActivationScheme::per_token});
+  if (kind == 3) quantize::quantize(model, {WeightFormat::int8, WeightFormat::float16, ActivationScheme::per_tensor});
+  if (kind == 4) quantize::quantize(model, {WeightFormat::float16, WeightFormat::float16});
+  if (kind == 5) quantize::quantize(model, {WeightFormat::bfloat16, WeightFormat::bfloat16});
   const bool int8 = model->config().linear_format == WeightFormat::int8;
   const double tolerance = kind < 2 || kind == 4 ? 3e-4 : kind == 5 ? 0.02 : 0.15;
   if (int8) {  // the same weights, and activations that are not rounded
