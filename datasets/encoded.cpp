@@ -119,7 +119,8 @@ class EncodedSource : public BatchSource {
   }
 
   void fill_row(Batch& batch, int64_t row, int64_t width, int64_t example) const {
-    const auto& [ids, types] = encoding(example);
+    const auto& ids = encoding(example).input_ids;
+    const auto& types = encoding(example).token_type_ids;
     std::copy(ids.begin(), ids.end(), batch.input_ids.data_ptr<int64_t>() + row * width);
     std::fill_n(batch.attention_mask.data_ptr<int64_t>() + row * width, ids.size(), 1);
     std::copy_n(types.begin(), std::min(types.size(), ids.size()),

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "compress/tokenizer/normalizer.h"
+
 namespace compression {
 
 struct BertNormalizerOptions {
@@ -14,14 +16,11 @@ struct BertNormalizerOptions {
   bool lowercase = true;
 };
 
-class BertNormalizer {
+class BertNormalizer final : public Normalizer {
  public:
   explicit BertNormalizer(const BertNormalizerOptions& options);
 
-  /// Appends the normalised form of `text`, which is valid UTF-8, to `result`.
-  void append(std::string_view text, std::string& result) const;
-
-  std::string normalize(std::string_view text) const;
+  void append(const TextView& text, AlignedText& result) const override;
 
  private:
   struct AsciiCharacter {

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <atomic>
 
-#include "compress/tokenizer/wordpiece.h"
-
 namespace compression {
 
 std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options) const {
@@ -23,10 +21,6 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs,
     }
   });
   return encodings;
-}
-
-std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder) {
-  return std::make_shared<WordPieceTokenizer>(read_wordpiece_config(folder));
 }
 
 }  // namespace compression

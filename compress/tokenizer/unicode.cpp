@@ -77,6 +77,13 @@ char32_t decode(std::string_view text, size_t& position) {
   return static_cast<char32_t>(c);
 }
 
+char32_t decode_any(std::string_view text, size_t& position) {
+  const size_t size = text.size();
+  UChar32 c;
+  U8_NEXT(text.data(), position, size, c);
+  return c < 0 ? kReplacement : static_cast<char32_t>(c);
+}
+
 void append(char32_t code_point, std::string& text) {
   char bytes[U8_MAX_LENGTH];
   size_t size = 0;
@@ -107,12 +114,7 @@ bool is_valid(std::string_view text) {
 std::string replace_invalid(std::string_view text) {
   std::string result;
   result.reserve(text.size());
-  const size_t size = text.size();
-  for (size_t i = 0; i < size;) {
-    UChar32 c;
-    U8_NEXT(text.data(), i, size, c);
-    append(c < 0 ? kReplacement : static_cast<char32_t>(c), result);
-  }
+  for (size_t i = 0; i < text.size();) append(decode_any(text, i), result);
   return result;
 }
 

@@ -28,6 +28,9 @@ inline bool is_ascii(char byte) {
 /// The code point at `position`, which is moved behind it. `text` is valid UTF-8.
 char32_t decode(std::string_view text, size_t& position);
 
+/// The same for any bytes: U+FFFD for a maximal ill-formed part, which `position` is moved behind.
+char32_t decode_any(std::string_view text, size_t& position);
+
 void append(char32_t code_point, std::string& text);
 
 /// The number of code points in valid UTF-8.

@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "compress/tokenizer/bert_normalizer.h"
+#include "compress/tokenizer/pipeline.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/wordpiece.h"
 #include "compress/workflow/error.h"
@@ -190,6 +192,10 @@ class Vocabulary {
   }
 
   size_t size() const { return ids_.size(); }
+
+  /// One more than the largest id.
+  int64_t end_of_ids() const { return used_.empty() ? 0 : *std::max_element(used_.begin(), used_.end()) + int64_t{1}; }
+
   std::vector<std::pair<std::string, int32_t>> entries() const { return {ids_.begin(), ids_.end()}; }
 
  private:
@@ -286,20 +292,22 @@ TemplatePiece second_piece(int64_t type_id) {
 }
 
 /// [CLS] a [SEP] and [CLS] a [SEP] b [SEP], where b and its [SEP] are of type 1.
-void set_bert_templates(int64_t cls, int64_t sep, WordPieceConfig& config) {
-  config.single = {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)};
-  config.pair = config.single;
-  config.pair.push_back(second_piece(1));
-  config.pair.push_back(special_piece({sep}, 1));
+EncodingTemplate bert_template(int64_t cls, int64_t sep) {
+  const SequenceTemplate single = {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)};
+  SequenceTemplate pair = single;
+  pair.push_back(second_piece(1));
+  pair.push_back(special_piece({sep}, 1));
+  return {single, pair};
 }
 
 /// <s> a </s> and <s> a </s></s> b </s>, all of type 0.
-void set_roberta_templates(int64_t cls, int64_t sep, WordPieceConfig& config) {
-  config.single = {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)};
-  config.pair = config.single;
-  config.pair.push_back(special_piece({sep}, 0));
-  config.pair.push_back(second_piece(0));
-  config.pair.push_back(special_piece({sep}, 0));
+EncodingTemplate roberta_template(int64_t cls, int64_t sep) {
+  const SequenceTemplate single = {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)};
+  SequenceTemplate pair = single;
+  pair.push_back(special_piece({sep}, 0));
+  pair.push_back(second_piece(0));
+  pair.push_back(special_piece({sep}, 0));
+  return {single, pair};
 }
 
 /// The id at `node`, which has to be that of `token`.
@@ -357,33 +365,33 @@ SequenceTemplate read_template(const Node& pieces, const Node& special_tokens, c
   return result;
 }
 
-void read_post_processor(const Node& document, const Vocabulary& vocabulary, WordPieceConfig& config) {
+EncodingTemplate read_post_processor(const Node& document, const Vocabulary& vocabulary) {
   const Node processor = document["post_processor"];
   const Node type = processor.value().is_null() ? processor : processor.at("type");
   if (type.value() == "TemplateProcessing") {
     const Node special_tokens = processor.at("special_tokens");
-    config.single = read_template(processor.at("single"), special_tokens, vocabulary, 1);
-    config.pair = read_template(processor.at("pair"), special_tokens, vocabulary, 2);
-  } else if (type.value() == "BertProcessing" || type.value() == "RobertaProcessing") {
+    return {read_template(processor.at("single"), special_tokens, vocabulary, 1),
+            read_template(processor.at("pair"), special_tokens, vocabulary, 2)};
+  }
+  if (type.value() == "BertProcessing" || type.value() == "RobertaProcessing") {
     const int64_t cls = id_of_token_and_id(processor.at("cls"), vocabulary);
     const int64_t sep = id_of_token_and_id(processor.at("sep"), vocabulary);
-    const auto set_templates = type.value() == "BertProcessing" ? set_bert_templates : set_roberta_templates;
-    set_templates(cls, sep, config);
-  } else {
-    type.unsupported("\"TemplateProcessing\", \"BertProcessing\", \"RobertaProcessing\"");
+    return type.value() == "BertProcessing" ? bert_template(cls, sep) : roberta_template(cls, sep);
   }
+  type.unsupported("\"TemplateProcessing\", \"BertProcessing\", \"RobertaProcessing\"");
 }
 
-std::optional<BertNormalizerOptions> read_normalizer(const Node& document) {
+std::shared_ptr<const Normalizer> read_normalizer(const Node& document) {
   const auto normalizer = document.find("normalizer");
-  if (!normalizer) return std::nullopt;
+  if (!normalizer) return nullptr;
   const Node type = normalizer->at("type");
   if (type.value() != "BertNormalizer") type.unsupported("\"BertNormalizer\"");
   const bool lowercase = normalizer->at("lowercase").boolean();
-  return BertNormalizerOptions{.clean_text = normalizer->at("clean_text").boolean(),
-                               .handle_chinese_chars = normalizer->at("handle_chinese_chars").boolean(),
-                               .strip_accents = normalizer->boolean_or("strip_accents", lowercase),
-                               .lowercase = lowercase};
+  return std::make_shared<BertNormalizer>(
+      BertNormalizerOptions{.clean_text = normalizer->at("clean_text").boolean(),
+                            .handle_chinese_chars = normalizer->at("handle_chinese_chars").boolean(),
+                            .strip_accents = normalizer->boolean_or("strip_accents", lowercase),
+                            .lowercase = lowercase});
 }
 
 void read_vocabulary(const Node& tokens, Vocabulary& vocabulary) {
@@ -393,7 +401,7 @@ void read_vocabulary(const Node& tokens, Vocabulary& vocabulary) {
   }
 }
 
-WordPieceConfig read_tokenizer_json(const fs::path& path, const Settings& settings) {
+PipelineConfig read_tokenizer_json(const fs::path& path, const Settings& settings) {
   const json content = read_json(path);
   const Node document = root(content, path);
 
@@ -404,29 +412,36 @@ WordPieceConfig read_tokenizer_json(const fs::path& path, const Settings& settin
     // Files of 2020 have no type: a WordPiece model is then the one with a prefix and without merges.
     model["type"].unsupported("\"WordPiece\"");
   }
-  WordPieceConfig config;
+  PipelineConfig config;
   config.normalizer = read_normalizer(document);
   const Node pre_tokenizer = document["pre_tokenizer"];
   const Node splitter = pre_tokenizer.value().is_null() ? pre_tokenizer : pre_tokenizer.at("type");
   if (splitter.value() != "BertPreTokenizer") splitter.unsupported("\"BertPreTokenizer\"");
 
-  config.unknown_token = model.at("unk_token").string();
-  config.continuing_prefix = model.at("continuing_subword_prefix").string();
-  config.max_characters_per_word = model.at("max_input_chars_per_word").natural();
+  config.pre_tokenizer = std::make_shared<BertPreTokenizer>();
+
+  WordPieceConfig wordpiece = {.unknown_token = model.at("unk_token").string(),
+                               .continuing_prefix = model.at("continuing_subword_prefix").string(),
+                               .max_characters_per_word = model.at("max_input_chars_per_word").natural()};
   Vocabulary vocabulary(path.string() + ": model.vocab");
   read_vocabulary(model.at("vocab"), vocabulary);
-  vocabulary.at(config.unknown_token, "unknown");
-  config.vocabulary = vocabulary.entries();
+  config.special_ids.unk = vocabulary.at(wordpiece.unknown_token, "unknown");
+  wordpiece.vocabulary = vocabulary.entries();
+  config.model = std::make_shared<WordPiece>(std::move(wordpiece));
 
   AddedTokens added(vocabulary);
   if (const auto tokens = document.find("added_tokens")) {
     for (const Node& token : tokens->elements()) added.add(token, token.at("id").natural());
   }
   config.added_tokens = added.take();
-  read_post_processor(document, vocabulary, config);
+  config.post_processor = read_post_processor(document, vocabulary);
   std::optional<std::string> pad = settings.token("pad_token");
   if (const auto padding = document.find("padding"); !pad && padding) pad = padding->at("pad_token").string();
-  config.pad_id = vocabulary.at(pad.value_or("[PAD]"), "padding");
+  config.special_ids.pad = vocabulary.at(pad.value_or("[PAD]"), "padding");
+  config.special_ids.cls = vocabulary.find(settings.token("cls_token").value_or("[CLS]"));
+  config.special_ids.sep = vocabulary.find(settings.token("sep_token").value_or("[SEP]"));
+  config.special_ids.mask = vocabulary.find(settings.token("mask_token").value_or("[MASK]"));
+  config.vocabulary_size = vocabulary.end_of_ids();
   return config;
 }
 
@@ -457,7 +472,7 @@ void read_added_tokens_decoder(const Node& decoder, AddedTokens& added) {
   for (const auto& [id, token] : tokens) added.add(token, id);
 }
 
-WordPieceConfig read_vocab_txt(const fs::path& path, const Settings& settings) {
+PipelineConfig read_vocab_txt(const fs::path& path, const Settings& settings) {
   if (const auto tokenizer_class = settings.find("tokenizer_class")) {
     const std::vector<std::string> supported = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer",
                                                 "MobileBertTokenizer"};
@@ -467,15 +482,17 @@ WordPieceConfig read_vocab_txt(const fs::path& path, const Settings& settings) {
       tokenizer_class->unsupported("tokenizer.json, or vocab.txt of Bert, DistilBert, Electra or MobileBert");
     }
   }
-  WordPieceConfig config;
+  PipelineConfig config;
   const bool lowercase = settings.boolean_or("do_lower_case", true);
-  config.normalizer = {.clean_text = true,
-                       .handle_chinese_chars = settings.boolean_or("tokenize_chinese_chars", true),
-                       .strip_accents = settings.boolean_or("strip_accents", lowercase),
-                       .lowercase = lowercase};
+  config.normalizer = std::make_shared<BertNormalizer>(
+      BertNormalizerOptions{.clean_text = true,
+                            .handle_chinese_chars = settings.boolean_or("tokenize_chinese_chars", true),
+                            .strip_accents = settings.boolean_or("strip_accents", lowercase),
+                            .lowercase = lowercase});
+  config.pre_tokenizer = std::make_shared<BertPreTokenizer>();
   Vocabulary vocabulary(path.string());
   read_vocabulary_lines(path, vocabulary);
-  config.vocabulary = vocabulary.entries();
+  WordPieceConfig wordpiece = {.vocabulary = vocabulary.entries()};
 
   AddedTokens added(vocabulary);
   const fs::path unplaced = path.parent_path() / "added_tokens.json";
@@ -491,22 +508,26 @@ WordPieceConfig read_vocab_txt(const fs::path& path, const Settings& settings) {
     added.add_special(content);
     return id;
   };
-  config.unknown_token = settings.token("unk_token").value_or("[UNK]");
-  special_token(config.unknown_token, "unknown");
-  const int64_t cls = special_token(settings.token("cls_token").value_or("[CLS]"), "classification");
-  const int64_t sep = special_token(settings.token("sep_token").value_or("[SEP]"), "separator");
-  config.pad_id = special_token(settings.token("pad_token").value_or("[PAD]"), "padding");
+  wordpiece.unknown_token = settings.token("unk_token").value_or("[UNK]");
+  SpecialIds& ids = config.special_ids;
+  ids.unk = special_token(wordpiece.unknown_token, "unknown");
+  ids.cls = special_token(settings.token("cls_token").value_or("[CLS]"), "classification");
+  ids.sep = special_token(settings.token("sep_token").value_or("[SEP]"), "separator");
+  ids.pad = special_token(settings.token("pad_token").value_or("[PAD]"), "padding");
   const std::string mask = settings.token("mask_token").value_or("[MASK]");
-  if (vocabulary.find(mask)) added.add_special(mask);  // only pretraining needs it
+  ids.mask = vocabulary.find(mask);
+  if (ids.mask) added.add_special(mask);  // only pretraining needs it
   if (const auto additional = settings.find("additional_special_tokens")) {
     for (const Node& token : additional->elements()) special_token(token_content(token), "additional special");
   }
+  config.model = std::make_shared<WordPiece>(std::move(wordpiece));
   config.added_tokens = added.take();
-  set_bert_templates(cls, sep, config);
+  config.post_processor = bert_template(*ids.cls, *ids.sep);
+  config.vocabulary_size = vocabulary.end_of_ids();
   return config;
 }
 
-WordPieceConfig read_any(const fs::path& folder) {
+PipelineConfig read_any(const fs::path& folder) {
   if (!fs::is_directory(folder)) {
     throw CheckpointError(folder.string() + ": found no such folder, expected one with tokenizer.json or vocab.txt");
   }
@@ -524,14 +545,14 @@ WordPieceConfig read_any(const fs::path& folder) {
 
 }  // namespace
 
-WordPieceConfig read_wordpiece_config(const fs::path& folder) {
-  WordPieceConfig config = read_any(folder);
+std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& folder) {
+  PipelineConfig config = read_any(folder);
   config.folder = folder;
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"}) {
     if (is_present(folder / name)) config.files.emplace_back(name);
   }
-  return config;
+  return std::make_shared<TokenizerPipeline>(std::move(config));
 }
 
 }  // namespace compression

@@ -1,0 +1,155 @@
+#include "compress/tokenizer/pipeline.h"
+
+#include <algorithm>
+#include <limits>
+#include <unordered_set>
+#include <utility>
+
+#include "compress/tokenizer/unicode.h"
+#include "compress/workflow/error.h"
+
+namespace compression {
+namespace {
+
+constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
+
+AddedTokenMatcher normalized_matcher(const PipelineConfig& config) {
+  std::vector<AddedToken> wanted;
+  std::unordered_set<std::string> seen;
+  for (const AddedToken& token : config.added_tokens) {
+    if (!token.normalized) continue;
+    wanted.push_back(token);
+    std::string& content = wanted.back().content;
+    if (config.normalizer) content = config.normalizer->normalize(content);
+    if (content.empty() || !seen.insert(content).second) {
+      throw CheckpointError(config.folder.string() + ": added token \"" + token.content + "\": found " +
+                            (content.empty() ? "nothing left of it" : "another added token that is the same") +
+                            " after normalisation, expected a text of its own");
+    }
+  }
+  return AddedTokenMatcher(std::move(wanted));
+}
+
+AddedTokenMatcher raw_matcher(const std::vector<AddedToken>& tokens) {
+  std::vector<AddedToken> wanted;
+  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(wanted),
+               [](const AddedToken& token) { return !token.normalized; });
+  return AddedTokenMatcher(std::move(wanted));
+}
+
+/// `text` with each ill-formed part as U+FFFD, and where each byte comes from, if that is wanted.
+AlignedText align(std::string_view text, bool with_sources) {
+  AlignedText result;
+  if (!with_sources) {
+    result.text = unicode::replace_invalid(text);
+    return result;
+  }
+  for (size_t i = 0; i < text.size();) {
+    const size_t begin = i;
+    unicode::append(unicode::decode_any(text, i), result.text);
+    result.sources.resize(result.text.size(), {static_cast<int64_t>(begin), static_cast<int64_t>(i)});
+  }
+  return result;
+}
+
+/// Gives `plain` what is between the matches, and `added` the matches, in their order.
+template <class Plain, class Added>
+void split_at(const AddedTokenMatcher& matcher, const TextView& text, const Plain& plain, const Added& added) {
+  size_t position = 0;
+  if (!matcher.empty()) {
+    for (const AddedTokenMatch& match : matcher.find(text.text)) {
+      if (position < match.begin) plain(text.slice(position, match.begin));
+      added(text.slice(match.begin, match.end), match.id);
+      position = match.end;
+    }
+  }
+  if (position < text.text.size()) plain(text.slice(position, text.text.size()));
+}
+
+}  // namespace
+
+TokenizerPipeline::TokenizerPipeline(PipelineConfig config)
+    : config_(std::move(config)),
+      added_in_text_(raw_matcher(config_.added_tokens)),
+      added_in_normalized_(normalized_matcher(config_)) {}
+
+Encoding TokenizerPipeline::encode(const TextInput& input, const EncodeOptions& options) const {
+  const size_t room = config_.post_processor.room(input.pair.has_value(), options);
+  if (!input.pair) return config_.post_processor.encode(tokens_of(input.text, room, options.offsets), nullptr, options);
+  const TokenSequence first = tokens_of(input.text, kNoLimit, options.offsets);
+  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options.offsets);
+  return config_.post_processor.encode(first, &second, options);
+}
+
+Encoding TokenizerPipeline::encode_words(std::span<const std::string> words, const EncodeOptions& options) const {
+  TokenSequence tokens;
+  for (size_t i = 0; i < words.size(); ++i) {
+    append_text(words[i], kNoLimit, options.offsets, static_cast<int64_t>(i), tokens);
+  }
+  return config_.post_processor.encode(tokens, nullptr, options);
+}
+
+std::vector<Encoding> TokenizerPipeline::encode_windows(const TextInput& input, const EncodeOptions& options,
+                                                        int64_t stride) const {
+  const TokenSequence first = tokens_of(input.text, kNoLimit, options.offsets);
+  if (!input.pair) return config_.post_processor.windows(first, nullptr, options, stride);
+  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options.offsets);
+  return config_.post_processor.windows(first, &second, options, stride);
+}
+
+TokenSequence TokenizerPipeline::tokens_of(std::string_view text, size_t limit, bool offsets) const {
+  constexpr size_t kBytesPerToken = 4;  // a guess, about right for English
+  TokenSequence tokens;
+  tokens.ids.reserve(std::min(limit, text.size() / kBytesPerToken + 2));
+  append_text(text, limit, offsets, -1, tokens);
+  return tokens;
+}
+
+void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool offsets, int64_t word,
+                                    TokenSequence& tokens) const {
+  AlignedText repaired;
+  TextView whole = {text};
+  if (offsets || !unicode::is_valid(text)) {
+    repaired = align(text, offsets);
+    whole = repaired.view();
+  }
+  // A token more than is wanted, by which it is seen that the text is truncated.
+  const size_t end = limit < kNoLimit - tokens.ids.size() - 1 ? tokens.ids.size() + limit + 1 : kNoLimit;
+  int64_t next_word = std::max<int64_t>(word, 0);
+  const auto finish_word = [&] {
+    if (!offsets) return;
+    tokens.words.resize(tokens.ids.size(), next_word);
+    if (word < 0) ++next_word;
+  };
+  const auto append_added = [&](const TextView& match, int64_t id) {
+    tokens.ids.push_back(id);
+    if (offsets) tokens.offsets.push_back(match.original(0, match.text.size()));
+    finish_word();
+  };
+  std::vector<PartRange> ranges;
+  const auto append_part = [&](const TextView& part) {
+    ranges.clear();
+    config_.model->append(part.text, tokens.ids, offsets ? &ranges : nullptr);
+    for (const PartRange& range : ranges) tokens.offsets.push_back(part.original(range.begin, range.end));
+    finish_word();
+    return tokens.ids.size() < end;
+  };
+  const auto append_normalized = [&](const TextView& plain) {
+    if (tokens.ids.size() >= end) return;
+    if (config_.pre_tokenizer) {
+      config_.pre_tokenizer->split(plain, append_part);
+    } else {
+      append_part(plain);
+    }
+  };
+  AlignedText normalized;
+  const auto append_plain = [&](const TextView& plain) {
+    if (!config_.normalizer) return split_at(added_in_normalized_, plain, append_normalized, append_added);
+    normalized.clear();
+    config_.normalizer->append(plain, normalized);
+    split_at(added_in_normalized_, normalized.view(), append_normalized, append_added);
+  };
+  split_at(added_in_text_, whole, append_plain, append_added);
+}
+
+}  // namespace compression

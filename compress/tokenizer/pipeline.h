@@ -1,0 +1,57 @@
+#pragma once
+// A tokenizer as Hugging Face's: added tokens, normalizer, pre-tokenizer, model, template.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "compress/tokenizer/added_tokens.h"
+#include "compress/tokenizer/normalizer.h"
+#include "compress/tokenizer/pre_tokenizer.h"
+#include "compress/tokenizer/subword_model.h"
+#include "compress/tokenizer/template.h"
+#include "compress/tokenizer/tokenizer.h"
+
+namespace compression {
+
+/// Everything about a tokenizer, free of files.
+struct PipelineConfig {
+  std::vector<AddedToken> added_tokens = {};
+  std::shared_ptr<const Normalizer> normalizer = nullptr;       // null: the text as it is
+  std::shared_ptr<const PreTokenizer> pre_tokenizer = nullptr;  // null: the text is one part
+  std::shared_ptr<const SubwordModel> model = nullptr;
+  EncodingTemplate post_processor = {};
+  SpecialIds special_ids = {};
+  int64_t vocabulary_size = 0;
+  std::filesystem::path folder = {};
+  std::vector<std::filesystem::path> files = {};
+};
+
+class TokenizerPipeline final : public Tokenizer {
+ public:
+  /// Throws CheckpointError where two added tokens look the same once they are normalised.
+  explicit TokenizerPipeline(PipelineConfig config);
+
+  Encoding encode(const TextInput& input, const EncodeOptions& options) const override;
+  Encoding encode_words(std::span<const std::string> words, const EncodeOptions& options) const override;
+  std::vector<Encoding> encode_windows(const TextInput& input, const EncodeOptions& options,
+                                       int64_t stride) const override;
+  int64_t vocabulary_size() const override { return config_.vocabulary_size; }
+  const SpecialIds& special_ids() const override { return config_.special_ids; }
+  const std::vector<std::filesystem::path>& files() const override { return config_.files; }
+  const std::filesystem::path& folder() const override { return config_.folder; }
+
+ private:
+  /// Appends the tokens of a text: all of them, or at least the first `limit`. `word` is the id of all its words, or
+  /// -1: they are numbered.
+  void append_text(std::string_view text, size_t limit, bool offsets, int64_t word, TokenSequence& tokens) const;
+  TokenSequence tokens_of(std::string_view text, size_t limit, bool offsets) const;
+
+  PipelineConfig config_;
+  AddedTokenMatcher added_in_text_;
+  AddedTokenMatcher added_in_normalized_;
+};
+
+}  // namespace compression
