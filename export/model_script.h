@@ -1,13 +1,13 @@
 #pragma once
-// Our classifier as TorchScript, and the check of the file that was written.
+// Our model as TorchScript, and the check of the file that was written.
 
 #include "compress/model/model.h"  // Model
 #include "export/script.h"         // Script
 
 namespace compression::exporter {
 
-/// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 [batch, classes]
-/// out, any batch and any length up to the model's positions.
+/// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 out, of the
+/// task's shape ([batch, classes]; docs/tasks.md); any batch and any length up to the model's positions.
 Script model_script(const Model& model);
 
 struct Parity {
@@ -16,7 +16,7 @@ struct Parity {
 };
 
 /// Runs both over a labelled source. Throws CheckpointError naming `name` if a logit differs by more than `tolerance`
-/// or is not finite, or the accuracies by more than 0.1 points.
+/// or is not finite, or the metrics by more than 0.001 (above 1: 0.1 %).
 Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
                     double tolerance, const std::string& name, const Context& context);
 

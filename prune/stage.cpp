@@ -18,7 +18,7 @@ class PruneStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     model->to(context.device);
     const auto source = inputs.data.batches(
         Split::train, *tokenizer,

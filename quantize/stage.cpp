@@ -14,7 +14,7 @@ class QuantizeStage : public Stage {
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     const auto embeddings = config_.embeddings.value_or(format_of(config_.scheme));
     quantize(model, config_.scheme, embeddings, config_.activations);
     save_model(model, *load_tokenizer(folder), context.work_folder);
