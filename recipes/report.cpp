@@ -131,9 +131,9 @@ std::string report_markdown(const Report& report) {
       "latency and texts a "
       "second are medians on texts of {} tokens, with the 10th and 90th percentile. Peak memory is what the process "
       "took "
-      "while the stage was made.\n\nMeasured on {}.\n",
+      "while the stage was made.\n\nMeasured on {}.\n\n![{} against cost](report.svg)\n",
       points ? "Drops (in points)" : "Rises", report.baseline, report.max_length, report.max_length,
-      describe(report.machine));
+      describe(report.machine), metric);
   std::string rollbacks;
   for (const auto& s : report.stages) {
     for (const auto& rollback : s.rollbacks) rollbacks += "- " + rollback_text(s.id, rollback) + "\n";

@@ -14,6 +14,7 @@
 #include "compress/workflow/peak_memory.h"    // PeakMemory
 #include "recipes/benchmark.h"                // latency, throughput
 #include "recipes/manifest.h"                 // find_finished
+#include "recipes/plot.h"                     // report_svg
 #include "recipes/runnable.h"                 // open_model
 #include "recipes/task_data.h"                // TaskData
 
@@ -344,6 +345,7 @@ Report run(const Recipe& recipe, Context& context) {
   measure_stages(report, recipe, context);
   report.goals = check_goals(recipe.goals, report);
   write_text_file(recipe.output / "report.json", report_json(report).dump(2) + "\n");
+  write_text_file(recipe.output / "report.svg", report_svg(report));
   write_text_file(recipe.output / "report.md", report_markdown(report));
   return report;
 }

@@ -23,6 +23,12 @@ constexpr std::array<std::pair<Precision, std::string_view>, 5> enum_names(Preci
            {Precision::int16, "int16"}}};
 }
 
+/// Whose weights a model has at the end of its training.
+enum class Keep { best, last };
+constexpr std::array<std::pair<Keep, std::string_view>, 2> enum_names(Keep) {
+  return {{{Keep::best, "best"}, {Keep::last, "last"}}};
+}
+
 struct TrainConfig {
   int64_t epochs = 3;
   int64_t batch_size = 32;
@@ -36,6 +42,7 @@ struct TrainConfig {
   bool fused = true;
   bool recompute_activations = false;
   int64_t evaluate_every = 0;
+  Keep keep = Keep::best;
   int64_t log_every = 50;
   int64_t snapshot_every = 100;
   double spike_factor = 5.0;
@@ -64,6 +71,8 @@ struct TrainConfig {
           "Layers keep only their input, and compute the rest again for the backward pass: less memory, more time");
     visit("evaluate_every", self.evaluate_every,
           "Steps between evaluations on the validation texts; 0: after each epoch");
+    visit("keep", self.keep,
+          "best: the weights of the best evaluation; last: those of the last, for losses that the metric says nothing of");
     visit("log_every", self.log_every, "Steps between lines of metrics.jsonl");
     visit("snapshot_every", self.snapshot_every,
           "Steps between snapshots, which training goes back to from a loss that is no number or jumps");

@@ -343,7 +343,8 @@ void Trainer::check() {
   model_.eval();
   const TrainResult::Check result{now_.step, epochs_done(), validate_()};
   model_.train();
-  if (now_.checks.empty() || result.validation.better_than(now_.checks[now_.best].validation)) {
+  if (config_.keep == Keep::last || now_.checks.empty() ||
+      result.validation.better_than(now_.checks[now_.best].validation)) {
     now_.best = now_.checks.size();
     best_.clear();
     for (const auto& [name, tensor] : state_dict(model_)) best_["best." + name] = tensor.clone();

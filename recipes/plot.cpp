@@ -1,0 +1,118 @@
+#include "recipes/plot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace compression::recipes {
+namespace {
+
+struct Panel {
+  const char* title;
+  const char* unit;
+  Cost cost;
+};
+constexpr std::array<Panel, 3> panels = {{
+    {"multiply-adds of the encoder", "M", [](const StageReport& s) { return static_cast<double>(s.macs) / 1e6; }},
+    {"model file", "MB", [](const StageReport& s) { return static_cast<double>(s.bytes) / 1e6; }},
+    {"latency of one text", "ms", [](const StageReport& s) { return s.latency.median_ms; }},
+}};
+
+/// The metric, so that more is better.
+double quality(const Report& report, const StageReport& stage) {
+  return higher_is_better(report.metric) ? stage.value() : -stage.value();
+}
+
+constexpr double panel_width = 400, panel_height = 320, left = 60, right = 30, top = 40, bottom = 50;
+
+/// An interval of values, and the pixels that it is drawn on; logarithmic where asked.
+struct Axis {
+  double low, high, from, to;
+  bool logarithmic;
+
+  double operator()(double value) const {
+    const auto scale = [&](double x) { return logarithmic ? std::log(x) : x; };
+    return from + (scale(value) - scale(low)) / (scale(high) - scale(low)) * (to - from);
+  }
+};
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == '&' ? "&amp;" : c == '<' ? "&lt;" : std::string(1, c);
+  return out;
+}
+
+std::string text(double x, double y, const char* anchor, const std::string& content) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor, escaped(content));
+}
+
+std::string draw(const Report& report, const Panel& panel, double offset) {
+  double low = 1e300, high = 0, worst = 1e300, best = -1e300;
+  for (const auto& stage : report.stages) {
+    low = std::min(low, panel.cost(stage));
+    high = std::max(high, panel.cost(stage));
+    worst = std::min(worst, quality(report, stage));
+    best = std::max(best, quality(report, stage));
+  }
+  const double margin = std::max(0.1 * (best - worst), 0.002);
+  const Axis x{low / 1.15, high * 1.15, offset + left, offset + panel_width - right, true};
+  const Axis y{worst - margin, best + margin, panel_height - bottom, top, false};
+  std::string out = fmt::format(
+      "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" stroke=\"#999\"/>\n", x.from,
+      y.to, x.to - x.from, y.from - y.to);
+  out += text((x.from + x.to) / 2, top - 15, "middle", panel.title);
+  for (const double value : {low, std::sqrt(low * high), high}) {
+    out += text(x(value), panel_height - bottom + 18, "middle", fmt::format("{:.3g} {}", value, panel.unit));
+  }
+  for (const double value : {worst, best}) {
+    out += text(x.from - 5, y(value) + 4, "end",
+                value_text(report.metric, higher_is_better(report.metric) ? value : -value));
+  }
+  const auto best_stages = front(report, panel.cost);
+  std::string line;
+  for (const auto* stage : best_stages)
+    line += fmt::format("{:.1f},{:.1f} ", x(panel.cost(*stage)), y(quality(report, *stage)));
+  out += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"#06c\"/>\n", line);
+  for (const auto& stage : report.stages) {
+    const bool on_front = std::ranges::find(best_stages, &stage) != best_stages.end();
+    const double cx = x(panel.cost(stage)), cy = y(quality(report, stage));
+    out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"{}\" stroke=\"#06c\"/>\n", cx, cy,
+                       on_front ? "#06c" : "white");
+    const bool at_right = cx > (x.from + x.to) / 2;
+    out += text(cx + (at_right ? -7 : 7), cy - 6, at_right ? "end" : "start", stage.id);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<const StageReport*> front(const Report& report, Cost cost) {
+  std::vector<const StageReport*> stages;
+  for (const auto& stage : report.stages) stages.push_back(&stage);
+  std::ranges::stable_sort(stages, [&](const auto* a, const auto* b) {
+    const double x = cost(*a), y = cost(*b);
+    return x != y ? x < y : quality(report, *a) > quality(report, *b);
+  });
+  std::vector<const StageReport*> best;
+  for (const auto* stage : stages) {
+    if (best.empty() || quality(report, *stage) > quality(report, *best.back())) {
+      best.push_back(stage);
+    } else if (quality(report, *stage) == quality(report, *best.back()) && cost(*stage) == cost(*best.back())) {
+      best.back() = stage;
+    }
+  }
+  return best;
+}
+
+std::string report_svg(const Report& report) {
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"sans-serif\" "
+      "font-size=\"11\">\n<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"white\"/>\n",
+      panel_width * static_cast<double>(panels.size()), panel_height);
+  for (size_t i = 0; i < panels.size(); ++i) out += draw(report, panels[i], static_cast<double>(i) * panel_width);
+  return out + "</svg>\n";
+}
+
+}  // namespace compression::recipes
