@@ -199,9 +199,9 @@ int run(const Options& options) {
   files.train.path = options.data / "train.jsonl";
   files.validation.path = options.data / "validation.jsonl";
   files.test = datasets::FileConfig{.path = options.data / "test.jsonl"};
-  const recipes::TaskData data(files);
+  const recipes::TaskData data({}, files);
   const auto tokenizer = load_tokenizer(options.teacher);
-  auto teacher = load_model(options.teacher, {.labels = data.labels()}).model;
+  auto teacher = load_model(options.teacher, {.head = data.head()}).model;
   const auto texts = [&](int64_t count, int64_t batch_size) {
     return data.batches(Split::train, *tokenizer,
                         {.batch_size = batch_size, .seed = context.seed, .max_examples = count});
@@ -212,7 +212,7 @@ int run(const Options& options) {
   const auto accuracy = [&](Model& model, Split split) {
     model->set_fused(Arithmetic::float32);
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-    const auto reached = evaluate(logits, *data.batches(split, *tokenizer, {}), context).accuracy();
+    const auto reached = evaluate(logits, *data.batches(split, *tokenizer, {}), context).value();
     model->set_fused(std::nullopt);
     return 100 * reached;
   };

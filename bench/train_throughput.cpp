@@ -204,9 +204,9 @@ class TimedSource : public BatchSource {
     return batches;
   }
 
-  Batch collate(std::span<const int64_t> examples) const override {
+  Batch collate(std::span<const int64_t> examples, int64_t epoch) const override {
     timer_.begin();
-    auto batch = source_->collate(examples);
+    auto batch = source_->collate(examples, epoch);
     timer_.count(batch.attention_mask.sum().item<double>());
     return batch;
   }
@@ -224,7 +224,7 @@ class TimedData : public DataProvider {
       : data_(data), timer_(timer), max_steps_(max_steps), accuracy_(accuracy) {}
 
   bool has(Split split) const override { return data_.has(split); }
-  const std::vector<std::string>& labels() const override { return data_.labels(); }
+  const TaskHead& head() const override { return data_.head(); }
   int64_t max_length() const override { return data_.max_length(); }
   std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
                                              const BatchOptions& options) const override {
@@ -308,12 +308,12 @@ int run(const Options& options) {
   files.train.path = options.data / "train.jsonl";
   files.validation.path = options.data / "validation.jsonl";
   files.test = datasets::FileConfig{.path = options.data / "test.jsonl"};
-  const recipes::TaskData data(files);
+  const recipes::TaskData data({}, files);
   const auto tokenizer = load_tokenizer(options.model);
 
   at::manual_seed(context.seed);
   auto model =
-      load_model(options.model, {.labels = data.labels(), .new_head = !options.distill && !options.keep_head}).model;
+      load_model(options.model, {.head = data.head(), .new_head = !options.distill && !options.keep_head}).model;
   const auto precision = resolve_precision(options.train, context.device);
   const auto texts = data.batches(Split::train, *tokenizer, {.batch_size = options.train.batch_size});
   const auto steps_of_epochs = static_cast<int64_t>(texts->plan(0).size()) * options.train.epochs;
@@ -359,8 +359,8 @@ int run(const Options& options) {
   line["peak_memory"] = peak;
   if (options.accuracy) {
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-    line["validation_accuracy"] = result.checks[result.best].validation.accuracy();
-    line["test_accuracy"] = evaluate(logits, *data.batches(Split::test, *tokenizer, {}), context).accuracy();
+    line["validation_accuracy"] = result.checks[result.best].validation.value();
+    line["test_accuracy"] = evaluate(logits, *data.batches(Split::test, *tokenizer, {}), context).value();
   }
   line["machine"] = machine_json(this_machine());
   if (!options.save.empty()) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstdlib>
 #include <set>
 #include <system_error>
 #include <unordered_map>
@@ -15,8 +17,8 @@
 namespace compression::datasets {
 namespace {
 
-constexpr std::array<std::string_view, 4> kFormats{"jsonl", "csv", "tsv", "glue"};
-constexpr std::string_view kFormatList = "jsonl, csv, tsv or glue";
+constexpr std::array<std::string_view, 6> kFormats{"jsonl", "csv", "tsv", "glue", "conll", "squad"};
+constexpr std::string_view kFormatList = "jsonl, csv, tsv, glue, conll or squad";
 
 bool is_format(std::string_view name) {
   return std::find(kFormats.begin(), kFormats.end(), name) != kFormats.end();
@@ -28,7 +30,10 @@ std::string format_of(const FileConfig& file) {
   std::string extension = file.path.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  if (extension == ".jsonl" || extension == ".csv" || extension == ".tsv") return extension.substr(1);
+  if (extension == ".json") return "squad";
+  if (extension == ".jsonl" || extension == ".csv" || extension == ".tsv" || extension == ".conll") {
+    return extension.substr(1);
+  }
   return "";
 }
 
@@ -42,12 +47,12 @@ void validate_path(const std::filesystem::path& path, Problems& problems) {
   problems.require(!path.empty(), "path", "empty, expected a file of texts");
 }
 
-void validate_glue(const FileConfig& config, Problems& problems) {
-  const FileConfig defaults;
-  const std::string message = "set, but the columns of a GLUE task are known: leave it out";
-  problems.require(config.text == defaults.text, "text", message);
+/// Formats whose fields are known.
+void validate_fixed(const FileConfig& config, std::string_view columns, Problems& problems) {
+  const std::string message = fmt::format("set, but the columns of {} are known: leave it out", columns);
+  problems.require(!config.text, "text", message);
   problems.require(!config.text_pair, "text_pair", message);
-  problems.require(config.label == defaults.label, "label", message);
+  problems.require(!config.label, "label", message);
   problems.require(config.header, "header", message);
 }
 
@@ -59,11 +64,28 @@ void validate_columns(const FileConfig& config, bool numbered, Problems& problem
       problems.add(key, "empty, expected the name of a field or column");
     }
   };
-  column("text", config.text);
+  column("text", config.text.value_or("text"));
   if (config.text_pair) column("text_pair", *config.text_pair);
-  column("label", config.label);
-  problems.require(config.label != config.text && config.label != config.text_pair, "label",
-                   fmt::format("{}, which is the text too", in_quotes(config.label)));
+  const auto label = config.label.value_or("label");
+  column("label", label);
+  problems.require((!config.text || label != config.text) && (!config.text_pair || label != config.text_pair), "label",
+                   fmt::format("{}, which is the text too", in_quotes(label)));
+  problems.require(!config.label_separator.empty(), "label_separator", "empty, expected what parts labels");
+}
+
+/// Throws UnsupportedError if files of the format have no data for the task.
+void check_format(const std::filesystem::path& path, const std::string& format, TaskType task) {
+  std::string_view expected;
+  if (task == TaskType::token_classification) {
+    if (format != "jsonl" && format != "conll") expected = "jsonl, conll";
+  } else if (task == TaskType::question_answering) {
+    if (format != "jsonl" && format != "squad") expected = "jsonl, squad";
+  } else if (format == "conll" || format == "squad") {
+    expected = "jsonl, csv, tsv, glue";
+  }
+  if (format.empty() || expected.empty()) return;
+  throw UnsupportedError(fmt::format("{}: a file of format {}, supported for task {}: {}", path.string(), format,
+                                     enum_name(task), expected));
 }
 
 /// The number that a label is, if it is written as to_string() would: "7", not "07".
@@ -81,25 +103,74 @@ bool are_class_numbers(const std::set<std::string>& names) {
   });
 }
 
+std::vector<std::string> in_order(const std::set<std::string>& names) {
+  std::vector<std::string> result(names.begin(), names.end());
+  if (are_class_numbers(names)) {
+    std::sort(result.begin(), result.end(),
+              [](const std::string& a, const std::string& b) { return *class_number(a) < *class_number(b); });
+  }
+  return result;
+}
+
+/// The ids of labels by the rules of label_ids().
+class IdFinder {
+ public:
+  explicit IdFinder(const std::vector<std::string>& names)
+      : names_(names), numbers_are_ids_(std::none_of(names.begin(), names.end(), class_number)) {
+    for (size_t id = 0; id < names.size(); ++id) id_of_.emplace(names[id], static_cast<int64_t>(id));
+  }
+
+  int64_t find(const std::string& label, const Dataset& data, size_t example) const {
+    if (const auto named = id_of_.find(label); named != id_of_.end()) return named->second;
+    const auto number = numbers_are_ids_ ? class_number(label) : std::nullopt;
+    if (number && *number < static_cast<int64_t>(names_.size())) return *number;
+    fail(data.path, data.lines[example],
+         fmt::format("label {}, expected one of the {} classes: {}", in_quotes(label), names_.size(), listed(names_)));
+  }
+
+ private:
+  const std::vector<std::string>& names_;
+  bool numbers_are_ids_;
+  std::unordered_map<std::string, int64_t> id_of_;
+};
+
 }  // namespace
 
 void validate(const FileConfig& config, Problems& problems) {
   validate_path(config.path, problems);
   const std::string format = format_of(config);
-  if (format == "glue") return validate_glue(config, problems);
+  if (format == "glue") return validate_fixed(config, "a GLUE task", problems);
+  if (format == "conll") return validate_fixed(config, "a CoNLL file", problems);
+  if (format == "squad") return validate_fixed(config, "a SQuAD file", problems);
   const bool format_matters = config.format.has_value() || !config.path.empty();
   if (format.empty() && format_matters) problems.add("format", unknown_format(config));
   problems.require(config.header || format != "jsonl", "header", "false, but a JSONL file has no header either way");
   validate_columns(config, !config.header && format != "jsonl", problems);
 }
 
-Dataset read_dataset(const FileConfig& file, bool labelled) {
-  const std::string format = format_of(file);
+FileConfig with_names(FileConfig config, TaskType task) {
+  const auto name = [](std::optional<std::string>& field, const char* standard) {
+    if (!field) field = standard;
+  };
+  const bool words = task == TaskType::token_classification, answers = task == TaskType::question_answering;
+  name(config.text, words ? "tokens" : answers ? "question" : "text");
+  name(config.label, words ? "tags" : answers ? "answers" : "label");
+  if (answers) name(config.text_pair, "context");
+  if (task == TaskType::embedding) name(config.text_pair, "text_pair");
+  return config;
+}
+
+Dataset read_dataset(const FileConfig& config, bool labelled, TaskType task) {
+  const std::string format = format_of(config);
+  const auto file = with_names(config, task);
+  check_format(file.path, format, task);
   const std::string text = read_text(file.path);
-  if (format == "jsonl") return read_jsonl(file, text, labelled);
-  if (format == "csv") return read_delimited(file, text, kCsv, labelled);
-  if (format == "tsv") return read_delimited(file, text, kTsv, labelled);
-  if (format == "glue") return read_glue(file, text, labelled);
+  if (format == "jsonl") return read_jsonl(file, text, labelled, task);
+  if (format == "csv") return read_delimited(file, text, kCsv, labelled, task);
+  if (format == "tsv") return read_delimited(file, text, kTsv, labelled, task);
+  if (format == "glue") return read_glue(file, text, labelled, task);
+  if (format == "conll") return read_conll(file, text, labelled);
+  if (format == "squad") return read_squad(file, text, labelled);
   throw ConfigError(fmt::format("{}: format {}", file.path.string(), unknown_format(file)));
 }
 
@@ -113,35 +184,49 @@ std::vector<std::string> label_names(const Dataset& train) {
   if (names.size() == 1) {
     fail(train.path, fmt::format("every label is {}, expected two classes or more", in_quotes(*names.begin())));
   }
-  std::vector<std::string> result(names.begin(), names.end());
-  if (are_class_numbers(names)) {
-    std::sort(result.begin(), result.end(),
-              [](const std::string& a, const std::string& b) { return *class_number(a) < *class_number(b); });
+  return in_order(names);
+}
+
+std::vector<std::string> listed_names(const Dataset& train) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < train.label_lists.size(); ++i) {
+    for (const auto& name : train.label_lists[i]) {
+      if (name.empty()) fail(train.path, train.lines[i], "an empty label, expected a name or an integer");
+      names.insert(name);
+    }
   }
-  return result;
+  if (names.empty()) fail(train.path, "no labels, expected some to train on");
+  return in_order(names);
 }
 
 std::vector<int64_t> label_ids(const Dataset& data, const std::vector<std::string>& names) {
-  std::unordered_map<std::string, int64_t> id_of;
-  for (size_t id = 0; id < names.size(); ++id) id_of.emplace(names[id], static_cast<int64_t>(id));
-  const bool numbers_are_ids = std::none_of(names.begin(), names.end(), class_number);
-
+  const IdFinder finder(names);
   std::vector<int64_t> ids;
   ids.reserve(data.labels.size());
-  for (size_t i = 0; i < data.labels.size(); ++i) {
-    const auto& label = data.labels[i];
-    const auto named = id_of.find(label);
-    const auto number = numbers_are_ids ? class_number(label) : std::nullopt;
-    if (named != id_of.end()) {
-      ids.push_back(named->second);
-    } else if (number && *number < static_cast<int64_t>(names.size())) {
-      ids.push_back(*number);
-    } else {
-      fail(data.path, data.lines[i],
-           fmt::format("label {}, expected one of the {} classes: {}", in_quotes(label), names.size(), listed(names)));
-    }
+  for (size_t i = 0; i < data.labels.size(); ++i) ids.push_back(finder.find(data.labels[i], data, i));
+  return ids;
+}
+
+std::vector<std::vector<int64_t>> listed_ids(const Dataset& data, const std::vector<std::string>& names) {
+  const IdFinder finder(names);
+  std::vector<std::vector<int64_t>> ids(data.label_lists.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    for (const auto& label : data.label_lists[i]) ids[i].push_back(finder.find(label, data, i));
   }
   return ids;
+}
+
+std::vector<double> scores(const Dataset& data) {
+  std::vector<double> numbers;
+  for (size_t i = 0; i < data.labels.size(); ++i) {
+    const auto& label = data.labels[i];
+    char* end = nullptr;
+    numbers.push_back(std::strtod(label.c_str(), &end));
+    if (label.empty() || end != label.c_str() + label.size() || !std::isfinite(numbers.back())) {
+      fail(data.path, data.lines[i], fmt::format("label {}, expected a number", in_quotes(label)));
+    }
+  }
+  return numbers;
 }
 
 }  // namespace compression::datasets

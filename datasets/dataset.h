@@ -1,18 +1,26 @@
 #pragma once
 // Labelled texts in memory, and the files that they are read from. All are UTF-8, with or without a byte order mark.
 //
-// jsonl  One JSON object a line. A text is a string, a label a string or an integer. Lines of white space are skipped.
+// jsonl  One JSON object a line. Lines of white space are skipped.
 // csv    RFC 4180: a field in quotes may hold commas, line ends and doubled quotes; a quote inside of a field that does
-// not
-//        begin with one is an ordinary character. Lines end in LF or CRLF. Empty lines are skipped, as in a TSV.
+//        not begin with one is an ordinary character. Lines end in LF or CRLF. Empty lines are skipped, as in a TSV.
 // tsv    Fields between tabs. Nothing is quoted: a quote is an ordinary character.
 // glue   A TSV of a GLUE task as it was published, such as SST-2/train.tsv. The task and its columns are recognised by
-// the
-//        header (CoLA, which has none, by its four columns), and `text`, `text_pair` and `label` are left out: CoLA,
-//        SST-2, MRPC, QQP, MNLI, QNLI, RTE, WNLI. Rows of QQP that were broken where it was published are left out and
-//        counted.
+//        the header (CoLA, which has none, by its four columns), and `text`, `text_pair` and `label` are left out:
+//        CoLA, SST-2, MRPC, QQP, MNLI, QNLI, RTE, WNLI; STS-B for regression and embedding. Rows of QQP that were
+//        broken where it was published are left out and counted.
+// conll  For token_classification: a word a line, its tag in the last of the columns between spaces or tabs; empty
+// lines
+//        and -DOCSTART- part texts.
+// squad  For question_answering: SQuAD 1.1's JSON, data / paragraphs / qas.
 //
-// A text may be empty. A label may not.
+// A text may be empty. A label may not. What a label is depends on the task (docs/tasks.md):
+//   classification, and no task       a string or an integer
+//   multi_label                       a list of these; in a CSV or TSV parted by `label_separator`; may be empty
+//   regression, embedding             a number
+//   token_classification              a list of tags, one a word
+//   question_answering                answers: {"text": [...], "answer_start": [...]} or [{"text", "answer_start"},
+//   ...] masked_lm                         none
 
 #include <cstdint>
 #include <filesystem>
@@ -20,28 +28,36 @@
 #include <string>
 #include <vector>
 
+#include "compress/model/config.h"         // TaskType
 #include "compress/tokenizer/tokenizer.h"  // TextInput
 #include "compress/workflow/fields.h"      // Presence
 
 namespace compression::datasets {
 
-/// Where texts come from. The format follows from the name (.jsonl, .csv, .tsv) or from `format`.
+/// Where texts come from. The format follows from the name (.jsonl, .csv, .tsv, .conll; .json is squad) or from
+/// `format`.
 struct FileConfig {
   std::filesystem::path path;
-  std::optional<std::string> format;  // jsonl | csv | tsv | glue
-  std::string text = "text";          // field or column: a name, or a number from 0 in a file without a header
-  std::optional<std::string> text_pair;
-  std::string label = "label";
+  std::optional<std::string> format;           // jsonl | csv | tsv | glue | conll | squad
+  std::optional<std::string> text, text_pair;  // field or column: a name, or a number from 0 in a file without a header
+  std::optional<std::string> label;
+  std::string label_separator = "|";
   bool header = true;  // of a CSV or TSV
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("path", self.path, "File of texts; for format glue a task's own TSV, such as SST-2/train.tsv",
           Presence::required);
-    visit("format", self.format, "jsonl, csv, tsv or glue; from the name if absent");
-    visit("text", self.text, "Field or column of the text: a name, or a number from 0 where there is no header");
-    visit("text_pair", self.text_pair, "Field or column of the second text, for tasks on pairs");
-    visit("label", self.label, "Field or column of the label");
+    visit("format", self.format, "jsonl, csv, tsv, glue, conll or squad; from the name if absent");
+    visit("text", self.text,
+          "Field or column of the text: a name, or a number from 0 where there is no header; if absent text, of "
+          "token_classification tokens, of question_answering question");
+    visit("text_pair", self.text_pair,
+          "Field or column of the second text, for tasks on pairs; if absent, of embedding text_pair, of "
+          "question_answering context");
+    visit("label", self.label,
+          "Field or column of the label; if absent label, of token_classification tags, of question_answering answers");
+    visit("label_separator", self.label_separator, "Of multi_label: what parts the labels in a column of a CSV or TSV");
     visit("header", self.header, "The first line of a CSV or TSV names its columns");
   }
 };
@@ -49,19 +65,33 @@ struct FileConfig {
 /// The format is known, and the columns make sense in it. The disk is not looked at.
 void validate(const FileConfig& config, Problems& problems);
 
+/// The config with the names that stand where it has none.
+FileConfig with_names(FileConfig config, TaskType task);
+
+/// Part of a context, which begins at this byte.
+struct Answer {
+  std::string text;
+  int64_t begin = 0;
+};
+
 struct Dataset {
   std::filesystem::path path;
-  std::vector<TextInput> inputs;
-  std::vector<std::string> labels;  // as written, one an input; empty strings where a file has none
-  std::vector<int64_t> lines;       // where each example begins in the file, from 1
+  std::vector<TextInput> inputs;    // of token_classification the words with spaces between
+  std::vector<std::string> labels;  // one label a text, as written; empty strings where a file has none
+  std::vector<int64_t> lines;       // where each example begins in the file, from 1; 0 in a SQuAD file
   int64_t skipped = 0;              // broken rows of GLUE's QQP
+
+  std::vector<std::vector<std::string>> label_lists;  // multi_label, token_classification
+  std::vector<std::vector<std::string>> words;        // token_classification
+  std::vector<std::vector<Answer>> answers;           // question_answering
 };
 
 /// Reads the whole file. `labelled`: a missing label is an error, else it is left empty.
 /// Throws DataError naming file and line: not there, empty, ill-formed, not UTF-8, a missing field, an unclosed quote,
-/// a row with too many or too few columns; UnsupportedError for a GLUE task of regression (STS-B); ConfigError for a
-/// setting that validate() refuses.
-Dataset read_dataset(const FileConfig& file, bool labelled = true);
+/// a row with too many or too few columns, not as many tags as words, an answer that is not in its context;
+/// UnsupportedError for a format or a GLUE task that is not for the task; ConfigError for a setting that validate()
+/// refuses.
+Dataset read_dataset(const FileConfig& file, bool labelled = true, TaskType task = TaskType::classification);
 
 /// The class names of `train` in the order of their ids: numbers by value if all labels are integers 0..n-1, else names
 /// sorted by byte. Throws DataError if there are fewer than two, or an example without a label.
@@ -70,5 +100,12 @@ std::vector<std::string> label_names(const Dataset& train);
 /// Class ids of the labels of `data`: a name of `names`, or an integer below their number where no name is an integer.
 /// Throws DataError naming file and line of the first label that is neither.
 std::vector<int64_t> label_ids(const Dataset& data, const std::vector<std::string>& names);
+
+/// The same of label_lists, where one name is enough.
+std::vector<std::string> listed_names(const Dataset& train);
+std::vector<std::vector<int64_t>> listed_ids(const Dataset& data, const std::vector<std::string>& names);
+
+/// Labels as numbers. Throws DataError naming file and line of the first that is none.
+std::vector<double> scores(const Dataset& data);
 
 }  // namespace compression::datasets

@@ -6,7 +6,8 @@
 #include <numeric>
 #include <random>
 
-#include "compress/workflow/error.h"  // ConfigError, DataError
+#include "compress/evaluate/evaluate.h"  // Scorer
+#include "compress/workflow/error.h"     // ConfigError, DataError
 
 namespace compression::datasets {
 namespace {
@@ -52,24 +53,35 @@ Positions random_subset(int64_t size, int64_t count, uint64_t seed) {
 }
 
 template <class T>
-std::vector<T> pick(std::vector<T>& values, const Positions& positions) {
+void pick(std::vector<T>& values, const Positions& positions) {
+  if (values.empty()) return;
   std::vector<T> picked;
   picked.reserve(positions.size());
   for (const int64_t position : positions) picked.push_back(std::move(values[static_cast<size_t>(position)]));
-  return picked;
+  values = std::move(picked);
+}
+
+/// The positions of groups of `together` examples, one after the other.
+Positions members(const Positions& groups, int64_t together) {
+  if (together == 1) return groups;
+  Positions all;
+  for (const int64_t group : groups) {
+    for (int64_t i = 0; i < together; ++i) all.push_back(group * together + i);
+  }
+  return all;
 }
 
 class EncodedSource : public BatchSource {
  public:
-  EncodedSource(std::vector<Encoding> encodings, std::vector<int64_t> labels, int64_t pad_id,
-                const BatchOptions& options)
-      : encodings_(std::move(encodings)), labels_(std::move(labels)), pad_id_(pad_id), options_(options) {}
+  EncodedSource(Examples examples, int64_t pad_id, const BatchOptions& options)
+      : examples_(std::move(examples)), pad_id_(pad_id), options_(options) {}
 
-  int64_t size() const override { return static_cast<int64_t>(encodings_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(examples_.encodings.size()); }
 
   std::vector<Positions> plan(int64_t epoch) const override {
     std::vector<Positions> batches;
-    Positions order = all_positions(size());
+    const int64_t groups = size() / examples_.together;
+    Positions order = all_positions(groups);
     if (!options_.shuffle) {
       append_batches(std::move(order), batches);
       return batches;
@@ -77,9 +89,9 @@ class EncodedSource : public BatchSource {
     Random random = make_random(options_.seed, static_cast<uint64_t>(epoch));
     shuffle(order, random);
     const int64_t per_chunk =
-        options_.batch_size > size() / kBatchesPerChunk ? size() : options_.batch_size * kBatchesPerChunk;
-    for (int64_t begin = 0; begin < size(); begin += per_chunk) {
-      const int64_t end = std::min(begin + per_chunk, size());
+        options_.batch_size > groups / kBatchesPerChunk ? groups : options_.batch_size * kBatchesPerChunk;
+    for (int64_t begin = 0; begin < groups; begin += per_chunk) {
+      const int64_t end = std::min(begin + per_chunk, groups);
       std::vector<Positions> chunk;
       append_batches(Positions(order.begin() + begin, order.begin() + end), chunk);
       shuffle(chunk, random);
@@ -88,7 +100,7 @@ class EncodedSource : public BatchSource {
     return batches;
   }
 
-  Batch collate(std::span<const int64_t> examples) const override {
+  Batch collate(std::span<const int64_t> examples, int64_t epoch) const override {
     const auto rows = static_cast<int64_t>(examples.size());
     int64_t width = 0;
     for (const int64_t example : examples) width = std::max(width, length(example));
@@ -97,23 +109,45 @@ class EncodedSource : public BatchSource {
     batch.input_ids = torch::full({rows, width}, pad_id_, torch::kInt64);
     batch.attention_mask = torch::zeros({rows, width}, torch::kInt64);
     batch.token_type_ids = torch::zeros({rows, width}, torch::kInt64);
-    batch.examples = torch::empty({rows}, torch::kInt64);
-    if (!labels_.empty()) batch.labels = torch::empty({rows}, torch::kInt64);
-    for (int64_t row = 0; row < rows; ++row) fill_row(batch, row, width, examples[static_cast<size_t>(row)]);
+    batch.examples = torch::tensor(Positions(examples.begin(), examples.end()), torch::kInt64);
+    const bool by_token = !examples_.tokens.empty() || examples_.masking;
+    if (by_token) batch.labels = torch::full({rows, width}, ignored_label, torch::kInt64);
+    if (examples_.rows.defined()) batch.labels = examples_.rows.index_select(0, batch.examples);
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto example = examples[static_cast<size_t>(row)];
+      fill_row(batch, row, width, example);
+      if (!by_token) continue;
+      auto* labels = batch.labels.data_ptr<int64_t>() + row * width;
+      if (examples_.masking) {
+        mask(batch.input_ids.data_ptr<int64_t>() + row * width, labels, example, epoch);
+      } else {
+        const auto& own = examples_.tokens[static_cast<size_t>(example)];
+        std::copy(own.begin(), own.end(), labels);
+      }
+    }
     return batch;
   }
 
+  std::unique_ptr<Scorer> scorer() const override {
+    return examples_.scorer ? examples_.scorer() : BatchSource::scorer();
+  }
+
  private:
-  const Encoding& encoding(int64_t example) const { return encodings_.at(static_cast<size_t>(example)); }
+  const Encoding& encoding(int64_t example) const { return examples_.encodings.at(static_cast<size_t>(example)); }
   int64_t length(int64_t example) const { return static_cast<int64_t>(encoding(example).input_ids.size()); }
 
-  /// Sorts by length, longest first, and cuts into batches.
-  void append_batches(Positions positions, std::vector<Positions>& batches) const {
-    std::stable_sort(positions.begin(), positions.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
-    const auto count = static_cast<int64_t>(positions.size());
+  /// Sorts groups by length, longest first, and cuts them into batches.
+  void append_batches(Positions groups, std::vector<Positions>& batches) const {
+    const auto longest = [&](int64_t group) {
+      int64_t most = 0;
+      for (int64_t i = 0; i < examples_.together; ++i) most = std::max(most, length(group * examples_.together + i));
+      return most;
+    };
+    std::stable_sort(groups.begin(), groups.end(), [&](int64_t a, int64_t b) { return longest(a) > longest(b); });
+    const auto count = static_cast<int64_t>(groups.size());
     for (int64_t begin = 0; begin < count;) {
       const int64_t end = begin + std::min(options_.batch_size, count - begin);
-      batches.emplace_back(positions.begin() + begin, positions.begin() + end);
+      batches.push_back(members(Positions(groups.begin() + begin, groups.begin() + end), examples_.together));
       begin = end;
     }
   }
@@ -125,12 +159,37 @@ class EncodedSource : public BatchSource {
     std::fill_n(batch.attention_mask.data_ptr<int64_t>() + row * width, ids.size(), 1);
     std::copy_n(types.begin(), std::min(types.size(), ids.size()),
                 batch.token_type_ids.data_ptr<int64_t>() + row * width);
-    batch.examples.data_ptr<int64_t>()[row] = example;
-    if (!labels_.empty()) batch.labels.data_ptr<int64_t>()[row] = labels_[static_cast<size_t>(example)];
   }
 
-  std::vector<Encoding> encodings_;
-  std::vector<int64_t> labels_;
+  /// Masks a row of ids in place, and labels what was masked.
+  void mask(int64_t* ids, int64_t* labels, int64_t example, int64_t epoch) const {
+    const auto& masking = *examples_.masking;
+    Positions candidates;
+    for (int64_t i = 0; i < length(example); ++i) {
+      if (!std::ranges::binary_search(masking.special_ids, ids[i])) candidates.push_back(i);
+    }
+    if (candidates.empty()) return;
+    // A stream of its own for each example, apart from those of the shuffles.
+    Random random =
+        make_random(make_random(options_.seed, static_cast<uint64_t>(epoch))(), static_cast<uint64_t>(example));
+    const auto share = [&] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
+    Positions chosen;
+    for (const auto i : candidates) {
+      if (share() < masking.share) chosen.push_back(i);
+    }
+    if (chosen.empty()) chosen.push_back(candidates[random() % candidates.size()]);
+    for (const auto i : chosen) {
+      labels[i] = ids[i];
+      const double what = share();
+      if (what < 0.8) {
+        ids[i] = masking.mask_id;
+      } else if (what < 0.9) {
+        ids[i] = static_cast<int64_t>(random() % static_cast<uint64_t>(masking.vocabulary_size));
+      }
+    }
+  }
+
+  Examples examples_;
   int64_t pad_id_;
   BatchOptions options_;
 };
@@ -144,20 +203,30 @@ void check_options(const BatchOptions& options) {
 
 }  // namespace
 
-std::shared_ptr<const BatchSource> make_batch_source(std::vector<Encoding> encodings, std::vector<int64_t> labels,
-                                                     int64_t pad_id, const BatchOptions& options) {
+std::shared_ptr<const BatchSource> make_batch_source(Examples examples, int64_t pad_id, const BatchOptions& options) {
   check_options(options);
-  if (encodings.empty()) throw DataError("no texts, expected at least one");
-  if (!labels.empty() && labels.size() != encodings.size()) {
-    throw DataError(fmt::format("{} labels, expected {}: one a text", labels.size(), encodings.size()));
+  if (examples.encodings.empty()) throw DataError("no texts, expected at least one");
+  const auto count = examples.encodings.size();
+  const auto labels = examples.rows.defined() ? static_cast<size_t>(examples.rows.size(0)) : examples.tokens.size();
+  if ((examples.rows.defined() || labels > 0) && labels != count) {
+    throw DataError(fmt::format("{} labels, expected {}: one a text", labels, count));
   }
-  const auto size = static_cast<int64_t>(encodings.size());
-  if (options.max_examples > 0 && options.max_examples < size) {
-    const Positions subset = random_subset(size, options.max_examples, options.seed);
-    encodings = pick(encodings, subset);
-    if (!labels.empty()) labels = pick(labels, subset);
+  const auto groups = static_cast<int64_t>(count) / examples.together;
+  if (options.max_examples > 0 && options.max_examples < groups) {
+    const auto subset = members(random_subset(groups, options.max_examples, options.seed), examples.together);
+    pick(examples.encodings, subset);
+    pick(examples.tokens, subset);
+    if (examples.rows.defined()) examples.rows = examples.rows.index_select(0, torch::tensor(subset, torch::kInt64));
   }
-  return std::make_shared<EncodedSource>(std::move(encodings), std::move(labels), pad_id, options);
+  return std::make_shared<EncodedSource>(std::move(examples), pad_id, options);
+}
+
+std::shared_ptr<const BatchSource> make_batch_source(std::vector<Encoding> encodings,
+                                                     const std::vector<int64_t>& labels, int64_t pad_id,
+                                                     const BatchOptions& options) {
+  Examples examples{.encodings = std::move(encodings)};
+  if (!labels.empty()) examples.rows = torch::tensor(labels, torch::kInt64);
+  return make_batch_source(std::move(examples), pad_id, options);
 }
 
 }  // namespace compression::datasets

@@ -32,20 +32,30 @@ size_t numbered_column(const RecordReader& first, const FileConfig& file, const 
 Columns named_columns(const RecordReader& header, const FileConfig& file, bool labelled) {
   Columns columns;
   columns.count = header.record().size();
-  columns.text = find_column(header, file.path, file.text);
+  columns.text = find_column(header, file.path, *file.text);
   if (file.text_pair) columns.text_pair = find_column(header, file.path, *file.text_pair);
-  columns.label = labelled ? find_column(header, file.path, file.label) : position(header.record(), file.label);
+  columns.label = labelled ? find_column(header, file.path, *file.label) : position(header.record(), *file.label);
   return columns;
 }
 
 Columns numbered_columns(const RecordReader& first, const FileConfig& file, bool labelled) {
   Columns columns;
   columns.count = first.record().size();
-  columns.text = numbered_column(first, file, file.text);
+  columns.text = numbered_column(first, file, *file.text);
   if (file.text_pair) columns.text_pair = numbered_column(first, file, *file.text_pair);
-  const auto label = parse_number(file.label);
-  if (labelled || (label && *label < columns.count)) columns.label = numbered_column(first, file, file.label);
+  const auto label = parse_number(*file.label);
+  if (labelled || (label && *label < columns.count)) columns.label = numbered_column(first, file, *file.label);
   return columns;
+}
+
+std::vector<std::string> parts(std::string_view text, std::string_view separator) {
+  std::vector<std::string> all;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(separator), text.size());
+    if (end > 0) all.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + separator.size(), text.size()));
+  }
+  return all;
 }
 
 }  // namespace
@@ -77,11 +87,17 @@ void add_record(RecordReader& reader, const Columns& columns, bool labelled, Dat
          fmt::format("{} column{}, expected {}", record.size(), record.size() == 1 ? "" : "s", columns.count));
   }
   std::string label = columns.label ? record[*columns.label] : "";
-  if (labelled && label.empty()) fail(data.path, reader.line(), "an empty label, expected a name or an integer");
+  const bool several = !columns.label_separator.empty();
+  if (labelled && label.empty() && !several)
+    fail(data.path, reader.line(), "an empty label, expected a name or an integer");
   TextInput input{record[columns.text], std::nullopt};
   if (columns.text_pair) input.pair = record[*columns.text_pair];
   data.inputs.push_back(std::move(input));
-  data.labels.push_back(std::move(label));
+  if (several) {
+    data.label_lists.push_back(parts(label, columns.label_separator));
+  } else {
+    data.labels.push_back(std::move(label));
+  }
   data.lines.push_back(reader.line());
 }
 
@@ -89,13 +105,14 @@ void add_records(RecordReader& reader, const Columns& columns, bool labelled, Da
   while (reader.next()) add_record(reader, columns, labelled, data);
 }
 
-Dataset read_delimited(const FileConfig& file, std::string_view text, Dialect dialect, bool labelled) {
+Dataset read_delimited(const FileConfig& file, std::string_view text, Dialect dialect, bool labelled, TaskType task) {
   Dataset data;
   data.path = file.path;
   RecordReader reader(file.path, text, dialect);
   if (!reader.next()) fail(file.path, "only empty lines, expected texts");
-  const Columns columns =
-      file.header ? named_columns(reader, file, labelled) : numbered_columns(reader, file, labelled);
+  labelled = labelled && task != TaskType::masked_lm;
+  auto columns = file.header ? named_columns(reader, file, labelled) : numbered_columns(reader, file, labelled);
+  if (task == TaskType::multi_label) columns.label_separator = file.label_separator;
   if (!file.header) add_record(reader, columns, labelled, data);
   add_records(reader, columns, labelled, data);
   if (data.inputs.empty()) fail(file.path, "only a header, expected texts below it");

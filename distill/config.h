@@ -45,7 +45,8 @@ struct LossConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("type", self.type,
-          "logits; labels: cross-entropy on labels; hidden_states; embeddings; attentions: maps of probabilities; "
+          "logits: KL of softened outputs, or what fits the task; labels: the task's loss on labels; hidden_states; "
+          "embeddings; attentions: maps of probabilities; "
           "relations: of queries, keys and values, each among themselves (MiniLMv2)",
           Presence::required);
     visit("weight", self.weight, "Share in the sum of losses");

@@ -4,6 +4,9 @@
 
 #include <stdexcept>
 
+#include "compress/task/task.h"    // labelled_logits, without_padding
+#include "compress/train/batch.h"  // ignored_label
+
 namespace compression::distill {
 namespace {
 
@@ -42,6 +45,38 @@ Tensor logits_loss(const Tensor& student, const Tensor& teacher, double temperat
     default:
       no_such_distance("logits");
   }
+}
+
+Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teacher, const Tensor& labels,
+                        const Tensor& mask, double temperature, Distance distance) {
+  switch (task) {
+    case TaskType::classification:
+      return logits_loss(student, teacher, temperature, distance);
+    case TaskType::multi_label:
+      if (distance == Distance::mse) return torch::mse_loss(student, teacher);
+      return torch::binary_cross_entropy_with_logits(student / temperature, torch::sigmoid(teacher / temperature)) *
+             (temperature * temperature);
+    case TaskType::regression:
+      return torch::mse_loss(student, teacher);
+    case TaskType::embedding: {
+      if (student.size(1) == teacher.size(1)) return (student - teacher).square().sum(-1).mean();
+      const auto cosines = [](const Tensor& rows) { return rows.matmul(rows.t()); };
+      return torch::mse_loss(cosines(student), cosines(teacher));
+    }
+    case TaskType::token_classification:
+    case TaskType::masked_lm: {
+      const auto chosen = labels.defined() ? labels : mask.masked_fill(mask.eq(0), ignored_label);
+      return logits_loss(labelled_logits(student, chosen), labelled_logits(teacher, chosen), temperature, distance);
+    }
+    case TaskType::question_answering: {
+      const auto own = without_padding(student, mask), other = without_padding(teacher, mask);
+      const auto of = [&](int64_t end) {
+        return logits_loss(own.select(-1, end), other.select(-1, end), temperature, distance);
+      };
+      return (of(0) + of(1)) / 2;
+    }
+  }
+  throw std::logic_error("task");
 }
 
 Tensor hidden_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {

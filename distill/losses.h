@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "compress/model/config.h"  // TaskType
+
 namespace compression::distill {
 
 /// How far two outputs are from each other. Not every loss knows every distance.
@@ -25,6 +27,19 @@ constexpr std::array<std::pair<Distance, std::string_view>, 4> enum_names(Distan
 ///   mse            mean squared difference, over classes too, whatever the temperature: Kim et al., arXiv 2105.08919
 torch::Tensor logits_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature,
                           Distance distance = Distance::kl);
+
+/// The same for other tasks' logits, and logits_loss() for classification; shapes of logits and labels are those of
+/// compress/task/task.h, and labels may be undefined.
+///   multi_label         T^2 times the binary cross-entropy of both models' logits / T; mse: mean squared difference
+///   regression          mean squared difference
+///   embedding           squared distance of the unit vectors, 2 (1 - cosine), mean over texts; where the models'
+///                       widths differ, mean squared difference of the cosines of all texts of the batch (similarity-
+///                       preserving distillation, arXiv 1907.09682)
+///   token_classification, masked_lm   logits_loss() over the labelled tokens, over those of `mask` without labels
+///   question_answering  logits_loss() over the tokens that are not padding, mean of start and end
+torch::Tensor task_logits_loss(TaskType task, const torch::Tensor& student, const torch::Tensor& teacher,
+                               const torch::Tensor& labels, const torch::Tensor& mask, double temperature,
+                               Distance distance = Distance::kl);
 
 /// Hidden states over the tokens that are not padding. student, teacher: [batch, sequence, width]; mask: int64 [batch,
 /// sequence].

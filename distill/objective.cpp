@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "compress/task/task.h"       // label_loss
 #include "compress/workflow/error.h"  // ConfigError
 
 namespace compression::distill {
@@ -55,8 +56,9 @@ ModelShape shape_of(const Model& model) {
   return shape;
 }
 
-DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student,
-                                   const ModelShape& teacher) {
+DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher,
+                                   TaskType task)
+    : task_(task) {
   for (auto& config : losses) {
     Term term{.config = std::move(config), .layers = {}, .projections = {}};
     const auto type = term.config.type;
@@ -176,10 +178,11 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
     torch::Tensor loss;
     switch (term.config.type) {
       case LossType::logits:
-        loss = logits_loss(student.logits, teacher.logits, term.config.temperature, distance_of(term.config));
+        loss = task_logits_loss(task_, student.logits, teacher.logits, labels, mask, term.config.temperature,
+                                distance_of(term.config));
         break;
       case LossType::labels:
-        loss = torch::cross_entropy_loss(student.logits.to(torch::kFloat), labels);
+        loss = label_loss(task_, student.logits.to(torch::kFloat), labels, mask);
         break;
       default:
         loss = term.config.layer_map == LayerMap::minimum_distance ? nearest_layers(term, student, teacher, mask)

@@ -26,7 +26,8 @@ class DistillationLoss {
 
   /// Throws ConfigError if a layer map names a layer that is not there, or relation heads do not divide a layer's
   /// width.
-  DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher);
+  DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher,
+                   TaskType task = TaskType::classification);
 
   /// What both models have to return.
   Capture capture() const;
@@ -34,7 +35,7 @@ class DistillationLoss {
   /// Whether the teacher's logits are all that is needed of it.
   bool logits_only() const;
 
-  /// A scalar. Hidden states hold the embeddings first, then each layer's output. labels: int64 [batch], may be
+  /// A scalar. Hidden states hold the embeddings first, then each layer's output. labels: the task's, may be
   /// undefined if no loss is on them; mask: int64 [batch, sequence].
   torch::Tensor operator()(const ModelOutput& student, const ModelOutput& teacher, const torch::Tensor& labels,
                            const torch::Tensor& mask) const;
@@ -56,6 +57,7 @@ class DistillationLoss {
                                const torch::Tensor& mask) const;
   torch::Tensor projected(const Term& term, size_t pair, const torch::Tensor& hidden) const;
 
+  TaskType task_ = TaskType::classification;
   std::vector<Term> terms_;
   std::vector<torch::Tensor> projections_;
 };
@@ -63,7 +65,8 @@ class DistillationLoss {
 struct Teacher {
   Model model{nullptr};  // frozen, in evaluation mode; may be null where its logits are given
   DistillationLoss loss;
-  /// float32 [examples, classes], by Batch::examples: enough where loss.logits_only(). Undefined: the model runs for
+  /// float32 [examples, classes], by Batch::examples: enough where loss.logits_only(), of tasks with an output a text.
+  /// Undefined: the model runs for
   /// every batch.
   torch::Tensor logits = {};
   double weight = 1.0;

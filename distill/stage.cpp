@@ -16,6 +16,17 @@
 namespace compression::distill {
 namespace {
 
+/// Whether there is one output a text: then the teacher is asked once, with its own tokenizer.
+bool is_of_text(TaskType task) {
+  return task == TaskType::classification || task == TaskType::multi_label || task == TaskType::regression ||
+         task == TaskType::embedding;
+}
+
+/// Of such a task.
+int64_t logits_width(const ModelConfig& config) {
+  return config.task == TaskType::embedding ? config.hidden_size : static_cast<int64_t>(config.labels.size());
+}
+
 /// What a teacher's logits follow from: its files, the texts as it reads them, and the arithmetic.
 std::string cache_key(const std::filesystem::path& folder, const BatchSource& source, Precision precision) {
   Fingerprint all;
@@ -40,7 +51,8 @@ torch::Tensor teacher_logits(Model& teacher, const std::filesystem::path& folder
   const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {});
   const auto precision = resolve_precision(config.train, context.device);
   const auto name = folder.string();
-  const auto megabytes = static_cast<double>(source->size()) * static_cast<double>(inputs.data.labels().size()) * 4e-6;
+  const auto megabytes =
+      static_cast<double>(source->size()) * static_cast<double>(logits_width(teacher->config())) * 4e-6;
   const auto cache_folder = config.teacher_cache.folder.value_or(context.cache_folder);
   const bool cached = config.teacher_cache.max.bytes > 0 && !cache_folder.empty();
   const TeacherCache cache(cache_folder, config.teacher_cache.max.bytes);
@@ -77,18 +89,18 @@ class DistillStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     at::manual_seed(context.seed);
     const auto& student_folder = inputs.model(config_.student.from).folder;
-    const auto labels = inputs.data.labels();
+    const auto& head = inputs.data.head();
     const auto teacher_configs = config_.teachers.value_or(std::vector<TeacherConfig>{});
     std::vector<Teacher> teachers;
     std::vector<std::filesystem::path> folders;
     const auto add = [&](const Reference& reference, double weight) {
       folders.push_back(inputs.model(reference).folder);
-      teachers.push_back({.model = load_model(folders.back(), {.labels = labels}).model, .weight = weight});
+      teachers.push_back({.model = load_model(folders.back(), {.head = head}).model, .weight = weight});
     };
     if (config_.teacher) add(*config_.teacher, 1.0);
     for (const auto& teacher : teacher_configs) add(teacher.model, teacher.weight);
 
-    auto [student, notes] = load_model(student_folder, {.labels = labels, .new_head = true});
+    auto [student, notes] = load_model(student_folder, {.head = head, .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
     const auto& from = config_.student;
     if (from.layers) student = keep_layers(student, *from.layers);
@@ -99,14 +111,14 @@ class DistillStage : public Stage {
     const auto tokenizer = load_tokenizer(student_folder);
     for (size_t i = 0; i < teachers.size(); ++i) {
       auto& [model, loss, logits, weight] = teachers[i];
-      loss = DistillationLoss(config_.losses, shape_of(student), shape_of(model));
+      loss = DistillationLoss(config_.losses, shape_of(student), shape_of(model), head.task);
       loss.to(context.device);
       model->to(context.device);
-      if (!loss.logits_only()) {
+      if (loss.logits_only()) model->set_fused(fused_arithmetic(config_.train, context.device));
+      if (!loss.logits_only() || !is_of_text(head.task)) {
         check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
         continue;
       }
-      model->set_fused(fused_arithmetic(config_.train, context.device));
       logits = teacher_logits(model, folders[i], inputs, config_, context);
       model = Model(nullptr);
     }
@@ -124,8 +136,8 @@ class DistillStage : public Stage {
     const auto ids = [&](const Tokenizer& tokenizer) { return tokenizer.encode(probe, {}).input_ids; };
     if (student.vocabulary_size() == teacher.vocabulary_size() && ids(student) == ids(teacher)) return;
     throw UnsupportedError(
-        fmt::format("losses: the teacher {} has another tokenizer than the student: found losses on hidden states, "
-                    "embeddings, attentions or relations, expected logits and labels only",
+        fmt::format("losses: the teacher {} has another tokenizer than the student: found losses on tokens, "
+                    "expected logits and labels of whole texts only",
                     folder.string()));
   }
 

@@ -134,6 +134,14 @@ std::string Script::embedding(const std::string& name, const Embedding& table, c
   return fmt::format("{} * torch.embedding({}, {})", widened, tensor(name + ".weight_scale", table->weight_scale), ids);
 }
 
+std::string Script::full_weight(const std::string& name, const Embedding& table) {
+  const auto weight = tensor(name + ".weight", table->weight);
+  if (table->format() == WeightFormat::float32) return weight;
+  const auto widened = fmt::format("torch.to({}, {})", weight, dtype(torch::kFloat));
+  if (table->format() != WeightFormat::int8) return widened;
+  return fmt::format("{} * {}", widened, tensor(name + ".weight_scale", table->weight_scale));
+}
+
 std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {
   return fmt::format("torch.layer_norm({}, [{}], {}, {}, {})", x, norm->weight.size(0),
                      tensor(name + ".weight", norm->weight), tensor(name + ".bias", norm->bias), norm->eps);

@@ -46,6 +46,7 @@ class Script {
                      const std::string& x);
   std::string linear(const std::string& name, const Linear& layer, const std::string& x);
   std::string embedding(const std::string& name, const Embedding& table, const std::string& ids);
+  std::string full_weight(const std::string& name, const Embedding& table);
   std::string layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x);
 
   /// How the source names a dtype: its number, as TorchScript itself writes it.

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
@@ -16,7 +17,7 @@ class ExportStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     const auto file = context.work_folder / "model.pt";
     save_script(model_script(model, config_.runtime), file);
     write_text_file(context.work_folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
@@ -32,13 +33,14 @@ class ExportStage : public Stage {
     const double tolerance = config_.tolerance.value_or(exact ? 1e-3 : format == WeightFormat::int8 ? 0.5 : 0.05);
     const auto parity = check_parity(logits, script_logits(load_script(file)), *source, tolerance, "model.pt", on_cpu,
                                      exact ? 0.001 : 0.003);
-    context.logger->info("model.pt, loaded again: logits differ by at most {:.2g} over {} texts, accuracy {:.4f}",
-                         parity.largest_difference, parity.file.total, parity.file.accuracy());
+    context.logger->info("model.pt, loaded again: logits differ by at most {:.2g}; {}", parity.largest_difference,
+                         describe(parity.file));
+    const auto metric = enum_name(parity.model.metric);
     return {context.work_folder,
             {{"parity",
               {{"largest_difference", parity.largest_difference},
-               {"model_accuracy", parity.model.accuracy()},
-               {"file_accuracy", parity.file.accuracy()},
+               {fmt::format("model_{}", metric), parity.model.value()},
+               {fmt::format("file_{}", metric), parity.file.value()},
                {"texts", parity.file.total}}}}};
   }
 

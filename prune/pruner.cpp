@@ -35,7 +35,7 @@ void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
 std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {
   if (score_.labels == ScoreLabels::data) return std::make_unique<LabelObjective>(model_);
   const auto& folder = inputs.model(*score_.teacher).folder;
-  auto teacher = load_model(folder, {.labels = inputs.data.labels()}).model;
+  auto teacher = load_model(folder, {.head = inputs.data.head()}).model;
   teacher->to(context_.device);
   // The same subset as the texts that are scored on, in the same order.
   const auto texts = inputs.data.batches(Split::train, *load_tokenizer(folder),

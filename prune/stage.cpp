@@ -26,7 +26,7 @@ class PruneStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     model->to(context.device);
     Pruner pruner(model, *tokenizer, config_.score, config_.reconstruct, inputs, context);
     const Budget budget(model, config_.budget, inputs.data.max_length());

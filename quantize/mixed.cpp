@@ -58,8 +58,7 @@ Names matching_layers(Model model, const Names& patterns) {
   return {matched.begin(), matched.end()};
 }
 
-std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& formats,
-                                                  const Evaluate& evaluate) {
+std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& formats, const Evaluate& evaluate) {
   std::vector<LayerSensitivity> result;
   auto alone = formats;
   alone.embeddings = WeightFormat::float32;

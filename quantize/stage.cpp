@@ -17,7 +17,7 @@ class QuantizeStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.labels = inputs.data.labels()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     Formats formats{.linear = format_of(config_.scheme),
                     .embeddings = config_.embeddings.value_or(format_of(config_.scheme)),
                     .activations = config_.activations,

@@ -20,6 +20,11 @@ constexpr std::array<Panel, 3> panels = {{
     {"latency of one text", "ms", [](const StageReport& s) { return s.latency.median_ms; }},
 }};
 
+/// The metric, so that more is better.
+double quality(const Report& report, const StageReport& stage) {
+  return higher_is_better(report.metric) ? stage.value() : -stage.value();
+}
+
 constexpr double panel_width = 400, panel_height = 320, left = 60, right = 30, top = 40, bottom = 50;
 
 /// An interval of values, and the pixels that it is drawn on; logarithmic where asked.
@@ -44,12 +49,12 @@ std::string text(double x, double y, const char* anchor, const std::string& cont
 }
 
 std::string draw(const Report& report, const Panel& panel, double offset) {
-  double low = 1e300, high = 0, worst = 1, best = 0;
+  double low = 1e300, high = 0, worst = 1e300, best = -1e300;
   for (const auto& stage : report.stages) {
     low = std::min(low, panel.cost(stage));
     high = std::max(high, panel.cost(stage));
-    worst = std::min(worst, stage.accuracy);
-    best = std::max(best, stage.accuracy);
+    worst = std::min(worst, quality(report, stage));
+    best = std::max(best, quality(report, stage));
   }
   const double margin = std::max(0.1 * (best - worst), 0.002);
   const Axis x{low / 1.15, high * 1.15, offset + left, offset + panel_width - right, true};
@@ -62,16 +67,17 @@ std::string draw(const Report& report, const Panel& panel, double offset) {
     out += text(x(value), panel_height - bottom + 18, "middle", fmt::format("{:.3g} {}", value, panel.unit));
   }
   for (const double value : {worst, best}) {
-    out += text(x.from - 5, y(value) + 4, "end", fmt::format("{:.2f} %", 100 * value));
+    out += text(x.from - 5, y(value) + 4, "end",
+                value_text(report.metric, higher_is_better(report.metric) ? value : -value));
   }
   const auto best_stages = front(report, panel.cost);
   std::string line;
   for (const auto* stage : best_stages)
-    line += fmt::format("{:.1f},{:.1f} ", x(panel.cost(*stage)), y(stage->accuracy));
+    line += fmt::format("{:.1f},{:.1f} ", x(panel.cost(*stage)), y(quality(report, *stage)));
   out += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"#06c\"/>\n", line);
   for (const auto& stage : report.stages) {
     const bool on_front = std::ranges::find(best_stages, &stage) != best_stages.end();
-    const double cx = x(panel.cost(stage)), cy = y(stage.accuracy);
+    const double cx = x(panel.cost(stage)), cy = y(quality(report, stage));
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"{}\" stroke=\"#06c\"/>\n", cx, cy,
                        on_front ? "#06c" : "white");
     const bool at_right = cx > (x.from + x.to) / 2;
@@ -87,13 +93,13 @@ std::vector<const StageReport*> front(const Report& report, Cost cost) {
   for (const auto& stage : report.stages) stages.push_back(&stage);
   std::ranges::stable_sort(stages, [&](const auto* a, const auto* b) {
     const double x = cost(*a), y = cost(*b);
-    return x != y ? x < y : a->accuracy > b->accuracy;
+    return x != y ? x < y : quality(report, *a) > quality(report, *b);
   });
   std::vector<const StageReport*> best;
   for (const auto* stage : stages) {
-    if (best.empty() || stage->accuracy > best.back()->accuracy) {
+    if (best.empty() || quality(report, *stage) > quality(report, *best.back())) {
       best.push_back(stage);
-    } else if (stage->accuracy == best.back()->accuracy && cost(*stage) == cost(*best.back())) {
+    } else if (quality(report, *stage) == quality(report, *best.back()) && cost(*stage) == cost(*best.back())) {
       best.back() = stage;
     }
   }

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "compress/evaluate/metrics.h"    // Metric
+#include "compress/model/config.h"        // TaskType
 #include "compress/train/finetune.h"      // FinetuneConfig
 #include "compress/workflow/byte_size.h"  // ByteSize
 #include "datasets/dataset.h"             // FileConfig
@@ -76,34 +78,33 @@ struct ModelSource {
   }
 };
 
-enum class TaskType { classification };
-constexpr std::array<std::pair<TaskType, std::string_view>, 1> enum_names(TaskType) {
-  return {{{TaskType::classification, "classification"}}};
-}
-enum class Metric { accuracy };
-constexpr std::array<std::pair<Metric, std::string_view>, 1> enum_names(Metric) {
-  return {{{Metric::accuracy, "accuracy"}}};
-}
-
 struct TaskConfig {
   TaskType type = TaskType::classification;
-  Metric metric = Metric::accuracy;
+  std::optional<Metric> metric;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("type", self.type, "What the model does");
-    visit("metric", self.metric, "What the best checkpoint is chosen by, and goals are about");
+    visit("type", self.type, "What the model does (docs/tasks.md)");
+    visit(
+        "metric", self.metric,
+        "What the best checkpoint is chosen by, and goals.accuracy is about; if absent the task's first: accuracy, of "
+        "multi_label micro_f1, of regression pearson, of embedding spearman, of token_classification entity_f1, of "
+        "question_answering f1, of masked_lm perplexity");
   }
 };
+void validate(const TaskConfig& config, Problems& problems);
 
 struct DataConfig {
   int64_t max_length = 128;
+  std::optional<int64_t> stride;
   datasets::FileConfig train, validation;
   std::optional<datasets::FileConfig> test;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("max_length", self.max_length, "Tokens a text is cut to, special ones included");
+    visit("stride", self.stride,
+          "Of question_answering: tokens that windows of a long context share; a third of max_length if absent");
     visit("train", self.train, "Texts to train and to score on", Presence::required);
     visit("validation", self.validation, "Texts that choices are made on", Presence::required);
     visit("test", self.test,
@@ -120,8 +121,9 @@ struct AccuracyGoal {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("relative_to", self.relative_to, "The stage that max_drop counts from");
-    visit("max_drop", self.max_drop, "Largest accepted drop of accuracy, from 0 to 1: 0.01 is one point");
-    visit("min", self.min, "Smallest accepted accuracy, from 0 to 1");
+    visit("max_drop", self.max_drop,
+          "Largest accepted drop of the task's metric, from 0 to 1: 0.01 is one point; of mse and perplexity, rise");
+    visit("min", self.min, "Smallest accepted value of the metric, from 0 to 1; not of mse and perplexity");
   }
 };
 void validate(const AccuracyGoal& config, Problems& problems);
@@ -156,7 +158,7 @@ struct Goals {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("accuracy", self.accuracy, "Of the last stage, on the test texts");
+    visit("accuracy", self.accuracy, "The task's metric, of the last stage on the test texts");
     visit("size", self.size, "Of the last stage's model file");
     visit("macs", self.macs, "Of the last stage's encoder");
   }

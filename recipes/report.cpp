@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "compress/workflow/fields.h"  // enum_name
+
 namespace compression::recipes {
 namespace {
 
@@ -45,19 +47,26 @@ const StageReport* Report::find(const std::string& id) const {
   return found == stages.end() ? nullptr : &*found;
 }
 
+double Report::drop(const StageReport& stage, const StageReport& base) const {
+  const double difference = base.value() - stage.value();
+  return higher_is_better(metric) ? difference : -difference;
+}
+
+std::string value_text(Metric metric, double value) {
+  return higher_is_better(metric) ? fmt::format("{:.2f} %", 100 * value) : fmt::format("{:.4g}", value);
+}
+
 nlohmann::json report_json(const Report& report) {
   auto stages = nlohmann::json::array();
   const auto* base = report.find(report.baseline);
+  const std::string metric(enum_name(report.metric));
   for (const auto& s : report.stages) {
     stages.push_back({{"id", s.id},
                       {"kind", s.kind},
                       {"fingerprint", s.fingerprint},
                       {"skipped", s.skipped},
-                      {"accuracy", s.accuracy},
-                      {"correct", s.correct},
-                      {"total", s.total},
-                      {"accuracy_drop", base ? base->accuracy - s.accuracy : 0.0},
-                      {"validation_accuracy", s.validation_accuracy},
+                      {metric + "_drop", base ? report.drop(s, *base) : 0.0},
+                      {"validation_" + metric, s.validation},
                       {"parameters", s.parameters},
                       {"macs", s.macs},
                       {"bytes", s.bytes},
@@ -68,6 +77,7 @@ nlohmann::json report_json(const Report& report) {
                       {"throughput_spread", {per_second(s.throughput.high_ms), per_second(s.throughput.low_ms)}},
                       {"throughput_runs", s.throughput.runs},
                       {"rollbacks", s.rollbacks}});
+    stages.back().update(nlohmann::json(s.reached));
     stages.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
     if (s.peak_device_memory) stages.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
   }
@@ -79,6 +89,7 @@ nlohmann::json report_json(const Report& report) {
       {"name", report.name},
       {"seed", report.seed},
       {"split", report.split},
+      {"metric", metric},
       {"max_length", report.max_length},
       {"texts",
        {{"train", report.train_size}, {"validation", report.validation_size}, {report.split, report.reported_size}}},
@@ -90,32 +101,39 @@ nlohmann::json report_json(const Report& report) {
 }
 
 std::string report_markdown(const Report& report) {
+  const auto metric = enum_name(report.metric);
+  const bool points = higher_is_better(report.metric);
   std::string out = fmt::format("# {}\n\n", report.name);
-  out += fmt::format("{} texts to train on, {} to validate; accuracy on the {} {} texts. Seed {}, one run.\n\n",
-                     report.train_size, report.validation_size, report.reported_size, report.split, report.seed);
-  if (report.split != "test") out += "There is no test split: accuracy is on the texts that choices were made on.\n\n";
-  const auto* base = report.find(report.baseline);
   out +=
-      "| stage | kind | accuracy | drop | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a "
-      "call | peak memory |\n";
+      fmt::format("{} texts to train on, {} to validate; {} on the {} {} texts. Seed {}, one run.\n\n",
+                  report.train_size, report.validation_size, metric, report.reported_size, report.split, report.seed);
+  if (report.split != "test") {
+    out += fmt::format("There is no test split: {} is on the texts that choices were made on.\n\n", metric);
+  }
+  const auto* base = report.find(report.baseline);
+  out += fmt::format(
+      "| stage | kind | {} | {} | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a "
+      "call | peak memory |\n",
+      metric, points ? "drop" : "rise");
   out += "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& s : report.stages) {
     out += fmt::format(
-        "| {} | {} | {:.2f} % | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to "
+        "| {} | {} | {} | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to "
         "{:.0f}) | {} |\n",
-        s.id, s.kind, 100 * s.accuracy, base ? 100 * (base->accuracy - s.accuracy) : 0.0, millions(s.parameters),
-        millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
+        s.id, s.kind, value_text(report.metric, s.value()), base ? (points ? 100 : 1) * report.drop(s, *base) : 0.0,
+        millions(s.parameters), millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
         base ? fewer(base->bytes, s.bytes) : "1.0x", s.latency.median_ms, s.latency.low_ms, s.latency.high_ms,
         s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms),
         s.peak_memory ? fmt::format("{:.0f} MB", static_cast<double>(*s.peak_memory) / 1e6) : "not known");
   }
   out += fmt::format(
-      "\nDrops (in points) and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "
+      "\n{} and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "
       "latency and texts a "
       "second are medians on texts of {} tokens, with the 10th and 90th percentile. Peak memory is what the process "
       "took "
-      "while the stage was made.\n\nMeasured on {}.\n\n![accuracy against cost](report.svg)\n",
-      report.baseline, report.max_length, report.max_length, describe(report.machine));
+      "while the stage was made.\n\nMeasured on {}.\n\n![{} against cost](report.svg)\n",
+      points ? "Drops (in points)" : "Rises", report.baseline, report.max_length, report.max_length,
+      describe(report.machine), metric);
   std::string rollbacks;
   for (const auto& s : report.stages) {
     for (const auto& rollback : s.rollbacks) rollbacks += "- " + rollback_text(s.id, rollback) + "\n";

@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "compress/evaluate/cost.h"     // Timing
-#include "compress/workflow/machine.h"  // Machine
+#include "compress/evaluate/cost.h"      // Timing
+#include "compress/evaluate/evaluate.h"  // Evaluation
+#include "compress/workflow/machine.h"   // Machine
 
 namespace compression::recipes {
 
 struct StageReport {
   std::string id, kind, fingerprint;
-  double accuracy = 0.0;  // on the split that is reported on, from 0 to 1
-  int64_t correct = 0, total = 0;
-  double validation_accuracy = 0.0;
+  Evaluation reached;       // on the split that is reported on
+  double validation = 0.0;  // the metric's value on the validation texts
   int64_t parameters = 0;
   int64_t macs = 0;                                        // of the encoder, for one text of max_length tokens
   int64_t bytes = 0;                                       // of the model file
@@ -25,6 +25,7 @@ struct StageReport {
   nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
   bool skipped = false;                                    // it was there already
 
+  double value() const { return reached.value(); }
   double texts_per_second() const { return throughput_batch * 1e3 / throughput.median_ms; }
   static constexpr int64_t throughput_batch = 32;
 };
@@ -36,6 +37,7 @@ struct GoalReport {
 
 struct Report {
   std::string name, split;
+  Metric metric = Metric::accuracy;
   int64_t max_length = 0, train_size = 0, validation_size = 0, reported_size = 0;
   uint64_t seed = 0;
   std::string baseline;  // the stage that drops and ratios count from
@@ -45,7 +47,13 @@ struct Report {
 
   bool met() const;
   const StageReport* find(const std::string& id) const;
+
+  /// How much worse the metric is than the base's.
+  double drop(const StageReport& stage, const StageReport& base) const;
 };
+
+/// A metric's value as reports show it: "97.50 %", or "12.34" of those that have no upper bound.
+std::string value_text(Metric metric, double value);
 
 nlohmann::json report_json(const Report& report);
 std::string report_markdown(const Report& report);

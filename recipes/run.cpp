@@ -100,11 +100,12 @@ class Models {
 };
 
 /// The recipe's data, with its files watched from before they are read.
-TaskData read_data(const DataConfig& config, InputFiles& files) {
+TaskData read_data(const Recipe& recipe, InputFiles& files) {
+  const auto& config = recipe.data;
   for (const auto* file : {&config.train, &config.validation, config.test ? &*config.test : nullptr}) {
     if (file != nullptr && fs::is_regular_file(file->path)) files.add(file->path);
   }
-  return TaskData(config);
+  return TaskData(recipe.task, config);
 }
 
 /// Where a stage's training keeps its state while it is at work.
@@ -117,10 +118,6 @@ void remove_resume_folder(const Recipe& recipe, const std::string& id) {
   fs::remove_all(resume_folder(recipe, id), error);
   if (error)
     throw StorageError(fmt::format("{}: can't be removed: {}", resume_folder(recipe, id).string(), error.message()));
-}
-
-json evaluation_json(const Evaluation& e) {
-  return {{"accuracy", e.accuracy()}, {"correct", e.correct}, {"total", e.total}, {"loss", e.loss}};
 }
 
 struct FinishedStage {
@@ -148,7 +145,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   for (const auto split : {Split::validation, Split::test}) {
     if (!data.has(split)) continue;
     const auto source = data.batches(split, *model.tokenizer, {});
-    metrics[split_name(split)] = evaluation_json(evaluate(model.logits, *source, context));
+    metrics[split_name(split)] = evaluate(model.logits, *source, context);
   }
   const auto machine = this_machine();
   const json manifest = {
@@ -176,15 +173,13 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
 }
 
 StageReport stage_report(const StageEntry& stage, const json& manifest, std::string_view split) {
-  const auto& reached = manifest.at("metrics").at(split);
+  const auto reached = manifest.at("metrics").at(split).get<Evaluation>();
   StageReport report;
   report.id = stage.id;
   report.kind = kind_of(stage);
   report.fingerprint = manifest.at("fingerprint");
-  report.accuracy = reached.at("accuracy");
-  report.correct = reached.at("correct");
-  report.total = reached.at("total");
-  report.validation_accuracy = manifest.at("metrics").at("validation").at("accuracy");
+  report.reached = reached;
+  report.validation = manifest.at("metrics").at("validation").get<Evaluation>().value();
   report.parameters = manifest.at("parameters");
   report.macs = manifest.at("encoder_macs");
   report.rollbacks = manifest.value("/notes/training/rollbacks"_json_pointer, json::array());
@@ -243,18 +238,21 @@ void measure_stages(Report& report, const Recipe& recipe, const Context& context
 std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
   std::vector<GoalReport> results;
   const auto& last = report.stages.back();
-  const auto percent = [](double share) { return fmt::format("{:.2f} %", 100 * share); };
+  const auto metric = std::string(enum_name(report.metric));
   constexpr double rounding = 1e-9;  // 0.01 is met by a drop of 5 texts of 500
   if (goals.accuracy && goals.accuracy->min) {
-    results.push_back({"accuracy", "at least " + percent(*goals.accuracy->min), percent(last.accuracy),
-                       last.accuracy >= *goals.accuracy->min - rounding});
+    results.push_back({metric, "at least " + value_text(report.metric, *goals.accuracy->min),
+                       value_text(report.metric, last.value()), last.value() >= *goals.accuracy->min - rounding});
   }
   if (goals.accuracy && goals.accuracy->max_drop) {
     const auto* base = report.find(goals.accuracy->relative_to->name);
-    const double drop = base->accuracy - last.accuracy;
-    results.push_back({"accuracy",
-                       fmt::format("at most {:.2f} points below {}", 100 * *goals.accuracy->max_drop, base->id),
-                       fmt::format("{:.2f} points below", 100 * drop), drop <= *goals.accuracy->max_drop + rounding});
+    const double drop = report.drop(last, *base);
+    const bool points = higher_is_better(report.metric);
+    const auto distance = [&](double x) {
+      return points ? fmt::format("{:.2f} points below", 100 * x) : fmt::format("{:.4g} above", x);
+    };
+    results.push_back({metric, fmt::format("at most {} {}", distance(*goals.accuracy->max_drop), base->id),
+                       distance(drop), drop <= *goals.accuracy->max_drop + rounding});
   }
   if (goals.size) {
     const auto size = [](int64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6); };
@@ -280,7 +278,7 @@ std::string baseline_of(const Recipe& recipe) {
 
 std::vector<StagePlan> plan(const Recipe& recipe) {
   InputFiles files;
-  const auto data = read_data(recipe.data, files);
+  const auto data = read_data(recipe, files);
   Models models(recipe, data, files);
   std::vector<StagePlan> stages;
   for (const auto& stage : recipe.stages) {
@@ -297,10 +295,11 @@ std::vector<StagePlan> plan(const Recipe& recipe) {
 Report run(const Recipe& recipe, Context& context) {
   const FolderLock lock(recipe.output);
   InputFiles files;
-  const auto data = read_data(recipe.data, files);
+  const auto data = read_data(recipe, files);
   const auto size = [&](Split split) { return data.has(split) ? data.size(split) : 0; };
   Report report{.name = recipe.name,
                 .split = std::string(split_name(data.reported())),
+                .metric = data.metric(),
                 .max_length = recipe.data.max_length,
                 .train_size = size(Split::train),
                 .validation_size = size(Split::validation),
@@ -310,8 +309,10 @@ Report run(const Recipe& recipe, Context& context) {
                 .machine = this_machine(),
                 .stages = {},
                 .goals = {}};
-  context.logger->info("{}: {} texts to train on, {} to validate, {} to test; {} classes", recipe.name,
-                       report.train_size, report.validation_size, size(Split::test), data.labels().size());
+  const auto classes = data.head().labels.size();
+  context.logger->info("{}: {}, {} texts to train on, {} to validate, {} to test{}", recipe.name,
+                       enum_name(data.head().task), report.train_size, report.validation_size, size(Split::test),
+                       classes > 1 ? fmt::format("; {} classes", classes) : "");
   Models models(recipe, data, files);
   for (const auto& stage : recipe.stages) {
     context.check_stop();
@@ -337,9 +338,9 @@ Report run(const Recipe& recipe, Context& context) {
     entry.skipped = skipped;
     entry.peak_memory = finished.peak_memory;
     entry.peak_device_memory = finished.peak_device_memory;
-    context.logger->info("{}: accuracy {:.4f} ({} of {} {} texts), {:.1f} M parameters, {:.1f} MB", stage.id,
-                         entry.accuracy, entry.correct, entry.total, report.split,
-                         static_cast<double>(entry.parameters) / 1e6, static_cast<double>(entry.bytes) / 1e6);
+    context.logger->info("{}: {} on the {} texts, {:.1f} M parameters, {:.1f} MB", stage.id, describe(entry.reached),
+                         report.split, static_cast<double>(entry.parameters) / 1e6,
+                         static_cast<double>(entry.bytes) / 1e6);
   }
   measure_stages(report, recipe, context);
   report.goals = check_goals(recipe.goals, report);

@@ -7,23 +7,24 @@
 #include <string>
 
 #include "compress/train/batch.h"  // DataProvider
-#include "datasets/dataset.h"      // Dataset
-#include "recipes/recipe.h"        // DataConfig
+#include "datasets/examples.h"     // Dataset, Labels, Examples
+#include "recipes/recipe.h"        // TaskConfig, DataConfig
 
 namespace compression::recipes {
 
 class TaskData : public DataProvider {
  public:
-  /// Reads all files and checks all labels. Throws DataError.
-  explicit TaskData(const DataConfig& config);
+  /// Reads all files and checks all labels. Throws DataError, ConfigError for a metric that the labels do not allow.
+  TaskData(const TaskConfig& task, const DataConfig& config);
 
   bool has(Split split) const override { return splits_.contains(split); }
   std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
                                              const BatchOptions& options) const override;
-  const std::vector<std::string>& labels() const override { return labels_; }
+  const TaskHead& head() const override { return head_; }
+  Metric metric() const { return metric_; }
   int64_t max_length() const override { return max_length_; }
 
-  /// Changes when a text, a label, their order or the length that texts are cut to changes.
+  /// Changes when a text, a label, their order, the task, its metric or the length that texts are cut to changes.
   std::string fingerprint() const;
 
   int64_t size(Split split) const { return static_cast<int64_t>(splits_.at(split).data.inputs.size()); }
@@ -34,12 +35,13 @@ class TaskData : public DataProvider {
  private:
   struct SplitData {
     datasets::Dataset data;
-    std::vector<int64_t> labels;
+    datasets::Labels labels;
   };
-  int64_t max_length_;
+  datasets::TaskEncoding encoding_;
   std::map<Split, SplitData> splits_;
-  std::vector<std::string> labels_;
-  mutable std::map<std::string, std::vector<Encoding>> encodings_;  // by split and the tokenizer's content
+  TaskHead head_;
+  Metric metric_;
+  mutable std::map<std::string, datasets::Examples> examples_;  // by split and the tokenizer's content
 };
 
 std::string_view split_name(Split split);

@@ -1,6 +1,7 @@
 // What must hold of a recipe beyond the types of its values.
 #include <algorithm>
 
+#include "compress/task/task.h"  // metrics_of
 #include "recipes/recipe.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
 
@@ -88,6 +89,13 @@ void validate_stages(const Recipe& recipe, Problems& problems) {
 void validate_goals(const Recipe& recipe, Problems& problems) {
   const Goals& goals = recipe.goals;
   if (goals.accuracy) problems.nested("goals.accuracy", *goals.accuracy);
+  if (goals.accuracy && higher_is_better(recipe.task.metric.value_or(metrics_of(recipe.task.type).front()))) {
+    const auto& drop = goals.accuracy->max_drop;
+    if (!drop || *drop >= 0) problems.within("goals.accuracy.max_drop", drop, 0, 1);
+  } else if (goals.accuracy) {
+    problems.require(!goals.accuracy->min, "goals.accuracy.min",
+                     "set, but less is better of the task's metric; expected relative_to and max_drop");
+  }
   if (goals.size) problems.nested("goals.size", *goals.size);
   if (goals.macs) problems.nested("goals.macs", *goals.macs);
   const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
@@ -107,8 +115,20 @@ void require_checkpoint(const std::string& key, const std::filesystem::path& fol
 
 }  // namespace
 
+void validate(const TaskConfig& config, Problems& problems) {
+  if (!config.metric) return;
+  std::vector<std::string_view> names;
+  for (const auto metric : metrics_of(config.type)) {
+    if (metric == *config.metric) return;
+    names.push_back(enum_name(metric));
+  }
+  problems.add("metric", "found " + std::string(enum_name(*config.metric)) + ", which " +
+                             std::string(enum_name(config.type)) + " has not; expected one of " + listed(names));
+}
+
 void validate(const DataConfig& config, Problems& problems) {
   problems.within("max_length", config.max_length, 8, 100000);
+  if (config.stride) problems.within("stride", *config.stride, 0, static_cast<double>(config.max_length - 4));
   problems.nested("train", config.train);
   problems.nested("validation", config.validation);
   if (config.test) problems.nested("test", *config.test);
@@ -119,7 +139,7 @@ void validate(const AccuracyGoal& config, Problems& problems) {
                    "no bound; expected min, or relative_to and max_drop");
   problems.require(!config.relative_to || config.max_drop, "", "relative_to without max_drop, expected both");
   problems.require(!config.max_drop || config.relative_to, "", "max_drop without relative_to, expected both");
-  problems.within("max_drop", config.max_drop, 0, 1);
+  problems.at_least("max_drop", config.max_drop, 0);
   problems.within("min", config.min, 0, 1);
 }
 
@@ -136,6 +156,7 @@ void validate(const Recipe& recipe, Problems& problems) {
                    "found " + number_text(recipe.version) + ", expected 1, the only version");
   problems.require(!recipe.name.empty(), "name", "found nothing, expected the name of the run");
   problems.require(!recipe.output.empty(), "output", "found nothing, expected the folder of the run");
+  problems.nested("task", recipe.task);
   problems.nested("data", recipe.data);
   for (const auto& [name, value] : recipe.variables) {
     problems.require(is_plain_name(name), join_key("variables", shown_key(name)),

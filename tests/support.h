@@ -72,7 +72,7 @@ class OneBatch : public BatchSource {
     }
     return plan;
   }
-  Batch collate(std::span<const int64_t> examples) const override {
+  Batch collate(std::span<const int64_t> examples, int64_t = 0) const override {
     const auto rows = torch::tensor(std::vector<int64_t>(examples.begin(), examples.end()));
     const auto pick = [&](const torch::Tensor& t) { return t.defined() ? t.index_select(0, rows) : t; };
     return {pick(batch_.input_ids), pick(batch_.attention_mask), pick(batch_.token_type_ids), pick(batch_.labels),

@@ -27,7 +27,8 @@ struct ModelOptions {
 struct EvalOptions {
   ModelOptions model;
   std::filesystem::path data;
-  std::optional<std::string> format, text, text_pair, label;
+  std::optional<std::string> format, text, text_pair, label, metric;
+  std::optional<int64_t> stride;
   bool no_header = false;
   int64_t batch_size = 32;
 };
@@ -35,6 +36,8 @@ struct EvalOptions {
 struct PredictOptions {
   ModelOptions model;
   std::vector<std::string> texts;  // standard input, a text a line, if empty
+  bool pairs = false;              // each is two texts with a tab between
+  std::optional<int64_t> stride;
 };
 
 struct BenchOptions {

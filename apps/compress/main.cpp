@@ -99,13 +99,16 @@ int parse_and_run(int argc, char** argv) {
                       "Explain the keys of a section or stage kind: recipe, data, distill, ...");
 
   EvalOptions eval_options;
-  auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled texts");
+  auto* eval = app.add_subcommand("eval", "A model's metrics on labelled texts (docs/tasks.md)");
   add_model(*eval, eval_options.model);
-  eval->add_option("--data", eval_options.data, "JSONL, CSV or TSV file")->required();
-  eval->add_option("--format", eval_options.format, "jsonl, csv, tsv or glue, if the name does not tell");
-  eval->add_option("--text", eval_options.text, "Field or column of the text [text]");
+  eval->add_option("--data", eval_options.data, "JSONL, CSV, TSV, CoNLL or SQuAD file")->required();
+  eval->add_option("--format", eval_options.format, "jsonl, csv, tsv, glue, conll or squad, if the name does not tell");
+  eval->add_option("--text", eval_options.text, "Field or column of the text");
   eval->add_option("--text-pair", eval_options.text_pair, "Field or column of the second text");
-  eval->add_option("--label", eval_options.label, "Field or column of the label [label]");
+  eval->add_option("--label", eval_options.label, "Field or column of the label");
+  eval->add_option("--metric", eval_options.metric, "The metric that is shown first; the task's first if absent");
+  eval->add_option("--stride", eval_options.stride, "Of question answering: tokens that windows share")
+      ->check(CLI::Range(0, 1 << 20));
   eval->add_flag("--no-header", eval_options.no_header,
                  "The first line of a CSV or TSV is data; name columns by number");
   eval->add_option("--batch-size", eval_options.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
@@ -120,9 +123,13 @@ int parse_and_run(int argc, char** argv) {
   add_model(*tokenize, tokenize_options);
 
   PredictOptions predict_options;
-  auto* predict = app.add_subcommand("predict", "Class and probability of each text");
+  auto* predict = app.add_subcommand("predict", "What a model says of each text");
   add_model(*predict, predict_options.model);
-  predict->add_option("texts", predict_options.texts, "Texts; lines of standard input if absent");
+  predict->add_option("texts", predict_options.texts,
+                      "Texts; lines of standard input if absent. For question answering: question, tab, context");
+  predict->add_flag("--pairs", predict_options.pairs, "Each text is a pair, with a tab between");
+  predict->add_option("--stride", predict_options.stride, "Of question answering: tokens that windows share")
+      ->check(CLI::Range(0, 1 << 20));
 
   BenchOptions bench_options;
   auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");

@@ -5,17 +5,22 @@
 
 #include <charconv>
 #include <iostream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "commands.h"
 #include "compress/checkpoint/json_file.h"     // read_json_file
 #include "compress/checkpoint/model_folder.h"  // load_model_config
 #include "compress/evaluate/cost.h"            // parameter_count
 #include "compress/ops/linear.h"               // int8_kernel
+#include "compress/task/task.h"                // default_metric, check_metric
 #include "compress/workflow/error.h"           // ConfigError
 #include "compress/workflow/machine.h"         // this_machine
+#include "datasets/answers.h"                  // AnswerFinder
 #include "datasets/dataset.h"                  // read_dataset
 #include "datasets/encoded.h"                  // make_batch_source
+#include "datasets/examples.h"                 // encode_examples
 #include "prune/importance.h"                  // read_importance
 #include "recipes/benchmark.h"                 // measure_batch
 #include "recipes/runnable.h"                  // open_model
@@ -57,11 +62,110 @@ int64_t class_count(const recipes::Runnable& model) {
   return model.logits(one.to(model.device)).size(1);
 }
 
-std::vector<std::string> class_names(const recipes::Runnable& model) {
-  if (model.config && !model.config->labels.empty()) return model.config->labels;
-  std::vector<std::string> names;
-  for (int64_t i = 0; i < class_count(model); ++i) names.push_back(std::to_string(i));
-  return names;
+/// What the config says; a file without one is taken for a classifier.
+TaskHead head_of(const recipes::Runnable& model) {
+  if (model.config) return {model.config->labels, model.config->task};
+  TaskHead head;
+  for (int64_t i = 0; i < class_count(model); ++i) head.labels.push_back(std::to_string(i));
+  return head;
+}
+
+Metric metric_of(const EvalOptions& options, const TaskHead& head) {
+  if (!options.metric) return default_metric(head);
+  for (const auto& [metric, name] : enum_names(Metric{})) {
+    if (name != *options.metric) continue;
+    try {
+      check_metric(metric, head);
+    } catch (const ConfigError& error) {
+      throw ConfigError(fmt::format("--metric: {}", error.what()));
+    }
+    return metric;
+  }
+  throw ConfigError(fmt::format("--metric: found \"{}\", expected a metric of {} (docs/tasks.md)", *options.metric,
+                                enum_name(head.task)));
+}
+
+/// Lines as the task reads them: words for token_classification, and for pairs two texts parted by a tab.
+datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType task, bool pairs) {
+  datasets::Dataset data;
+  data.path = "predict";
+  for (const auto& line : lines) {
+    data.lines.push_back(static_cast<int64_t>(data.lines.size()) + 1);
+    data.inputs.push_back({line, std::nullopt});
+    if (pairs || task == TaskType::question_answering) {
+      const auto tab = line.find('\t');
+      if (tab == std::string::npos) {
+        throw DataError(fmt::format("predict: text {} has no tab, expected {}", data.lines.back(),
+                                    pairs ? "two texts with one between" : "the question, a tab and the context"));
+      }
+      data.inputs.back() = {line.substr(0, tab), line.substr(tab + 1)};
+    }
+    if (task == TaskType::token_classification) {
+      std::istringstream words(line);
+      data.words.emplace_back(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>());
+      if (data.words.back().empty()) throw DataError(fmt::format("predict: text {} has no words", data.lines.back()));
+    }
+    data.answers.emplace_back();
+  }
+  return data;
+}
+
+/// What is said of one text: for a person, and as JSON.
+struct Answer {
+  std::string text;
+  json object;
+};
+
+/// Of one row of logits, for tasks with one output a text.
+Answer row_answer(const TaskHead& head, const torch::Tensor& row) {
+  const auto at = [](const torch::Tensor& values, size_t i) { return values[static_cast<int64_t>(i)].item<double>(); };
+  const auto& names = head.labels;
+  switch (head.task) {
+    case TaskType::regression:
+      return {fmt::format("{:.4f}", at(row, 0)), {{"score", at(row, 0)}}};
+    case TaskType::embedding: {
+      const std::vector<float> values(row.data_ptr<float>(), row.data_ptr<float>() + row.numel());
+      return {fmt::format("{}", fmt::join(values, " ")), {{"embedding", values}}};
+    }
+    case TaskType::multi_label: {
+      const auto shares = torch::sigmoid(row);
+      Answer answer{"", {{"labels", json::array()}}};
+      for (size_t c = 0; c < names.size(); ++c) {
+        answer.object["scores"][names[c]] = at(shares, c);
+        if (at(row, c) <= 0) continue;
+        answer.object["labels"].push_back(names[c]);
+        answer.text += fmt::format("{}{}:{:.4f}", answer.text.empty() ? "" : "\t", names[c], at(shares, c));
+      }
+      return answer;
+    }
+    default: {
+      const auto shares = torch::softmax(row, -1);
+      const auto best = static_cast<size_t>(shares.argmax().item<int64_t>());
+      Answer answer{fmt::format("{}\t{:.4f}", names.at(best), at(shares, best)),
+                    {{"label", names.at(best)}, {"score", at(shares, best)}}};
+      for (size_t c = 0; c < names.size(); ++c) answer.object["scores"][names[c]] = at(shares, c);
+      return answer;
+    }
+  }
+}
+
+/// Of the words that were not cut off: "Anna/B-PER lives/O".
+Answer tags_answer(const TaskHead& head, const std::vector<std::string>& words, const Encoding& encoding,
+                   const torch::Tensor& logits) {
+  Answer answer{"", {{"words", json::array()}, {"tags", json::array()}}};
+  int64_t before = -1;
+  for (size_t i = 0; i < encoding.word_ids.size(); ++i) {
+    const auto word = encoding.word_ids[i];
+    if (word >= 0 && word != before) {
+      const auto id = logits[static_cast<int64_t>(i)].argmax().item<int64_t>();
+      const auto &text = words.at(static_cast<size_t>(word)), &tag = head.labels.at(static_cast<size_t>(id));
+      answer.object["words"].push_back(text);
+      answer.object["tags"].push_back(tag);
+      answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", text, tag);
+    }
+    before = word;
+  }
+  return answer;
 }
 
 std::vector<std::string> read_lines(std::istream& in) {
@@ -91,28 +195,22 @@ void print_kernels(const json& kernels) {
 }  // namespace
 
 int eval_command(const EvalOptions& options, Context& context, bool as_json) {
-  datasets::FileConfig file{.path = options.data, .format = options.format, .text_pair = options.text_pair};
-  if (options.text) file.text = *options.text;
-  if (options.label) file.label = *options.label;
+  datasets::FileConfig file{.path = options.data,
+                            .format = options.format,
+                            .text = options.text,
+                            .text_pair = options.text_pair,
+                            .label = options.label};
   file.header = !options.no_header;
   const auto model = open(options.model, context);
-  const auto data = datasets::read_dataset(file);
-  const auto labels = datasets::label_ids(data, class_names(model));
+  const auto head = head_of(model);
+  const auto metric = metric_of(options, head);
+  const auto data = datasets::read_dataset(file, /*labelled=*/true, head.task);
+  const auto examples = datasets::encode_examples(data, datasets::labels_of(data, head), head, metric, *model.tokenizer,
+                                                  {.max_length = model.max_length, .stride = options.stride});
   const auto source =
-      datasets::make_batch_source(model.tokenizer->encode_batch(data.inputs, {.max_length = model.max_length}), labels,
-                                  model.tokenizer->pad_id(), {.batch_size = options.batch_size});
+      datasets::make_batch_source(examples, model.tokenizer->pad_id(), {.batch_size = options.batch_size});
   const auto result = evaluate(model.logits, *source, context);
-  if (as_json) {
-    std::cout << json{{"accuracy", result.accuracy()},
-                      {"correct", result.correct},
-                      {"total", result.total},
-                      {"loss", result.loss}}
-                     .dump()
-              << '\n';
-  } else {
-    std::cout << fmt::format("accuracy {:.4f} ({} of {}), loss {:.4f}\n", result.accuracy(), result.correct,
-                             result.total, result.loss);
-  }
+  std::cout << (as_json ? json(result).dump() : describe(result)) << '\n';
   return success;
 }
 
@@ -133,6 +231,7 @@ int inspect_command(const InspectOptions& options, bool as_json) {
               {"hidden_size", config.hidden_size},
               {"attention_head_size", config.attention_head_size},
               {"vocab_size", config.vocab_size},
+              {"task", enum_name(config.task)},
               {"labels", config.labels},
               {"linear_format", enum_name(config.linear_format)},
               {"embedding_format", enum_name(config.embedding_format)},
@@ -160,9 +259,9 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     return success;
   }
   if (options.kernels) print_kernels(kernels);
-  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}, {} classes\n", folder.string(),
-                           config.model_type, config.hidden_size, config.layers.size(), config.attention_head_size,
-                           config.labels.size());
+  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", folder.string(), config.model_type,
+                           config.hidden_size, config.layers.size(), config.attention_head_size, enum_name(config.task),
+                           config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
       enum_name(config.linear_format), enum_name(config.embedding_format),
@@ -227,25 +326,36 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   const auto texts = options.texts.empty() ? read_lines(std::cin) : options.texts;
   if (texts.empty()) throw DataError("predict: no text; give texts as arguments or on standard input, one a line");
   const auto model = open(options.model, context);
-  std::vector<TextInput> inputs;
-  for (const auto& text : texts) inputs.push_back({text, std::nullopt});
-  const auto source = datasets::make_batch_source(
-      model.tokenizer->encode_batch(inputs, {.max_length = model.max_length}), {}, model.tokenizer->pad_id(), {});
-  const auto probabilities = torch::softmax(predict(model.logits, *source, context), -1);
-  const auto names = class_names(model);
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const auto row = probabilities[static_cast<int64_t>(i)];
-    const auto best = row.argmax().item<int64_t>();
-    const auto score = row[best].item<double>();
-    const auto& name = names.at(static_cast<size_t>(best));
-    if (as_json) {
-      json scores;
-      for (size_t c = 0; c < names.size(); ++c) scores[names[c]] = row[static_cast<int64_t>(c)].item<double>();
-      std::cout << json{{"label", name}, {"score", score}, {"scores", scores}}.dump() << '\n';
-    } else {
-      std::cout << fmt::format("{}\t{:.4f}\n", name, score);
+  const auto head = head_of(model);
+  if (head.task == TaskType::masked_lm) {
+    throw UnsupportedError(fmt::format("{}: predict has nothing to say of a model for masked_lm: fine-tune it first",
+                                       model.file.string()));
+  }
+  const auto data = unlabelled(texts, head.task, options.pairs);
+  std::shared_ptr<const datasets::Windows> windows;
+  const auto examples = datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
+                                                  {.max_length = model.max_length, .stride = options.stride}, &windows);
+  std::vector<Answer> answers(examples.encodings.size());
+  std::optional<datasets::AnswerFinder> finder;
+  if (windows) finder.emplace(windows);
+  each_output(model.logits, *datasets::make_batch_source(examples, model.tokenizer->pad_id(), {}), context,
+              [&](const Batch& batch, const torch::Tensor& logits) {
+                if (finder) return finder->add(batch, logits);
+                for (int64_t row = 0; row < batch.size(); ++row) {
+                  const auto example = static_cast<size_t>(batch.examples[row].item<int64_t>());
+                  answers[example] =
+                      head.task == TaskType::token_classification
+                          ? tags_answer(head, data.words[example], examples.encodings[example], logits[row])
+                          : row_answer(head, logits[row]);
+                }
+              });
+  if (finder) {
+    answers.clear();
+    for (const auto& [text, score] : finder->answers()) {
+      answers.push_back({fmt::format("{}\t{:.4f}", text, score), {{"answer", text}, {"score", score}}});
     }
   }
+  for (const auto& [text, object] : answers) std::cout << (as_json ? object.dump() : text) << '\n';
   return success;
 }
 

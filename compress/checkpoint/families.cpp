@@ -20,7 +20,11 @@ Family bert() {
           .class_prefix = "Bert",
           .base = "bert",
           .defaults = {},
-          .modules = {{"head.dense", "bert.pooler.dense"}, {"head.classifier", "classifier"}},
+          .sequence_head = {{"head.dense", "bert.pooler.dense"}, {"head.classifier", "classifier"}},
+          .mlm_head = {{"head", "cls.predictions"},
+                       {"head.dense", "cls.predictions.transform.dense"},
+                       {"head.LayerNorm", "cls.predictions.transform.LayerNorm"},
+                       {"head.decoder", "cls.predictions.decoder"}},
           .not_ours = {"cls."}};
 }
 
@@ -33,9 +37,13 @@ Family roberta() {
                        .vocab_size = 50265,
                        .pad_token_id = 1,
                        .encoder = {.positions_after_padding = true},
-                       .head = {.first_dropout = std::nullopt}},
-          .modules = {{"head.dense", "classifier.dense"}, {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"roberta.embeddings.token_type_ids", "roberta.pooler.", "lm_head."}};
+                       .head = {.first_dropout = std::nullopt, .mlm_activation = "gelu"}},
+          .sequence_head = {{"head.dense", "classifier.dense"}, {"head.classifier", "classifier.out_proj"}},
+          .mlm_head = {{"head", "lm_head"},
+                       {"head.dense", "lm_head.dense"},
+                       {"head.LayerNorm", "lm_head.layer_norm"},
+                       {"head.decoder", "lm_head.decoder"}},
+          .not_ours = {"roberta.embeddings.token_type_ids", "roberta.pooler."}};
 }
 
 Family xlm_roberta() {
@@ -75,8 +83,11 @@ Family distilbert() {
                             {"intermediate.dense", "ffn.lin1"},
                             {"output.dense", "ffn.lin2"},
                             {"output.LayerNorm", "output_layer_norm"}},
-          .modules = {{"head.dense", "pre_classifier"}, {"head.classifier", "classifier"}},
-          .not_ours = {"vocab_transform.", "vocab_layer_norm.", "vocab_projector."}};
+          .sequence_head = {{"head.dense", "pre_classifier"}, {"head.classifier", "classifier"}},
+          .mlm_head = {{"head", "vocab_projector"},
+                       {"head.dense", "vocab_transform"},
+                       {"head.LayerNorm", "vocab_layer_norm"},
+                       {"head.decoder", "vocab_projector"}}};
 }
 
 /// BERT with narrow embeddings and a head of its own.
@@ -88,12 +99,15 @@ Family electra() {
                        .hidden_size = 256,
                        .layers = layers(12, 4, 1024),
                        .encoder = {.embedding_size = 128},
-                       .head = {.activation = "gelu", .first_dropout = std::nullopt}},
+                       .head = {.activation = "gelu", .first_dropout = std::nullopt, .mlm_activation = "gelu"}},
           .also = {"embedding_size"},
-          .modules = {{"bert.embeddings.projection", "electra.embeddings_project"},
-                      {"head.dense", "classifier.dense"},
-                      {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"discriminator_predictions.", "generator_predictions.", "generator_lm_head."}};
+          .modules = {{"bert.embeddings.projection", "electra.embeddings_project"}},
+          .sequence_head = {{"head.dense", "classifier.dense"}, {"head.classifier", "classifier.out_proj"}},
+          .mlm_head = {{"head", "generator_lm_head"},
+                       {"head.dense", "generator_predictions.dense"},
+                       {"head.LayerNorm", "generator_predictions.LayerNorm"},
+                       {"head.decoder", "generator_lm_head"}},
+          .not_ours = {"discriminator_predictions."}};
 }
 
 /// Layers share weights, and embeddings are narrow.
@@ -121,10 +135,13 @@ Family albert() {
                             {"intermediate.dense", "ffn"},
                             {"output.dense", "ffn_output"},
                             {"output.LayerNorm", "full_layer_layer_norm"}},
-          .modules = {{"bert.embeddings.projection", "albert.encoder.embedding_hidden_mapping_in"},
-                      {"head.dense", "albert.pooler"},
-                      {"head.classifier", "classifier"}},
-          .not_ours = {"predictions.", "sop_classifier."}};
+          .modules = {{"bert.embeddings.projection", "albert.encoder.embedding_hidden_mapping_in"}},
+          .sequence_head = {{"head.dense", "albert.pooler"}, {"head.classifier", "classifier"}},
+          .mlm_head = {{"head", "predictions"},
+                       {"head.dense", "predictions.dense"},
+                       {"head.LayerNorm", "predictions.LayerNorm"},
+                       {"head.decoder", "predictions.decoder"}},
+          .not_ours = {"sop_classifier."}};
 }
 
 /// A bias on attention scores by relative position, one table for all layers. Whatever config.json says, transformers
@@ -140,7 +157,7 @@ Family mpnet() {
                        .encoder = {.positions_after_padding = true,
                                    .relative = RelativeAttention::bias,
                                    .relative_rows = 32},
-                       .head = {.first_dropout = std::nullopt}},
+                       .head = {.first_dropout = std::nullopt, .mlm_activation = "gelu"}},
           .keys = {{"type_vocab_size", ""}, {"classifier_dropout", ""}},
           .also = {"relative_attention_num_buckets"},
           .layer_modules = {{"attention.self.query", "attention.attn.q"},
@@ -148,10 +165,13 @@ Family mpnet() {
                             {"attention.self.value", "attention.attn.v"},
                             {"attention.output.dense", "attention.attn.o"},
                             {"attention.output.LayerNorm", "attention.LayerNorm"}},
-          .modules = {{"bert.encoder.relative.table", "mpnet.encoder.relative_attention_bias"},
-                      {"head.dense", "classifier.dense"},
-                      {"head.classifier", "classifier.out_proj"}},
-          .not_ours = {"mpnet.pooler.", "lm_head."}};
+          .modules = {{"bert.encoder.relative.table", "mpnet.encoder.relative_attention_bias"}},
+          .sequence_head = {{"head.dense", "classifier.dense"}, {"head.classifier", "classifier.out_proj"}},
+          .mlm_head = {{"head", "lm_head"},
+                       {"head.dense", "lm_head.dense"},
+                       {"head.LayerNorm", "lm_head.layer_norm"},
+                       {"head.decoder", "lm_head.decoder"}},
+          .not_ours = {"mpnet.pooler."}};
 }
 
 /// Disentangled attention: content and relative position attend to each other.
@@ -174,13 +194,36 @@ Family deberta_v2() {
                             {"attention.self.position_key", "attention.self.pos_key_proj"},
                             {"attention.self.position_query", "attention.self.pos_query_proj"}},
           .modules = {{"bert.encoder.relative.table", "deberta.encoder.rel_embeddings"},
-                      {"bert.encoder.relative.LayerNorm", "deberta.encoder.LayerNorm"},
-                      {"head.dense", "pooler.dense"},
-                      {"head.classifier", "classifier"}},
+                      {"bert.encoder.relative.LayerNorm", "deberta.encoder.LayerNorm"}},
+          .sequence_head = {{"head.dense", "pooler.dense"}, {"head.classifier", "classifier"}},
+          .mlm_head = {{"head", "cls.predictions"},
+                       {"head.dense", "cls.predictions.transform.dense"},
+                       {"head.LayerNorm", "cls.predictions.transform.LayerNorm"},
+                       {"head.decoder", "cls.predictions.decoder"}},
           .not_ours = {"deberta.embeddings.position_embeddings.", "cls.", "lm_predictions.", "mask_predictions."}};
 }
 
 }  // namespace
+
+const std::vector<OtherName>& Family::head(TaskType task) const {
+  static const std::vector<OtherName> none, tokens{{"head.classifier", "classifier"}},
+      spans{{"head.classifier", "qa_outputs"}};
+  switch (task) {
+    case TaskType::classification:
+    case TaskType::multi_label:
+    case TaskType::regression:
+      return sequence_head;
+    case TaskType::token_classification:
+      return tokens;
+    case TaskType::question_answering:
+      return spans;
+    case TaskType::masked_lm:
+      return mlm_head;
+    case TaskType::embedding:
+      return none;
+  }
+  throw std::logic_error("task");
+}
 
 std::string_view Family::key(std::string_view own) const {
   const auto found = std::ranges::find(keys, own, &OtherName::own);

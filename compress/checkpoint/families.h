@@ -28,9 +28,14 @@ struct Family {
   /// Tensors. A layer's name has {} for its index; with two of them, ALBERT's group and the layer in it.
   std::string_view layer = "encoder.layer.{}";
   std::vector<OtherName> layer_modules = {};  // below a layer
-  std::vector<OtherName> modules = {};        // anywhere else, whole names
+  std::vector<OtherName> modules = {};        // anywhere else in the encoder, whole names
+  std::vector<OtherName> sequence_head = {};  // of the class for one label a text
+  std::vector<OtherName> mlm_head = {};       // of the class for masked language modelling; "head" is its bias's module
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
+
+  /// The modules of a task's head.
+  const std::vector<OtherName>& head(TaskType task) const;
 
   /// The family's name of a key of ours; empty: it has none.
   std::string_view key(std::string_view own) const;

@@ -1,5 +1,5 @@
 #pragma once
-// A classifier as a Hugging Face folder: config.json, weights, tokenizer files.
+// A model as a Hugging Face folder: config.json, weights, tokenizer files.
 
 #include <filesystem>
 #include <optional>
@@ -12,10 +12,11 @@
 namespace compression {
 
 struct LoadModelOptions {
-  /// The task's classes, by id. A head of the same classes in another order is re-ordered; absent: the checkpoint's
-  /// own.
-  std::optional<std::vector<std::string>> labels;
-  /// Whether a head is made where the checkpoint has none, or one of other classes. Else that is an error.
+  /// The task, and its classes by id. A head of the same classes in another order is re-ordered; absent: the
+  /// checkpoint's own, which is that of sentence embeddings for an encoder without a head.
+  std::optional<TaskHead> head;
+  /// Whether a head is made where the checkpoint has none, or one of another task or other classes. Else that is an
+  /// error.
   bool new_head = false;
 };
 

@@ -24,16 +24,28 @@ const OtherName* find_own(const std::vector<OtherName>& names, std::string_view 
   return found == names.end() ? nullptr : &*found;
 }
 
+/// Calls visit(list of names) for the modules of the encoder and of every head.
+template <class Visit>
+void each_name_list(const Family& family, Visit&& visit) {
+  visit(family.modules);
+  for (const auto& [task, name] : enum_names(TaskType{})) visit(family.head(task));
+}
+
 /// The class without a head names its tensors without the encoder's name.
 bool is_bare(const Family& family, std::string_view name) {
   const auto module = module_of(name);
-  if (std::ranges::find(family.modules, module, &OtherName::theirs) != family.modules.end()) return false;
   const auto first = name.substr(0, name.find('.'));
   const auto begins_with = [&](std::string_view path) { return path.substr(0, path.find('.')) == first; };
-  if (first == "embeddings" || first == "encoder" || first == "pooler" || begins_with(family.layer)) return true;
-  return std::ranges::any_of(family.modules, [&](const OtherName& each) {
-    return each.theirs.starts_with(family.base) && begins_with(each.theirs.substr(family.base.size() + 1));
+  bool whole = false,
+       bare = first == "embeddings" || first == "encoder" || first == "pooler" || begins_with(family.layer);
+  each_name_list(family, [&](const std::vector<OtherName>& names) {
+    for (const auto& each : names) {
+      whole |= each.theirs == module;
+      bare |= each.theirs.starts_with(fmt::format("{}.", family.base)) &&
+              begins_with(each.theirs.substr(family.base.size() + 1));
+    }
   });
+  return bare && !whole;
 }
 
 std::string canonical_name(const Family& family, std::string name) {
@@ -58,8 +70,9 @@ std::string layer_name(const Family& family, int64_t index, int64_t inner) {
   return name;
 }
 
-std::string checkpoint_name(const Family& family, int64_t inner, std::string_view own) {
+std::string checkpoint_name(const Family& family, TaskType task, int64_t inner, std::string_view own) {
   const auto module = module_of(own), leaf = own.substr(module.size());
+  if (const auto* other = find_own(family.head(task), module)) return fmt::format("{}{}", other->theirs, leaf);
   if (const auto* other = find_own(family.modules, module)) return fmt::format("{}{}", other->theirs, leaf);
   if (!own.starts_with(own_base)) return std::string(own);
   if (!own.starts_with(own_layer)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
@@ -88,14 +101,18 @@ StateDict to_canonical(const std::string& model_type, StateDict state) {
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {
   const auto& family = find_family(config.model_type);
   const auto inner = layer_groups(config).inner;
-  return [&family, inner](const std::string& own) { return checkpoint_name(family, inner, own); };
+  return [&family, inner, task = config.task](const std::string& own) {
+    return checkpoint_name(family, task, inner, own);
+  };
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {
   const auto& family = find_family(model_type);
   auto names = family.not_ours;
   names.push_back(fmt::format("{}.embeddings.position_ids", family.base));  // a buffer of older checkpoints
-  names.emplace_back("qa_outputs.");
+  for (const auto& [task, ignored] : enum_names(TaskType{})) {
+    for (const auto& module : family.head(task)) names.push_back(fmt::format("{}.", module.theirs));
+  }
   return names;
 }
 

@@ -19,7 +19,8 @@ StateDict to_canonical(const std::string& model_type, StateDict state);
 /// The canonical name of a tensor, or of a module with a dot at its end, by the name that our Model has for it.
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config);
 
-/// Canonical names that published checkpoints hold and our model has no place for, for LoadOptions::ignore.
+/// Canonical names that published checkpoints hold and our model may have no place for, other heads' among them, for
+/// LoadOptions::ignore.
 std::vector<std::string> ignorable_names(const std::string& model_type);
 
 }  // namespace compression

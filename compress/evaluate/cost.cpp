@@ -35,7 +35,21 @@ int64_t parameter_count(const ModelConfig& config) {
     count += (3 + own_projections) * linear(hidden, width) + linear(width, hidden) + norm;
     count += linear(hidden, layer.intermediate_size) + linear(layer.intermediate_size, hidden) + norm;
   }
-  return count + linear(hidden, hidden) + linear(hidden, static_cast<int64_t>(config.labels.size()));
+  switch (config.task) {
+    case TaskType::classification:
+    case TaskType::multi_label:
+    case TaskType::regression:
+      return count + linear(hidden, hidden) + linear(hidden, static_cast<int64_t>(config.labels.size()));
+    case TaskType::token_classification:
+      return count + linear(hidden, static_cast<int64_t>(config.labels.size()));
+    case TaskType::question_answering:
+      return count + linear(hidden, 2);
+    case TaskType::masked_lm:
+      return count + linear(hidden, config.embedding_size()) + 2 * config.embedding_size() + config.vocab_size;
+    case TaskType::embedding:
+      break;
+  }
+  return count;
 }
 
 int64_t encoder_macs(const ModelConfig& config, int64_t length) {

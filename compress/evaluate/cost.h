@@ -7,7 +7,7 @@
 
 namespace compression {
 
-/// Parameters of the whole classifier: embeddings, encoder, head. What layers share counts once.
+/// Parameters of the whole model: embeddings, encoder, head. What layers share counts once.
 int64_t parameter_count(const ModelConfig& config);
 
 /// Multiply-adds of the encoder's layers for one text of `length` tokens: projections, attention (query by key,

@@ -1,43 +1,82 @@
 #include "compress/evaluate/evaluate.h"
 
+#include <fmt/format.h>
 #include <torch/types.h>
 
-namespace compression {
-namespace {
+#include <limits>
+#include <nlohmann/json.hpp>
 
-template <class Visit>
-void each_batch(const BatchSource& source, const Context& context, Visit&& visit) {
+#include "compress/workflow/fields.h"  // enum_name
+
+namespace compression {
+
+double Evaluation::value() const {
+  const auto found = values.find(metric);
+  return found == values.end() ? 0.0 : found->second;
+}
+
+bool Evaluation::better_than(const Evaluation& other) const {
+  if (value() == other.value()) return loss < other.loss;
+  return higher_is_better(metric) ? value() > other.value() : value() < other.value();
+}
+
+void to_json(nlohmann::json& json, const Evaluation& evaluation) {
+  json = {{"metric", enum_name(evaluation.metric)},
+          {"correct", evaluation.correct},
+          {"total", evaluation.total},
+          {"loss", evaluation.loss}};
+  for (const auto& [metric, value] : evaluation.values) json[std::string(enum_name(metric))] = value;
+}
+
+void from_json(const nlohmann::json& json, Evaluation& evaluation) {
+  const auto number = [&](std::string_view key) {  // JSON has null for what is none
+    const auto& value = json.at(std::string(key));
+    return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+  };
+  evaluation = {.correct = json.at("correct"), .total = json.at("total"), .loss = number("loss")};
+  for (const auto& [metric, name] : enum_names(Metric{})) {
+    if (json.at("metric") == name) evaluation.metric = metric;
+    if (json.contains(name)) evaluation.values[metric] = number(name);
+  }
+}
+
+std::string describe(const Evaluation& evaluation) {
+  const auto value_text = [&](Metric metric) {
+    const bool counts = metric == Metric::accuracy || metric == Metric::exact_match;
+    return fmt::format("{} {:.4f}{}", enum_name(metric), evaluation.values.at(metric),
+                       counts ? fmt::format(" ({} of {})", evaluation.correct, evaluation.total) : "");
+  };
+  std::string text = value_text(evaluation.metric);
+  for (const auto& [metric, value] : evaluation.values) {
+    if (metric != evaluation.metric) text += ", " + value_text(metric);
+  }
+  return text + fmt::format(", loss {:.4f}", evaluation.loss);
+}
+
+void each_output(const LogitsFunction& logits, const BatchSource& source, const Context& context,
+                 const std::function<void(const Batch&, const torch::Tensor&)>& visit) {
+  const c10::InferenceMode inference;
   const auto plan = source.plan(0);
   for (size_t i = 0; i < plan.size(); ++i) {
     context.check_stop();
-    visit(source.collate(plan[i]));
+    const auto batch = source.collate(plan[i]);
+    visit(batch, logits(batch.to(context.device)).to(torch::kCPU));
     context.progress(static_cast<int64_t>(i + 1), static_cast<int64_t>(plan.size()), "evaluating");
   }
 }
 
-}  // namespace
-
 Evaluation evaluate(const LogitsFunction& logits, const BatchSource& source, const Context& context) {
-  const c10::InferenceMode inference;
-  Evaluation result;
-  double loss = 0.0;
-  each_batch(source, context, [&](const Batch& batch) {
-    const auto scores = logits(batch.to(context.device)).to(torch::kCPU);
-    result.correct += scores.argmax(-1).eq(batch.labels).sum().item<int64_t>();
-    result.total += batch.size();
-    loss += torch::cross_entropy_loss(scores.to(torch::kDouble), batch.labels, {}, at::Reduction::Sum).item<double>();
-  });
-  result.loss = result.total == 0 ? 0.0 : loss / static_cast<double>(result.total);
-  return result;
+  const auto scorer = source.scorer();
+  each_output(logits, source, context,
+              [&](const Batch& batch, const torch::Tensor& outputs) { scorer->add(batch, outputs); });
+  return scorer->result();
 }
 
 torch::Tensor predict(const LogitsFunction& logits, const BatchSource& source, const Context& context) {
-  const c10::InferenceMode inference;
   torch::Tensor all;
-  each_batch(source, context, [&](const Batch& batch) {
-    const auto scores = logits(batch.to(context.device)).to(torch::kCPU);
-    if (!all.defined()) all = torch::zeros({source.size(), scores.size(1)});
-    all.index_copy_(0, batch.examples, scores);
+  each_output(logits, source, context, [&](const Batch& batch, const torch::Tensor& outputs) {
+    if (!all.defined()) all = torch::zeros({source.size(), outputs.size(1)});
+    all.index_copy_(0, batch.examples, outputs);
   });
   return all;
 }

@@ -26,7 +26,25 @@ constexpr int64_t most_labels = int64_t{1} << 20;
 constexpr int64_t most_parameters = int64_t{1} << 34;
 
 constexpr int64_t format_version = 1;
-constexpr std::string_view head_architecture = "ForSequenceClassification";
+
+/// What a task's class is called behind the family's name.
+constexpr std::string_view class_suffix(TaskType task) {
+  switch (task) {
+    case TaskType::classification:
+    case TaskType::multi_label:
+    case TaskType::regression:
+      return "ForSequenceClassification";
+    case TaskType::token_classification:
+      return "ForTokenClassification";
+    case TaskType::question_answering:
+      return "ForQuestionAnswering";
+    case TaskType::masked_lm:
+      return "ForMaskedLM";
+    case TaskType::embedding:
+      break;
+  }
+  return "Model";
+}
 
 /// Reads the members of one object of the file; null counts as absent. Messages name file and key path.
 class Fields {
@@ -172,10 +190,10 @@ class FamilyFields {
 
 const std::vector<std::string> activations{"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
 
-bool has_head(const Fields& fields) {
+bool is_class(const Fields& fields, TaskType task) {
   const json* names = fields.find("architectures");
-  return names && names->is_array() && std::ranges::any_of(*names, [](const json& name) {
-           return name.is_string() && name.get_ref<const std::string&>().ends_with(head_architecture);
+  return names && names->is_array() && std::ranges::any_of(*names, [&](const json& name) {
+           return name.is_string() && name.get_ref<const std::string&>().ends_with(class_suffix(task));
          });
 }
 
@@ -215,26 +233,49 @@ void check_label_ids(const Fields& fields, const std::vector<std::string>& label
   }
 }
 
-std::vector<std::string> read_labels(const Fields& fields) {
+/// What transformers' problem_type calls tasks of one head.
+constexpr std::array<std::pair<TaskType, std::string_view>, 3> problem_types{
+    {{TaskType::classification, "single_label_classification"},
+     {TaskType::multi_label, "multi_label_classification"},
+     {TaskType::regression, "regression"}}};
+
+/// The task and its labels.
+TaskHead read_head(const Fields& fields) {
+  for (const auto task : {TaskType::question_answering, TaskType::masked_lm}) {
+    if (!is_class(fields, task)) continue;
+    if (task == TaskType::masked_lm && !fields.flag_or(true, "tie_word_embeddings")) {
+      fields.fail_unsupported("tie_word_embeddings", "false", "true, for masked language modelling");
+    }
+    return {.task = task};
+  }
+  const bool of_tokens = is_class(fields, TaskType::token_classification);
   const auto problem = fields.text_or("", "problem_type");
-  if (!problem.empty() && problem != "single_label_classification") {
-    fields.fail_unsupported("problem_type", excerpt(problem), "single_label_classification");
+  TaskHead head{.task = of_tokens ? TaskType::token_classification : TaskType::classification};
+  if (!problem.empty() && !of_tokens) {
+    const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
+    if (found == problem_types.end()) {
+      fields.fail_unsupported("problem_type", excerpt(problem),
+                              "single_label_classification, multi_label_classification, regression");
+    }
+    head.task = found->first;
   }
   const int64_t count = fields.integer_or(0, "num_labels", 1, most_labels);
-  std::vector<std::string> labels;
+  auto& labels = head.labels;
   if (fields.find("id2label")) {
     labels = read_label_names(fields);
     check_label_ids(fields, labels);
     if (count > 0 && count != static_cast<int64_t>(labels.size())) {
       fields.fail("num_labels", std::to_string(count), fmt::format("{}, as in id2label", labels.size()));
     }
-  } else if (count > 0 || has_head(fields)) {
+  } else if (count > 0 || of_tokens || is_class(fields, TaskType::classification)) {
     labels = default_labels(count > 0 ? count : 2);
   }
-  if (labels.size() == 1 && problem.empty()) {
-    fields.fail_unsupported("id2label", "one label, which means regression", "classification");
+  if (labels.empty()) return {.task = TaskType::embedding};
+  if (labels.size() == 1 && problem.empty() && !of_tokens) head.task = TaskType::regression;  // as transformers does
+  if (head.task == TaskType::regression && labels.size() > 1) {
+    fields.fail_unsupported("problem_type", fmt::format("regression with {} labels", labels.size()), "one label");
   }
-  return labels;
+  return head;
 }
 
 struct UsualShape {
@@ -402,27 +443,29 @@ void read_compress(const Fields& compress, ModelConfig& config) {
   config.embedding_format = read_format(compress, "embedding_format", {float32, float16, bfloat16, int8});
 }
 
-/// What the family calls the classifier, which is never quantized (Model::linears).
-std::string classifier_name(const ModelConfig& config) {
-  auto name = checkpoint_names(config)("head.classifier.");
+/// What the family calls the last layer of the head, which is never quantized (Model::linears): none or one name.
+json last_layer(const ModelConfig& config) {
+  if (config.task == TaskType::embedding) return json::array();
+  auto name = checkpoint_names(config)(config.task == TaskType::masked_lm ? "head.decoder." : "head.classifier.");
   name.pop_back();
-  return name;
+  return json::array({name});
 }
 
-/// The classifier must be named where there is one; other linear layers may be.
+/// The head's last layer must be named where there is one; other linear layers may be.
 std::vector<std::string> read_unquantized(const Fields& quantization, const ModelConfig& config) {
+  const auto head = last_layer(config);
   std::vector<std::string> names;
-  bool head = false;
+  size_t found = 0;
   for (const auto& name : quantization.find("ignore") ? quantization.array("ignore") : json::array()) {
     if (!name.is_string()) quantization.fail("ignore", excerpt(name), "names of linear layers");
-    if (name == classifier_name(config)) {
-      head = true;
+    if (!head.empty() && name == head.front()) {
+      ++found;
     } else {
       names.push_back(name);
     }
   }
-  if (!head && !config.labels.empty()) {
-    quantization.fail_unsupported("ignore", excerpt(json(names)), "a list with " + classifier_name(config));
+  if (found != head.size()) {
+    quantization.fail_unsupported("ignore", excerpt(json(names)), "a list with " + head.front().get<std::string>());
   }
   return names;
 }
@@ -544,7 +587,7 @@ json compress_fields(const ModelConfig& config, const UsualShape& usual) {
 
 json quantization_fields(const ModelConfig& config) {
   json ignored = config.unquantized;
-  if (!config.labels.empty()) ignored.push_back(classifier_name(config));
+  for (const auto& name : last_layer(config)) ignored.push_back(name);
   const bool per_token = config.activations == ActivationScheme::per_token;
   const json weights{
       {"num_bits", 8}, {"type", "int"}, {"symmetric", true}, {"strategy", "channel"}, {"dynamic", false}};
@@ -561,10 +604,14 @@ json quantization_fields(const ModelConfig& config) {
           {"ignore", ignored}};
 }
 
-void write_labels(json& out, const Family& family, const std::vector<std::string>& labels) {
+void write_head(json& out, const Family& family, const ModelConfig& config) {
   for (const char* key : {"id2label", "label2id", "num_labels", "_num_labels"}) out.erase(key);
-  out["architectures"] =
-      json::array({fmt::format("{}{}", family.class_prefix, labels.empty() ? "Model" : head_architecture)});
+  const bool had_problem_type = out.erase("problem_type") > 0;
+  out["architectures"] = json::array({fmt::format("{}{}", family.class_prefix, class_suffix(config.task))});
+  for (const auto& [task, name] : problem_types) {
+    if (config.task == task && (had_problem_type || task != TaskType::classification)) out["problem_type"] = name;
+  }
+  const auto& labels = config.labels;
   for (size_t id = 0; id < labels.size(); ++id) {
     out["id2label"][std::to_string(id)] = labels[id];
     out["label2id"][labels[id]] = id;
@@ -674,7 +721,9 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
   config.layer_norm_eps = fields.real("layer_norm_eps", config.layer_norm_eps, 0, 1);
   config.initializer_range = fields.real("initializer_range", config.initializer_range, 0, 1e6);
   config.pad_token_id = fields.integer("pad_token_id", config.pad_token_id, 0, config.vocab_size - 1);
-  config.labels = read_labels(all);
+  auto head = read_head(all);
+  config.task = head.task;
+  config.labels = std::move(head.labels);
   read_encoder_options(fields, usual, config);
 
   if (has_compress) read_compress(all.object("compress"), config);
@@ -712,7 +761,7 @@ nlohmann::json write_model_config(const ModelConfig& config) {
   put("initializer_range", config.initializer_range);
   put("pad_token_id", config.pad_token_id);
   write_encoder_options(out, family, groups, config);
-  write_labels(out, family, config.labels);
+  write_head(out, family, config);
   write_dtype(out, config.linear_format);
 
   out.erase("compress");

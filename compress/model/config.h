@@ -41,6 +41,33 @@ enum class RelativeAttention {
   disentangled  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
 };
 
+/// What a model's head is for; docs/tasks.md has each one's data, outputs, losses and metrics.
+enum class TaskType {
+  classification,
+  multi_label,
+  regression,
+  embedding,
+  token_classification,
+  question_answering,
+  masked_lm
+};
+constexpr std::array<std::pair<TaskType, std::string_view>, 7> enum_names(TaskType) {
+  return {{{TaskType::classification, "classification"},
+           {TaskType::multi_label, "multi_label"},
+           {TaskType::regression, "regression"},
+           {TaskType::embedding, "embedding"},
+           {TaskType::token_classification, "token_classification"},
+           {TaskType::question_answering, "question_answering"},
+           {TaskType::masked_lm, "masked_lm"}}};
+}
+
+/// The head that a task's data asks for.
+struct TaskHead {
+  std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
+  TaskType task = TaskType::classification;
+  bool operator==(const TaskHead&) const = default;
+};
+
 /// Where encoders differ from BERT's. The defaults are BERT's.
 struct EncoderOptions {
   int64_t embedding_size = 0;         // columns of the embedding tables; 0: hidden_size
@@ -64,10 +91,11 @@ struct EncoderOptions {
   bool operator==(const EncoderOptions&) const = default;
 };
 
-/// Where heads for one label a text differ from BERT's.
+/// Where heads differ from BERT's: for one label a text, and for masked language modelling.
 struct HeadOptions {
-  std::string activation = "tanh";            // after the dense layer: tanh, or as hidden_act
-  std::optional<double> first_dropout = 0.0;  // before the dense layer; absent: as before the classifier
+  std::string activation = "tanh";                 // after the dense layer: tanh, or as hidden_act
+  std::optional<double> first_dropout = 0.0;       // before the dense layer; absent: as before the classifier
+  std::optional<std::string> mlm_activation = {};  // of masked language modelling; absent: hidden_act
 
   bool operator==(const HeadOptions&) const = default;
 };
@@ -87,7 +115,8 @@ struct ModelConfig {
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   int64_t pad_token_id = 0;
-  std::vector<std::string> labels = {};  // names of the classes, by id; empty for a model without a head
+  TaskType task = TaskType::embedding;   // of the head; embedding is what an encoder gives without one
+  std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
 
   EncoderOptions encoder = {};
   HeadOptions head = {};
@@ -129,7 +158,8 @@ std::vector<int64_t> shared_layers(const LayerGroups& groups);
 /// (checkpoint/families.h), with the defaults that transformers has for them, and "compress" (docs/artifact.md). A
 /// classifier without id2label has the labels LABEL_0 and LABEL_1: transformers does not write
 /// its defaults. Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another
-/// model type, activation, position embedding, problem type or quantization).
+/// model type, activation, position embedding, problem type or quantization). The task follows from "architectures"
+/// and "problem_type", as in transformers.
 ModelConfig read_model_config(const nlohmann::json& json, const std::string& file);
 
 /// The inverse. The usual heads and intermediate size stay those of config.source; where a layer differs from them,

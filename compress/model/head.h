@@ -1,11 +1,11 @@
 #pragma once
-// What makes a task's logits of the encoder's output. Heads of other tasks derive from Head and are made in
-// make_head().
+// What makes a task's logits of the encoder's output.
 
 #include <memory>
 #include <vector>
 
 #include "compress/model/encoder.h"  // EncoderOutput, Capture
+#include "compress/train/batch.h"    // Batch
 
 namespace compression {
 
@@ -17,7 +17,7 @@ class Head : public torch::nn::Module {
   virtual Capture needs() const { return {}; }
 
   /// The task's logits, float32; their shape is the task's.
-  virtual torch::Tensor forward(const EncoderOutput& encoded) = 0;
+  virtual torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) = 0;
 
   /// The linear layers that quantization changes: all but the classifier, which is small.
   virtual std::vector<Linear> linears() { return {}; }
@@ -25,20 +25,23 @@ class Head : public torch::nn::Module {
   /// Normal(0, initializer_range) for the classifier, 0 for its bias, from LibTorch's generator.
   void initialize_classifier();
 
-  Linear classifier{nullptr};  // [labels, hidden]: what is new for a new task
+  Linear classifier{nullptr};  // [labels, hidden]: what is new for a new task; null for tasks without one
   double dropout;              // before the classifier
+
+ protected:
+  void make_classifier(int64_t in, int64_t labels);
 
  private:
   double initializer_range_;
 };
 
-/// One label a text, from its first token: dropout, a dense layer, an activation, dropout, the classifier, as
-/// HeadOptions says. Logits: [batch, labels].
+/// One label a text, a number or several labels, from its first token: dropout, a dense layer, an activation, dropout,
+/// the classifier, as HeadOptions says. Logits: [batch, labels].
 class SequenceHead : public Head {
  public:
   explicit SequenceHead(const ModelConfig& config);
 
-  torch::Tensor forward(const EncoderOutput& encoded) override;
+  torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
   std::vector<Linear> linears() override { return {dense}; }
 
   Linear dense{nullptr};
@@ -48,7 +51,49 @@ class SequenceHead : public Head {
   std::optional<double> first_dropout_;
 };
 
+/// A label a token: dropout and the classifier. Logits: [batch, sequence, labels]. Of question answering the labels are
+/// start and end, without dropout.
+class TokenHead : public Head {
+ public:
+  explicit TokenHead(const ModelConfig& config);
+
+  Capture needs() const override { return {.last_hidden_state = true}; }
+  torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
+};
+
+/// Masked language modelling (BERT, arXiv 1810.04805): a dense layer, an activation, LayerNorm, and the products with
+/// the embeddings of all words, which are the encoder's own. Logits: [batch, sequence, vocabulary]; of a batch with
+/// labels only those of its labelled tokens, [labelled tokens, vocabulary], in their order.
+class MaskedLmHead : public Head {
+ public:
+  MaskedLmHead(const ModelConfig& config, Embedding words);
+
+  Capture needs() const override { return {.last_hidden_state = true}; }
+  torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
+  std::vector<Linear> linears() override { return {dense}; }
+
+  Linear dense{nullptr};  // to the width of the embeddings
+  LayerNorm norm{nullptr};
+  torch::Tensor bias;  // float32 [vocabulary]
+  const std::string activation;
+
+ private:
+  Embedding words_;  // the encoder's: not registered here
+};
+
+/// A vector a text (Sentence-BERT, arXiv 1908.10084): the mean of the last hidden states over tokens that are not
+/// padding, divided by its norm. "Logits": [batch, hidden]. Without parameters.
+class EmbeddingHead : public Head {
+ public:
+  explicit EmbeddingHead(const ModelConfig& config) : Head(config) {}
+
+  Capture needs() const override { return {.last_hidden_state = true}; }
+  torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
+
+  static constexpr double smallest_norm = 1e-12;
+};
+
 /// The head that the config asks for.
-std::shared_ptr<Head> make_head(const ModelConfig& config);
+std::shared_ptr<Head> make_head(const ModelConfig& config, const EncoderImpl& encoder);
 
 }  // namespace compression

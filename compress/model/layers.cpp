@@ -86,6 +86,11 @@ torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
   return rows.to(torch::kFloat) * torch::embedding(weight_scale, ids);
 }
 
+torch::Tensor EmbeddingImpl::full_weight() const {
+  const auto widened = weight.to(torch::kFloat);
+  return format_ == WeightFormat::int8 ? widened * weight_scale : widened;
+}
+
 void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale) {
   parameters_.erase("weight");
   weight = register_buffer("weight", values);

@@ -71,6 +71,9 @@ class EmbeddingImpl : public torch::nn::Module {
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale);
   void store_16bit(WeightFormat format);
 
+  /// The table in float32, widened where it is stored in less.
+  torch::Tensor full_weight() const;
+
   WeightFormat format() const { return format_; }
   int64_t padding_id() const { return padding_id_; }
 
@@ -86,8 +89,9 @@ class EmbeddingImpl : public torch::nn::Module {
     if (before_lookup_) before_lookup_(ids);
   }
 
-  torch::Tensor weight;        // [rows, width]
-  torch::Tensor weight_scale;  // float32 [rows, 1] with int8
+  torch::Tensor weight;         // [rows, width]
+  torch::Tensor weight_scale;   // float32 [rows, 1] with int8
+  bool read_elsewhere = false;  // by a head whose gradient is of all rows
 
  private:
   int64_t padding_id_;

@@ -33,7 +33,7 @@ void store_as(Embedding& table, WeightFormat format) {
 
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   encoder = register_module("bert", Encoder(config_));
-  head = register_module("head", make_head(config_));
+  head = register_module("head", make_head(config_, *encoder));
   auto unknown = config_.unquantized;
   for (auto& [name, linear] : named_linears()) {
     if (std::erase(unknown, name) == 0) store_as(linear, config_.linear_format, config_.activations);
@@ -49,7 +49,7 @@ ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   auto both = capture;
   both.last_hidden_state |= head->needs().last_hidden_state;
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
-  return {head->forward(encoded), std::move(encoded.hidden_states), std::move(encoded.attentions),
+  return {head->forward(encoded, batch), std::move(encoded.hidden_states), std::move(encoded.attentions),
           std::move(encoded.projections)};
 }
 

@@ -8,7 +8,7 @@
 namespace compression {
 
 struct ModelOutput {
-  torch::Tensor logits;                      // float32 [batch, classes], or as the task's head says
+  torch::Tensor logits;                      // float32, as the task's head says: [batch, classes]
   std::vector<torch::Tensor> hidden_states;  // as in EncoderOutput
   std::vector<torch::Tensor> attentions;
   std::vector<Projections> projections;

@@ -1,6 +1,17 @@
 #include "compress/train/batch.h"
 
+#include "compress/evaluate/evaluate.h"  // Scorer
+#include "compress/task/task.h"          // make_scorer
+
 namespace compression {
+
+torch::Tensor labelled_tokens(const torch::Tensor& labels) {
+  return labels.flatten().ne(ignored_label).nonzero().squeeze(1);
+}
+
+std::unique_ptr<Scorer> BatchSource::scorer() const {
+  return make_scorer({}, Metric::accuracy);
+}
 
 Batch Batch::to(torch::Device device) const {
   Batch moved = *this;

@@ -9,20 +9,30 @@
 #include <string>
 #include <vector>
 
+#include "compress/model/config.h"  // TaskHead
+
 namespace compression {
+
+/// In a batch's labels: a token that has none.
+inline constexpr int64_t ignored_label = -100;
 
 struct Batch {
   torch::Tensor input_ids;       // int64 [batch, sequence]
   torch::Tensor attention_mask;  // int64 [batch, sequence]: 1 for a token, 0 for padding
   torch::Tensor token_type_ids;  // int64 [batch, sequence]
-  torch::Tensor labels;          // int64 [batch]; undefined where there are none
-  torch::Tensor examples;        // int64 [batch]: the rows' positions in the source
+  torch::Tensor labels;    // of the task (docs/tasks.md), int64 [batch] for classes; undefined where there are none
+  torch::Tensor examples;  // int64 [batch]: the rows' positions in the source
 
   int64_t size() const { return input_ids.size(0); }
 
   /// The same on `device`; `examples` stay on the CPU, with the caches that they are looked up in.
   Batch to(torch::Device device) const;
 };
+
+/// Positions of the tokens that have a label: int64 [labelled tokens], counted through labels [batch, sequence].
+torch::Tensor labelled_tokens(const torch::Tensor& labels);
+
+class Scorer;  // compress/evaluate/evaluate.h
 
 /// Texts that are encoded and in memory, dealt out in batches. Random access, so that a loop can go on anywhere.
 class BatchSource {
@@ -35,8 +45,12 @@ class BatchSource {
   /// The examples of each batch of an epoch, in the order of training. The same epoch gives the same plan.
   virtual std::vector<std::vector<int64_t>> plan(int64_t epoch) const = 0;
 
-  /// Pads the examples into one batch.
-  virtual Batch collate(std::span<const int64_t> examples) const = 0;
+  /// Pads the examples into one batch. What is drawn by chance, such as masks, follows from the epoch.
+  virtual Batch collate(std::span<const int64_t> examples, int64_t epoch = 0) const = 0;
+
+  /// What compares a model's outputs with the labels; not of an unlabelled source. Unless overridden, accuracy on
+  /// classes.
+  virtual std::unique_ptr<Scorer> scorer() const;
 };
 
 struct BatchOptions {
@@ -56,8 +70,8 @@ class DataProvider {
   /// Throws DataError if the split is not there.
   virtual std::shared_ptr<const BatchSource> batches(Split split, const class Tokenizer& tokenizer,
                                                      const BatchOptions& options) const = 0;
-  /// Names of the classes, in the order of their ids.
-  virtual const std::vector<std::string>& labels() const = 0;
+  /// The task, and names of its classes in the order of their ids.
+  virtual const TaskHead& head() const = 0;
   /// Tokens that texts are cut to: the length that multiply-adds are counted for.
   virtual int64_t max_length() const = 0;
 };

@@ -17,7 +17,7 @@ class FinetuneStage : public Stage {
     at::manual_seed(context.seed);
     const auto& folder = config_.of ? inputs.model(*config_.of).folder : inputs.base.folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto [model, notes] = load_model(folder, {.labels = inputs.data.labels(), .new_head = true});
+    auto [model, notes] = load_model(folder, {.head = inputs.data.head(), .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", folder.string(), note);
 
     LabelObjective objective(model);

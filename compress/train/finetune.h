@@ -1,5 +1,5 @@
 #pragma once
-// The fine-tuning stage: cross-entropy on labels.
+// The fine-tuning stage: the task's loss on labels.
 
 #include <memory>
 

@@ -2,10 +2,12 @@
 
 #include <torch/types.h>
 
+#include "compress/task/task.h"  // label_loss
+
 namespace compression {
 
 torch::Tensor LabelObjective::loss(const Batch& batch) {
-  return torch::cross_entropy_loss(model_->forward(batch).logits, batch.labels);
+  return label_loss(model_->config().task, model_->forward(batch).logits, batch.labels, batch.attention_mask);
 }
 
 SoftLabelObjective::SoftLabelObjective(Model model, torch::Tensor teacher_logits, double temperature)

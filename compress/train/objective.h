@@ -17,7 +17,7 @@ class Objective {
   virtual std::vector<torch::Tensor> parameters() { return {}; }
 };
 
-/// Cross-entropy on labels.
+/// The task's loss on labels (label_loss).
 class LabelObjective : public Objective {
  public:
   explicit LabelObjective(Model model) : model_(std::move(model)) {}

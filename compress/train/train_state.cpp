@@ -15,7 +15,6 @@ namespace compression {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Evaluation, correct, total, loss)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LossScale, scale, good_steps)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecentLosses, recent, first_median)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StepSums, steps, loss, tokens, seconds)
@@ -51,7 +50,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainProgress, step, epoch, batch, check_due,
 
 namespace {
 
-constexpr auto format_text = "compress training state 1";
+constexpr auto format_text = "compress training state 2";
 constexpr auto checksum_key = "xxh128";
 constexpr std::string_view progress_name = "progress", best_prefix = "best.";
 using Metadata = std::map<std::string, std::string>;

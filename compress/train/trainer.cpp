@@ -58,8 +58,9 @@ std::string value_text(double value) {
   return std::isnan(value) ? "nan" : fmt::format("{:.4g}", value);
 }
 
-bool better(const Evaluation& a, const Evaluation& b) {
-  return a.accuracy() != b.accuracy() ? a.accuracy() > b.accuracy() : a.loss < b.loss;
+/// "validation_accuracy"
+std::string validation_key(const Evaluation& evaluation) {
+  return fmt::format("validation_{}", enum_name(evaluation.metric));
 }
 
 /// What decides a result's bits besides config, seed and data.
@@ -87,7 +88,7 @@ class SparseTables {
     for (const auto& module : model.modules()) {
       auto* table = module->as<EmbeddingImpl>();
       if (table == nullptr || !table->weight.requires_grad() || !table->weight.is_cpu()) continue;
-      if (table->weight.size(0) < smallest) continue;
+      if (table->weight.size(0) < smallest || table->read_elsewhere) continue;
       table->use_sparse_gradient(
           [table, &optimizer](const torch::Tensor& ids) { optimizer.catch_up(table->weight, ids); });
       tables_.push_back(table);
@@ -248,7 +249,7 @@ double Trainer::backward(std::span<const std::vector<int64_t>> batches) {
   for (const auto& batch : batches) examples += static_cast<int64_t>(batch.size());
   double total = 0.0;
   for (const auto& positions : batches) {
-    const auto batch = source_.collate(positions).to(context_.device);
+    const auto batch = source_.collate(positions, now_.epoch).to(context_.device);
     torch::Tensor loss;
     {
       const Autocast autocast(arithmetic_, context_.device);
@@ -343,7 +344,7 @@ void Trainer::check() {
   const TrainResult::Check result{now_.step, epochs_done(), validate_()};
   model_.train();
   if (config_.keep == Keep::last || now_.checks.empty() ||
-      better(result.validation, now_.checks[now_.best].validation)) {
+      result.validation.better_than(now_.checks[now_.best].validation)) {
     now_.best = now_.checks.size();
     best_.clear();
     for (const auto& [name, tensor] : state_dict(model_)) best_["best." + name] = tensor.clone();
@@ -352,10 +353,10 @@ void Trainer::check() {
   now_.check_due = false;
   now_.metrics += metrics_.line({{"step", result.step},
                                  {"epoch", result.epoch},
-                                 {"validation_accuracy", result.validation.accuracy()},
+                                 {validation_key(result.validation), result.validation.value()},
                                  {"validation_loss", result.validation.loss}});
-  context_.logger->info("step {}/{} (epoch {:.2f}): validation accuracy {:.4f}, loss {:.4f}", result.step, steps_,
-                        result.epoch, result.validation.accuracy(), result.validation.loss);
+  context_.logger->info("step {}/{} (epoch {:.2f}): validation {}", result.step, steps_, result.epoch,
+                        describe(result.validation));
   keep_snapshot();
 }
 
@@ -489,7 +490,7 @@ nlohmann::json history_json(const TrainResult& result) {
   for (const auto& check : result.checks) {
     checks.push_back({{"step", check.step},
                       {"epoch", check.epoch},
-                      {"validation_accuracy", check.validation.accuracy()},
+                      {validation_key(check.validation), check.validation.value()},
                       {"validation_loss", check.validation.loss}});
   }
   for (const auto& r : result.rollbacks) {

@@ -45,7 +45,7 @@ nlohmann::json history_json(const TrainResult& result);
 
 /// Trains the model's parameters that require a gradient, and the objective's, with AdamW. `validate` is asked after
 /// each epoch or as config.evaluate_every says, with the model in evaluation mode; the weights of the best check
-/// (accuracy, then loss) are the model's at the end. Lines of metrics go to context.work_folder / "metrics.jsonl". The
+/// (metric, then loss) are the model's at the end. Lines of metrics go to context.work_folder / "metrics.jsonl". The
 /// order of the texts, dropout and so the result's bits follow from context.seed and the number of threads.
 ///
 /// A loss or gradient that is no number, or a loss that jumps (train/spike.h), takes training back to the last
@@ -61,7 +61,7 @@ nlohmann::json history_json(const TrainResult& result);
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context);
 
-/// The same for a classifier on the task's data, with the dropout that the config asks for: batches of the training
+/// The same for a model on the task's data, with the dropout that the config asks for: batches of the training
 /// split, shuffled by context.seed; checks on the validation split.
 TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
                         const TrainConfig& config, Context& context);

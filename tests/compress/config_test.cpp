@@ -123,6 +123,7 @@ TEST_CASE("Configs come back from JSON as they were") {
 
   auto config = usual;
   config.labels = {"b", "a"};
+  config.task = TaskType::classification;
   config.classifier_dropout = 0.25;
   config.hidden_act = "gelu_new";
   check_round_trip(config);
@@ -144,6 +145,7 @@ TEST_CASE("Configs come back from JSON as they were") {
   config.activations = ActivationScheme::per_tensor;
   check_round_trip(config);
   config.labels.clear();
+  config.task = TaskType::embedding;
   check_round_trip(config);
 }
 
@@ -290,14 +292,40 @@ TEST_CASE("Models of other kinds are refused, and what is supported is named") {
            {"is_decoder", true, "false"},
            {"add_cross_attention", true, "false"},
            {"pruned_heads", {{"0", {1}}}, "compress.layers"},
-           {"problem_type", "regression", "single_label_classification"}}) {
+           {"problem_type", "regression", "one label"},
+           {"problem_type", "ranking", "single_label_classification, multi_label_classification, regression"}}) {
     CHECK_THAT(refusal<UnsupportedError>(with(usual_json(), "/" + key, value)),
                Contains("config.json: " + key + ": found") && Contains("supported: ") && Contains(supported));
   }
   auto one_label = usual_json();
   one_label["id2label"] = {{"0", "score"}};
   one_label["label2id"] = {{"score", 0}};
-  CHECK_THAT(refusal<UnsupportedError>(one_label), Contains("regression"));
+  CHECK(read(one_label).task == TaskType::regression);
+}
+
+TEST_CASE("The task is what architectures and problem_type say, and comes back") {
+  const auto check = [](const json& of, TaskType task, size_t labels) {
+    const auto config = read(of);
+    INFO(of.dump());
+    CHECK(config.task == task);
+    CHECK(config.labels.size() == labels);
+    const auto again = read(write_model_config(config));
+    CHECK(again.task == task);
+    CHECK(again.labels == config.labels);
+  };
+  const auto usual = usual_json();
+  check(usual, TaskType::classification, 3);
+  check(with(usual, "/problem_type", "single_label_classification"), TaskType::classification, 3);
+  check(with(usual, "/problem_type", "multi_label_classification"), TaskType::multi_label, 3);
+  check(with(usual, "/architectures", {"BertForTokenClassification"}), TaskType::token_classification, 3);
+  check(with(usual, "/architectures", {"BertForQuestionAnswering"}), TaskType::question_answering, 0);
+  check(with(usual, "/architectures", {"BertForMaskedLM"}), TaskType::masked_lm, 0);
+  auto bare_model = with(usual, "/architectures", {"BertModel"});
+  bare_model.erase("id2label");
+  bare_model.erase("label2id");
+  check(bare_model, TaskType::embedding, 0);
+  const auto untied = with(with(usual, "/architectures", {"BertForMaskedLM"}), "/tie_word_embeddings", false);
+  CHECK_THAT(refusal<UnsupportedError>(untied), Contains("tie_word_embeddings: found false"));
 }
 
 TEST_CASE("Labels must have the ids 0 to n-1, and label2id must agree") {

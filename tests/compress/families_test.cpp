@@ -55,7 +55,7 @@ TEST_CASE("hidden states of all-mpnet-base-v2 equal those of transformers", "[re
     return;
   }
   const auto expected = golden_tensors("model/mpnet.safetensors");
-  auto model = load_model(folder, {.labels = std::vector<std::string>{"a", "b"}, .new_head = true}).model;
+  auto model = load_model(folder, {.head = TaskHead{{"a", "b"}}, .new_head = true}).model;
   const auto batch = golden_batch(expected);
   const at::NoGradGuard no_grad;
   const auto last = model->encoder->forward(batch.input_ids, batch.attention_mask, {}, {}).last_hidden_state;
@@ -194,10 +194,11 @@ TEST_CASE("the encoder alone, as its class without a head is saved, is read with
   config.erase("id2label");
   config.erase("label2id");
   write_file(folder / "config.json", config.dump());
-  const auto message = message_of<CheckpointError>([&] { load_model(folder.path()); });
-  CHECK_THAT(message, Contains("has no classification head (" + checkpoint_names(read(config))("head.classifier.")));
+  const TaskHead head{{"x", "y"}};
+  const auto message = message_of<CheckpointError>([&] { load_model(folder.path(), {.head = head}); });
+  CHECK_THAT(message, Contains("has no head for classification; fine-tune it first"));
   const auto batch = golden_batch(golden_tensors("model/families/" + name + ".safetensors"));
-  auto model = load_model(folder.path(), {.labels = std::vector<std::string>{"x", "y"}, .new_head = true}).model;
+  auto model = load_model(folder.path(), {.head = head, .new_head = true}).model;
   const at::NoGradGuard no_grad;
   const Capture capture{.hidden_states = true};
   const auto found = model->forward(batch, capture).hidden_states.back();

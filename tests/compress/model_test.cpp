@@ -33,7 +33,7 @@ TEST_CASE("logits, hidden states and attention maps equal those of transformers"
 TEST_CASE("logits of all-MiniLM-L6-v2 equal those of transformers", "[real]") {
   const auto expected = golden_tensors("model/minilm.safetensors");
   auto model = load_model(COMPRESS_SOURCE_DIR "/models/all-MiniLM-L6-v2",
-                          {.labels = std::vector<std::string>{"a", "b", "c", "d", "e"}, .new_head = true})
+                          {.head = TaskHead{{"a", "b", "c", "d", "e"}}, .new_head = true})
                    .model;
   const at::NoGradGuard no_grad;
   model->head->classifier->weight.copy_(expected.at("weight"));
@@ -70,9 +70,10 @@ TEST_CASE("a model that is written and read again has the same bytes and logits"
 
 TEST_CASE("a head for other classes is made where that is allowed, and said") {
   const std::vector<std::string> other = {"x", "y"};
-  const auto message = message_of<CheckpointError>([&] { load_model(golden("model/tiny"), {.labels = other}); });
+  const auto message =
+      message_of<CheckpointError>([&] { load_model(golden("model/tiny"), {.head = TaskHead{other}}); });
   CHECK_THAT(message, Catch::Contains("3 classes") && Catch::Contains("[x, y]"));
-  const auto loaded = load_model(golden("model/tiny"), {.labels = other, .new_head = true});
+  const auto loaded = load_model(golden("model/tiny"), {.head = TaskHead{other}, .new_head = true});
   CHECK(loaded.model->head->classifier->weight.size(0) == 2);
   CHECK(loaded.model->config().labels == other);
   REQUIRE(loaded.notes.size() == 1);
@@ -83,7 +84,7 @@ TEST_CASE("a head whose classes are in another order is re-ordered") {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const at::NoGradGuard no_grad;
   const auto expected = tiny_model()->forward(batch).logits;
-  const auto loaded = load_model(golden("model/tiny"), {.labels = std::vector<std::string>{"c", "a", "b"}});
+  const auto loaded = load_model(golden("model/tiny"), {.head = TaskHead{{"c", "a", "b"}}});
   CHECK(loaded.notes.empty());
   check_close(loaded.model.ptr()->forward(batch).logits, expected.index_select(1, torch::tensor({2, 0, 1})), 0.0);
 }
@@ -93,7 +94,9 @@ TEST_CASE("classes without names are the integers, and are not guessed to be nam
   auto model = tiny_model();
   model->config().labels = {"LABEL_0", "LABEL_1", "LABEL_2"};
   save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
-  const auto labels = [](std::vector<std::string> names) { return LoadModelOptions{.labels = std::move(names)}; };
+  const auto labels = [](std::vector<std::string> names) {
+    return LoadModelOptions{.head = TaskHead{std::move(names)}};
+  };
   CHECK(load_model(folder.path(), labels({"0", "1", "2"})).notes.empty());
   CHECK_THROWS_AS(load_model(folder.path(), labels({"a", "b", "c"})), CheckpointError);
 }

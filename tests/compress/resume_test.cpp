@@ -359,7 +359,8 @@ TEST_CASE("the loss scale halves at an overflow and doubles after 2000 steps wit
 TrainState small_state(double value) {
   TrainState state;
   state.progress.step = static_cast<int64_t>(value);
-  state.progress.checks = {{1, 0.5, {3, 4, std::numeric_limits<double>::quiet_NaN()}}};
+  state.progress.checks = {
+      {1, 0.5, Evaluation{.correct = 3, .total = 4, .loss = std::numeric_limits<double>::quiet_NaN()}}};
   state.progress.rollbacks = {{.step = 2, .reason = "the loss is nan", .loss = std::nan(""), .back_to = 1}};
   state.tensors = {{"model.w", torch::full({3}, value)},
                    {"best.w", torch::full({3}, value - 1)},

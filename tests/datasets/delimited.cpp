@@ -83,10 +83,10 @@ TEST_CASE("A file of an unknown format is refused with the formats that are know
   const DataFolder folder;
   FileConfig file = folder.write("a.txt", "text\n");
   CHECK(message_of<ConfigError>(folder, [&] { read_dataset(file); }) ==
-        "a.txt: format absent, and 'a.txt' does not tell: expected jsonl, csv, tsv or glue");
+        "a.txt: format absent, and 'a.txt' does not tell: expected jsonl, csv, tsv, glue, conll or squad");
   file.format = "xml";
   CHECK(message_of<ConfigError>(folder, [&] { read_dataset(file); }) ==
-        "a.txt: format 'xml', expected jsonl, csv, tsv or glue");
+        "a.txt: format 'xml', expected jsonl, csv, tsv, glue, conll or squad");
 }
 
 }  // namespace compression::datasets

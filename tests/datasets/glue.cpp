@@ -74,7 +74,8 @@ TEST_CASE("QQP's broken rows are left out and counted", "[datasets]") {
 TEST_CASE("GLUE files of another kind are refused", "[datasets]") {
   CHECK(glue_error<UnsupportedError>(
             "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n") ==
-        "train.tsv: STS-B is a regression task, supported are CoLA, SST-2, MRPC, QQP, MNLI, QNLI, RTE or WNLI");
+        "train.tsv: the labels of STS-B are numbers, supported for task classification: CoLA, SST-2, MRPC, QQP, MNLI, "
+        "QNLI, RTE or WNLI");
   CHECK(
       glue_error<DataError>("review\tstars\ngood\t5\n") ==
       "train.tsv:1: the columns are review, stars, expected those of CoLA, SST-2, MRPC, QQP, MNLI, QNLI, RTE or WNLI");

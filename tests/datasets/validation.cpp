@@ -36,7 +36,7 @@ TEST_CASE("A config's problems are all reported at once", "[datasets]") {
   file.text = "";
   file.label = "";
   CHECK(problems_of(file, folder) ==
-        Strings{"format: absent, and 'none.txt' does not tell: expected jsonl, csv, tsv or glue",
+        Strings{"format: absent, and 'none.txt' does not tell: expected jsonl, csv, tsv, glue, conll or squad",
                 "text: empty, expected the name of a field or column",
                 "label: empty, expected the name of a field or column", "label: '', which is the text too"});
 
@@ -45,7 +45,7 @@ TEST_CASE("A config's problems are all reported at once", "[datasets]") {
 
   file.path = folder.path() / "d.csv";
   file.format = "parquet";
-  CHECK(problems_of(file, folder) == Strings{"format: 'parquet', expected jsonl, csv, tsv or glue"});
+  CHECK(problems_of(file, folder) == Strings{"format: 'parquet', expected jsonl, csv, tsv, glue, conll or squad"});
 }
 
 TEST_CASE("Columns must be numbers in a file without a header", "[datasets]") {

@@ -26,6 +26,25 @@ TEST_CASE("losses equal those of torch.nn.functional") {
               g.at("loss.attentions"), 1e-6);
 }
 
+TEST_CASE("the losses of each task's logits equal PyTorch's") {
+  const auto g = golden_tensors("distill/task_losses.safetensors");
+  const auto check = [&](TaskType task, const std::string& of, const std::string& teacher, const std::string& expected,
+                         const torch::Tensor& labels = {}) {
+    INFO(expected);
+    const auto found = task_logits_loss(task, g.at(of + ".student"), g.at(teacher), labels, g.at("mask"), 2.0);
+    check_close(found, g.at(expected), 1e-6);
+  };
+  check(TaskType::regression, "text", "text.teacher", "regression");
+  check(TaskType::multi_label, "text", "text.teacher", "multi_label");
+  check(TaskType::embedding, "embedding", "embedding.teacher", "embedding");
+  check(TaskType::embedding, "embedding", "embedding.wide", "embedding.widths");
+  for (const auto task : {TaskType::token_classification, TaskType::masked_lm}) {
+    check(task, "token", "token.teacher", "token_classification", g.at("token.labels"));
+    check(task, "token", "token.teacher", "token_classification.unlabelled");
+  }
+  check(TaskType::question_answering, "span", "span.teacher", "question_answering");
+}
+
 TEST_CASE("the distances of each loss equal PyTorch's") {
   const auto g = golden_tensors("distill/losses.safetensors");
   const auto& mask = g.at("mask");

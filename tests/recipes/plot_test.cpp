@@ -8,7 +8,9 @@ namespace {
 Report report_of(const std::vector<std::pair<double, int64_t>>& stages) {
   Report report;
   for (const auto& [accuracy, macs] : stages) {
-    StageReport stage{.id = fmt::format("stage{}", report.stages.size()), .accuracy = accuracy, .macs = macs};
+    StageReport stage{.id = fmt::format("stage{}", report.stages.size()),
+                      .reached = {.values = {{Metric::accuracy, accuracy}}},
+                      .macs = macs};
     stage.bytes = 1000;
     stage.latency.median_ms = 1.0;
     report.stages.push_back(stage);
@@ -23,6 +25,14 @@ TEST_CASE("the front holds the stages that no other one beats, cheapest first") 
     ids.push_back(stage->id);
   }
   CHECK(ids == std::vector<std::string>{"stage5", "stage1", "stage2", "stage4"});
+
+  auto errors = report_of({});
+  errors.metric = Metric::mse;
+  for (const double error : {0.2, 0.1, 0.3}) {  // of one cost
+    errors.stages.push_back({.reached = {.metric = Metric::mse, .values = {{Metric::mse, error}}}, .macs = 1});
+  }
+  CHECK(front(errors, [](const StageReport& s) { return static_cast<double>(s.macs); }) ==
+        std::vector<const StageReport*>{&errors.stages[1]});
 }
 
 TEST_CASE("the picture names every stage in each of its three parts; one stage alone is drawn too") {

@@ -66,6 +66,33 @@ def main():
     relation_loss(student, t, 4).backward()
     out["relation.4.gradient"] = student.grad
     save_file({name: value.contiguous() for name, value in out.items()}, Path(__file__).parent / "losses.safetensors")
+    tasks(mask)
+
+
+def kl(student, teacher, t):
+    return F.kl_div(F.log_softmax(student / t, -1), F.softmax(teacher / t, -1), reduction="batchmean") * t * t
+
+
+def tasks(mask):
+    """Losses of the tasks' logits; T = 2."""
+    torch.manual_seed(4)
+    out = {"mask": mask}
+    s, t = torch.randn(BATCH, CLASSES), 2 * torch.randn(BATCH, CLASSES)
+    out |= {"text.student": s, "text.teacher": t, "regression": F.mse_loss(s, t),
+            "multi_label": 4 * F.binary_cross_entropy_with_logits(s / 2, torch.sigmoid(t / 2))}
+    s, t, wide = (F.normalize(torch.randn(4, width), dim=-1) for width in (6, 6, 9))
+    out |= {"embedding.student": s, "embedding.teacher": t, "embedding.wide": wide,
+            "embedding": 2 * (1 - F.cosine_similarity(s, t)).mean(), "embedding.widths": F.mse_loss(s @ s.T, wide @ wide.T)}
+    s, t = torch.randn(BATCH, LENGTH, CLASSES), 2 * torch.randn(BATCH, LENGTH, CLASSES)
+    labels = torch.where((torch.rand(BATCH, LENGTH) < 0.5) & (mask == 1), 1, -100)
+    labels[0, 0] = 2
+    chosen = labels != -100
+    out |= {"token.student": s, "token.teacher": t, "token.labels": labels, "token_classification": kl(s[chosen], t[chosen], 2),
+            "token_classification.unlabelled": kl(s[mask == 1], t[mask == 1], 2)}
+    s, t = torch.randn(BATCH, LENGTH, 2), 2 * torch.randn(BATCH, LENGTH, 2)
+    each = [kl(s[i, :n, end][None], t[i, :n, end][None], 2) for i, n in enumerate(LENGTHS) for end in (0, 1)]
+    out |= {"span.student": s, "span.teacher": t, "question_answering": torch.stack(each).mean()}
+    save_file({name: value.contiguous() for name, value in out.items()}, Path(__file__).parent / "task_losses.safetensors")
 
 
 if __name__ == "__main__":

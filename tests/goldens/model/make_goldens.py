@@ -4,7 +4,7 @@
 Run in a development venv with torch, transformers and safetensors:
     python tests/goldens/model/make_goldens.py [models/all-MiniLM-L6-v2 [models/all-mpnet-base-v2]]
 Writes beside itself families/NAME/ and families/NAME.safetensors (a random small classifier of each model family, with odd
-options, and what it gives); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
+options, and what it gives), heads/FAMILY.TASK/ and heads/FAMILY.TASK.safetensors (the same with the other tasks' heads); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
 tiny.safetensors (inputs and what the tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2
 and the logits it gives); with the second mpnet.safetensors (texts, and what all-mpnet-base-v2 makes of them).
 """
@@ -14,7 +14,8 @@ import sys
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
+from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
+                          AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -179,6 +180,55 @@ def mpnet(path):
                "every_48th": states[:, :, ::48].contiguous()}, f"{HERE}/mpnet.safetensors")
 
 
+HEADS = {"token_classification": AutoModelForTokenClassification, "question_answering": AutoModelForQuestionAnswering,
+         "masked_lm": AutoModelForMaskedLM, "embedding": AutoModel}
+
+
+def head(model_type, task):
+    """A very small model of a family with a task's head, its logits and its loss."""
+    torch.manual_seed(13)
+    sizes = dict(vocab_size=40, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                 max_position_embeddings=24, initializer_range=0.3)
+    if model_type == "distilbert":
+        sizes = {{"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+                  "intermediate_size": "hidden_dim"}.get(k, k): v for k, v in sizes.items()}
+    options = {"electra": dict(embedding_size=8), "albert": dict(embedding_size=8), "roberta": dict(type_vocab_size=1, hidden_act="relu"),
+               "deberta-v2": dict(relative_attention=True, pos_att_type="p2c|c2p", position_buckets=8, share_att_key=True)}
+    labels = dict(id2label={0: "B-X", 1: "I-X", 2: "O"}, label2id={"B-X": 0, "I-X": 1, "O": 2}) if task == "token_classification" else {}
+    config = AutoConfig.for_model(model_type, **sizes, **options.get(model_type, {}), **labels)
+    model = HEADS[task].from_config(config, attn_implementation="eager").eval()
+    for p in model.parameters():
+        if p.dim() == 1:
+            p.data += 0.1 * torch.randn_like(p)
+    path = f"{HERE}/heads/{model_type}.{task}"
+    model.save_pretrained(path)
+    ids, mask, types = inputs(40, 4, 10, 3)
+    ids = torch.where(mask == 1, ids, config.pad_token_id)
+    call = dict(input_ids=ids, attention_mask=mask)
+    if getattr(config, "type_vocab_size", 0) > 1:
+        call["token_type_ids"] = types
+    g = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        if task == "question_answering":
+            at = torch.stack([torch.zeros(4, dtype=torch.long), mask.sum(1) - 1], 1)
+            out = model(**call)
+            golden = {"labels": at, "logits": torch.stack([out.start_logits, out.end_logits], -1)}
+            alone = [model(**{k: v[i:i + 1, :mask[i].sum()] for k, v in call.items()}, start_positions=at[i:i + 1, 0],
+                           end_positions=at[i:i + 1, 1]).loss for i in range(4)]  # without padding
+            golden["loss"] = torch.stack(alone).mean()
+        elif task == "embedding":  # as sentence-transformers' Pooling (mean) and Normalize compute it
+            hidden, real = model(**call).last_hidden_state, mask.unsqueeze(-1).float()
+            golden = {"logits": F.normalize((hidden * real).sum(1) / real.sum(1).clamp(min=1e-9), p=2, dim=1)}
+        else:
+            count = 3 if task == "token_classification" else 40
+            chosen = torch.where((torch.rand(ids.shape, generator=g) < 0.5) & (mask == 1), torch.randint(count, ids.shape, generator=g), -100)
+            chosen[:, 0] = -100
+            chosen[0, 1] = 2
+            out = model(**call, labels=chosen)
+            golden = {"labels": chosen, "logits": out.logits, "loss": out.loss}
+    save_file({k: v.detach().contiguous().clone() for k, v in {**call, **golden}.items()}, f"{path}.safetensors")
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         tiny()
@@ -187,3 +237,6 @@ if __name__ == "__main__":
         mpnet(sys.argv[2])
     for each, (kind, odd) in FAMILIES.items():
         family(each, kind, odd)
+    for kind in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2"):
+        for each in HEADS:
+            head(kind, each)

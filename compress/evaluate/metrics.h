@@ -1,0 +1,84 @@
+#pragma once
+// Metrics, each a function of predictions and what was expected. They equal scikit-learn's, scipy's, seqeval's and the
+// SQuAD script's (tests/goldens/evaluate). Shares are from 0 to 1. Where nothing was given they are 0.
+
+#include <torch/types.h>
+
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace compression {
+
+enum class Metric {
+  accuracy,
+  f1,
+  micro_f1,
+  macro_f1,
+  matthews,
+  pearson,
+  spearman,
+  mse,
+  entity_f1,
+  exact_match,
+  perplexity
+};
+constexpr std::array<std::pair<Metric, std::string_view>, 11> enum_names(Metric) {
+  return {{{Metric::accuracy, "accuracy"},
+           {Metric::f1, "f1"},
+           {Metric::micro_f1, "micro_f1"},
+           {Metric::macro_f1, "macro_f1"},
+           {Metric::matthews, "matthews"},
+           {Metric::pearson, "pearson"},
+           {Metric::spearman, "spearman"},
+           {Metric::mse, "mse"},
+           {Metric::entity_f1, "entity_f1"},
+           {Metric::exact_match, "exact_match"},
+           {Metric::perplexity, "perplexity"}}};
+}
+
+/// False for errors, of which less is better and which have no upper bound.
+constexpr bool higher_is_better(Metric metric) {
+  return metric != Metric::mse && metric != Metric::perplexity;
+}
+
+namespace metrics {
+
+/// Both int64 [examples], or bool [examples, labels], whose rows have to be equal whole.
+double accuracy(const torch::Tensor& predicted, const torch::Tensor& expected);
+
+/// 2 tp / (2 tp + fp + fn). binary: of class 1. micro: of the counts of all classes together. macro: the mean over
+/// classes. Of int64 [examples] the classes are those that occur, of bool [examples, labels] all columns; binary is
+/// for int64 alone.
+enum class Average { binary, micro, macro };
+double f1(const torch::Tensor& predicted, const torch::Tensor& expected, Average average);
+
+/// Matthews' correlation coefficient for any number of classes (Gorodkin 2004). int64 [examples] each.
+double matthews(const torch::Tensor& predicted, const torch::Tensor& expected);
+
+/// Correlation of two float [examples]; 0 where one of them is constant.
+double pearson(const torch::Tensor& x, const torch::Tensor& y);
+
+/// Pearson's of the ranks; equal values share the mean of theirs.
+double spearman(const torch::Tensor& x, const torch::Tensor& y);
+
+double mean_squared_error(const torch::Tensor& x, const torch::Tensor& y);
+
+using Tags = std::vector<std::string>;
+
+/// F1 of entities, micro-averaged: an entity counts if type and both ends are right. Tags are O, B-TYPE and I-TYPE, one
+/// list a text; what is ill-formed is read as conlleval does (seqeval's default mode).
+double entity_f1(std::span<const Tags> predicted, std::span<const Tags> expected);
+
+/// Of SQuAD 1.1: 1 if the answers are equal without case, punctuation, articles and white space, else 0; the best over
+/// the expected answers. UTF-8.
+double exact_match(std::string_view predicted, std::span<const std::string> expected);
+
+/// Of SQuAD 1.1: F1 of the words that both have, after the same normalisation; the best over the expected answers.
+double token_f1(std::string_view predicted, std::span<const std::string> expected);
+
+}  // namespace metrics
+}  // namespace compression

@@ -1,0 +1,225 @@
+#include "compress/task/task.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/fields.h"  // enum_name
+
+namespace compression {
+namespace {
+
+using torch::Tensor;
+
+bool is_entity_tag(const std::string& tag) {
+  return tag == "O" || tag.starts_with("B-") || tag.starts_with("I-");
+}
+
+/// An empty text where the metric can be computed for the head, else why not.
+std::string why_not(Metric metric, const TaskHead& head) {
+  const auto own = metrics_of(head.task);
+  if (std::ranges::find(own, metric) == own.end()) return fmt::format("{} has no such metric", enum_name(head.task));
+  if (metric == Metric::f1 && head.task == TaskType::classification && head.labels.size() != 2) {
+    return fmt::format("it is for two classes, and there are {}", head.labels.size());
+  }
+  if (metric == Metric::entity_f1) {
+    const auto odd = std::ranges::find_if_not(head.labels, is_entity_tag);
+    if (odd != head.labels.end()) return fmt::format("it needs tags O, B-TYPE and I-TYPE, and there is {}", *odd);
+  }
+  return "";
+}
+
+/// Keeps what each batch gave, on the CPU, and computes metrics of all of it.
+class TensorScorer : public Scorer {
+ public:
+  TensorScorer(TaskHead head, Metric metric) : head_(std::move(head)), metric_(metric) {}
+
+  void add(const Batch& batch, const Tensor& logits) override {
+    const auto [predicted, expected] = answers(batch, logits);
+    if (expected.size(0) == 0) return;
+    const auto loss = label_loss(head_.task, logits.to(torch::kDouble), batch.labels, batch.attention_mask);
+    predicted_.push_back(predicted);
+    expected_.push_back(expected);
+    loss_ += loss.item<double>() * static_cast<double>(expected.size(0));
+    if (head_.task == TaskType::token_classification) add_tags(batch, predicted, expected);
+  }
+
+  Evaluation result() const override {
+    Evaluation result{.metric = metric_};
+    if (predicted_.empty()) return result;
+    const auto predicted = torch::cat(predicted_), expected = torch::cat(expected_);
+    result.total = expected.size(0);
+    result.loss = loss_ / static_cast<double>(std::max<int64_t>(result.total, 1));
+    for (const auto metric : metrics_of(head_.task)) {
+      if (why_not(metric, head_).empty()) result.values[metric] = value(metric, predicted, expected, result.loss);
+    }
+    if (const auto accuracy = result.values.find(Metric::accuracy); accuracy != result.values.end()) {
+      result.correct = std::llround(accuracy->second * static_cast<double>(result.total));
+    }
+    return result;
+  }
+
+ private:
+  /// What the logits say, and the labels, one a row.
+  std::pair<Tensor, Tensor> answers(const Batch& batch, const Tensor& logits) const {
+    switch (head_.task) {
+      case TaskType::multi_label:
+        return {logits.gt(0), batch.labels.gt(0.5)};
+      case TaskType::regression:
+        return {logits.squeeze(-1), batch.labels};
+      case TaskType::embedding:
+        return {pair_cosines(logits), batch.labels.slice(0, 0, std::nullopt, 2)};
+      case TaskType::token_classification:
+      case TaskType::masked_lm:
+        return {labelled_logits(logits, batch.labels).argmax(-1),
+                batch.labels.flatten().index_select(0, labelled_tokens(batch.labels))};
+      default:
+        return {logits.argmax(-1), batch.labels};
+    }
+  }
+
+  /// The same as names, a list a text.
+  void add_tags(const Batch& batch, const Tensor& predicted, const Tensor& expected) {
+    const auto counts = batch.labels.ne(ignored_label).sum(1);
+    const auto names = [&](const Tensor& ids, int64_t begin, int64_t count) {
+      metrics::Tags tags;
+      for (int64_t i = begin; i < begin + count; ++i) {
+        tags.push_back(head_.labels.at(static_cast<size_t>(ids[i].item<int64_t>())));
+      }
+      return tags;
+    };
+    for (int64_t row = 0, begin = 0; row < counts.size(0); ++row) {
+      const auto count = counts[row].item<int64_t>();
+      predicted_tags_.push_back(names(predicted, begin, count));
+      expected_tags_.push_back(names(expected, begin, count));
+      begin += count;
+    }
+  }
+
+  double value(Metric metric, const Tensor& predicted, const Tensor& expected, double loss) const {
+    using enum Metric;
+    switch (metric) {
+      case accuracy:
+        return metrics::accuracy(predicted, expected);
+      case f1:
+        return metrics::f1(predicted, expected, metrics::Average::binary);
+      case micro_f1:
+        return metrics::f1(predicted, expected, metrics::Average::micro);
+      case macro_f1:
+        return metrics::f1(predicted, expected, metrics::Average::macro);
+      case matthews:
+        return metrics::matthews(predicted, expected);
+      case pearson:
+        return metrics::pearson(predicted, expected);
+      case spearman:
+        return metrics::spearman(predicted, expected);
+      case mse:
+        return metrics::mean_squared_error(predicted, expected);
+      case entity_f1:
+        return metrics::entity_f1(predicted_tags_, expected_tags_);
+      case perplexity:
+        return std::exp(loss);
+      case exact_match:
+        break;
+    }
+    throw std::logic_error("metric of tensors");
+  }
+
+  TaskHead head_;
+  Metric metric_;
+  std::vector<Tensor> predicted_, expected_;
+  std::vector<metrics::Tags> predicted_tags_, expected_tags_;
+  double loss_ = 0.0;
+};
+
+}  // namespace
+
+std::span<const Metric> metrics_of(TaskType task) {
+  using enum Metric;
+  static constexpr std::array classification{accuracy, f1, micro_f1, macro_f1, matthews};
+  static constexpr std::array multi_label{micro_f1, macro_f1, accuracy};
+  static constexpr std::array regression{pearson, spearman, mse};
+  static constexpr std::array embedding{spearman, pearson, mse};
+  static constexpr std::array tokens{entity_f1, accuracy};
+  static constexpr std::array answers{f1, exact_match};
+  static constexpr std::array words{perplexity, accuracy};
+  switch (task) {
+    case TaskType::classification:
+      return classification;
+    case TaskType::multi_label:
+      return multi_label;
+    case TaskType::regression:
+      return regression;
+    case TaskType::embedding:
+      return embedding;
+    case TaskType::token_classification:
+      return tokens;
+    case TaskType::question_answering:
+      return answers;
+    case TaskType::masked_lm:
+      return words;
+  }
+  throw std::logic_error("task");
+}
+
+Metric default_metric(const TaskHead& head) {
+  const auto own = metrics_of(head.task);
+  return *std::ranges::find_if(own, [&](Metric metric) { return why_not(metric, head).empty(); });
+}
+
+void check_metric(Metric metric, const TaskHead& head) {
+  const auto reason = why_not(metric, head);
+  if (reason.empty()) return;
+  std::vector<std::string_view> expected;
+  for (const auto other : metrics_of(head.task)) {
+    if (why_not(other, head).empty()) expected.push_back(enum_name(other));
+  }
+  throw ConfigError(
+      fmt::format("found {}, but {}; expected one of {}", enum_name(metric), reason, fmt::join(expected, ", ")));
+}
+
+Tensor labelled_logits(const Tensor& logits, const Tensor& labels) {
+  return logits.dim() == 2 ? logits : logits.flatten(0, 1).index_select(0, labelled_tokens(labels));
+}
+
+Tensor without_padding(const Tensor& logits, const Tensor& mask) {
+  return logits.masked_fill(mask.eq(0).unsqueeze(-1), -1e9);
+}
+
+Tensor pair_cosines(const Tensor& embeddings) {
+  return (embeddings.slice(0, 0, std::nullopt, 2) * embeddings.slice(0, 1, std::nullopt, 2)).sum(-1);
+}
+
+Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, const Tensor& mask) {
+  switch (task) {
+    case TaskType::classification:
+      return torch::cross_entropy_loss(logits, labels);
+    case TaskType::multi_label:
+      return torch::binary_cross_entropy_with_logits(logits, labels.to(logits.scalar_type()));
+    case TaskType::regression:
+      return torch::mse_loss(logits.squeeze(-1), labels.to(logits.scalar_type()));
+    case TaskType::embedding:
+      return torch::mse_loss(pair_cosines(logits), labels.slice(0, 0, std::nullopt, 2).to(logits.scalar_type()));
+    case TaskType::token_classification:
+    case TaskType::masked_lm:
+      return torch::cross_entropy_loss(labelled_logits(logits, labels),
+                                       labels.flatten().index_select(0, labelled_tokens(labels)));
+    case TaskType::question_answering: {
+      const auto real = without_padding(logits, mask);
+      return (torch::cross_entropy_loss(real.select(-1, 0), labels.select(1, 0)) +
+              torch::cross_entropy_loss(real.select(-1, 1), labels.select(1, 1))) /
+             2;
+    }
+  }
+  throw std::logic_error("task");
+}
+
+std::unique_ptr<Scorer> make_scorer(const TaskHead& head, Metric metric) {
+  return std::make_unique<TensorScorer>(head, metric);
+}
+
+}  // namespace compression

@@ -1,0 +1,56 @@
+#pragma once
+// What is a task's own besides its head (compress/model/head.h): its loss on labels, and its metrics. docs/tasks.md
+// shows them side by side.
+//
+// labels            of a batch                        logits
+// classification    int64 [batch]                     [batch, classes]
+// multi_label       float32 [batch, classes], 0 or 1  [batch, classes]
+// regression        float32 [batch]                   [batch, 1]
+// embedding         float32 [batch]: rows 2i and      [batch, hidden]
+//                   2i + 1 are a pair, and have its
+//                   score both
+// token_            int64 [batch, sequence], or       [batch, sequence, tags], or of the labelled tokens alone:
+// classification    ignored_label                     [labelled tokens, tags]
+// masked_lm         int64 [batch, sequence], or       [batch, sequence, vocabulary], or of the labelled tokens alone
+//                   ignored_label
+// question_         int64 [batch, 2]: the first and   [batch, sequence, 2]
+// answering         last token of the answer
+
+#include <memory>
+#include <span>
+
+#include "compress/evaluate/evaluate.h"  // Evaluation, Scorer
+#include "compress/evaluate/metrics.h"   // Metric
+#include "compress/model/config.h"       // TaskType, TaskHead
+
+namespace compression {
+
+/// The metrics that a task has, the default first.
+std::span<const Metric> metrics_of(TaskType task);
+
+/// The first that can be computed for the head.
+Metric default_metric(const TaskHead& head);
+
+/// Throws ConfigError, which names those that the task has, if it has not this one: f1 needs two classes, entity_f1
+/// tags of the form O, B-TYPE, I-TYPE.
+void check_metric(Metric metric, const TaskHead& head);
+
+/// The mean loss over what is labelled, a scalar. Cross-entropy for classes, tags and words; binary cross-entropy for
+/// multi_label; squared error for regression, and of the cosine of a pair for embedding; for question_answering the
+/// mean of the cross-entropies of start and end over tokens that are not padding. mask: int64 [batch, sequence].
+torch::Tensor label_loss(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
+                         const torch::Tensor& mask);
+
+/// Logits of the labelled tokens, [labelled tokens, ...], of logits that are of all tokens or of these already.
+torch::Tensor labelled_logits(const torch::Tensor& logits, const torch::Tensor& labels);
+
+/// Logits [batch, sequence, ...] whose padding is so small that no softmax over the sequence sees it.
+torch::Tensor without_padding(const torch::Tensor& logits, const torch::Tensor& mask);
+
+/// Cosines of the pairs of rows, [batch / 2].
+torch::Tensor pair_cosines(const torch::Tensor& embeddings);
+
+/// A scorer on tensors, for all tasks but question_answering, whose answers are texts (datasets/answers.h).
+std::unique_ptr<Scorer> make_scorer(const TaskHead& head, Metric metric);
+
+}  // namespace compression

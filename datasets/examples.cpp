@@ -1,0 +1,186 @@
+#include "datasets/examples.h"
+
+#include <fmt/format.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <set>
+
+#include "compress/task/task.h"        // make_scorer
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/fields.h"  // number_text
+#include "datasets/text_file.h"        // fail
+
+namespace compression::datasets {
+namespace {
+
+/// A label at the first token of each word.
+std::vector<int64_t> first_token_labels(const Encoding& encoding, const std::vector<int64_t>& tags) {
+  std::vector<int64_t> labels(encoding.input_ids.size(), ignored_label);
+  int64_t before = -1;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const auto word = encoding.word_ids[i];
+    if (word >= 0 && word != before) labels[i] = tags.at(static_cast<size_t>(word));
+    before = word;
+  }
+  return labels;
+}
+
+void encode_words(const Dataset& data, const std::optional<Labels>& labels, const Tokenizer& tokenizer,
+                  const TaskEncoding& encoding, Examples& examples) {
+  for (size_t i = 0; i < data.words.size(); ++i) {
+    examples.encodings.push_back(
+        tokenizer.encode_words(data.words[i], {.max_length = encoding.max_length, .offsets = true}));
+    if (labels) examples.tokens.push_back(first_token_labels(examples.encodings.back(), labels->words[i]));
+  }
+}
+
+std::vector<Encoding> windows_of(const Dataset& data, size_t question, const Tokenizer& tokenizer,
+                                 const TaskEncoding& encoding) {
+  const EncodeOptions options{
+      .max_length = encoding.max_length, .truncation = Truncation::kOnlySecond, .offsets = true};
+  try {
+    return tokenizer.encode_windows(data.inputs[question], options, encoding.stride.value_or(encoding.max_length / 3));
+  } catch (const ConfigError& error) {
+    const auto line = data.lines[question];
+    const auto message = fmt::format("the question leaves too little room for its context: {}", error.what());
+    line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+  }
+}
+
+std::shared_ptr<const Windows> encode_questions(const Dataset& data, const std::optional<Labels>& labels,
+                                                const Tokenizer& tokenizer, const TaskEncoding& encoding,
+                                                Examples& examples) {
+  const auto windows = std::make_shared<Windows>();
+  std::vector<int64_t> ends;
+  for (size_t i = 0; i < data.inputs.size(); ++i) {
+    windows->contexts.push_back(data.inputs[i].pair.value_or(""));
+    auto& answers = windows->answers.emplace_back();
+    for (const auto& answer : data.answers[i]) answers.push_back(answer.text);
+    for (auto& window : windows_of(data, i, tokenizer, encoding)) {
+      windows->question.push_back(i);
+      auto tokens = window.offsets;
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        if (window.sequence_ids[t] != 1) tokens[t] = {-1, -1};
+      }
+      if (labels) {
+        const auto [first, last] = answer_tokens(tokens, data.answers[i].front());
+        ends.insert(ends.end(), {first, last});
+      }
+      windows->tokens.push_back(std::move(tokens));
+      examples.encodings.push_back(std::move(window));
+    }
+  }
+  if (labels) examples.rows = torch::tensor(ends, torch::kInt64).view({-1, 2});
+  return windows;
+}
+
+/// The texts of pairs after each other, so that each is encoded alone.
+void encode_pairs(const Dataset& data, const std::optional<Labels>& labels, const Tokenizer& tokenizer,
+                  const EncodeOptions& options, Examples& examples) {
+  std::vector<TextInput> texts;
+  for (const auto& input : data.inputs) {
+    texts.push_back({input.text, std::nullopt});
+    if (input.pair) texts.push_back({*input.pair, std::nullopt});
+  }
+  examples.encodings = tokenizer.encode_batch(texts, options);
+  if (!labels) return;
+  examples.rows = labels->rows.repeat_interleave(2);
+  examples.together = 2;
+}
+
+Masking masking_for(const Tokenizer& tokenizer) {
+  const auto& special = tokenizer.special_ids();
+  if (!special.mask) {
+    throw ConfigError(
+        fmt::format("{}: the tokenizer has no mask token, which masked_lm needs", tokenizer.folder().string()));
+  }
+  std::set<int64_t> ids{special.pad, *special.mask};
+  for (const auto& id : {special.cls, special.sep, special.unk}) {
+    if (id) ids.insert(*id);
+  }
+  return {.mask_id = *special.mask,
+          .vocabulary_size = tokenizer.vocabulary_size(),
+          .special_ids = {ids.begin(), ids.end()}};
+}
+
+}  // namespace
+
+TaskHead head_for(TaskType task, const Dataset& train) {
+  switch (task) {
+    case TaskType::classification:
+      return {label_names(train), task};
+    case TaskType::multi_label:
+    case TaskType::token_classification:
+      return {listed_names(train), task};
+    case TaskType::regression:
+      return {{"LABEL_0"}, task};  // transformers' name for it
+    default:
+      return {{}, task};
+  }
+}
+
+Labels labels_of(const Dataset& data, const TaskHead& head) {
+  switch (head.task) {
+    case TaskType::classification:
+      return {.rows = torch::tensor(label_ids(data, head.labels), torch::kInt64)};
+    case TaskType::multi_label: {
+      const auto ids = listed_ids(data, head.labels);
+      const auto rows = torch::zeros({static_cast<int64_t>(ids.size()), static_cast<int64_t>(head.labels.size())});
+      auto cells = rows.accessor<float, 2>();
+      for (size_t i = 0; i < ids.size(); ++i) {
+        for (const auto id : ids[i]) cells[static_cast<int64_t>(i)][id] = 1.0f;
+      }
+      return {.rows = rows};
+    }
+    case TaskType::regression:
+      return {.rows = torch::tensor(scores(data), torch::kDouble).to(torch::kFloat)};
+    case TaskType::embedding: {
+      const auto cosines = scores(data);
+      const auto odd = std::ranges::find_if(cosines, [](double x) { return x < -1 || x > 1; });
+      if (odd != cosines.end()) {
+        fail(data.path, data.lines[static_cast<size_t>(odd - cosines.begin())],
+             fmt::format("label {}, expected from -1 to 1: the cosine that the pair should have", number_text(*odd)));
+      }
+      return {.rows = torch::tensor(cosines, torch::kDouble).to(torch::kFloat)};
+    }
+    case TaskType::token_classification:
+      return {.words = listed_ids(data, head.labels)};
+    case TaskType::question_answering:
+    case TaskType::masked_lm:
+      return {};
+  }
+  throw std::logic_error("task");
+}
+
+Examples encode_examples(const Dataset& data, const std::optional<Labels>& labels, const TaskHead& head, Metric metric,
+                         const Tokenizer& tokenizer, const TaskEncoding& encoding,
+                         std::shared_ptr<const Windows>* windows) {
+  const EncodeOptions options{.max_length = encoding.max_length};
+  Examples examples;
+  if (labels) examples.scorer = [head, metric] { return make_scorer(head, metric); };
+  switch (head.task) {
+    case TaskType::token_classification:
+      encode_words(data, labels, tokenizer, encoding, examples);
+      break;
+    case TaskType::question_answering: {
+      const auto own = encode_questions(data, labels, tokenizer, encoding, examples);
+      if (labels) examples.scorer = [own, metric] { return make_answer_scorer(own, metric); };
+      if (windows != nullptr) *windows = own;
+      break;
+    }
+    case TaskType::embedding:
+      encode_pairs(data, labels, tokenizer, options, examples);
+      break;
+    case TaskType::masked_lm:
+      examples.encodings = tokenizer.encode_batch(data.inputs, options);
+      if (labels) examples.masking = masking_for(tokenizer);
+      break;
+    default:
+      examples.encodings = tokenizer.encode_batch(data.inputs, options);
+      if (labels) examples.rows = labels->rows;
+  }
+  return examples;
+}
+
+}  // namespace compression::datasets

@@ -1,0 +1,40 @@
+#pragma once
+// From texts and labels, as they were read, to encoded examples of a task.
+
+#include "compress/evaluate/metrics.h"     // Metric
+#include "compress/model/config.h"         // TaskHead
+#include "compress/tokenizer/tokenizer.h"  // Tokenizer
+#include "datasets/answers.h"              // Windows
+#include "datasets/dataset.h"              // Dataset
+#include "datasets/encoded.h"              // Examples
+
+namespace compression::datasets {
+
+/// The head that the data asks for: classes and tags by label_names() and listed_names(). Throws as these.
+TaskHead head_for(TaskType task, const Dataset& train);
+
+/// Labels as numbers.
+struct Labels {
+  torch::Tensor rows = {};                       // int64 [texts] of classes, float32 [texts] of scores, and
+                                                 // float32 [texts, classes] of multi_label
+  std::vector<std::vector<int64_t>> words = {};  // token_classification: a tag a word
+};
+
+/// Throws DataError naming file and line of the first label that does not fit the head.
+Labels labels_of(const Dataset& data, const TaskHead& head);
+
+struct TaskEncoding {
+  int64_t max_length = 128;            // tokens a text or window
+  std::optional<int64_t> stride = {};  // tokens that windows of question_answering share; a third if absent
+};
+
+/// Encodes every text. `labels`: as labels_of() gives them; without, the examples have none, nor a scorer, and question
+/// answering none of its answers. Rows are texts; the two texts of each pair of embedding (of texts without a pair one
+/// row each); the windows of each question, whose `windows` are returned too, where it is not null. Throws DataError
+/// naming file and line of a question that leaves no room for its context, ConfigError for a task that the tokenizer
+/// has no mask for.
+Examples encode_examples(const Dataset& data, const std::optional<Labels>& labels, const TaskHead& head, Metric metric,
+                         const Tokenizer& tokenizer, const TaskEncoding& encoding,
+                         std::shared_ptr<const Windows>* windows = nullptr);
+
+}  // namespace compression::datasets

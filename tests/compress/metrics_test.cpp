@@ -1,0 +1,199 @@
+// Metrics, losses and scorers of the tasks.
+#include "compress/evaluate/metrics.h"
+
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint/json_file.h"
+#include "compress/task/task.h"
+#include "compress/workflow/error.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+using nlohmann::json;
+
+json goldens() {
+  return read_json_file(golden("evaluate/metrics.json"));
+}
+
+void check_value(const json& expected, const char* name, double found) {
+  INFO(name);
+  CHECK(found == Approx(expected.at(name).get<double>()).margin(1e-12));
+}
+
+torch::Tensor rows_of(const json& rows) {
+  std::vector<torch::Tensor> all;
+  for (const auto& row : rows) all.push_back(torch::tensor(row.get<std::vector<int64_t>>()).gt(0));
+  return torch::stack(all);
+}
+
+TEST_CASE("metrics of classes equal scikit-learn's") {
+  using metrics::Average;
+  for (const auto& each : goldens().at("classes")) {
+    const auto ids = [&](const char* name) { return torch::tensor(each.at(name).get<std::vector<int64_t>>()); };
+    const auto predicted = ids("predicted"), expected = ids("expected");
+    check_value(each, "accuracy", metrics::accuracy(predicted, expected));
+    if (each.contains("f1")) check_value(each, "f1", metrics::f1(predicted, expected, Average::binary));
+    check_value(each, "micro_f1", metrics::f1(predicted, expected, Average::micro));
+    check_value(each, "macro_f1", metrics::f1(predicted, expected, Average::macro));
+    check_value(each, "matthews", metrics::matthews(predicted, expected));
+  }
+}
+
+TEST_CASE("metrics of several labels a text equal scikit-learn's") {
+  for (const auto& each : goldens().at("multi_label")) {
+    const auto predicted = rows_of(each.at("predicted")), expected = rows_of(each.at("expected"));
+    check_value(each, "accuracy", metrics::accuracy(predicted, expected));
+    check_value(each, "micro_f1", metrics::f1(predicted, expected, metrics::Average::micro));
+    check_value(each, "macro_f1", metrics::f1(predicted, expected, metrics::Average::macro));
+  }
+}
+
+TEST_CASE("correlations equal scipy's, and the squared error scikit-learn's") {
+  for (const auto& each : goldens().at("scores")) {
+    const auto numbers = [&](const char* name) {
+      return torch::tensor(each.at(name).get<std::vector<double>>(), torch::kDouble);
+    };
+    const auto x = numbers("predicted"), y = numbers("expected");
+    check_value(each, "pearson", metrics::pearson(x, y));
+    check_value(each, "spearman", metrics::spearman(x, y));
+    check_value(each, "mse", metrics::mean_squared_error(x, y));
+  }
+  CHECK(metrics::pearson(torch::ones({3}), torch::arange(3)) == 0.0);
+  CHECK(metrics::spearman(torch::ones({3}), torch::arange(3)) == 0.0);
+}
+
+TEST_CASE("F1 of entities equals seqeval's") {
+  for (const auto& each : goldens().at("entities")) {
+    const auto tags = [&](const char* name) { return each.at(name).get<std::vector<metrics::Tags>>(); };
+    check_value(each, "entity_f1", metrics::entity_f1(tags("predicted"), tags("expected")));
+  }
+}
+
+TEST_CASE("exact match and F1 of answers equal the SQuAD script's") {
+  for (const auto& each : goldens().at("answers")) {
+    const auto predicted = each.at("predicted").get<std::string>();
+    const auto expected = each.at("expected").get<std::vector<std::string>>();
+    INFO(predicted);
+    check_value(each, "exact_match", metrics::exact_match(predicted, expected));
+    check_value(each, "f1", metrics::token_f1(predicted, expected));
+  }
+}
+
+TEST_CASE("metrics of nothing are 0") {
+  const auto none = torch::empty({0}, torch::kLong);
+  CHECK(metrics::accuracy(none, none) == 0.0);
+  CHECK(metrics::f1(none, none, metrics::Average::macro) == 0.0);
+  CHECK(metrics::matthews(none, none) == 0.0);
+  CHECK(metrics::pearson(none, none) == 0.0);
+  CHECK(metrics::entity_f1({}, {}) == 0.0);
+  CHECK(metrics::exact_match("a", {}) == 0.0);
+}
+
+TEST_CASE("a metric that does not fit a task is refused, and those that do are named") {
+  const auto message = [](Metric metric, const TaskHead& head) {
+    return message_of<ConfigError>([&] { check_metric(metric, head); });
+  };
+  CHECK(message(Metric::pearson, {{"a", "b"}}) ==
+        "found pearson, but classification has no such metric; expected one of accuracy, f1, micro_f1, macro_f1, "
+        "matthews");
+  CHECK(message(Metric::f1, {{"a", "b", "c"}}) ==
+        "found f1, but it is for two classes, and there are 3; expected one of accuracy, micro_f1, macro_f1, matthews");
+  const TaskHead words{{"NN", "O"}, TaskType::token_classification};
+  CHECK(message(Metric::entity_f1, words) ==
+        "found entity_f1, but it needs tags O, B-TYPE and I-TYPE, and there is NN; expected one of accuracy");
+  CHECK(default_metric(words) == Metric::accuracy);
+  CHECK(default_metric({{"B-X", "O"}, TaskType::token_classification}) == Metric::entity_f1);
+  CHECK_NOTHROW(check_metric(Metric::f1, {{"a", "b"}}));
+}
+
+TEST_CASE("an evaluation comes back from JSON, and knows what is better") {
+  const Evaluation one{.metric = Metric::f1,
+                       .values = {{Metric::f1, 0.5}, {Metric::exact_match, 0.25}},
+                       .correct = 1,
+                       .total = 4,
+                       .loss = 2.0};
+  const auto again = json(one).get<Evaluation>();
+  CHECK(again.metric == Metric::f1);
+  CHECK((again.values == one.values));
+  CHECK(again.correct == 1);
+  CHECK(describe(again) == "f1 0.5000, exact_match 0.2500 (1 of 4), loss 2.0000");
+  auto other = one;
+  other.loss = 1.0;
+  CHECK(other.better_than(one));
+  other.values[Metric::f1] = 0.4;
+  CHECK_FALSE(other.better_than(one));
+  const Evaluation surprised{.metric = Metric::perplexity, .values = {{Metric::perplexity, 9.0}}};
+  const Evaluation sure{.metric = Metric::perplexity, .values = {{Metric::perplexity, 3.0}}};
+  CHECK(sure.better_than(surprised));
+  CHECK_FALSE(surprised.better_than(sure));
+}
+
+/// What a scorer says of one batch.
+Evaluation scored(const TaskHead& head, const torch::Tensor& logits, const torch::Tensor& labels) {
+  const auto scorer = make_scorer(head, default_metric(head));
+  Batch batch;
+  batch.labels = labels;
+  batch.attention_mask = torch::ones({labels.size(0), labels.dim() > 1 ? labels.size(1) : 1}, torch::kLong);
+  scorer->add(batch, logits);
+  return scorer->result();
+}
+
+TEST_CASE("losses and metrics are of what is labelled") {
+  SECTION("several labels") {
+    const auto logits = torch::tensor({1.0, -2.0, 0.5, 3.0}).view({2, 2}),
+               labels = torch::tensor({1.0, 0.0, 1.0, 0.0}).view({2, 2});
+    const auto result = scored({{"a", "b"}, TaskType::multi_label}, logits, labels);
+    CHECK(result.value() == Approx(2 * 2.0 / 5));
+    CHECK(result.values.at(Metric::accuracy) == 0.5);
+    CHECK(result.correct == 1);
+    const auto p = torch::sigmoid(logits.to(torch::kDouble));
+    const auto expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean().item<double>();
+    CHECK(result.loss == Approx(expected));
+  }
+  SECTION("numbers") {
+    const auto result = scored({{"LABEL_0"}, TaskType::regression}, torch::tensor({{1.0}, {2.0}, {4.0}}),
+                               torch::tensor({1.0, 2.0, 3.0}));
+    CHECK(result.values.at(Metric::mse) == Approx(1.0 / 3));
+    CHECK(result.values.at(Metric::spearman) == Approx(1.0));
+    CHECK(result.loss == Approx(1.0 / 3));
+    CHECK(result.total == 3);
+  }
+  SECTION("pairs of vectors") {
+    const auto vectors = torch::tensor({{1.0, 0.0}, {0.0, 1.0}, {1.0, 0.0}, {0.6, 0.8}});
+    const auto result = scored({{}, TaskType::embedding}, vectors, torch::tensor({0.0, 0.0, 1.0, 1.0}));
+    CHECK(result.loss == Approx(0.4 * 0.4 / 2));
+    CHECK(result.total == 2);
+    CHECK(result.value() == Approx(1.0));
+  }
+  SECTION("tokens; the labelled ones may be all that there is") {
+    const TaskHead head{{"B-X", "I-X", "O"}, TaskType::token_classification};
+    const auto labels = torch::tensor({{-100, 0, 1, -100}, {-100, 2, -100, -100}}, torch::kLong);
+    const auto logits = torch::randn({2, 4, 3}, torch::kDouble);
+    logits[0][1][0] = logits[0][2][1] = 9.0;
+    logits[1][1][0] = 9.0;  // an entity too many
+    const auto result = scored(head, logits, labels);
+    CHECK(result.total == 3);
+    CHECK(result.correct == 2);
+    CHECK(result.value() == Approx(2.0 / 3));
+    const auto chosen = logits.flatten(0, 1).index_select(0, torch::tensor({1, 2, 5}));
+    CHECK(result.loss == Approx(torch::cross_entropy_loss(chosen, torch::tensor({0, 1, 2})).item<double>()));
+    CHECK(scored(head, chosen, labels).loss == Approx(result.loss));
+  }
+  SECTION("starts and ends, without padding") {
+    const auto logits = torch::randn({2, 5, 2}, torch::kDouble);
+    const auto mask = torch::tensor({{1, 1, 1, 1, 1}, {1, 1, 1, 0, 0}});
+    const auto labels = torch::tensor({{1, 4}, {0, 2}});
+    double expected = 0.0;
+    for (int64_t row = 0; row < 2; ++row) {
+      const auto real = logits[row].slice(0, 0, row == 0 ? 5 : 3).t().contiguous();
+      expected += torch::cross_entropy_loss(real, labels[row]).item<double>() / 2;
+    }
+    CHECK(label_loss(TaskType::question_answering, logits, labels, mask).item<double>() == Approx(expected));
+  }
+}
+
+}  // namespace
+}  // namespace compression

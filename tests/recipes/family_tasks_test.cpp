@@ -1,0 +1,224 @@
+// Every stage's algorithm on every model family with every task: what docs/models.md's table says was run. With
+// $COMPRESS_STAGES_RUN, a file, each combination that a passing run went through is a line of it.
+#include "compress/checkpoint/checkpoint.h"
+#include "compress/task/task.h"
+#include "compress/train/trainer.h"
+#include "compress/workflow/error.h"
+#include "distill/objective.h"
+#include "distill/student.h"
+#include "export/model_script.h"
+#include "prune/cut.h"
+#include "quantize/convert.h"
+#include "tests/support.h"
+
+#include <cstdlib>
+
+namespace compression {
+namespace {
+
+using namespace testing;
+
+std::vector<TaskType> all_tasks() {
+  std::vector<TaskType> tasks;
+  for (const auto& [task, name] : enum_names(TaskType{})) tasks.push_back(task);
+  return tasks;
+}
+
+TaskHead head_of(TaskType task) {
+  switch (task) {
+    case TaskType::classification:
+    case TaskType::multi_label:
+    case TaskType::token_classification:
+      return {{"a", "b", "c"}, task};
+    case TaskType::regression:
+      return {{"LABEL_0"}, task};
+    default:
+      return {{}, task};
+  }
+}
+
+/// BERT's golden model is the tiny one.
+std::vector<std::string> all_families() {
+  auto names = family_names();
+  names.insert(names.begin(), "bert");
+  return names;
+}
+
+std::string golden_of(const std::string& family) {
+  return family == "bert" ? "model/tiny" : "model/families/" + family;
+}
+
+/// Labels of the task for the texts of a family's golden batch.
+torch::Tensor labels_for(TaskType task, const Batch& batch, const ModelConfig& config) {
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(5);
+  const auto random = [&](int64_t count, at::IntArrayRef sizes) {
+    return torch::randint(0, count, sizes, generator, torch::kLong);
+  };
+  const auto sizes = batch.input_ids.sizes();
+  switch (task) {
+    case TaskType::classification:
+      return batch.labels;
+    case TaskType::multi_label:
+      return random(2, {sizes[0], 3}).to(torch::kFloat);
+    case TaskType::regression:
+      return random(5, {sizes[0]}).to(torch::kFloat) - 2;
+    case TaskType::embedding:
+      return (random(2, {sizes[0] / 2}).to(torch::kFloat) - 0.3).repeat_interleave(2);
+    case TaskType::question_answering: {
+      const auto last = batch.attention_mask.sum(1) - 1;
+      return torch::stack({torch::ones_like(last), last}, 1);
+    }
+    case TaskType::token_classification:
+    case TaskType::masked_lm: {
+      const auto count = task == TaskType::masked_lm ? config.vocab_size : 3;
+      const auto chosen = random(3, sizes).eq(0).logical_and(batch.attention_mask.eq(1));
+      return torch::where(chosen, random(count, sizes), torch::full(sizes, ignored_label, torch::kLong));
+    }
+  }
+  throw std::logic_error("task");
+}
+
+/// A family's golden model with the task's head, and a labelled batch.
+struct Subject {
+  std::string name = GENERATE(from_range(all_families()));
+  TaskType task = GENERATE(from_range(all_tasks()));
+  Model model{nullptr};
+  Batch batch = golden_batch(golden_tensors(golden_of(name) + ".safetensors"));
+
+  Subject() {
+    at::manual_seed(3);
+    model = load_model(golden(golden_of(name)), {.head = head_of(task), .new_head = true}).model;
+    batch.labels = labels_for(task, batch, model->config());
+    if (!batch.token_type_ids.defined()) batch.token_type_ids = torch::zeros_like(batch.input_ids);
+  }
+
+  Batch unlabelled() const {
+    auto copy = batch;
+    copy.labels = torch::Tensor();
+    return copy;
+  }
+
+  /// Zero where there is padding.
+  torch::Tensor logits(Model& of) const {
+    const at::NoGradGuard no_grad;
+    const auto all = of->forward(unlabelled()).logits;
+    return all.dim() < 3 ? all : all * batch.attention_mask.unsqueeze(-1);
+  }
+
+  double loss(Model& of) const {
+    const at::NoGradGuard no_grad;
+    return label_loss(task, of->forward(batch).logits, batch.labels, batch.attention_mask).item<double>();
+  }
+
+  /// Saved, read again, exported, loaded: the same logits.
+  void check_written(Model& of) const {
+    const TemporaryFolder folder;
+    save_model(of, *load_tokenizer(golden("model/tiny")), folder.path());
+    auto again = load_model(folder.path(), {.head = head_of(task)}).model;
+    check_close(logits(again), logits(of), 0.0);
+    exporter::save_script(exporter::model_script(of), folder / "model.pt");
+    const auto file = exporter::script_logits(exporter::load_script(folder / "model.pt"));
+    const c10::InferenceMode inference;
+    const auto from_file = file(batch);
+    check_close(from_file.dim() < 3 ? from_file : from_file * batch.attention_mask.unsqueeze(-1), logits(of), 2e-5);
+    const Batch one{batch.input_ids.slice(1, 0, 3).slice(0, 0, 1).contiguous(),
+                    torch::ones({1, 3}, torch::kLong),
+                    torch::zeros({1, 3}, torch::kLong),
+                    {},
+                    {}};
+    check_close(file(one), of->forward(one).logits, 2e-5);
+  }
+
+  /// A few steps; the objective's loss before and after.
+  std::pair<double, double> train_few(Model& student, Objective& objective) const {
+    const TemporaryFolder folder;
+    auto context = quiet_context(folder.path());
+    const OneBatch source(batch);
+    const auto loss_now = [&] {
+      const at::NoGradGuard no_grad;
+      student->eval();
+      return objective.loss(batch).item<double>();
+    };
+    const double before = loss_now();
+    student->set_fused(Arithmetic::float32);
+    at::manual_seed(1);
+    train(
+        *student, objective, source, {.epochs = 10, .learning_rate = 3e-3, .precision = Precision::float32},
+        [&] { return Evaluation{.loss = loss_now()}; }, context);
+    student->set_fused(std::nullopt);
+    return {before, loss_now()};
+  }
+
+  void passed(const char* stage) const {
+    if (const char* file = std::getenv("COMPRESS_STAGES_RUN")) {
+      std::ofstream(file, std::ios::app) << name << ' ' << enum_name(task) << ' ' << stage << '\n';
+    }
+  }
+};
+
+TEST_CASE("every family is fine-tuned for every task") {
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto model = subject.model;
+  LabelObjective objective(model);
+  const auto [before, after] = subject.train_few(model, objective);
+  CHECK(after < 0.9 * before);
+  subject.check_written(model);
+  subject.passed("finetune");
+  subject.passed("export");
+}
+
+TEST_CASE("every family is distilled for every task") {
+  using namespace distill;
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto teacher = subject.model;
+  const auto last = static_cast<int64_t>(teacher->config().layers.size()) - 1;
+  auto student = keep_layers(teacher, last == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{0, last});
+  const std::vector<LossConfig> losses{{.type = LossType::logits}};
+  DistillObjective objective(student,
+                             {{teacher, DistillationLoss(losses, shape_of(student), shape_of(teacher), subject.task)}});
+  const auto [before, after] = subject.train_few(student, objective);
+  CHECK(before > 0.0);
+  CHECK(after < 0.9 * before);
+  subject.check_written(student);
+  subject.passed("distill");
+}
+
+TEST_CASE("every family is pruned for every task: what is cut computes what the masks did") {
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto model = subject.model;
+  LabelObjective objective(model);
+  const OneBatch source(subject.batch);
+  const auto importance = prune::score_units(model, objective, source, quiet_context({}));
+  for (const auto& group : importance) CHECK(group.scores.max().item<float>() > 0.0f);
+  const auto kept = prune::choose_units(importance, {.heads = 2, .intermediate_size = 20});
+  prune::mask_units(*model, kept);
+  const auto masked = subject.logits(model);
+  prune::clear_masks(*model);
+  prune::cut_units(*model, kept);
+  check_close(subject.logits(model), masked, 1e-5);
+  subject.check_written(model);
+  subject.passed("prune");
+}
+
+TEST_CASE("every family is quantized for every task") {
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto exact = subject.model;
+  for (const auto& [scheme, format, tolerance] : {std::tuple(quantize::Scheme::int8_dynamic, WeightFormat::int8, 0.3),
+                                                  std::tuple(quantize::Scheme::fp16, WeightFormat::float16, 0.01)}) {
+    auto model = copy(exact);
+    quantize::quantize(model, scheme, format, ActivationScheme::per_token);
+    const auto expected = subject.logits(exact);
+    const double difference = ((subject.logits(model) - expected).norm() / expected.norm()).item<double>();
+    CHECK(difference < tolerance);
+    CHECK(difference > 1e-7);
+    subject.check_written(model);
+  }
+  subject.passed("quantize");
+}
+
+}  // namespace
+}  // namespace compression
