@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compress/task/task.h"       // label_loss
+#include "compress/train/batch.h"     // ignored_label
 #include "compress/workflow/error.h"  // ConfigError
 
 namespace compression::distill {
@@ -38,6 +39,13 @@ void check_relation_heads(int64_t heads, const char* whose, const ModelShape& sh
                     "the queries in layer {} of the {}",
                     heads, width, layer, whose));
   }
+}
+
+/// 0 for a batch of texts without labels.
+torch::Tensor loss_on_labels(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
+                             const torch::Tensor& mask) {
+  if (task == TaskType::classification && labels.eq(ignored_label).all().item<bool>()) return logits.sum() * 0.0;
+  return label_loss(task, logits, labels, mask);
 }
 
 Distance distance_of(const LossConfig& config) {
@@ -182,7 +190,7 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
                                 distance_of(term.config));
         break;
       case LossType::labels:
-        loss = label_loss(task_, student.logits.to(torch::kFloat), labels, mask);
+        loss = loss_on_labels(task_, student.logits.to(torch::kFloat), labels, mask);
         break;
       default:
         loss = term.config.layer_map == LayerMap::minimum_distance ? nearest_layers(term, student, teacher, mask)

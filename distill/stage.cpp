@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <set>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
@@ -48,7 +49,7 @@ std::string cache_key(const std::filesystem::path& folder, const BatchSource& so
 /// The teacher's logits of all training texts, from the cache if it has them: [texts, classes].
 torch::Tensor teacher_logits(Model& teacher, const std::filesystem::path& folder, const Inputs& inputs,
                              const DistillConfig& config, const Context& context) {
-  const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {});
+  const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {.unlabelled = true});
   const auto precision = resolve_precision(config.train, context.device);
   const auto name = folder.string();
   const auto megabytes =
@@ -82,6 +83,24 @@ torch::Tensor teacher_logits(Model& teacher, const std::filesystem::path& folder
   return logits;
 }
 
+/// The task's data, whose training split has the texts without labels too.
+class WithUnlabelled : public DataProvider {
+ public:
+  explicit WithUnlabelled(const DataProvider& data) : data_(data) {}
+  bool has(Split split) const override { return data_.has(split); }
+  const TaskHead& head() const override { return data_.head(); }
+  int64_t max_length() const override { return data_.max_length(); }
+  std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
+                                             const BatchOptions& options) const override {
+    auto with = options;
+    with.unlabelled = true;
+    return data_.batches(split, tokenizer, with);
+  }
+
+ private:
+  const DataProvider& data_;
+};
+
 class DistillStage : public Stage {
  public:
   explicit DistillStage(DistillConfig config) : config_(std::move(config)) {}
@@ -93,9 +112,13 @@ class DistillStage : public Stage {
     const auto teacher_configs = config_.teachers.value_or(std::vector<TeacherConfig>{});
     std::vector<Teacher> teachers;
     std::vector<std::filesystem::path> folders;
+    // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
+    const bool asks_outputs = std::ranges::any_of(
+        config_.losses, [](const LossConfig& loss) { return loss.type == LossType::logits && loss.weight > 0; });
     const auto add = [&](const Reference& reference, double weight) {
       folders.push_back(inputs.model(reference).folder);
-      teachers.push_back({.model = load_model(folders.back(), {.head = head}).model, .weight = weight});
+      auto model = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}).model;
+      teachers.push_back({.model = std::move(model), .weight = weight});
     };
     if (config_.teacher) add(*config_.teacher, 1.0);
     for (const auto& teacher : teacher_configs) add(teacher.model, teacher.weight);
@@ -123,7 +146,8 @@ class DistillStage : public Stage {
       model = Model(nullptr);
     }
     DistillObjective objective(student, std::move(teachers));
-    const auto result = train_model(student, objective, *tokenizer, inputs.data, config_.train, context);
+    const auto result =
+        train_model(student, objective, *tokenizer, WithUnlabelled(inputs.data), config_.train, context);
     save_model(student, *tokenizer, context.work_folder);
     return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
   }

@@ -15,8 +15,8 @@ using Cost = double (*)(const StageReport&);
 /// one of the two. Of equal stages the last stands for all.
 std::vector<const StageReport*> front(const Report& report, Cost cost);
 
-/// An SVG picture: the metric against multiply-adds, size of the model file and latency, a point a stage; the fronts are
-/// joined by lines.
+/// An SVG picture: the metric against multiply-adds, size of the model file and latency, a point a stage; the fronts
+/// are joined by lines.
 std::string report_svg(const Report& report);
 
 }  // namespace compression::recipes

@@ -98,7 +98,7 @@ struct DataConfig {
   int64_t max_length = 128;
   std::optional<int64_t> stride;
   datasets::FileConfig train, validation;
-  std::optional<datasets::FileConfig> test;
+  std::optional<datasets::FileConfig> test, unlabelled;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -109,6 +109,8 @@ struct DataConfig {
     visit("validation", self.validation, "Texts that choices are made on", Presence::required);
     visit("test", self.test,
           "Texts that results are reported on; the validation texts if absent, and the report says so");
+    visit("unlabelled", self.unlabelled,
+          "Of classification: more texts to distil on, whose labels are not read; losses on labels leave them out");
   }
 };
 void validate(const DataConfig& config, Problems& problems);

@@ -102,7 +102,8 @@ class Models {
 /// The recipe's data, with its files watched from before they are read.
 TaskData read_data(const Recipe& recipe, InputFiles& files) {
   const auto& config = recipe.data;
-  for (const auto* file : {&config.train, &config.validation, config.test ? &*config.test : nullptr}) {
+  for (const auto* file : {&config.train, &config.validation, config.test ? &*config.test : nullptr,
+                           config.unlabelled ? &*config.unlabelled : nullptr}) {
     if (file != nullptr && fs::is_regular_file(file->path)) files.add(file->path);
   }
   return TaskData(recipe.task, config);

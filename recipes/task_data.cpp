@@ -1,6 +1,7 @@
 #include "recipes/task_data.h"
 
 #include <fmt/format.h>
+#include <torch/types.h>
 
 #include "compress/task/task.h"             // check_metric, default_metric
 #include "compress/workflow/error.h"        // ConfigError, DataError
@@ -37,6 +38,7 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config)
   read(Split::train, config.train);
   read(Split::validation, config.validation);
   if (config.test) read(Split::test, *config.test);
+  if (config.unlabelled) unlabelled_ = datasets::read_dataset(*config.unlabelled, /*labelled=*/false, task.type);
   head_ = datasets::head_for(task.type, splits_[Split::train].data);
   metric_ = task.metric.value_or(default_metric(head_));
   try {
@@ -47,16 +49,30 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config)
   for (auto& [split, entry] : splits_) entry.labels = datasets::labels_of(entry.data, head_);
 }
 
+const datasets::Examples& TaskData::examples(const std::string& name, const datasets::Dataset& data,
+                                             const std::optional<datasets::Labels>& labels,
+                                             const Tokenizer& tokenizer) const {
+  auto& kept = examples_[fmt::format("{} {}", name, content(tokenizer))];
+  if (kept.encodings.empty()) {
+    kept = datasets::encode_examples(data, labels, head_, metric_, tokenizer, encoding_);
+  }
+  return kept;
+}
+
 std::shared_ptr<const BatchSource> TaskData::batches(Split split, const Tokenizer& tokenizer,
                                                      const BatchOptions& options) const {
   const auto found = splits_.find(split);
   if (found == splits_.end()) throw DataError(fmt::format("data.{}: the recipe has none", split_name(split)));
-  auto& examples = examples_[fmt::format("{} {}", split_name(split), content(tokenizer))];
-  if (examples.encodings.empty()) {
-    const auto& [data, labels] = found->second;
-    examples = datasets::encode_examples(data, labels, head_, metric_, tokenizer, encoding_);
+  const auto& [data, labels] = found->second;
+  const auto& labelled = examples(std::string(split_name(split)), data, labels, tokenizer);
+  if (split != Split::train || !options.unlabelled || !unlabelled_) {
+    return datasets::make_batch_source(labelled, tokenizer.pad_id(), options);
   }
-  return datasets::make_batch_source(examples, tokenizer.pad_id(), options);
+  auto both = labelled;
+  const auto& more = examples("unlabelled", *unlabelled_, std::nullopt, tokenizer).encodings;
+  both.encodings.insert(both.encodings.end(), more.begin(), more.end());
+  both.rows = torch::cat({both.rows, torch::full({static_cast<int64_t>(more.size())}, ignored_label, torch::kLong)});
+  return datasets::make_batch_source(both, tokenizer.pad_id(), options);
 }
 
 std::string TaskData::fingerprint() const {
@@ -78,6 +94,13 @@ std::string TaskData::fingerprint() const {
       if (i < data.words.size()) add_list(data.words[i]);
       if (i >= data.answers.size()) continue;
       for (const auto& [text, begin] : data.answers[i]) add(fmt::format("{} {}", begin, text));
+    }
+  }
+  if (unlabelled_) {
+    add("unlabelled");
+    for (const auto& input : unlabelled_->inputs) {
+      add(input.text);
+      add(input.pair.value_or("\n"));
     }
   }
   return compression::fingerprint(all);

@@ -22,7 +22,7 @@ class TaskData : public DataProvider {
                                              const BatchOptions& options) const override;
   const TaskHead& head() const override { return head_; }
   Metric metric() const { return metric_; }
-  int64_t max_length() const override { return max_length_; }
+  int64_t max_length() const override { return encoding_.max_length; }
 
   /// Changes when a text, a label, their order, the task, its metric or the length that texts are cut to changes.
   std::string fingerprint() const;
@@ -38,10 +38,14 @@ class TaskData : public DataProvider {
     datasets::Labels labels;
   };
   datasets::TaskEncoding encoding_;
+  const datasets::Examples& examples(const std::string& name, const datasets::Dataset& data,
+                                     const std::optional<datasets::Labels>& labels, const Tokenizer& tokenizer) const;
+
   std::map<Split, SplitData> splits_;
+  std::optional<datasets::Dataset> unlabelled_;
   TaskHead head_;
   Metric metric_;
-  mutable std::map<std::string, datasets::Examples> examples_;  // by split and the tokenizer's content
+  mutable std::map<std::string, datasets::Examples> examples_;  // by name and the tokenizer's content
 };
 
 std::string_view split_name(Split split);

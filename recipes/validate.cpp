@@ -132,6 +132,7 @@ void validate(const DataConfig& config, Problems& problems) {
   problems.nested("train", config.train);
   problems.nested("validation", config.validation);
   if (config.test) problems.nested("test", *config.test);
+  if (config.unlabelled) problems.nested("unlabelled", *config.unlabelled);
 }
 
 void validate(const AccuracyGoal& config, Problems& problems) {
@@ -158,6 +159,8 @@ void validate(const Recipe& recipe, Problems& problems) {
   problems.require(!recipe.output.empty(), "output", "found nothing, expected the folder of the run");
   problems.nested("task", recipe.task);
   problems.nested("data", recipe.data);
+  problems.require(!recipe.data.unlabelled || recipe.task.type == TaskType::classification, "data.unlabelled",
+                   "found with task " + std::string(enum_name(recipe.task.type)) + ", expected classification with it");
   for (const auto& [name, value] : recipe.variables) {
     problems.require(is_plain_name(name), join_key("variables", shown_key(name)),
                      "expected a name of letters, digits, - and _");
@@ -178,6 +181,7 @@ void validate_files(const Recipe& recipe, Problems& problems) {
   require_data("data.train.path", recipe.data.train.path);
   require_data("data.validation.path", recipe.data.validation.path);
   if (recipe.data.test) require_data("data.test.path", recipe.data.test->path);
+  if (recipe.data.unlabelled) require_data("data.unlabelled.path", recipe.data.unlabelled->path);
 
   const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
   for_each_value(recipe.stages, "stages", [&]<class T>(const std::string& key, const T& value) {

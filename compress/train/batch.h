@@ -58,6 +58,8 @@ struct BatchOptions {
   bool shuffle = false;
   uint64_t seed = 0;         // of the shuffle
   int64_t max_examples = 0;  // a random subset of so many, chosen by the seed; 0: all
+  bool unlabelled = false;   // of the training split: texts without labels too, behind the others; their class is
+                             // ignored_label
 };
 
 enum class Split { train, validation, test };

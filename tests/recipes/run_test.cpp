@@ -5,6 +5,7 @@
 #include "recipes/load.h"
 #include "recipes/run.h"
 #include "recipes/runnable.h"
+#include "recipes/task_data.h"
 #include "tests/support.h"
 
 namespace compression::recipes {
@@ -292,6 +293,36 @@ TEST_CASE("labels of the test texts that training does not have are told with fi
   CHECK_THAT(message_of<DataError>([&] { tiny.run(); }),
              Catch::Contains("test.jsonl:2") && Catch::Contains("infinitive"));
   CHECK_FALSE(fs::exists(tiny.root / "runs/teacher"));
+}
+
+TEST_CASE("distillation learns from texts without labels too") {
+  const TinyRun tiny;
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += nlohmann::json{{"text", i % 2 ? "the the of" : "and the and and"}}.dump() + "\n";
+  write_file(tiny.root / "unlabelled.jsonl", text);
+  const auto file = "data.unlabelled={path: " + (tiny.root / "unlabelled.jsonl").string() + "}";
+  auto recipe = tiny.recipe({file});
+
+  const TaskData data(recipe.task, recipe.data);
+  const auto tokenizer = load_tokenizer(golden("model/tiny"));
+  CHECK(data.batches(Split::train, *tokenizer, {})->size() == 96);
+  const auto both = data.batches(Split::train, *tokenizer, {.unlabelled = true});
+  REQUIRE(both->size() == 136);
+  const auto batch = both->collate(std::vector<int64_t>{95, 96, 135});
+  CHECK(batch.labels[0].item<int64_t>() >= 0);
+  CHECK(batch.labels.slice(0, 1).eq(ignored_label).all().item<bool>());
+  CHECK(data.fingerprint() != TaskData(recipe.task, tiny.recipe().data).fingerprint());
+
+  recipe.stages.resize(2);
+  recipe.goals = {};
+  auto context = quiet_context({});
+  const auto report = run(recipe, context);
+  CHECK(report.stages[1].value() > 0.5);
+  const auto steps = read_json_file(recipe.output / "student" / "compress.json").at("notes").at("training").at("steps");
+  CHECK(steps == 3 * 5);  // 136 texts in batches of 32
+
+  CHECK_THROWS_WITH(tiny.recipe({file, "task={type: regression}"}),
+                    Catch::Contains("data.unlabelled: found with task regression, expected classification"));
 }
 
 }  // namespace
