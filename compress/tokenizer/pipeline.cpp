@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "compress/tokenizer/unicode.h"
+#include "compress/tokenizer/vocabulary.h"
 #include "compress/workflow/error.h"
 
 namespace compression {
@@ -66,7 +67,42 @@ void split_at(const AddedTokenMatcher& matcher, const TextView& text, const Plai
   if (position < text.text.size()) plain(text.slice(position, text.text.size()));
 }
 
+constexpr char32_t kSpaceSign = 0x120;  // U+0120, byte_characters()[' ']
+
+bool is_space(char32_t c) {
+  return c == kSpaceSign || unicode::is_white_space(c);
+}
+
+/// Where `text` goes on after, or before, a number of characters from `position`.
+int64_t step(std::string_view text, int64_t position, int32_t characters) {
+  auto at = static_cast<size_t>(position);
+  for (; characters > 0 && at < text.size(); --characters) unicode::decode_any(text, at);
+  for (; characters < 0 && at > 0; ++characters) {
+    do --at;
+    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  }
+  return static_cast<int64_t>(at);
+}
+
 }  // namespace
+
+SpaceCounts count_spaces(std::string_view token) {
+  SpaceCounts counts;
+  std::vector<bool> spaces;
+  for (size_t i = 0; i < token.size();) spaces.push_back(is_space(unicode::decode(token, i)));
+  counts.leading = static_cast<int32_t>(std::find(spaces.begin(), spaces.end(), false) - spaces.begin());
+  counts.trailing = static_cast<int32_t>(std::find(spaces.rbegin(), spaces.rend(), false) - spaces.rbegin());
+  return counts;
+}
+
+std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary) {
+  std::unordered_map<int64_t, SpaceCounts> spaces;
+  for (const auto& [token, id] : vocabulary.ids()) {
+    const SpaceCounts counts = count_spaces(token);
+    if (counts.leading > 0 || counts.trailing > 0) spaces.emplace(id, counts);
+  }
+  return spaces;
+}
 
 TokenizerPipeline::TokenizerPipeline(PipelineConfig config)
     : config_(std::move(config)),
@@ -105,12 +141,21 @@ TokenSequence TokenizerPipeline::tokens_of(std::string_view text, size_t limit, 
   return tokens;
 }
 
+void TokenizerPipeline::append_spaces(std::string_view text, SpaceCounts counts, TokenSequence& tokens) const {
+  const ByteSpan& span = tokens.offsets[tokens.spaces.size()];
+  tokens.spaces.push_back({counts.leading,
+                           {counts.leading > 0 ? step(text, span.begin, counts.leading) : span.begin,
+                            counts.trailing > 0 ? step(text, span.end, -counts.trailing) : span.end}});
+}
+
 void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool offsets, int64_t word,
                                     TokenSequence& tokens) const {
+  const bool trims = offsets && config_.post_processor.trims();
+  const bool tracks = offsets || (config_.pre_tokenizer && config_.pre_tokenizer->needs_sources());
   AlignedText repaired;
   TextView whole = {text};
-  if (offsets || !unicode::is_valid(text)) {
-    repaired = align(text, offsets);
+  if (tracks || !unicode::is_valid(text)) {
+    repaired = align(text, tracks);
     whole = repaired.view();
   }
   // A token more than is wanted, by which it is seen that the text is truncated.
@@ -124,6 +169,7 @@ void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool of
   const auto append_added = [&](const TextView& match, int64_t id) {
     tokens.ids.push_back(id);
     if (offsets) tokens.offsets.push_back(match.original(0, match.text.size()));
+    if (trims) append_spaces(text, count_spaces(match.text), tokens);
     finish_word();
   };
   std::vector<PartRange> ranges;
@@ -131,6 +177,10 @@ void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool of
     ranges.clear();
     config_.model->append(part.text, tokens.ids, offsets ? &ranges : nullptr);
     for (const PartRange& range : ranges) tokens.offsets.push_back(part.original(range.begin, range.end));
+    while (trims && tokens.spaces.size() < tokens.ids.size()) {
+      const auto found = config_.spaces.find(tokens.ids[tokens.spaces.size()]);
+      append_spaces(text, found == config_.spaces.end() ? SpaceCounts() : found->second, tokens);
+    }
     finish_word();
     return tokens.ids.size() < end;
   };

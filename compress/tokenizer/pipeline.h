@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "compress/tokenizer/added_tokens.h"
@@ -16,6 +17,19 @@
 
 namespace compression {
 
+/// How many spaces a token begins and ends with, as white space or as GPT-2's sign for a space.
+struct SpaceCounts {
+  int32_t leading = 0;
+  int32_t trailing = 0;
+};
+
+SpaceCounts count_spaces(std::string_view token);
+
+class Vocabulary;
+
+/// By id; without the tokens that have none.
+std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary);
+
 /// Everything about a tokenizer, free of files.
 struct PipelineConfig {
   std::vector<AddedToken> added_tokens = {};
@@ -23,6 +37,7 @@ struct PipelineConfig {
   std::shared_ptr<const PreTokenizer> pre_tokenizer = nullptr;  // null: the text is one part
   std::shared_ptr<const SubwordModel> model = nullptr;
   EncodingTemplate post_processor = {};
+  std::unordered_map<int64_t, SpaceCounts> spaces = {};  // as spaces_of; only where post_processor trims offsets
   SpecialIds special_ids = {};
   int64_t vocabulary_size = 0;
   std::filesystem::path folder = {};
@@ -46,6 +61,7 @@ class TokenizerPipeline final : public Tokenizer {
  private:
   /// Appends the tokens of a text: all of them, or at least the first `limit`. `word` is the id of all its words, or
   /// -1: they are numbered.
+  void append_spaces(std::string_view text, SpaceCounts counts, TokenSequence& tokens) const;
   void append_text(std::string_view text, size_t limit, bool offsets, int64_t word, TokenSequence& tokens) const;
   TokenSequence tokens_of(std::string_view text, size_t limit, bool offsets) const;
 

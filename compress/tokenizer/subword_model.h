@@ -9,6 +9,12 @@
 
 namespace compression {
 
+/// The token that stands for a byte of an unknown character: <0x00> to <0xFF>.
+inline std::string byte_token(unsigned byte) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
+}
+
 /// Bytes [begin, end) of the part that a model was given.
 struct PartRange {
   size_t begin;

@@ -67,8 +67,22 @@ void append_range(const std::vector<Value>& from, TokenRange range, std::vector<
 
 }  // namespace
 
-EncodingTemplate::EncodingTemplate(SequenceTemplate single, SequenceTemplate pair)
-    : single_(std::move(single)), pair_(std::move(pair)) {}
+EncodingTemplate::EncodingTemplate(SequenceTemplate single, SequenceTemplate pair, std::optional<OffsetTrim> trim)
+    : single_(std::move(single)), pair_(std::move(pair)), trim_(trim) {}
+
+EncodingTemplate::EncodingTemplate() : EncodingTemplate({first_piece(0)}, {first_piece(0), second_piece(1)}) {}
+
+EncodingTemplate EncodingTemplate::bert(int64_t cls, int64_t sep) {
+  return {{special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)},
+          {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0), second_piece(1), special_piece({sep}, 1)}};
+}
+
+EncodingTemplate EncodingTemplate::roberta(int64_t cls, int64_t sep, std::optional<OffsetTrim> trim) {
+  return {
+      {special_piece({cls}, 0), first_piece(0), special_piece({sep}, 0)},
+      {special_piece({cls}, 0), first_piece(0), special_piece({sep, sep}, 0), second_piece(0), special_piece({sep}, 0)},
+      trim};
+}
 
 size_t EncodingTemplate::room(bool is_pair, const EncodeOptions& options) const {
   if (options.max_length == 0) return kNoLimit;
@@ -120,7 +134,16 @@ Encoding EncodingTemplate::assemble(const TokenSequence& first, TokenRange first
   const auto append_text = [&](const TokenSequence& tokens, TokenRange range, int64_t sequence) {
     append_range(tokens.ids, range, encoding.input_ids);
     if (!options.offsets) return;
+    const size_t before = encoding.offsets.size();
     append_range(tokens.offsets, range, encoding.offsets);
+    for (size_t i = 0; trim_ && i < range.size(); ++i) {
+      const TokenSpaces& spaces = tokens.spaces[range.begin + i];
+      ByteSpan& span = encoding.offsets[before + i];
+      const bool is_first = i == 0 || span.begin == 0;
+      const bool is_prefix = is_first && trim_->add_prefix_space && spaces.leading == 1;
+      if (!is_prefix) span.begin = std::min(spaces.inside.begin, span.end);
+      span.end = std::max(spaces.inside.end, span.begin);
+    }
     append_range(tokens.words, range, encoding.word_ids);
     encoding.sequence_ids.resize(encoding.input_ids.size(), sequence);
   };

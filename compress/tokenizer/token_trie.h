@@ -31,6 +31,17 @@ class TokenTrie {
   /// The longest beginning of `text` that makes a token together with what `start` spells. Never empty.
   Match longest_match(Node start, std::string_view text) const;
 
+  /// Calls back with the size and id of each token that `text` begins with, the shortest first.
+  template <class Callback>
+  void for_each_match(std::string_view text, const Callback& callback) const {
+    Node node = kRoot;
+    for (size_t i = 0; i < text.size(); ++i) {
+      node = child(node, text[i]);
+      if (node == kNone) return;
+      if (ids_[node] >= 0) callback(i + 1, ids_[node]);
+    }
+  }
+
  private:
   static constexpr Node kNone = UINT32_MAX;
 

@@ -64,6 +64,33 @@ constexpr std::array kNewCapitals = {
     CaseRange{0x10D50, 0x10D65, 0x10D70, 1}, CaseRange{0x16EA0, 0x16EB8, 0x16EBB, 1},
 };
 
+struct Range {
+  char32_t first;
+  char32_t last;
+};
+
+// The letters and numbers that have come since Unicode 14, which an older ICU does not know.
+constexpr Range kNewLetters[] = {
+    {0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3}, {0x10D4A, 0x10D65},
+    {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x1123F, 0x11240}, {0x11380, 0x11389}, {0x1138B, 0x1138B},
+    {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7}, {0x113D1, 0x113D1}, {0x113D3, 0x113D3},
+    {0x11BC0, 0x11BE0}, {0x11F02, 0x11F02}, {0x11F04, 0x11F10}, {0x11F12, 0x11F33}, {0x1342F, 0x1342F},
+    {0x13441, 0x13446}, {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF},
+    {0x1B132, 0x1B132}, {0x1B155, 0x1B155}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E06D}, {0x1E4D0, 0x1E4EB},
+    {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0}, {0x2B739, 0x2B739}, {0x2EBF0, 0x2EE5D}, {0x31350, 0x323AF}};
+constexpr Range kNewNumbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11F50, 0x11F59},
+                                 {0x16130, 0x16139}, {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3},
+                                 {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
+constexpr Range kNumbersOfUnicode17[] = {{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}};
+
+template <size_t N>
+bool is_in(const Range (&ranges)[N], char32_t c) {
+  for (const Range& range : ranges) {
+    if (c >= range.first && c <= range.last) return true;
+  }
+  return false;
+}
+
 const UNormalizer2* canonical_decomposition() {
   UErrorCode status = U_ZERO_ERROR;
   return unorm2_getNFDInstance(&status);  // its data is compiled into ICU: it cannot be missing
@@ -180,6 +207,51 @@ Sequence decompose(char32_t c) {
     result.code_points[result.size++] = static_cast<char32_t>(part);
   }
   return result;
+}
+
+void decompose_fully(char32_t c, bool compatibility, std::vector<char32_t>& result) {
+  constexpr int32_t kLongest = 36;  // in UTF-16; the longest is 18 (U+FDFA)
+  UErrorCode status = U_ZERO_ERROR;
+  const UNormalizer2* form = compatibility ? unorm2_getNFKDInstance(&status) : canonical_decomposition();
+  std::array<UChar, kLongest> units;
+  const int32_t size = c < 0xC0 && !compatibility
+                           ? -1
+                           : unorm2_getDecomposition(form, static_cast<UChar32>(c), units.data(), kLongest, &status);
+  if (size < 0 || !is_in(kDecomposition, c)) {
+    result.push_back(c);
+    return;
+  }
+  for (int32_t i = 0; i < size;) {
+    UChar32 part;
+    U16_NEXT_UNSAFE(units.data(), i, part);
+    result.push_back(static_cast<char32_t>(part));
+  }
+}
+
+std::optional<char32_t> compose(char32_t first, char32_t second) {
+  UErrorCode status = U_ZERO_ERROR;
+  const UChar32 c =
+      unorm2_composePair(unorm2_getNFCInstance(&status), static_cast<UChar32>(first), static_cast<UChar32>(second));
+  if (c < 0 || !is_in(kDecomposition, static_cast<char32_t>(c))) return std::nullopt;
+  return static_cast<char32_t>(c);
+}
+
+bool is_letter(char32_t c) {
+  if ((U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_L_MASK) != 0) return is_in(Version{16, 0}, c);
+  return c >= kNewLetters[0].first && is_in(kNewLetters, c);
+}
+
+bool is_number(char32_t c) {
+  if ((U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0) return is_in(Version{16, 0}, c);
+  return c >= kNewNumbers[0].first && is_in(kNewNumbers, c);
+}
+
+bool is_numeric(char32_t c) {
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0 || is_number(c) || is_in(kNumbersOfUnicode17, c);
+}
+
+bool is_combining_mark(char32_t c) {
+  return c >= 0x300 && (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && is_in(kDecomposition, c);
 }
 
 Sequence lowercase(char32_t c) {

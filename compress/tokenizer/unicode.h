@@ -8,8 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace compression::unicode {
 
@@ -68,6 +70,22 @@ uint8_t combining_class(char32_t c);
 
 /// Full canonical decomposition of one code point, as of Unicode 9.
 Sequence decompose(char32_t c);
+
+/// Appends the full decomposition of one code point, canonical or with compatibility mappings, as of Unicode 9.
+void decompose_fully(char32_t c, bool compatibility, std::vector<char32_t>& result);
+
+/// What two code points compose to (canonical composition of Unicode 9), if anything.
+std::optional<char32_t> compose(char32_t first, char32_t second);
+
+/// Category M of Unicode 9.
+bool is_combining_mark(char32_t c);
+
+/// Category L, or N, of Unicode 16, as the regular expressions of tokenizers see them.
+bool is_letter(char32_t c);
+bool is_number(char32_t c);
+
+/// Category N of Unicode 17, as Rust's char::is_numeric.
+bool is_numeric(char32_t c);
 
 /// Lower case of one code point without regard to its neighbours (no final sigma), as Rust's char::to_lowercase.
 Sequence lowercase(char32_t c);

@@ -305,7 +305,7 @@ TEST_CASE("An old tokenizer.json without a model type is read") {
   CHECK(ids_of(*load(old), "ab") == Ids{7});
   CHECK_THAT(error_after<UnsupportedError>([](json& t) {
                t["model"].erase("type");
-               t["model"]["merges"] = json::array();
+               t["model"].erase("continuing_subword_prefix");
              }),
              Contains("model.type"));
 }
@@ -321,18 +321,24 @@ TEST_CASE("The padding token's name comes from tokenizer_config.json, else from 
 }
 
 TEST_CASE("What a tokenizer.json asks for and is not supported is named") {
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["model"]["type"] = "BPE"; }),
-             Contains("tokenizer.json: model.type: found \"BPE\", supported: \"WordPiece\""));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["normalizer"]["type"] = "NFC"; }),
-             Contains("normalizer.type: found \"NFC\""));
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["model"]["type"] = "WordLevel"; }),
+             Contains("tokenizer.json: model.type: found \"WordLevel\", supported: \"WordPiece\", \"BPE\""));
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["normalizer"]["type"] = "NFX"; }),
+             Contains("normalizer.type: found \"NFX\", supported: \"BertNormalizer\", \"Lowercase\", \"NFC\""));
   CHECK_THAT(error_after<UnsupportedError>([](json& t) {
-               t["pre_tokenizer"] = {{"type", "Whitespace"}};
+               t["pre_tokenizer"] = {{"type", "UnicodeScripts"}};
              }),
-             Contains("pre_tokenizer.type: found \"Whitespace\""));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["pre_tokenizer"] = nullptr; }), Contains("found nothing"));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["post_processor"]["type"] = "ByteLevel"; }),
-             Contains("post_processor.type: found \"ByteLevel\""));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t.erase("post_processor"); }), Contains("post_processor"));
+             Contains("pre_tokenizer.type: found \"UnicodeScripts\", supported: \"BertPreTokenizer\""));
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) {
+               t["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}};
+             }),
+             Contains("pre_tokenizer.type: found \"ByteLevel\""));
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) {
+               t["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "(a|b)*"}}}, {"content", ""}};
+             }),
+             Contains("normalizer.pattern.Regex: found \"(a|b)*\""));
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["post_processor"]["type"] = "Other"; }),
+             Contains("post_processor.type: found \"Other\""));
   CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["post_processor"]["single"].erase(1); }),
              Contains("post_processor.single"));
   TemporaryFolder folder;
@@ -433,13 +439,13 @@ TEST_CASE("A vocab.txt takes added tokens from tokenizer_config.json") {
   CHECK(tokenizer->vocabulary_size() == 7);
 }
 
-TEST_CASE("A folder without a WordPiece tokenizer is refused with what was found there") {
+TEST_CASE("A folder without a tokenizer is refused with what was found there") {
   TemporaryFolder folder;
   const auto load_it = [&] { load_tokenizer(folder.path()); };
   CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path() / "absent"); }), Contains("no such folder"));
-  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("expected tokenizer.json or vocab.txt"));
+  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("expected tokenizer.json, vocab.txt, vocab.json"));
   folder.write("spiece.model", "");
-  CHECK_THAT(error_of<UnsupportedError>(load_it), Contains("spiece.model"));
+  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("spiece.model: not a sentencepiece model"));
   fs::create_directory(folder.path() / "tokenizer.json");
   CHECK_THAT(error_of<CheckpointError>(load_it), Contains("tokenizer.json: cannot be read"));
 }

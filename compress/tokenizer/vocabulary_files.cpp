@@ -1,0 +1,441 @@
+#include "compress/tokenizer/vocabulary_files.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+#include "compress/tokenizer/bert_normalizer.h"
+#include "compress/tokenizer/bpe.h"
+#include "compress/tokenizer/sentencepiece_model.h"
+#include "compress/tokenizer/unicode.h"
+#include "compress/tokenizer/unigram.h"
+#include "compress/tokenizer/vocabulary.h"
+#include "compress/tokenizer/wordpiece.h"
+
+namespace compression {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kMetaspace = "\u2581";
+
+/// The special tokens of a tokenizer class, where tokenizer_config.json says nothing else. Empty: none.
+struct SpecialTokens {
+  std::string cls;
+  std::string sep;
+  std::string pad;
+  std::string unk;
+  std::string mask;
+  std::string bos = {};
+  std::string eos = {};
+  bool mask_takes_space = false;  // before it
+};
+
+const SpecialTokens kBertTokens = {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"};
+const SpecialTokens kMpnetTokens = {"<s>", "</s>", "<pad>", "[UNK]", "<mask>", "<s>", "</s>", true};
+const SpecialTokens kRobertaTokens = {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<s>", "</s>"};
+const SpecialTokens kCamembertTokens = {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<s>", "</s>", true};
+const SpecialTokens kAlbertTokens = {"[CLS]", "[SEP]", "<pad>", "<unk>", "[MASK]", "[CLS]", "[SEP]"};
+const SpecialTokens kDebertaTokens = {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"};
+
+SpecialTokens with_settings(SpecialTokens tokens, const TokenizerSettings& settings) {
+  const auto replace = [&](const char* key, std::string& token) { token = settings.token(key).value_or(token); };
+  replace("cls_token", tokens.cls);
+  replace("sep_token", tokens.sep);
+  replace("pad_token", tokens.pad);
+  replace("unk_token", tokens.unk);
+  replace("mask_token", tokens.mask);
+  replace("bos_token", tokens.bos);
+  replace("eos_token", tokens.eos);
+  return tokens;
+}
+
+/// The tokens that are looked for in the text, from "added_tokens_decoder" and the special ones; sets their ids.
+/// `may_be_new`: those that the vocabulary lacks are added to it, else they have to be there (but the mask, which only
+/// pretraining needs).
+void add_tokens(const TokenizerSettings& settings, const SpecialTokens& tokens, const std::vector<AddedToken>& more,
+                bool may_be_new, Vocabulary& vocabulary, PipelineConfig& config) {
+  AddedTokenList added(vocabulary);
+  if (const auto decoder = settings.find("added_tokens_decoder")) {
+    if (!decoder->value().is_object()) decoder->mismatch("an object of ids and tokens");
+    constexpr size_t kMaxDigits = 9;
+    std::map<int32_t, JsonNode> by_id;  // in the order of ids, in which new tokens are numbered
+    for (const auto& item : decoder->value().items()) {
+      const std::string& id = item.key();
+      const JsonNode token = (*decoder)[id];
+      if (id.empty() || id.size() > kMaxDigits || id.find_first_not_of("0123456789") != std::string::npos) {
+        token.mismatch("an id as its key");
+      }
+      by_id.emplace(std::stoi(id), token);
+    }
+    for (const auto& [id, token] : by_id) added.add(token, id);
+  }
+  const auto special = [&](const char* key, const std::string& content, const std::string& role) {
+    AddedToken token = settings.special_token(key).value_or(AddedToken{.content = content});
+    return added.add_special(std::move(token), role, may_be_new);
+  };
+  SpecialIds& ids = config.special_ids;
+  if (!tokens.bos.empty()) special("bos_token", tokens.bos, "first");
+  if (!tokens.eos.empty()) special("eos_token", tokens.eos, "last");
+  if (!tokens.unk.empty()) ids.unk = special("unk_token", tokens.unk, "unknown");
+  if (!tokens.sep.empty()) ids.sep = special("sep_token", tokens.sep, "separator");
+  ids.pad = special("pad_token", tokens.pad, "padding");
+  if (!tokens.cls.empty()) ids.cls = special("cls_token", tokens.cls, "classification");
+  if (!tokens.mask.empty() && (may_be_new || vocabulary.find(tokens.mask))) {
+    AddedToken mask = settings.special_token("mask_token").value_or(AddedToken{.content = tokens.mask});
+    const auto found = settings.find("mask_token");
+    if (tokens.mask_takes_space && (!found || !found->value().is_object())) mask.lstrip = true;
+    ids.mask = added.add_special(std::move(mask), "mask", may_be_new);
+  }
+  if (const auto additional = settings.find("additional_special_tokens")) {
+    for (const JsonNode& token : additional->elements()) {
+      added.add_special(read_special_token(token), "additional special", may_be_new);
+    }
+  }
+  for (const AddedToken& token : more) added.add_special(token, "special", may_be_new);
+  config.added_tokens = added.take();
+  config.vocabulary_size = vocabulary.end_of_ids();
+}
+
+void refuse_unplaced_tokens(const fs::path& path, const TokenizerSettings& settings) {
+  const fs::path unplaced = path.parent_path() / "added_tokens.json";
+  if (!settings.find("added_tokens_decoder") && is_present(unplaced)) {
+    throw UnsupportedError(unplaced.string() + ": found next to " + path.filename().string() +
+                           ", supported: tokenizer.json, or \"added_tokens_decoder\" in tokenizer_config.json");
+  }
+}
+
+std::string read_utf8(const fs::path& path) {
+  std::string content = read_tokenizer_file(path);
+  if (!unicode::is_valid(content)) throw CheckpointError(path.string() + ": found bytes that are not UTF-8");
+  return content;
+}
+
+/// Calls back with each line and its number from 1.
+template <class Callback>
+void for_each_line(std::string_view content, const Callback& callback) {
+  for (size_t number = 1; !content.empty(); ++number) {
+    const size_t end = content.find('\n');
+    callback(content.substr(0, end), number);
+    content = end == std::string_view::npos ? std::string_view() : content.substr(end + 1);
+  }
+}
+
+std::vector<std::pair<std::string, std::string>> read_merges(const fs::path& path) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  const std::string content = read_utf8(path);
+  for_each_line(content, [&](std::string_view line, size_t number) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.starts_with("#version") || line.empty()) return;
+    const size_t space = line.find(' ');
+    if (space == 0 || space + 1 == line.size() || space == std::string_view::npos ||
+        line.find(' ', space + 1) != std::string_view::npos) {
+      throw CheckpointError(path.string() + ": line " + std::to_string(number) + ": found " +
+                            in_quotes(line.substr(0, 60)) + ", expected two tokens with a space between them");
+    }
+    merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+  });
+  return merges;
+}
+
+// ---- sentencepiece
+
+/// The pieces from `first` on, as entries of a vocabulary.
+void append_pieces(const SentencepieceModel& model, size_t first, UnigramConfig& config) {
+  for (size_t i = first; i < model.pieces.size(); ++i) {
+    config.vocabulary.emplace_back(model.pieces[i].text, model.pieces[i].score);
+  }
+}
+
+/// The merges that a BPE model of pieces stands for: of the best piece first, all its ways to be made of two.
+std::vector<std::pair<std::string, std::string>> merges_of(const SentencepieceModel& model) {
+  std::unordered_map<std::string_view, size_t> normal;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    if (model.pieces[i].kind == SentencepieceModel::PieceKind::kNormal) normal[model.pieces[i].text] = i;
+  }
+  using Ranked = std::tuple<float, size_t, std::string_view, std::string_view>;
+  std::vector<Ranked> ranked;
+  for (const auto& [text, id] : normal) {
+    for (size_t split = 0; split < text.size();) {
+      unicode::decode(text, split);
+      const std::string_view left = text.substr(0, split);
+      const std::string_view right = text.substr(split);
+      if (normal.contains(left) && normal.contains(right))
+        ranked.emplace_back(-model.pieces[id].score, id, left, right);
+    }
+  }
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (const auto& [score, id, left, right] : ranked) merges.emplace_back(left, right);
+  return merges;
+}
+
+using NormalizerPtr = std::shared_ptr<const Normalizer>;
+using PreTokenizerPtr = std::shared_ptr<const PreTokenizer>;
+
+PreTokenizerPtr white_space_then_metaspace(bool add_prefix_space) {
+  return std::make_shared<PreTokenizerSequence>(std::vector<PreTokenizerPtr>{
+      std::make_shared<CharacterSplit>(unicode::is_white_space, SplitBehavior::kRemoved),
+      std::make_shared<Metaspace>(kMetaspace,
+                                  add_prefix_space ? Metaspace::Prepend::kAlways : Metaspace::Prepend::kNever, true)});
+}
+
+NormalizerPtr replace_regex(const char* expression, const char* content) {
+  return std::make_shared<Replace>(*Pattern::regex(expression), content);
+}
+
+/// A model of no class in particular encodes as sentencepiece itself does.
+void read_own_rules(const SentencepieceModel& model, const TokenizerSettings& settings, const NormalizerPtr& charsmap,
+                    PipelineConfig& config) {
+  std::vector<NormalizerPtr> normalizers;
+  if (charsmap) normalizers.push_back(charsmap);
+  if (model.remove_extra_whitespaces) {
+    normalizers.push_back(replace_regex("\\A +| +\\z", ""));
+    normalizers.push_back(replace_regex(" {2,}", " "));
+  }
+  if (model.escape_whitespaces) normalizers.push_back(std::make_shared<Replace>(Pattern::literal(" "), kMetaspace));
+  const bool is_legacy = settings.boolean_or("legacy", true);
+  if (model.add_dummy_prefix && is_legacy) {
+    normalizers.push_back(replace_regex("\\A\u2581", "\u2581\u2581"));
+  }
+  config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
+
+  std::vector<std::string> user_defined;
+  for (const auto& piece : model.pieces) {
+    if (piece.kind == SentencepieceModel::PieceKind::kUserDefined) user_defined.push_back(piece.text);
+  }
+  std::stable_sort(user_defined.begin(), user_defined.end(),
+                   [](const std::string& a, const std::string& b) { return unicode::count(a) > unicode::count(b); });
+  std::vector<PreTokenizerPtr> splitters;
+  if (model.add_dummy_prefix) {
+    splitters.push_back(std::make_shared<Metaspace>(
+        kMetaspace, is_legacy ? Metaspace::Prepend::kAlways : Metaspace::Prepend::kFirst, false));
+  }
+  if (!user_defined.empty()) {
+    splitters.push_back(std::make_shared<PatternSplit>(Pattern::any_of(user_defined), SplitBehavior::kIsolated, false));
+  }
+  config.pre_tokenizer = std::make_shared<PreTokenizerSequence>(std::move(splitters));
+}
+
+}  // namespace
+
+PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& settings) {
+  const std::string family = settings.family().value_or("Bert");
+  const bool is_mpnet = family == "MPNet";
+  if (!is_mpnet && family != "Bert" && family != "DistilBert" && family != "Electra" && family != "MobileBert") {
+    settings.refuse_family("tokenizer.json, or vocab.txt of Bert, DistilBert, Electra, MobileBert or MPNet");
+  }
+  PipelineConfig config;
+  const bool lowercase = settings.boolean_or("do_lower_case", true);
+  config.normalizer = std::make_shared<BertNormalizer>(
+      BertNormalizerOptions{.clean_text = true,
+                            .handle_chinese_chars = settings.boolean_or("tokenize_chinese_chars", true),
+                            .strip_accents = settings.boolean_or("strip_accents", lowercase),
+                            .lowercase = lowercase});
+  config.pre_tokenizer = std::make_shared<BertPreTokenizer>();
+
+  Vocabulary vocabulary(path.string());
+  const std::string content = read_utf8(path);
+  for_each_line(content, [&](std::string_view line, size_t number) {
+    vocabulary.add(std::string(unicode::trim_end(line)), static_cast<int32_t>(number - 1));
+  });
+  const SpecialTokens tokens = with_settings(is_mpnet ? kMpnetTokens : kBertTokens, settings);
+  WordPieceConfig wordpiece = {.vocabulary = {vocabulary.ids().begin(), vocabulary.ids().end()},
+                               .unknown_token = tokens.unk};
+  refuse_unplaced_tokens(path, settings);
+  add_tokens(settings, tokens, {}, false, vocabulary, config);
+  config.model = std::make_shared<WordPiece>(std::move(wordpiece));
+  const SpecialIds& ids = config.special_ids;
+  if (is_mpnet) {
+    config.post_processor = EncodingTemplate::roberta(*ids.cls, *ids.sep, OffsetTrim{.add_prefix_space = false});
+  } else {
+    config.post_processor = EncodingTemplate::bert(*ids.cls, *ids.sep);
+  }
+  if (config.post_processor.trims()) config.spaces = spaces_of(vocabulary);
+  return config;
+}
+
+PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& settings) {
+  if (settings.family().value_or("Roberta") != "Roberta") {
+    settings.refuse_family("tokenizer.json, or vocab.json with merges.txt of Roberta");
+  }
+  const nlohmann::json content = read_strict_json(path);
+  const JsonNode tokens_and_ids = root(content, path);
+  if (!content.is_object()) tokens_and_ids.mismatch("an object of tokens and ids");
+  Vocabulary vocabulary(path.string());
+  for (const auto& [token, id] : content.items()) {
+    vocabulary.add(token, JsonNode::is_natural(id) ? id.get<int32_t>() : tokens_and_ids[token].natural());
+  }
+  PipelineConfig config;
+  const bool add_prefix_space = settings.boolean_or("add_prefix_space", false);
+  config.pre_tokenizer = std::make_shared<ByteLevel>(add_prefix_space, true);
+  const fs::path merges = path.parent_path() / "merges.txt";
+  config.model = std::make_shared<Bpe>(
+      BpeConfig{.vocabulary = vocabulary.ids(), .merges = read_merges(merges), .byte_level = true}, merges.string());
+  refuse_unplaced_tokens(path, settings);
+  add_tokens(settings, with_settings(kRobertaTokens, settings), {}, true, vocabulary, config);
+  const std::optional<OffsetTrim> trim = settings.boolean_or("trim_offsets", true)
+                                             ? std::optional(OffsetTrim{.add_prefix_space = add_prefix_space})
+                                             : std::nullopt;
+  config.post_processor = EncodingTemplate::roberta(*config.special_ids.cls, *config.special_ids.sep, trim);
+  if (trim) config.spaces = spaces_of(vocabulary);
+  return config;
+}
+
+PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings& settings) {
+  SentencepieceModel model;
+  if (const std::string error = parse_sentencepiece(read_tokenizer_file(path), model); !error.empty()) {
+    std::string line = error;
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    throw CheckpointError(path.string() + ": not a sentencepiece model: " + line);
+  }
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const auto& piece = model.pieces[i];
+    if (piece.text.empty() || !unicode::is_valid(piece.text) || !std::isfinite(piece.score)) {
+      throw CheckpointError(path.string() + ": piece " + std::to_string(i) + ": found " + in_quotes(piece.text) +
+                            " with the score " + std::to_string(piece.score) + ", expected UTF-8 and a number");
+    }
+  }
+  NormalizerPtr charsmap;
+  if (!model.charsmap.empty()) {
+    charsmap = std::make_shared<Precompiled>(model.charsmap, path.string() + ": precompiled_charsmap");
+  }
+  const std::string name = path.filename().string();
+  const std::string family = settings.family().value_or(name == "sentencepiece.bpe.model" ? "XLMRoberta"
+                                                        : name == "spiece.model"          ? "Albert"
+                                                        : name == "spm.model"             ? "DebertaV2"
+                                                                                          : "");
+  const bool is_xlm_roberta = family == "XLMRoberta";
+  const bool is_camembert = family == "Camembert";
+  const bool is_albert = family == "Albert";
+  const bool is_deberta = family == "DebertaV2";
+  const bool has_class = is_xlm_roberta || is_camembert || is_albert || is_deberta;
+  if (!has_class && !family.empty() && family != "PreTrained" && family != "TokenizersBackend") {
+    settings.refuse_family("tokenizer.json, or a sentencepiece model of XLMRoberta, Camembert, Albert or DebertaV2");
+  }
+  if (has_class && model.is_bpe) {
+    throw UnsupportedError(path.string() + ": found a BPE model for " + family +
+                           ", supported: a unigram model, or BPE with the tokenizer class PreTrainedTokenizer");
+  }
+
+  PipelineConfig config;
+  SpecialTokens tokens = is_xlm_roberta ? kRobertaTokens
+                         : is_camembert ? kCamembertTokens
+                         : is_albert    ? kAlbertTokens
+                                        : kDebertaTokens;
+  const auto piece_text = [&](int32_t id) {
+    return id < 0 ? std::string() : model.pieces[static_cast<size_t>(id)].text;
+  };
+  if (!has_class) {
+    tokens = {.unk = piece_text(model.unknown_id), .bos = piece_text(model.begin_id), .eos = piece_text(model.end_id)};
+  }
+  tokens = with_settings(tokens, settings);
+  if (tokens.pad.empty()) tokens.pad = tokens.eos.empty() ? tokens.unk : tokens.eos;
+
+  UnigramConfig unigram = {.unknown_id = model.unknown_id, .byte_fallback = !has_class && model.byte_fallback};
+  if (is_xlm_roberta) {
+    unigram.vocabulary = {{tokens.bos, 0}, {tokens.pad, 0}, {tokens.eos, 0}, {tokens.unk, 0}};
+    append_pieces(model, 3, unigram);
+    unigram.vocabulary.emplace_back(tokens.mask, 0);
+    unigram.unknown_id = 3;
+  } else if (is_camembert) {
+    unigram.vocabulary = {
+        {"<s>NOTUSED", 0}, {tokens.pad, 0}, {"</s>NOTUSED", 0}, {tokens.unk, 0}, {"<unk>NOTUSED", -100}};
+    append_pieces(model, 1, unigram);
+    unigram.vocabulary.emplace_back(tokens.mask, 0);
+    unigram.unknown_id = 3;
+  } else {
+    append_pieces(model, 0, unigram);
+    if (is_albert) unigram.unknown_id = 1;
+    for (size_t i = 0; is_deberta && i < unigram.vocabulary.size(); ++i) {
+      if (unigram.vocabulary[i] == std::pair(tokens.unk, 0.0)) unigram.unknown_id = static_cast<int32_t>(i);
+    }
+  }
+  Vocabulary vocabulary(path.string());
+  for (const auto& entry : unigram.vocabulary) vocabulary.append(entry.first);
+  if (*unigram.unknown_id >= vocabulary.size()) {
+    throw CheckpointError(path.string() + ": found " + std::to_string(vocabulary.size()) +
+                          " pieces, expected the special ones of " + family + " among them");
+  }
+
+  const bool add_prefix_space = settings.boolean_or("add_prefix_space", true);
+  std::vector<NormalizerPtr> normalizers;
+  if (is_xlm_roberta || is_camembert) {
+    config.normalizer = charsmap;
+    config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
+  } else if (is_albert) {
+    normalizers.push_back(std::make_shared<Replace>(Pattern::literal("``"), "\""));
+    normalizers.push_back(std::make_shared<Replace>(Pattern::literal("''"), "\""));
+    if (!settings.boolean_or("keep_accents", false)) {
+      normalizers.push_back(std::make_shared<UnicodeForm>(true, false));
+      normalizers.push_back(std::make_shared<StripAccents>());
+    }
+    if (settings.boolean_or("do_lower_case", true)) normalizers.push_back(std::make_shared<Lowercase>());
+    if (charsmap) normalizers.push_back(charsmap);
+    config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
+    config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
+  } else if (is_deberta) {
+    if (settings.boolean_or("do_lower_case", false)) normalizers.push_back(std::make_shared<Lowercase>());
+    normalizers.push_back(replace_regex("\\s{2,}|[\\n\\r\\t]", " "));
+    normalizers.push_back(std::make_shared<UnicodeForm>(false, true));
+    normalizers.push_back(std::make_shared<Strip>(false, true));
+    config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
+    std::vector<PreTokenizerPtr> splitters;
+    if (settings.boolean_or("split_by_punct", false)) {
+      splitters.push_back(std::make_shared<CharacterSplit>(unicode::is_bert_punctuation, SplitBehavior::kIsolated));
+    }
+    splitters.push_back(std::make_shared<Metaspace>(
+        kMetaspace, add_prefix_space ? Metaspace::Prepend::kAlways : Metaspace::Prepend::kFirst, true));
+    config.pre_tokenizer = std::make_shared<PreTokenizerSequence>(std::move(splitters));
+  } else {
+    read_own_rules(model, settings, charsmap, config);
+  }
+
+  if (model.is_bpe) {
+    bool has_user_defined = false;
+    for (const auto& piece : model.pieces) {
+      has_user_defined = has_user_defined || piece.kind == SentencepieceModel::PieceKind::kUserDefined;
+    }
+    config.model = std::make_shared<Bpe>(BpeConfig{.vocabulary = vocabulary.ids(),
+                                                   .merges = merges_of(model),
+                                                   .unknown_token = piece_text(model.unknown_id),
+                                                   .fuse_unknown = true,
+                                                   .byte_fallback = model.byte_fallback,
+                                                   .ignore_merges = has_user_defined},
+                                         path.string());
+  } else {
+    config.model = std::make_shared<Unigram>(std::move(unigram));
+  }
+
+  std::vector<AddedToken> more;
+  for (const auto& piece : model.pieces) {
+    if (piece.kind == SentencepieceModel::PieceKind::kControl ||
+        (has_class && piece.kind == SentencepieceModel::PieceKind::kUserDefined)) {
+      more.push_back({.content = piece.text});
+    }
+  }
+  refuse_unplaced_tokens(path, settings);
+  add_tokens(settings, tokens, more, true, vocabulary, config);
+  const auto id = [&](const std::string& token) { return int64_t{*vocabulary.find(token)}; };
+  if (is_xlm_roberta || is_camembert) {
+    config.post_processor = EncodingTemplate::roberta(id(tokens.bos), id(tokens.eos));
+  } else if (has_class) {
+    config.post_processor = EncodingTemplate::bert(id(tokens.cls), id(tokens.sep));
+  } else {
+    SequenceTemplate single;
+    SequenceTemplate pair;
+    const auto frame = [&](TemplatePiece text, int64_t type_id, SequenceTemplate& pieces) {
+      if (settings.boolean_or("add_bos_token", false)) pieces.push_back(special_piece({id(tokens.bos)}, type_id));
+      pieces.push_back(std::move(text));
+      if (settings.boolean_or("add_eos_token", false)) pieces.push_back(special_piece({id(tokens.eos)}, type_id));
+    };
+    frame(first_piece(0), 0, single);
+    frame(first_piece(0), 0, pair);
+    frame(second_piece(1), 1, pair);
+    config.post_processor = {single, pair};
+  }
+  return config;
+}
+
+}  // namespace compression
