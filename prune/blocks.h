@@ -45,6 +45,7 @@ struct Texts {
   AttentionContext context;
   torch::Tensor x;       // [batch, sequence, hidden]
   torch::Tensor tokens;  // bool [batch, sequence]: those that are not padding
+  Batch batch;
 
   /// Of [batch, sequence, n] the rows that count: [rows, n].
   torch::Tensor rows(const torch::Tensor& t, const Block& block) const {

@@ -29,7 +29,7 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
       sums.push_back(block.sum(x, texts.context));
       x = block.norm()->forward(sums.back());
     }
-    const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x});
+    const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x}, texts.batch);
     const auto directions = torch::randn(logits.sizes(), generator).to(logits.device());
     const auto gradients = torch::autograd::grad({(logits * directions).sum()}, sums);
     const at::NoGradGuard no_grad;

@@ -19,6 +19,7 @@
 #include "export/config.h"                // ExportConfig
 #include "prune/config.h"                 // PruneConfig
 #include "quantize/config.h"              // QuantizeConfig
+#include "recipes/gradual.h"              // GradualConfig
 
 namespace compression::recipes {
 
@@ -26,6 +27,7 @@ namespace compression::recipes {
 using StageConfig = std::variant<FinetuneConfig,            //
                                  distill::DistillConfig,    //
                                  prune::PruneConfig,        //
+                                 GradualConfig,             //
                                  quantize::QuantizeConfig,  //
                                  exporter::ExportConfig>;
 

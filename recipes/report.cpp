@@ -35,6 +35,20 @@ std::string rollback_text(const std::string& stage, const nlohmann::json& r) {
                      factor);
 }
 
+/// The rounds of a gradual pruning, a row each.
+std::string rounds_markdown(const StageReport& stage, Metric metric) {
+  const auto name = enum_name(metric);
+  std::string out = fmt::format(
+      "\n## Rounds of `{}`\n\n| round | multiply-adds | validation {} | |\n|---:|---:|---:|---|\n", stage.id, name);
+  for (size_t i = 0; i < stage.rounds.size(); ++i) {
+    const auto& round = stage.rounds[i];
+    out += fmt::format("| {} | {:.2f}x | {} | {} |\n", i + 1, round.at("macs_reduction").get<double>(),
+                       value_text(metric, round.at(fmt::format("validation_{}", name)).get<double>()),
+                       round.at("kept").get<bool>() ? "kept" : "**undone**");
+  }
+  return out;
+}
+
 }  // namespace
 
 bool Report::met() const {
@@ -76,7 +90,8 @@ nlohmann::json report_json(const Report& report) {
                       {"throughput", s.texts_per_second()},
                       {"throughput_spread", {per_second(s.throughput.high_ms), per_second(s.throughput.low_ms)}},
                       {"throughput_runs", s.throughput.runs},
-                      {"rollbacks", s.rollbacks}});
+                      {"rollbacks", s.rollbacks},
+                      {"rounds", s.rounds}});
     stages.back().update(nlohmann::json(s.reached));
     stages.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
     if (s.peak_device_memory) stages.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
@@ -139,6 +154,9 @@ std::string report_markdown(const Report& report) {
     for (const auto& rollback : s.rollbacks) rollbacks += "- " + rollback_text(s.id, rollback) + "\n";
   }
   if (!rollbacks.empty()) out += "\n## Training that went back\n\n" + rollbacks;
+  for (const auto& s : report.stages) {
+    if (!s.rounds.empty()) out += rounds_markdown(s, report.metric);
+  }
   if (!report.goals.empty()) {
     out += "\n## Goals\n\n| goal | wanted | reached | |\n|---|---|---|---|\n";
     for (const auto& g : report.goals) {

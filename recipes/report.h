@@ -23,6 +23,7 @@ struct StageReport {
   Timing throughput;                                       // 32 of them; a call's milliseconds
   std::optional<int64_t> peak_memory, peak_device_memory;  // bytes, while the stage ran; absent where not known
   nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
+  nlohmann::json rounds = nlohmann::json::array();         // of gradual pruning, as in compress.json
   bool skipped = false;                                    // it was there already
 
   double value() const { return reached.value(); }

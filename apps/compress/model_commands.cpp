@@ -192,6 +192,20 @@ void print_kernels(const json& kernels) {
   }
 }
 
+/// The shapes of the model that this one was cut from.
+std::vector<LayerShape> unpruned_layers(const ModelConfig& config, const fs::path& folder) {
+  auto source = config.source;
+  source.erase("compress");
+  return read_model_config(source, (folder / "config.json").string()).layers;
+}
+
+/// "########....  8 of 12"
+std::string drawn(int64_t kept, int64_t all, int64_t width) {
+  const auto full = static_cast<size_t>(std::clamp<int64_t>(kept * width / all, 1, width));
+  return fmt::format("{}{} {:>4} of {}", std::string(full, '#'), std::string(static_cast<size_t>(width) - full, '.'),
+                     kept, all);
+}
+
 }  // namespace
 
 int eval_command(const EvalOptions& options, Context& context, bool as_json) {
@@ -277,10 +291,12 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     std::cout << fmt::format("made by stage {} ({}) of recipe {}\n", stage.value("id", "?"), stage.value("kind", "?"),
                              out["manifest"].value("recipe", "?"));
   }
-  std::cout << fmt::format("{:>5} {:>6} {:>13}\n", "layer", "heads", "intermediate");
+  const auto whole = unpruned_layers(config, folder);
+  std::cout << fmt::format("{:>5}  {:<28}  {}\n", "layer", "heads", "FFN units");
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    std::cout << fmt::format("{:>5} {:>6} {:>13}\n", i, config.layers[i].num_attention_heads,
-                             config.layers[i].intermediate_size);
+    std::cout << fmt::format("{:>5}  {:<28}  {}\n", i,
+                             drawn(config.layers[i].num_attention_heads, whole[i].num_attention_heads, 12),
+                             drawn(config.layers[i].intermediate_size, whole[i].intermediate_size, 24));
   }
   if (!importance.empty()) std::cout << "importance before the cut, best unit first:\n";
   for (const auto& group : importance) {

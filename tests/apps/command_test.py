@@ -143,6 +143,7 @@ class Command(unittest.TestCase):
         result = self.run_compress("inspect", "out/pruned")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("importance", result.stdout)
+        self.assertRegex(result.stdout, r"\n +0  #{6}\.{6} +2 of 4 ")
         answer = json.loads(self.run_compress("inspect", "out/int8", "--json").stdout)
         self.assertEqual(answer["layers"], [{"num_attention_heads": 2, "intermediate_size": 24}] * 3)
         self.assertEqual(answer["linear_format"], "int8")

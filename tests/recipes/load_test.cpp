@@ -270,7 +270,7 @@ TEST_CASE("a stage has one kind and a name of its own") {
         "r.yaml:7: stages[0]: found finetune, export, expected one of them: a stage does one thing");
   CHECK(stage_refusal("  - id: a\n    finetun: {}\n") ==
         "r.yaml:8: stages[0].finetun: unknown key (did you mean finetune?); known here: id, finetune, distill, prune, "
-        "quantize, export");
+        "gradual, quantize, export");
   CHECK(stage_refusal("  - finetune: {}\n") == "r.yaml:7: stages[0].id: missing, but required");
   CHECK(stage_refusal(two + two) ==
         "r.yaml:9: stages[1].id: found \"a\", which stages[0] is called already; expected another name");
@@ -331,7 +331,9 @@ TEST_CASE("values out of range are refused by each config") {
             "distill.losses[0].layers[2][0]: found -1, expected at least 0");
   CHECK(one(distill + ", layers: [1, 1]}}") ==
         at + "distill.student.layers[1]: found layer 1 again, expected each layer once");
-  CHECK(one("prune: {of: m/a}") == at + "prune: nothing to prune; expected heads, intermediate_size or both");
+  CHECK(one("prune: {of: m/a}") ==
+        at + "prune: nothing to prune; expected heads, intermediate_size or both, or macs_reduction, or "
+             "parameter_reduction");
   CHECK(one("prune: {of: m/a, heads: 0}") == at + "prune.heads: found 0, expected at least 1");
   CHECK(one("quantize: {of: m/a, scheme: bf16, activations: per_tensor}") ==
         at + "quantize.activations: found per_tensor with scheme bf16, which keeps activations; expected scheme "

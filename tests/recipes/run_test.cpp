@@ -6,6 +6,7 @@
 #include "recipes/run.h"
 #include "recipes/runnable.h"
 #include "recipes/task_data.h"
+#include "tests/recipes/tiny_task.h"
 #include "tests/support.h"
 
 namespace compression::recipes {
@@ -13,20 +14,6 @@ namespace {
 
 using namespace testing;
 namespace fs = std::filesystem;
-
-/// A task that the tiny model can learn: which of three words a text has most of.
-void write_texts(const fs::path& file, int count, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  const std::vector<std::string> words = {"the", "and", "of"}, names = {"article", "conjunction", "preposition"};
-  std::string text;
-  for (int i = 0; i < count; ++i) {
-    const auto own = random() % 3;
-    std::string line;
-    for (int w = 0; w < 8; ++w) line += (random() % 4 == 0 ? words[random() % 3] : words[own]) + " ";
-    text += nlohmann::json{{"text", line}, {"label", names[own]}}.dump() + "\n";
-  }
-  write_file(file, text);
-}
 
 /// A folder with data, and a recipe on the tiny model that goes through every stage.
 struct TinyRun {

@@ -1,0 +1,215 @@
+#include "recipes/gradual.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <torch/types.h>
+
+#include "compress/checkpoint/json_file.h"     // read_json_file, write_text_file
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
+#include "compress/evaluate/cost.h"            // encoder_macs
+#include "compress/evaluate/evaluate.h"        // evaluate
+#include "compress/workflow/error.h"           // StorageError
+#include "compress/workflow/fields.h"          // enum_name
+#include "compress/workflow/folder_writer.h"   // FolderWriter
+#include "prune/allocate.h"                    // Budget
+#include "prune/pruner.h"                      // Pruner
+#include "prune/schedule.h"                    // GradualSchedule
+#include "recipes/runnable.h"                  // open_model
+
+namespace compression::recipes {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// Where the rounds are, in a folder that outlives a run that is killed: a folder a round, and a file with what came of
+/// those that are finished.
+class RoundFiles {
+ public:
+  RoundFiles(fs::path folder, std::string fingerprint)
+      : folder_(std::move(folder)), fingerprint_(std::move(fingerprint)) {
+    std::error_code error;
+    fs::create_directories(folder_, error);
+    if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder_.string(), error.message()));
+  }
+
+  /// The finished rounds: none if there is no file, or one of other settings.
+  json read(spdlog::logger& logger) const {
+    if (!fs::exists(file())) return json::array();
+    try {
+      const auto kept = read_json_file(file());
+      if (kept.at("fingerprint") == fingerprint_) return kept.at("rounds");
+      logger.info("{}: of other settings or inputs; beginning again", file().string());
+    } catch (const std::exception& error) {
+      logger.warn("{}; beginning again", error.what());
+    }
+    return json::array();
+  }
+
+  void write(const json& rounds) const {
+    write_text_file(file(), json({{"fingerprint", fingerprint_}, {"rounds", rounds}}).dump(1) + "\n");
+  }
+
+  fs::path round(size_t number, std::string_view suffix = "") const {
+    return folder_ / fmt::format("{}{}", number, suffix);
+  }
+
+ private:
+  fs::path file() const { return folder_ / "rounds.json"; }
+
+  fs::path folder_;
+  std::string fingerprint_;
+};
+
+/// Like a copy of the folder's files, without their content being there twice where the file system can.
+void link_files(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::create_directories(to, error);
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const auto target = to / entry.path().filename();
+    fs::create_hard_link(entry.path(), target, error);
+    if (error) fs::copy_file(entry.path(), target, error);
+    if (error) throw StorageError(fmt::format("{}: can't be written: {}", target.string(), error.message()));
+  }
+}
+
+/// The stage that a round trains with.
+distill::DistillConfig distill_config(const RoundTraining& training, Reference student) {
+  return {.teacher = training.teacher,
+          .student = {.from = std::move(student)},
+          .losses = training.losses,
+          .train = training.train};
+}
+
+class GradualStage : public Stage {
+ public:
+  explicit GradualStage(GradualConfig config) : config_(std::move(config)) {}
+
+  Artifact run(const Inputs& inputs, Context& context) const override {
+    const auto length = inputs.data.max_length();
+    const auto start = inputs.model(config_.of).folder;
+    const auto start_macs = encoder_macs(load_model_config(start), length);
+    const auto teacher = validation(inputs.model(config_.distill.teacher).folder, inputs, context);
+    const auto metric = std::string(enum_name(teacher.metric));
+    const double sign = higher_is_better(teacher.metric) ? 1.0 : -1.0;
+    const bool resumable = !context.checkpoints.folder.empty();
+    const RoundFiles files(resumable ? context.checkpoints.folder : context.work_folder / "rounds",
+                           context.checkpoints.fingerprint);
+    auto rounds = files.read(*context.logger);
+    prune::GradualSchedule schedule(config_.rounds, config_.max_halvings);
+    auto current = start;
+    for (size_t i = 0; i < rounds.size(); ++i) {
+      const bool kept = rounds[i].at("kept");
+      if (kept) current = files.round(i + 1);
+      kept ? schedule.accept() : schedule.undo();
+    }
+    if (!rounds.empty()) context.logger->info("going on after round {}", rounds.size());
+    while (const auto position = schedule.next()) {
+      const auto number = rounds.size() + 1;
+      const auto share = prune::cubic_share(*position);
+      const auto [folder, notes] = run_round(number, share, start, current, files, inputs, context);
+      const auto reached = validation(folder, inputs, context);
+      const auto macs = encoder_macs(load_model_config(folder), length);
+      const auto fewer = static_cast<double>(start_macs) / static_cast<double>(macs);
+      const bool kept = !config_.max_drop || sign * (teacher.value() - reached.value()) <= *config_.max_drop + 1e-9;
+      context.logger->info("round {}: {:.2f} times fewer multiply-adds, validation {} {:.4f}, the teacher's {:.4f}{}",
+                           number, fewer, metric, reached.value(), teacher.value(), kept ? "" : ": undone");
+      rounds.push_back({{"position", *position},
+                        {"share", share},
+                        {"encoder_macs", macs},
+                        {"macs_reduction", fewer},
+                        {"validation_" + metric, reached.value()},
+                        {"validation_loss", reached.loss},
+                        {"kept", kept},
+                        {"training", notes.value("training", json())}});
+      files.write(rounds);
+      if (kept) current = folder;
+      kept ? schedule.accept() : schedule.undo();
+    }
+    for (size_t i = 0; resumable && i < rounds.size(); ++i) {
+      if (rounds[i].at("kept")) link_files(files.round(i + 1), context.work_folder / "rounds" / std::to_string(i + 1));
+    }
+    if (current == start) {
+      context.logger->warn("no round stayed within max_drop: the model is left as it was");
+      const auto tokenizer = load_tokenizer(start);
+      save_model(load_model(start, {.head = inputs.data.head()}).model, *tokenizer, context.work_folder);
+    } else {
+      link_files(current, context.work_folder);
+    }
+    return {context.work_folder, {{"rounds", rounds}, {"teacher_validation_" + metric, teacher.value()}}};
+  }
+
+ private:
+  static Evaluation validation(const fs::path& folder, const Inputs& inputs, const Context& context) {
+    const auto model = open_model(folder, std::nullopt, context.device);
+    return evaluate(model.logits, *inputs.data.batches(Split::validation, *model.tokenizer, {}), context);
+  }
+
+  /// Cuts the model in `current` and distils it.
+  Artifact run_round(size_t number, double share, const fs::path& start, const fs::path& current,
+                     const RoundFiles& files, const Inputs& inputs, const Context& context) const {
+    context.check_stop();
+    const auto cut = files.round(number, ".cut"), result = files.round(number), state = files.round(number, ".train");
+    if (!fs::exists(cut)) {
+      FolderWriter writer(cut);
+      cut_model(share, start, current, writer.folder(), inputs, context);
+      writer.commit();
+    }
+    FolderWriter writer(result);
+    auto training = context;
+    training.work_folder = writer.folder();
+    training.checkpoints.folder = context.checkpoints.folder.empty() ? fs::path() : state;
+    const Reference& teacher = config_.distill.teacher;
+    const Inputs models{.models = {{teacher.name, inputs.model(teacher)}, {cut.string(), {cut}}},
+                        .base = inputs.base,
+                        .data = inputs.data};
+    const auto notes = make_stage(distill_config(config_.distill, {cut.string()}))->run(models, training).notes;
+    writer.commit();
+    fs::remove_all(cut);
+    fs::remove_all(state);
+    return {result, notes};
+  }
+
+  void cut_model(double share, const fs::path& start, const fs::path& current, const fs::path& folder,
+                 const Inputs& inputs, const Context& context) const {
+    const LoadModelOptions options{.head = inputs.data.head()};
+    auto whole = load_model(start, options).model, model = load_model(current, options).model;
+    const prune::Budget budget(whole, config_.prune.budget, inputs.data.max_length());
+    const auto tokenizer = load_tokenizer(current);
+    model->to(context.device);
+    prune::Pruner pruner(model, *tokenizer, config_.prune.score, config_.prune.reconstruct, inputs, context);
+    const auto kept = budget.choose(pruner.score(), share);
+    prune::cut_units(*model, kept);
+    pruner.reconstruct(kept);
+    model->to(torch::kCPU);
+    save_model(model, *tokenizer, folder);
+  }
+
+  GradualConfig config_;
+};
+
+}  // namespace
+
+void validate(const RoundCut& config, Problems& problems) {
+  validate(config.score, problems);
+  validate(config.budget, problems);
+  validate(config.reconstruct, problems);
+}
+
+void validate(const RoundTraining& config, Problems& problems) {
+  validate(distill_config(config, {}), problems);
+}
+
+void validate(const GradualConfig& config, Problems& problems) {
+  problems.nested("prune", config.prune);
+  problems.nested("distill", config.distill);
+  problems.within("rounds", config.rounds, 1, 1000);
+  problems.within("max_drop", config.max_drop, 0, 1);
+  problems.within("max_halvings", config.max_halvings, 0, 20);
+}
+
+std::unique_ptr<Stage> make_stage(const GradualConfig& config) {
+  return std::make_unique<GradualStage>(config);
+}
+
+}  // namespace compression::recipes

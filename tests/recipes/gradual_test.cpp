@@ -1,0 +1,127 @@
+#include <nlohmann/json.hpp>
+
+#include "compress/checkpoint/json_file.h"
+#include "compress/workflow/error.h"
+#include "recipes/load.h"
+#include "recipes/run.h"
+#include "tests/recipes/tiny_task.h"
+#include "tests/support.h"
+
+namespace compression::recipes {
+namespace {
+
+using namespace testing;
+namespace fs = std::filesystem;
+
+struct GradualRun {
+  TemporaryFolder root;
+
+  GradualRun() {
+    write_texts(root / "train.jsonl", 96, 1);
+    write_texts(root / "validation.jsonl", 30, 2);
+  }
+
+  Report run(const std::vector<std::string>& overrides, Context context = quiet_context({})) const {
+    const auto text = fmt::format(R"(
+version: 1
+name: tiny
+seed: 3
+output: {0}/runs
+model: {{path: {1}}}
+data:
+  max_length: 20
+  train: {{path: {0}/train.jsonl}}
+  validation: {{path: {0}/validation.jsonl}}
+stages:
+  - id: teacher
+    finetune: {{epochs: 4, learning_rate: 2.0e-3, batch_size: 16}}
+  - id: small
+    gradual:
+      of: teacher
+      rounds: 3
+      prune: {{importance: fisher, macs_reduction: 4, score_examples: 64, batch_size: 16}}
+      distill: {{teacher: teacher, epochs: 1, learning_rate: 2.0e-3, batch_size: 16}}
+)",
+                                  root.path().string(), golden("model/tiny").string());
+    return recipes::run(parse_recipe(text, "tiny.yaml", overrides), context);
+  }
+
+  fs::path result() const { return root / "runs/small"; }
+  nlohmann::json rounds() const { return read_json_file(result() / "compress.json").at("notes").at("rounds"); }
+};
+
+TEST_CASE("gradual pruning ends at its budget and keeps every round") {
+  const GradualRun gradual;
+  const auto report = gradual.run({});
+  CHECK(report.stages[1].macs * 4 <= report.stages[0].macs);
+  const auto rounds = gradual.rounds();
+  REQUIRE(rounds.size() == 3);
+  CHECK(rounds[0].at("macs_reduction") > 1.5);
+  CHECK(rounds[0].at("macs_reduction") < rounds[1].at("macs_reduction"));
+  CHECK(rounds[2].at("position") == 1.0);
+  for (int i = 1; i <= 3; ++i) CHECK(fs::exists(gradual.result() / fmt::format("rounds/{}/model.safetensors", i)));
+  CHECK(read_file(gradual.result() / "model.safetensors") ==
+        read_file(gradual.result() / "rounds/3/model.safetensors"));
+  CHECK(read_json_file(gradual.result() / "rounds/1/config.json") != read_json_file(gradual.result() / "config.json"));
+  CHECK_FALSE(fs::exists(gradual.root / "runs/.small.resume"));
+  CHECK(read_json_file(gradual.root / "runs/report.json").at("stages").at(1).at("rounds") == rounds);
+  CHECK_THAT(read_file(gradual.root / "runs/report.md"), Catch::Contains("## Rounds of `small`"));
+}
+
+TEST_CASE("a round below the bound is undone, and the steps are halved") {
+  const GradualRun gradual;
+  // A learning rate of nearly 0 recovers nothing, so that the last steps cost too much.
+  gradual.run({"stages.small.gradual.distill.learning_rate=1e-9", "stages.small.gradual.prune.macs_reduction=30",
+               "stages.small.gradual.max_drop=0.1"});
+  const auto rounds = gradual.rounds();
+  const auto teacher = read_json_file(gradual.root / "runs/teacher/compress.json")
+                           .at("metrics")
+                           .at("validation")
+                           .at("accuracy")
+                           .get<double>();
+  double position = 0.0;
+  int undone = 0;
+  for (const auto& round : rounds) {
+    const bool kept = round.at("kept");
+    CHECK(kept == (teacher - round.at("validation_accuracy").get<double>() <= 0.1 + 1e-9));
+    CHECK(round.at("position").get<double>() == Approx(std::min(1.0, position + 1.0 / 3 / (1 << undone))));
+    kept ? void(position = round.at("position")) : void(++undone);
+  }
+  CHECK(undone == 3);
+  const auto small = read_json_file(gradual.result() / "compress.json").at("metrics").at("validation").at("accuracy");
+  CHECK(teacher - small.get<double>() <= 0.1 + 1e-9);
+}
+
+TEST_CASE("gradual pruning that was stopped goes on in its round, to the same bits") {
+  const GradualRun whole, stopped;
+  whole.run({});
+  auto context = quiet_context({});
+  std::atomic<bool> stop{false};
+  context.stop = &stop;
+  // In the middle of: the second round's training, the third's scoring.
+  int scorings = 0;
+  std::string last;
+  const auto where = GENERATE(std::string("loss"), std::string("scoring"));
+  context.progress = [&](int64_t done, int64_t, std::string_view text) {
+    if (text.starts_with("scoring") && !last.starts_with("scoring")) ++scorings;
+    last = text;
+    if (scorings == (where == "loss" ? 2 : 3) && text.starts_with(where) && done > 1) stop = true;
+  };
+  CHECK_THROWS_AS(stopped.run({}, context), Interrupted);
+  CHECK(fs::exists(stopped.root / "runs/.small.resume/1/model.safetensors"));
+  CHECK_FALSE(fs::exists(stopped.result()));
+  stopped.run({});
+  CHECK(read_file(stopped.result() / "model.safetensors") == read_file(whole.result() / "model.safetensors"));
+  CHECK(stopped.rounds() == whole.rounds());
+}
+
+TEST_CASE("settings of gradual pruning are checked where they stand") {
+  const GradualRun gradual;
+  CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.prune.heads=2"}); }),
+             Catch::Contains("stages[1].gradual.prune") && Catch::Contains("more than one budget"));
+  CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.distill.epochs=0"}); }),
+             Catch::Contains("stages[1].gradual.distill.epochs"));
+}
+
+}  // namespace
+}  // namespace compression::recipes
