@@ -210,7 +210,7 @@ TEST_CASE("every family is quantized for every task") {
   for (const auto& [scheme, format, tolerance] : {std::tuple(quantize::Scheme::int8_dynamic, WeightFormat::int8, 0.3),
                                                   std::tuple(quantize::Scheme::fp16, WeightFormat::float16, 0.01)}) {
     auto model = copy(exact);
-    quantize::quantize(model, scheme, format, ActivationScheme::per_token);
+    quantize::quantize(model, {.linear = quantize::format_of(scheme), .embeddings = format});
     const auto expected = subject.logits(exact);
     const double difference = ((subject.logits(model) - expected).norm() / expected.norm()).item<double>();
     CHECK(difference < tolerance);
