@@ -166,7 +166,7 @@ TEST_CASE("A BPE model of sentencepiece gives the ids of transformers' Tokenizer
 TEST_CASE("Windows, truncation strategies and lists of words are Hugging Face's") {
   const auto check = [](const Encoding& encoding, const json& expected) {
     CHECK(encoding.input_ids == expected.at("ids").get<Ids>());
-    CHECK(encoding.token_type_ids == expected.at("types").get<Ids>());
+    if (expected.contains("types")) CHECK(encoding.token_type_ids == expected.at("types").get<Ids>());
     CHECK(flat(encoding.offsets) == expected.at("offsets").get<Ids>());
     CHECK(encoding.sequence_ids == expected.at("sequences").get<Ids>());
     CHECK(encoding.word_ids == expected.at("words").get<Ids>());

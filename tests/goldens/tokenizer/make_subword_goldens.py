@@ -16,6 +16,7 @@ import tempfile
 import sentencepiece
 import tokenizers
 import transformers
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
 
 import texts
@@ -95,6 +96,8 @@ def window_rows(name, tokenizer, lines, rng, number):
             except BaseException:  # nothing would be left of the text that may be cut
                 continue
             windows = [row_of(e, lambda sequence, word: (text, pair)[sequence]) for e in [encoding, *encoding.overflowing]]
+            for further in windows[1:]:
+                del further["types"]  # in these, tokenizers leaves the second text at 1, whatever the template says
             yield row | {"text": text, "pair": pair, "stride": stride, "strategy": strategy, "windows": windows}
         tokenizer.no_truncation()
 
@@ -141,6 +144,8 @@ def metaspace_bpe(lines, size):
         vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
     tokenizer.model = models.BPE(vocabulary, [tuple(m) for m in trained["merges"]], unk_token="<unk>", fuse_unk=True,
                                  byte_fallback=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 0)])
     return tokenizer
 
 
@@ -168,6 +173,10 @@ def sentencepiece_model(path, lines, size, rules, **options):
             sentence_iterator=iter([line for line in lines if line]), model_prefix=str(path.with_suffix("")), vocab_size=size,
             hard_vocab_limit=False, minloglevel=2, **options)
     path.with_suffix(".vocab").unlink()
+    model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    model.trainer_spec.ClearField("model_prefix")  # where it was made is nobody's business
+    model.normalizer_spec.ClearField("normalization_rule_tsv")
+    path.write_bytes(model.SerializeToString())
 
 
 SENTENCEPIECE = {  # file, class, options of the trainer
