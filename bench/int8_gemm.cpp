@@ -34,13 +34,24 @@ double seconds_since(Clock::time_point start) {
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512vnni"))) void vnni_loop(int64_t steps) {
-  __m512i sums[12], a = _mm512_set1_epi32(0x01010101), b = _mm512_set1_epi32(0x02020202);
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  const __m512i a = _mm512_set1_epi32(0x01010101), b = _mm512_set1_epi32(0x02020202);
+  auto s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0, s9 = s0,
+       s10 = s0, s11 = s0;
   for (int64_t i = 0; i < steps; ++i) {
-    for (auto& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, a, b);
-      asm volatile("" : "+v"(sum));
-    }
+    s0 = _mm512_dpbusd_epi32(s0, a, b);
+    s1 = _mm512_dpbusd_epi32(s1, a, b);
+    s2 = _mm512_dpbusd_epi32(s2, a, b);
+    s3 = _mm512_dpbusd_epi32(s3, a, b);
+    s4 = _mm512_dpbusd_epi32(s4, a, b);
+    s5 = _mm512_dpbusd_epi32(s5, a, b);
+    s6 = _mm512_dpbusd_epi32(s6, a, b);
+    s7 = _mm512_dpbusd_epi32(s7, a, b);
+    s8 = _mm512_dpbusd_epi32(s8, a, b);
+    s9 = _mm512_dpbusd_epi32(s9, a, b);
+    s10 = _mm512_dpbusd_epi32(s10, a, b);
+    s11 = _mm512_dpbusd_epi32(s11, a, b);
+    asm volatile("" : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5));
+    asm volatile("" : "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9), "+v"(s10), "+v"(s11));
   }
 }
 #endif

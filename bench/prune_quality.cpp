@@ -6,7 +6,8 @@
 //     N]
 // DIR of --teacher is a classifier, that of --data holds train.jsonl, validation.jsonl and test.jsonl with fields text
 // and label. Budgets are of the encoder's multiply-adds: 1.5 keeps 2/3 of the heads and FFN units of every layer, 2 a
-// half, 3.6 a third of the heads and a quarter of the FFN units; allocation macs gives each the same multiply-adds.
+// half, 3.6 a third of the heads and a quarter of the FFN units, 6 and 12 a sixth and a twelfth of both; allocation
+// macs gives each the same multiply-adds.
 // Every combination of what the options list is a row. Scores and reconstruction are on training texts. Prints a table
 // in Markdown, a row as soon as it is known: choices are to be made on the validation texts.
 
@@ -149,7 +150,7 @@ std::vector<Method> methods(const Options& options) {
   std::vector<Method> all;
   for (const auto& budget : options.budgets) {
     if (!kBudgets.contains(budget))
-      throw UsageError(fmt::format("--budgets: found \"{}\", expected 1.5, 2 or 3.6", budget));
+      throw UsageError(fmt::format("--budgets: found \"{}\", expected 1.5, 2, 3.6, 6 or 12", budget));
     for (const auto& importance : options.importance) {
       for (const auto& per_text : options.per_text) {
         for (const auto& allocation : options.allocation) {

@@ -2,6 +2,8 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "compress/checkpoint/json_file.h"     // write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model
 #include "export/config.h"                     // ExportConfig
@@ -31,8 +33,9 @@ class ExportStage : public Stage {
     const auto format = model->config().linear_format;
     const bool exact = config_.runtime == Runtime::portable || format == WeightFormat::float32;
     const double tolerance = config_.tolerance.value_or(exact ? 1e-3 : format == WeightFormat::int8 ? 0.5 : 0.05);
+    const double texts = static_cast<double>(std::max<int64_t>(source->size(), 1));
     const auto parity = check_parity(logits, script_logits(load_script(file)), *source, tolerance, "model.pt", on_cpu,
-                                     exact ? 0.001 : 0.003);
+                                     exact ? 0.001 : std::max(0.003, 3.0 / texts));
     context.logger->info("model.pt, loaded again: logits differ by at most {:.2g}; {}", parity.largest_difference,
                          describe(parity.file));
     const auto metric = enum_name(parity.model.metric);

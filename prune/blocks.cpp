@@ -10,6 +10,14 @@ torch::Tensor Block::sensitivity(const torch::Tensor& sum) {
   return (sum.var({-1}, /*correction=*/0, /*keepdim=*/true) + norm()->eps).rsqrt();
 }
 
+std::vector<Linear> Block::makers() const {
+  if (!attention) return {layer->intermediate};
+  const auto& options = layer->options;
+  const bool positions_too = options.relative == RelativeAttention::disentangled && !options.own_position_projections;
+  if (positions_too) return {layer->value};
+  return {layer->query, layer->key, layer->value};
+}
+
 std::vector<Block> blocks(Model& model) {
   if (!model->config().encoder.shared_layers.empty()) {
     throw UnsupportedError("layers that share their weights can't be fitted or scored one by one");

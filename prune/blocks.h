@@ -20,11 +20,8 @@ struct Block {
     return attention ? layer->attended(x, context) : layer->units(x);
   }
   Linear& linear() { return attention ? layer->attention_output : layer->output; }
-  /// What makes the units of tokens.
-  std::vector<Linear> makers() {
-    return attention ? std::vector<Linear>{layer->query, layer->key, layer->value}
-                     : std::vector<Linear>{layer->intermediate};
-  }
+  /// What makes the units of tokens alone: where queries and keys are of relative positions too, only the values.
+  std::vector<Linear> makers() const;
   LayerNorm& norm() { return attention ? layer->attention_norm : layer->output_norm; }
   int64_t width() const { return attention ? layer->head_size : 1; }
 

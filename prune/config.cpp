@@ -9,6 +9,11 @@ void validate(const ScoreConfig& config, Problems& problems) {
                    "found true with " + std::string(enum_name(config.importance)) +
                        "; expected first_order or fisher, which have gradients of single texts");
   const bool soft = config.labels == ScoreLabels::teacher;
+  const bool by_gradients = by_masks || config.importance == ImportanceMethod::taylor;
+  problems.require(!soft || by_gradients, "labels",
+                   "found teacher with " + std::string(enum_name(config.importance)) +
+                       ", which has no use for labels; "
+                       "expected data, or first_order, fisher or taylor");
   problems.require(!soft || config.teacher, "teacher", "found nothing with labels: teacher; expected a model");
   problems.require(soft || !config.teacher, "labels", "found data with a teacher; expected teacher");
   problems.above("temperature", config.temperature, 0);

@@ -123,8 +123,13 @@ class GradualStage : public Stage {
                         {"kept", kept},
                         {"training", notes.value("training", json())}});
       files.write(rounds);
-      if (kept) current = folder;
-      kept ? schedule.accept() : schedule.undo();
+      if (kept) {
+        current = folder;
+        schedule.accept();
+      } else {
+        fs::remove_all(folder);
+        schedule.undo();
+      }
     }
     for (size_t i = 0; resumable && i < rounds.size(); ++i) {
       if (rounds[i].at("kept")) link_files(files.round(i + 1), context.work_folder / "rounds" / std::to_string(i + 1));
@@ -203,6 +208,9 @@ void validate(const RoundTraining& config, Problems& problems) {
 void validate(const GradualConfig& config, Problems& problems) {
   problems.nested("prune", config.prune);
   problems.nested("distill", config.distill);
+  problems.require(!config.prune.score.teacher || !(*config.prune.score.teacher == config.of), "prune.teacher",
+                   "found the model that is pruned: against its own probabilities all gradients are 0; expected "
+                   "another model");
   problems.within("rounds", config.rounds, 1, 1000);
   problems.within("max_drop", config.max_drop, 0, 1);
   problems.within("max_halvings", config.max_halvings, 0, 20);

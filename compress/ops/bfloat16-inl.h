@@ -54,7 +54,6 @@ struct BFloat16 {
   static constexpr int kRows = 12;
   static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
   static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
-  // As text: the target of this file's functions does not include the instruction, and HasBFloat16() was asked.
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
     return sum;

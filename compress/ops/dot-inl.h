@@ -58,10 +58,13 @@ HWY_INLINE VI32 BroadcastWord(const uint32_t* from) {
   return hn::Set(I32(), static_cast<int32_t>(*from));
 }
 
+// Instructions of VNNI and AVX-512 BF16 are written as text, since Highway's targets do not name them to the compiler.
+
 /// sum[i] + the products of the int16 in the words a[i] and b[i]: exact.
 HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
 #if OPS_VNNI
-  return VI32{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+  return sum;
 #elif OPS_X86
   const hn::Repartition<int16_t, I32> d16;
   VI32 unused = hn::Zero(I32());
@@ -90,7 +93,8 @@ struct Int8 {
     return LoadWords(b);
   }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
-    return VI32{_mm512_dpbusd_epi32(sum.raw, a.raw, b.raw)};
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+    return sum;
   }
 #else
   static constexpr int kRows = OPS_AVX3 ? 10 : 4;
@@ -124,7 +128,6 @@ struct Int8Avx {
   static constexpr int kRows = 6;
   static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
   static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
-  // As text: the target of this file's functions does not include the instruction.
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
     return sum;

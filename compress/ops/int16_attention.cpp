@@ -17,6 +17,11 @@ namespace HWY_NAMESPACE {
 
 constexpr float kMost = 32767.0f;
 
+// A context is a sum over tokens of probability times value, below 2^31: values have 12 bits, and the probabilities of
+// a query add up to kTotal at most, half a unit a token apart.
+constexpr float kMostValue = 4095.0f;
+constexpr float kTotal = 500000.0f;
+
 /// The largest magnitude of rows of a matrix.
 float Largest(const float* from, int64_t rows, int64_t columns, int64_t ld) {
   const F d;
@@ -108,9 +113,9 @@ HWY_INLINE VF Exp2OfNegative(VF x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n))));
 }
 
-/// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, 32767 for 1. Scores have
-/// whole panels.
-void Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, int16_t* HWY_RESTRICT to) {
+/// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, the largest 32767 unless
+/// their sum is too large. Returns what they add up to. Scores have whole panels.
+float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, int16_t* HWY_RESTRICT to) {
   const F d;
   const hn::Rebind<int16_t, F> half;
   const int64_t n = Lanes();
@@ -136,10 +141,13 @@ void Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const f
     hn::StoreU(e, d, scores + c);
     sums = hn::Add(sums, e);
   }
-  const auto share = hn::Div(hn::Set(d, kMost), hn::SumOfLanes(d, sums));
+  const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  const float share = std::min(kMost, kTotal / sum);
+  const auto by = hn::Set(d, share);
   for (int64_t c = 0; c < padded; c += n) {
-    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), share))), half, to + c);
+    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), by))), half, to + c);
   }
+  return sum * share;
 }
 
 struct Sizes {
@@ -176,17 +184,16 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
   uint32_t* probabilities = value + s.value + s.scores;
   auto* context = reinterpret_cast<float*>(probabilities + s.probabilities);
 
-  // |sum of size products| < 2^31; probabilities add up to 32767 and half a unit a token.
+  // A score is a sum of `size` products, below 2^31.
   const float limit =
       std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(head.size, 1)))));
   const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
   const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
-  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), kMost);
+  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), kMostValue);
   PackKeys(head, k.inverse, s.words, query, key);
   PackValues(head, v.inverse, s.token_words, value);
   float score_scale[Int16::kRows], value_scale[Int16::kRows];
   std::fill_n(score_scale, Int16::kRows, q.step * k.step * head.scale * 1.44269504088896341f);
-  std::fill_n(value_scale, Int16::kRows, v.step / kMost);
 
   EachTile<Int16>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
     for (int64_t r = 0; r < rows; ++r) {
@@ -206,8 +213,9 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .ld = s.padded});
     }
     for (int64_t r = 0; r < rows; ++r) {
-      Softmax(scores + r * s.padded, head.tokens, s.padded, head.bias == nullptr ? nullptr : head.bias - (first + r),
-              reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
+      const float* bias = head.bias == nullptr ? nullptr : head.bias - (first + r);
+      value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias,
+                                        reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
     }
     for (int64_t c = 0; c < head.size; c += width) {
       const bool fits = c + width <= head.size;

@@ -20,7 +20,7 @@ struct Int16Head {
 /// Words of memory that a head of so many tokens takes, or of fewer.
 int64_t int16_attention_scratch(int64_t tokens, int64_t size);
 
-/// context = softmax(scale query key^T + bias) value.
+/// context = softmax(scale query key^T + bias) value, for fewer than 65536 tokens.
 void int16_attention(const Int16Head& head, uint32_t* scratch);
 
 }  // namespace compression::ops

@@ -432,6 +432,33 @@ TEST_CASE("a model that lost nothing is reconstructed as it was") {
   check_close(model->forward(batch).logits, original->forward(batch).logits, 1e-4);
 }
 
+TEST_CASE("a model of any family is reconstructed as it was, and scored by what reconstruction can't make good") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  const auto batch = golden_batch(golden_tensors("model/families/" + name + ".safetensors"));
+  const auto load = [&] { return load_model(golden("model/families/" + name)).model; };
+  auto original = load(), model = load();
+  const auto layerwise = [&] {
+    reconstruct(model, original, all_units(model), OneBatch(batch), Reconstruction::layerwise, 1e-3, quiet_context({}));
+  };
+  if (!model->config().encoder.shared_layers.empty()) {
+    CHECK_THROWS_AS(layerwise(), UnsupportedError);
+    CHECK_THROWS_AS(surgeon_scores(model, OneBatch(batch), 0, quiet_context({})), UnsupportedError);
+    return;
+  }
+  const auto groups = model->prunable_units();
+  const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
+  REQUIRE(scores.size() == groups.size());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    CHECK(scores[i].scores.size(0) == groups[i].count);
+    CHECK(scores[i].scores.min().item<double>() >= 0.0);
+    CHECK(scores[i].scores.max().item<double>() > 0.0);
+  }
+  layerwise();
+  const at::NoGradGuard no_grad;
+  check_close(model->forward(batch).logits, original->forward(batch).logits, 1e-3);
+}
+
 TEST_CASE("a layer that loses what others can replace is made good") {
   auto original = with_twin_units();
   auto model = copy(original);
@@ -471,6 +498,11 @@ TEST_CASE("settings that do not fit are refused") {
       Catch::Contains("gradients are 0"));
   CHECK_THAT(problem({.score = {.importance = ImportanceMethod::taylor, .per_text = true}, .budget = {.heads = 2}}),
              Catch::Contains("per_text"));
+  CHECK_THAT(problem({.score = {.importance = ImportanceMethod::surgeon,
+                                .labels = ScoreLabels::teacher,
+                                .teacher = Reference{"b"}},
+                      .budget = {.heads = 2}}),
+             Catch::Contains("no use for labels"));
 }
 
 }  // namespace
