@@ -137,7 +137,7 @@ std::vector<Linear> ModelImpl::linears() {
 
 std::vector<std::pair<std::string, Linear>> ModelImpl::named_linears() {
   std::map<const torch::nn::Module*, std::string> names;
-  for (const auto& item : named_modules()) names[item.value().get()] = item.key();
+  for (const auto& item : named_modules("", /*include_self=*/false)) names[item.value().get()] = item.key();
   const auto in_checkpoint = checkpoint_names(config_);
   std::vector<std::pair<std::string, Linear>> all;
   for (auto& linear : linears()) {

@@ -184,8 +184,7 @@ void PrepareRow(Number number, const float* HWY_RESTRICT x, int64_t columns, uin
       columns,
       [&](int64_t c) HWY_ATTR {
         const auto v = hn::NearestInt(hn::Mul(hn::LoadU(d, x + c), by));
-        const auto byte = hn::BitCast(U32(), hn::Add(v, hn::Set(I32(), 128)));
-        hn::StoreU(hn::TruncateTo(quarter, byte), quarter, bytes + c);
+        hn::StoreU(hn::DemoteTo(quarter, hn::Add(v, hn::Set(I32(), 128))), quarter, bytes + c);
       },
       [&](int64_t c) { bytes[c] = RoundByte(x[c] * inverse); });
   for (int64_t c = columns; c % 4 != 0; ++c) bytes[c] = 128;

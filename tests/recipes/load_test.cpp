@@ -249,7 +249,7 @@ TEST_CASE("a key without a value is as good as no key") {
 TEST_CASE("a missing key is told at the map that lacks it, a misspelt one only once") {
   CHECK(stage_refusal("  - id: a\n    prune: {heads: 2}\n") == "r.yaml:8: stages[0].prune.of: missing, but required");
   CHECK(stage_refusal("  - id: a\n    export: {off: models/a}\n") ==
-        "r.yaml:8: stages[0].export.off: unknown key (did you mean of?); known here: of, format, tolerance");
+        "r.yaml:8: stages[0].export.off: unknown key (did you mean of?); known here: of, format, runtime, tolerance");
   CHECK(refusal("version: 1\n") ==
         "r.yaml:1: name: missing, but required\nr.yaml:1: output: missing, but required\n"
         "r.yaml:1: model: missing, but required\nr.yaml:1: data: missing, but required\n"
@@ -265,7 +265,7 @@ TEST_CASE("a key that is there twice is refused") {
 TEST_CASE("a stage has one kind and a name of its own") {
   const std::string two = "  - id: a\n    finetune: {}\n";
   CHECK(stage_refusal("  - id: a\n") ==
-        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, quantize, export");
+        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, gradual, quantize, export");
   CHECK(stage_refusal(two + "    export: {of: b}\n") ==
         "r.yaml:7: stages[0]: found finetune, export, expected one of them: a stage does one thing");
   CHECK(stage_refusal("  - id: a\n    finetun: {}\n") ==
@@ -323,9 +323,8 @@ TEST_CASE("values out of range are refused by each config") {
   CHECK(one(distill + "}, losses: [{type: logits, temperature: 0}]}") ==
         at + "distill.losses[0].temperature: found 0, expected a number above 0");
   CHECK(one(distill + "}, losses: [{type: embeddings, layers: [[0, 0]]}]}") ==
-        at + "distill.losses[0].layers: a loss of type embeddings has no layers; expected them with hidden_states or "
-             "attentions "
-             "only");
+        at + "distill.losses[0].layers: a loss of type embeddings has no layers; expected them with hidden_states, "
+                  "attentions or relations only");
   CHECK(one(distill + "}, losses: [{type: attentions, layers: [[0, 1], [1], [-1, 3]]}]}") ==
         at + "distill.losses[0].layers[1]: found 1 numbers, expected the pair [student layer, teacher layer]\n" + at +
             "distill.losses[0].layers[2][0]: found -1, expected at least 0");
@@ -441,9 +440,8 @@ TEST_CASE("a wrong --set is named by its text") {
   CHECK(refusal(kSample, {"data.max_length=0"}) ==
         "--set data.max_length=0: data.max_length: found 0, expected from 8 to 100000");
   CHECK(refusal(kSample, {"data.max_lenght=64"}) ==
-        "--set data.max_lenght=64: data.max_lenght: unknown key (did you mean max_length?); known here: max_length, "
-        "train, "
-        "validation, test");
+        "--set data.max_lenght=64: data.max_lenght: unknown key (did you mean max_length?); known here: max_length, stride, "
+        "train, validation, test, unlabelled");
   CHECK(refusal(kSample, {"stages.studnt.distill.epochs=1"}) ==
         "--set stages.studnt.distill.epochs=1: stages has no entry called \"studnt\"; it has teacher, student, pruned, "
         "recovered, int8, shipped (did you mean student?)");
@@ -561,7 +559,7 @@ TEST_CASE("a recipe that is written out reads back as the same") {
   CHECK(to_yaml(again) == yaml);
   CHECK(recipe_json(recipe)["stages"][5] ==
         nlohmann::json::parse(
-            R"({"id": "shipped", "export": {"of": "int8", "format": "torchscript", "tolerance": 0.001}})"));
+            R"({"id": "shipped", "export": {"of": "int8", "format": "torchscript", "runtime": "portable"}})"));
   CHECK(recipe_json(recipe)["goals"]["size"]["max"] == "30MB");
 }
 
@@ -577,9 +575,13 @@ TEST_CASE("keys are explained a section at a time") {
         "export: a stage of a recipe\n"
         "  of  (stage id or checkpoint folder, required)\n      The model to export\n"
         "  format  (torchscript, default torchscript)\n"
-        "      torchscript: model.pt, which plain LibTorch and PyTorch load\n"
-        "  tolerance  (number, default 0.001)\n"
-        "      Largest difference of a logit between the model and the file, as it is loaded again\n");
+        "      torchscript: model.pt, which LibTorch and PyTorch load\n"
+        "  runtime  (portable, fused, default portable)\n"
+        "      portable: LibTorch's operators, and nothing else is needed; fused: the operators of libcompress_ops.so, "
+        "which are faster, on the CPU\n"
+        "  tolerance  (number)\n"
+        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001, and in "
+        "the fused runtime 0.05 for 16-bit weights and 0.5 for int8, whose activations it rounds in another way\n");
   CHECK(explain_keys("distill").find("distill.losses[]\n  type  (logits, labels,") != std::string::npos);
   CHECK_THROWS_WITH(explain_keys("distil"), Catch::Contains("(did you mean distill?)"));
   for (const std::string& section : explainable_sections()) CHECK_FALSE(explain_keys(section).empty());
