@@ -43,7 +43,8 @@ void from_json(const nlohmann::json& json, Evaluation& evaluation) {
 std::string describe(const Evaluation& evaluation) {
   const auto value_text = [&](Metric metric) {
     const bool counts = metric == Metric::accuracy || metric == Metric::exact_match;
-    return fmt::format("{} {:.4f}{}", enum_name(metric), evaluation.values.at(metric),
+    const auto found = evaluation.values.find(metric);
+    return fmt::format("{} {:.4f}{}", enum_name(metric), found == evaluation.values.end() ? 0.0 : found->second,
                        counts ? fmt::format(" ({} of {})", evaluation.correct, evaluation.total) : "");
   };
   std::string text = value_text(evaluation.metric);

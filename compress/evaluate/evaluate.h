@@ -21,7 +21,7 @@ struct Evaluation {
   int64_t total = 0;                  // texts, pairs, labelled tokens or questions
   double loss = 0.0;                  // mean over them
 
-  /// Of the metric.
+  /// Of the metric; 0 where nothing was evaluated.
   double value() const;
 
   /// By the metric, then by the loss.
