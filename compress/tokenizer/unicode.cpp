@@ -264,6 +264,8 @@ bool is_numeric(char32_t c) {
 }
 
 bool is_combining_mark(char32_t c) {
+  if (c == 0x111C9) return false;               // became one in Unicode 11
+  if (c == 0x1CF2 || c == 0x1CF3) return true;  // letters since Unicode 12
   return c >= 0x300 && (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && is_in(kDecomposition, c);
 }
 

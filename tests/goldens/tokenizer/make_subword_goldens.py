@@ -27,7 +27,7 @@ MORE_LINES = ["<mask>", "a <mask> b", "a  <mask>b<s></s>", " leading", "trailing
               "don't can't we'll I'd they're I've I'm it's", "x's'S 't'T", "3.14159 1,000,000 \u00b2\u00b3 \u0664\u0665",
               "``quoted'' and \"quoted\"", "\u2581already\u2581there \u2581", "\uff26\uff55\uff4c\uff4c\u3000\uff57\uff49\uff44\uff54\uff48 \ufb01ne \u2460",
               "e\u0301 \u00e9 \u1e9b\u0323 \u0344 \u0f73\u0f71 a\u0323\u0307 a\u0307\u0323", "\uac00\u1100\u1161\u11a8 \u1100\u1161", "\u0130stanbul \u03a3\u03a3",
-              "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea\U0001f1eb", "\r\n \r \u2028 \u00a0\u0085", "\U000313ff\U0002ebf0a\U00016d40b",
+              "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea\U0001f1eb", "\r\n \r \u2028 \u00a0\u0085", "\U000313ff\U0002ebf0a\U00016d40b", "\U000111c9 a\u1cf2b\u1cf3",
               "", " ", "  ", "a", "(a)b)c", "hello\u00a0world", "\ufdfa", "NEW\u00c5\u212b\u2126"]
 
 # Rules for a table that fits a repository: sequences, clusters of fewer than six bytes, deletions, and spaces.
