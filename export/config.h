@@ -40,7 +40,7 @@ struct ExportConfig {
           "which are faster, on the CPU");
     visit("tolerance", self.tolerance,
           "Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001, and in "
-          "the fused runtime 0.05, and 0.5 for int8, whose activations it rounds in another way");
+          "the fused runtime 0.05 for 16-bit weights and 0.5 for int8, whose activations it rounds in another way");
   }
 };
 void validate(const ExportConfig& config, Problems& problems);

@@ -31,7 +31,7 @@ class ExportStage : public Stage {
     Context on_cpu = context;  // where TorchScript files run
     on_cpu.device = torch::kCPU;
     const auto format = model->config().linear_format;
-    const bool exact = config_.runtime == Runtime::portable;
+    const bool exact = config_.runtime == Runtime::portable || format == WeightFormat::float32;
     const double tolerance = config_.tolerance.value_or(exact ? 1e-3 : format == WeightFormat::int8 ? 0.5 : 0.05);
     const double texts = static_cast<double>(std::max<int64_t>(source->size(), 1));
     const auto parity = check_parity(logits, script_logits(load_script(file)), *source, tolerance, "model.pt", on_cpu,

@@ -17,10 +17,14 @@ namespace HWY_NAMESPACE {
 
 constexpr float kMost = 32767.0f;
 
-// A context is a sum over tokens of probability times value, below 2^31: values have 12 bits, and the probabilities of
-// a query add up to kTotal at most, half a unit a token apart.
-constexpr float kMostValue = 4095.0f;
-constexpr float kTotal = 500000.0f;
+/// A context is a sum over tokens of probability times value, below 2^31. The more tokens, the more bits the
+/// probabilities need, which are smaller then, and the fewer the values, whose errors average out.
+struct ContextBits {
+  float total, most_value;  // what the probabilities of a query add up to at most; the largest value
+  explicit ContextBits(int64_t tokens)
+      : total(std::min(500000.0f, kMost * std::sqrt(static_cast<float>(tokens)))),
+        most_value(std::min(kMost, std::floor(2147000000.0f / (total + 0.5f * static_cast<float>(tokens))))) {}
+};
 
 /// The largest magnitude of rows of a matrix.
 float Largest(const float* from, int64_t rows, int64_t columns, int64_t ld) {
@@ -115,7 +119,8 @@ HWY_INLINE VF Exp2OfNegative(VF x) {
 
 /// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, the largest 32767 unless
 /// their sum is too large. Returns what they add up to. Scores have whole panels.
-float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, int16_t* HWY_RESTRICT to) {
+float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, float total,
+              int16_t* HWY_RESTRICT to) {
   const F d;
   const hn::Rebind<int16_t, F> half;
   const int64_t n = Lanes();
@@ -142,7 +147,7 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
     sums = hn::Add(sums, e);
   }
   const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  const float share = std::min(kMost, kTotal / sum);
+  const float share = std::min(kMost, total / sum);
   const auto by = hn::Set(d, share);
   for (int64_t c = 0; c < padded; c += n) {
     hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), by))), half, to + c);
@@ -189,7 +194,8 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
       std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(head.size, 1)))));
   const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
   const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
-  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), kMostValue);
+  const ContextBits bits(head.tokens);
+  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), bits.most_value);
   PackKeys(head, k.inverse, s.words, query, key);
   PackValues(head, v.inverse, s.token_words, value);
   float score_scale[Int16::kRows], value_scale[Int16::kRows];
@@ -214,7 +220,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
     }
     for (int64_t r = 0; r < rows; ++r) {
       const float* bias = head.bias == nullptr ? nullptr : head.bias - (first + r);
-      value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias,
+      value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias, bits.total,
                                         reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
     }
     for (int64_t c = 0; c < head.size; c += width) {

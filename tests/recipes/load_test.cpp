@@ -265,7 +265,8 @@ TEST_CASE("a key that is there twice is refused") {
 TEST_CASE("a stage has one kind and a name of its own") {
   const std::string two = "  - id: a\n    finetune: {}\n";
   CHECK(stage_refusal("  - id: a\n") ==
-        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, gradual, quantize, export");
+        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, gradual, quantize, "
+        "export");
   CHECK(stage_refusal(two + "    export: {of: b}\n") ==
         "r.yaml:7: stages[0]: found finetune, export, expected one of them: a stage does one thing");
   CHECK(stage_refusal("  - id: a\n    finetun: {}\n") ==
@@ -324,7 +325,7 @@ TEST_CASE("values out of range are refused by each config") {
         at + "distill.losses[0].temperature: found 0, expected a number above 0");
   CHECK(one(distill + "}, losses: [{type: embeddings, layers: [[0, 0]]}]}") ==
         at + "distill.losses[0].layers: a loss of type embeddings has no layers; expected them with hidden_states, "
-                  "attentions or relations only");
+             "attentions or relations only");
   CHECK(one(distill + "}, losses: [{type: attentions, layers: [[0, 1], [1], [-1, 3]]}]}") ==
         at + "distill.losses[0].layers[1]: found 1 numbers, expected the pair [student layer, teacher layer]\n" + at +
             "distill.losses[0].layers[2][0]: found -1, expected at least 0");
@@ -440,7 +441,8 @@ TEST_CASE("a wrong --set is named by its text") {
   CHECK(refusal(kSample, {"data.max_length=0"}) ==
         "--set data.max_length=0: data.max_length: found 0, expected from 8 to 100000");
   CHECK(refusal(kSample, {"data.max_lenght=64"}) ==
-        "--set data.max_lenght=64: data.max_lenght: unknown key (did you mean max_length?); known here: max_length, stride, "
+        "--set data.max_lenght=64: data.max_lenght: unknown key (did you mean max_length?); known here: max_length, "
+        "stride, "
         "train, validation, test, unlabelled");
   CHECK(refusal(kSample, {"stages.studnt.distill.epochs=1"}) ==
         "--set stages.studnt.distill.epochs=1: stages has no entry called \"studnt\"; it has teacher, student, pruned, "
@@ -580,8 +582,9 @@ TEST_CASE("keys are explained a section at a time") {
         "      portable: LibTorch's operators, and nothing else is needed; fused: the operators of libcompress_ops.so, "
         "which are faster, on the CPU\n"
         "  tolerance  (number)\n"
-        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001, and in "
-        "the fused runtime 0.05, and 0.5 for int8, whose activations it rounds in another way\n");
+        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001, and "
+        "in "
+        "the fused runtime 0.05 for 16-bit weights and 0.5 for int8, whose activations it rounds in another way\n");
   CHECK(explain_keys("distill").find("distill.losses[]\n  type  (logits, labels,") != std::string::npos);
   CHECK_THROWS_WITH(explain_keys("distil"), Catch::Contains("(did you mean distill?)"));
   for (const std::string& section : explainable_sections()) CHECK_FALSE(explain_keys(section).empty());
