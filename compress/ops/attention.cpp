@@ -12,7 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "compress/ops/math-inl.h"
+#include "compress/ops/dot-inl.h"
 
 #ifndef COMPRESS_OPS_ATTENTION_SHARED
 #define COMPRESS_OPS_ATTENTION_SHARED
@@ -40,20 +40,10 @@ namespace HWY_NAMESPACE {
 constexpr int64_t kQueryBlock = 48;
 constexpr int kTileRows = 6;
 
-HWY_INLINE int64_t PanelWidth() {
-  return 2 * Lanes();
-}
 HWY_INLINE int64_t PadColumns(int64_t columns) {
   return (columns + PanelWidth() - 1) / PanelWidth() * PanelWidth();
 }
 
-// See int16_matmul.cpp.
-#undef OPS_PIN
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_COMPILER_GCC_ACTUAL
-#define OPS_PIN(v) asm volatile("" : "+v"((v).raw))
-#else
-#define OPS_PIN(v)
-#endif
 #undef OPS_ROWS
 #define OPS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 

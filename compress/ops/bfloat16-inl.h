@@ -47,13 +47,8 @@ HWY_INLINE bool HasBFloat16() {
   return has_bfloat16();
 }
 
-struct BFloat16 {
-  using Sum = VF;
-  using A = VI32;
-  using B = VI32;
+struct BFloat16 : Words<VF> {
   static constexpr int kRows = 12;
-  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
-  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
     return sum;

@@ -79,24 +79,28 @@ HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
 // Each kind: kRows, as many as the registers hold next to two vectors of columns; Sum; how a word of `a` is spread, a
 // vector of `b` is read, and their products are added.
 
-/// a: uint8, b: int8. Without VNNI the bytes are widened: instructions that add products in 16 bits saturate.
-struct Int8 {
-  using Sum = VI32;
-#if OPS_VNNI
-  static constexpr int kRows = 12;
+/// Words as they are: the kinds that the processor multiplies itself.
+template <class Result>
+struct Words {
+  using Sum = Result;
   using A = VI32;
   using B = VI32;
-  static HWY_INLINE A Spread(const uint32_t* a) {
-    return BroadcastWord(a);
-  }
-  static HWY_INLINE B Read(const uint32_t* b) {
-    return LoadWords(b);
-  }
+  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
+  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
+};
+
+/// a: uint8, b: int8. Without VNNI the bytes are widened: instructions that add products in 16 bits saturate.
+#if OPS_VNNI
+struct Int8 : Words<VI32> {
+  static constexpr int kRows = 12;
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
     return sum;
   }
+};
 #else
+struct Int8 {
+  using Sum = VI32;
   static constexpr int kRows = OPS_AVX3 ? 10 : 4;
   struct Pairs {
     VI32 even, odd;
@@ -116,18 +120,13 @@ struct Int8 {
   static HWY_INLINE Sum MultiplyAdd(const A& a, const B& b, Sum sum) {
     return MultiplyAddInt16(a.odd, b.odd, MultiplyAddInt16(a.even, b.even, sum));
   }
-#endif
 };
+#endif
 
 #if OPS_X86 && HWY_TARGET == HWY_AVX2
 /// The same with the 256-bit form of VNNI (AVX-VNNI), for processors that have_avx_vnni().
-struct Int8Avx {
-  using Sum = VI32;
-  using A = VI32;
-  using B = VI32;
+struct Int8Avx : Words<VI32> {
   static constexpr int kRows = 6;
-  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
-  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
     return sum;
@@ -135,13 +134,8 @@ struct Int8Avx {
 };
 #endif
 
-struct Int16 {
-  using Sum = VI32;
-  using A = VI32;
-  using B = VI32;
+struct Int16 : Words<VI32> {
   static constexpr int kRows = OPS_AVX3 ? 12 : 6;
-  static HWY_INLINE A Spread(const uint32_t* a) { return BroadcastWord(a); }
-  static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
 };
 

@@ -12,6 +12,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "compress/ops/dot-inl.h"
+
 #ifndef COMPRESS_OPS_INT16_SHARED
 #define COMPRESS_OPS_INT16_SHARED
 namespace compression::ops {
@@ -42,61 +44,18 @@ HWY_BEFORE_NAMESPACE();
 namespace compression::ops {
 namespace HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using F = hn::ScalableTag<float>;
-using I32 = hn::ScalableTag<int32_t>;
 using I16 = hn::ScalableTag<int16_t>;
 using HalfI16 = hn::Rebind<int16_t, I32>;
-using VI32 = hn::Vec<I32>;
 
 #if HWY_TARGET == HWY_SCALAR
 #error "one lane has no pairs: compile with vector instructions, as compress/ops/CMakeLists.txt does"
 #endif
-#undef OPS_X86
-#define OPS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128)
 
-// Two vectors of columns by so many rows fill the registers: 16 on SSE4 and AVX2, 32 on AVX-512 and NEON.
-HWY_INLINE int64_t lanes() {
-  return static_cast<int64_t>(hn::Lanes(I32()));
-}
-#if OPS_X86 && HWY_TARGET <= HWY_AVX3
-constexpr int kRows = 12;
-#else
-constexpr int kRows = 6;
-#endif
+constexpr int kRows = Int16::kRows;
 
 int64_t BlockRows() {
   return kRows;
 }
-int64_t PanelWidth() {
-  return 2 * lanes();
-}
-
-/// sum[i] + a[2i] b[2i] + a[2i + 1] b[2i + 1].
-HWY_INLINE VI32 MultiplyAdd(hn::Vec<I16> a, hn::Vec<I16> b, VI32 sum) {
-#if OPS_X86 && HWY_TARGET <= HWY_AVX3_DL
-  asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));  // Highway's target does not name VNNI
-  return sum;
-#elif OPS_X86
-  VI32 unused = hn::Zero(I32());
-  return hn::ReorderWidenMulAccumulate(I32(), a, b, sum, unused);  // pmaddwd
-#else
-  const auto x = hn::BitCast(I32(), a), y = hn::BitCast(I32(), b);
-  const auto even = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(x)), hn::ShiftRight<16>(hn::ShiftLeft<16>(y)));
-  return hn::Add(sum, hn::Add(even, hn::Mul(hn::ShiftRight<16>(x), hn::ShiftRight<16>(y))));
-#endif
-}
-
-#undef OPS_PIN
-// Keeps the order of instructions as written: left alone, GCC loads all rows first and spills the sums.
-#if OPS_X86 && HWY_COMPILER_GCC_ACTUAL
-#define OPS_PIN(v) asm volatile("" : "+v"((v).raw))
-#else
-#define OPS_PIN(v)
-#endif
-
-#undef OPS_ROWS
-#define OPS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 
 /// R rows by one panel, over `pairs` pairs: sums into out[r][panel].
 template <int R>
@@ -111,16 +70,16 @@ HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a
 #define OPS_DECLARE(r) [[maybe_unused]] VI32 left##r = hn::Zero(d32), right##r = hn::Zero(d32);
   OPS_ROWS(OPS_DECLARE)
   for (int64_t k = 0; k < pairs; ++k) {
-    const auto b0 = hn::Load(d16, b), b1 = hn::Load(d16, b + 2 * n);
+    const auto b0 = hn::BitCast(d32, hn::Load(d16, b)), b1 = hn::BitCast(d32, hn::Load(d16, b + 2 * n));
     b += 4 * n;
 #undef OPS_STEP
-#define OPS_STEP(r)                                              \
-  if constexpr (R > r) {                                         \
-    const auto x = hn::BitCast(d16, hn::Set(d32, a[(r)*a_row])); \
-    left##r = MultiplyAdd(x, b0, left##r);                       \
-    OPS_PIN(left##r);                                            \
-    right##r = MultiplyAdd(x, b1, right##r);                     \
-    OPS_PIN(right##r);                                           \
+#define OPS_STEP(r)                               \
+  if constexpr (R > r) {                          \
+    const auto x = hn::Set(d32, a[(r)*a_row]);    \
+    left##r = MultiplyAddInt16(x, b0, left##r);   \
+    OPS_PIN(left##r);                             \
+    right##r = MultiplyAddInt16(x, b1, right##r); \
+    OPS_PIN(right##r);                            \
   }
     OPS_ROWS(OPS_STEP)
     a += a_pair;
@@ -211,7 +170,7 @@ void QuantizeRow(const float* HWY_RESTRICT row, int64_t columns, const float* HW
   const F df;
   const I32 d32;
   const HalfI16 half;
-  const int64_t n = lanes();
+  const int64_t n = Lanes();
   const auto at = [&](int64_t c) HWY_ATTR {
     const auto v = hn::LoadU(df, row + c);
     if constexpr (kFactor) return hn::Mul(v, hn::LoadU(df, factor + c));
@@ -250,7 +209,7 @@ void PackRowPairs(const int16_t* values, int64_t rows, int64_t columns, int64_t 
                   int16_t* packed) {
   const I32 d32;
   const HalfI16 half;
-  const int64_t n = lanes(), width = 2 * n, pairs = (rows + 1) / 2;
+  const int64_t n = Lanes(), width = 2 * n, pairs = (rows + 1) / 2;
   const auto combine = [&](hn::Vec<HalfI16> even, hn::Vec<HalfI16> odd) HWY_ATTR {
     const auto low = hn::And(hn::PromoteTo(d32, even), hn::Set(d32, 0xFFFF));
     return hn::Or(low, hn::ShiftLeft<16>(hn::PromoteTo(d32, odd)));
@@ -299,7 +258,7 @@ void PackGradient(const float* dy, int64_t rows, int64_t out, int64_t ld, const 
                   int64_t last, int64_t block, int32_t* packed, float* scales) {
   const F df;
   const I32 d32;
-  const int64_t n = lanes(), pairs = (rows + 1) / 2;
+  const int64_t n = Lanes(), pairs = (rows + 1) / 2;
   const int64_t begin = first * kRows, end = std::min(last * kRows, out), width = end - begin;
   const auto at = [&](int64_t t, int64_t c) { return dy[t * ld + c] * row_factor[t]; };
 
@@ -366,10 +325,11 @@ HWY_AFTER_NAMESPACE();
 
 #include <ATen/Parallel.h>
 
+#include "compress/ops/linear.h"  // panel_width
+
 namespace compression::ops {
 
 HWY_EXPORT(BlockRows);
-HWY_EXPORT(PanelWidth);
 HWY_EXPORT(MultiplyTile);
 HWY_EXPORT(QuantizeRows);
 HWY_EXPORT(PackRowPairs);
@@ -380,9 +340,6 @@ namespace {
 
 int64_t block_rows() {
   return HWY_DYNAMIC_DISPATCH(BlockRows)();
-}
-int64_t panel_width() {
-  return HWY_DYNAMIC_DISPATCH(PanelWidth)();
 }
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
