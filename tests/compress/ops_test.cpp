@@ -1,37 +1,16 @@
 #include <ATen/Parallel.h>
-#include <hwy/targets.h>
 
 #include "compress/ops/adamw.h"
 #include "compress/ops/attention.h"
 #include "compress/ops/int16_matmul.h"
 #include "compress/ops/rows.h"
-#include "tests/support.h"
+#include "tests/compress/kernels.h"
 
 namespace compression {
 namespace {
 
 using namespace testing;
 using torch::Tensor;
-
-float* floats(const Tensor& t) {
-  return t.data_ptr<float>();
-}
-
-/// Makes the kernels of one instruction set be chosen, while it lives.
-class OnlyTarget {
- public:
-  explicit OnlyTarget(int64_t target) { hwy::SetSupportedTargetsForTest(target); }
-  ~OnlyTarget() { hwy::SetSupportedTargetsForTest(0); }
-  OnlyTarget(const OnlyTarget&) = delete;
-  OnlyTarget& operator=(const OnlyTarget&) = delete;
-};
-
-/// The best instruction set (0), and each that this processor has.
-std::vector<int64_t> targets() {
-  std::vector<int64_t> all = {0};
-  for (int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) all.push_back(left & -left);
-  return all;
-}
 
 double relative_error(const Tensor& found, const Tensor& expected) {
   return ((found.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();

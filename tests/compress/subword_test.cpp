@@ -18,25 +18,15 @@
 #include "compress/tokenizer/pattern.h"
 #include "compress/tokenizer/tokenizer.h"
 #include "compress/workflow/error.h"
+#include "tests/compress/tokenizers.h"
 
 namespace compression {
 namespace {
 
 using Catch::Matchers::Contains;
+using namespace testing;
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-using Ids = std::vector<int64_t>;
-
-const fs::path kGoldens = fs::path(COMPRESS_GOLDENS) / "tokenizer";
-
-std::vector<json> read_rows(const fs::path& path) {
-  std::ifstream file(path);
-  std::vector<json> rows;
-  for (std::string line; std::getline(file, line);) rows.push_back(json::parse(line));
-  REQUIRE_FALSE(rows.empty());
-  return rows;
-}
 
 std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -72,45 +62,16 @@ void check_lines_of(const std::string& name) {
 }
 
 /// A copy of a golden folder that a test may spoil.
-class SpoiledFolder {
+class SpoiledFolder : public TokenizerFolder {
  public:
-  explicit SpoiledFolder(const std::string& name) {
-    std::random_device random;
-    path_ = fs::temp_directory_path() / ("subword_test_" + std::to_string(random()) + std::to_string(random()));
-    fs::copy(kGoldens / name, path_, fs::copy_options::recursive);
-  }
-  ~SpoiledFolder() { fs::remove_all(path_); }
-  SpoiledFolder(const SpoiledFolder&) = delete;
-  SpoiledFolder& operator=(const SpoiledFolder&) = delete;
+  explicit SpoiledFolder(const std::string& name) { fs::copy(kGoldens / name, path(), fs::copy_options::recursive); }
 
-  const fs::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-  }
   void change(const std::function<void(json&)>& change) const {
-    json document = json::parse(read_file(path_ / "tokenizer.json"));
+    json document = json::parse(read_file(path() / "tokenizer.json"));
     change(document);
     write("tokenizer.json", document.dump());
   }
-
- private:
-  fs::path path_;
 };
-
-template <class Expected>
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    const std::string message = error.what();
-    CHECK(message.find('\n') == std::string::npos);
-    return message;
-  } catch (const std::exception& error) {
-    FAIL("another error: " << error.what());
-  }
-  FAIL("no error");
-  return "";
-}
 
 template <class Expected>
 std::string error_after(const std::string& name, const std::function<void(json&)>& change) {

@@ -19,26 +19,17 @@
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/wordpiece.h"
 #include "compress/workflow/error.h"
+#include "tests/compress/tokenizers.h"
 
 namespace compression {
 namespace {
 
+using namespace testing;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-using Ids = std::vector<int64_t>;
-
-const fs::path kGoldens = fs::path(COMPRESS_GOLDENS) / "tokenizer";
 const fs::path kRealModel = fs::path(COMPRESS_SOURCE_DIR) / "models/all-MiniLM-L6-v2";
 constexpr EncodeOptions kUnlimited{.max_length = 0};
-
-std::vector<json> read_jsonl(const std::string& name) {
-  std::ifstream file(kGoldens / name);
-  std::vector<json> rows;
-  for (std::string line; std::getline(file, line);) rows.push_back(json::parse(line));
-  REQUIRE_FALSE(rows.empty());
-  return rows;
-}
 
 uint32_t crc32(std::string_view bytes) {
   uint32_t sum = ~0U;
@@ -48,27 +39,6 @@ uint32_t crc32(std::string_view bytes) {
   }
   return ~sum;
 }
-
-/// A folder for one test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::random_device random;
-    path_ = fs::temp_directory_path() / ("tokenizer_test_" + std::to_string(random()) + std::to_string(random()));
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-  }
-
- private:
-  fs::path path_;
-};
 
 json small_tokenizer() {
   return json::parse(R"({
@@ -97,25 +67,9 @@ Ids ids_of(const Tokenizer& tokenizer, const std::string& text, bool special = f
 }
 
 std::shared_ptr<const Tokenizer> load(const json& tokenizer) {
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   folder.write("tokenizer.json", tokenizer.dump());
   return load_tokenizer(folder.path());
-}
-
-/// The message of the error that `call` throws; fails where it throws another or none.
-template <class Expected>
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    const std::string message = error.what();
-    CHECK(message.find('\n') == std::string::npos);
-    return message;
-  } catch (const std::exception& error) {
-    FAIL("another error: " << error.what());
-  }
-  FAIL("no error");
-  return "";
 }
 
 template <class Expected>
@@ -126,7 +80,7 @@ std::string error_after(const std::function<void(json&)>& change) {
 }
 
 std::string error_with_vocab_txt(const std::string& vocabulary, const std::string& config = "{}") {
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   folder.write("vocab.txt", vocabulary);
   folder.write("tokenizer_config.json", config);
   return error_of<Error>([&] { load_tokenizer(folder.path()); });
@@ -135,7 +89,7 @@ std::string error_with_vocab_txt(const std::string& vocabulary, const std::strin
 using Catch::Matchers::Contains;
 
 void check_lines(const Tokenizer& tokenizer, const std::string& key) {
-  for (const json& row : read_jsonl("lines.jsonl")) {
+  for (const json& row : read_rows(kGoldens / "lines.jsonl")) {
     const auto text = row.at("text").get<std::string>();
     INFO(row.at("text").dump(-1, ' ', true));
     CHECK(ids_of(tokenizer, text, true) == row.at(key).get<Ids>());
@@ -143,7 +97,7 @@ void check_lines(const Tokenizer& tokenizer, const std::string& key) {
 }
 
 void check_pairs(const Tokenizer& tokenizer, const std::string& name) {
-  for (const json& row : read_jsonl(name)) {
+  for (const json& row : read_rows(kGoldens / name)) {
     INFO(row.dump(-1, ' ', true));
     TextInput input{.text = row.at("text").get<std::string>(), .pair = {}};
     if (row.contains("pair")) input.pair = row.at("pair").get<std::string>();
@@ -159,7 +113,7 @@ void check_pairs(const Tokenizer& tokenizer, const std::string& name) {
 TEST_CASE("Normalised text is Hugging Face's") {
   const BertNormalizer uncased({});
   const BertNormalizer kept_case({.clean_text = false, .lowercase = false});
-  for (const json& row : read_jsonl("lines.jsonl")) {
+  for (const json& row : read_rows(kGoldens / "lines.jsonl")) {
     const auto text = row.at("text").get<std::string>();
     INFO(row.at("text").dump(-1, ' ', true));
     CHECK(uncased.normalize(text) == row.at("normalized").get<std::string>());
@@ -234,7 +188,7 @@ TEST_CASE("Ids of the real model are Hugging Face's", "[real]") {
 }
 
 TEST_CASE("The real model's vocab.txt gives the ids of its tokenizer.json", "[real]") {
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   for (const char* name : {"vocab.txt", "tokenizer_config.json"}) fs::copy(kRealModel / name, folder.path());
   check_lines(*load_tokenizer(folder.path()), "real");
 }
@@ -242,7 +196,7 @@ TEST_CASE("The real model's vocab.txt gives the ids of its tokenizer.json", "[re
 TEST_CASE("A batch gives what its texts give one by one, in their order") {
   const auto tokenizer = load_tokenizer(kGoldens / "tiny");
   std::vector<TextInput> inputs;
-  for (const json& row : read_jsonl("tiny_pairs.jsonl")) {
+  for (const json& row : read_rows(kGoldens / "tiny_pairs.jsonl")) {
     inputs.push_back({.text = row.at("text").get<std::string>(), .pair = {}});
     inputs.push_back({.text = row.at("text").get<std::string>(), .pair = "and more"});
   }
@@ -259,7 +213,7 @@ TEST_CASE("A batch gives what its texts give one by one, in their order") {
 }
 
 TEST_CASE("Invalid UTF-8 reads as Python's errors=replace") {
-  for (const json& row : read_jsonl("invalid_utf8.jsonl")) {
+  for (const json& row : read_rows(kGoldens / "invalid_utf8.jsonl")) {
     const auto hex = row.at("bytes").get<std::string>();
     INFO(hex);
     std::string bytes;
@@ -314,7 +268,7 @@ TEST_CASE("The padding token's name comes from tokenizer_config.json, else from 
   json tokenizer = small_tokenizer();
   tokenizer["padding"] = {{"pad_token", "a"}};
   CHECK(load(tokenizer)->pad_id() == 4);
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   folder.write("tokenizer.json", tokenizer.dump());
   folder.write("tokenizer_config.json", R"({"pad_token": {"content": "b"}})");
   CHECK(load_tokenizer(folder.path())->pad_id() == 5);
@@ -341,7 +295,7 @@ TEST_CASE("What a tokenizer.json asks for and is not supported is named") {
              Contains("post_processor.type: found \"Other\""));
   CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["post_processor"]["single"].erase(1); }),
              Contains("post_processor.single"));
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   folder.write("tokenizer.json", small_tokenizer().dump());
   folder.write("tokenizer_config.json", R"({"truncation_side": "left"})");
   CHECK_THAT(error_of<UnsupportedError>([&] { load_tokenizer(folder.path()); }), Contains("truncation_side"));
@@ -386,7 +340,7 @@ TEST_CASE("A damaged tokenizer.json is refused with the place of the damage") {
 
 TEST_CASE("A truncated tokenizer.json is refused wherever it ends") {
   const std::string whole = small_tokenizer().dump();
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   for (size_t size = 0; size < whole.size(); size += 7) {
     folder.write("tokenizer.json", whole.substr(0, size));
     CHECK_THROWS_AS(load_tokenizer(folder.path()), CheckpointError);
@@ -430,7 +384,7 @@ TEST_CASE("A damaged vocab.txt is refused") {
 }
 
 TEST_CASE("A vocab.txt takes added tokens from tokenizer_config.json") {
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   folder.write("vocab.txt", "[UNK]\r\n[CLS]\n[SEP]\n[PAD]\na");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "DistilBertTokenizerFast", "added_tokens_decoder":
       {"6": {"content": "<y>", "special": true, "lstrip": true}, "5": {"content": "<x>", "special": true}}})");
@@ -440,7 +394,7 @@ TEST_CASE("A vocab.txt takes added tokens from tokenizer_config.json") {
 }
 
 TEST_CASE("A folder without a tokenizer is refused with what was found there") {
-  TemporaryFolder folder;
+  TokenizerFolder folder;
   const auto load_it = [&] { load_tokenizer(folder.path()); };
   CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path() / "absent"); }), Contains("no such folder"));
   CHECK_THAT(error_of<CheckpointError>(load_it), Contains("expected tokenizer.json, vocab.txt, vocab.json"));
