@@ -12,25 +12,20 @@
 // in Markdown, a row as soon as it is known: choices are to be made on the validation texts.
 
 #include <ATen/Parallel.h>
-#include <spdlog/sinks/null_sink.h>
-#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
-#include <charconv>
 #include <chrono>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <map>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/program.h"                     // run_program, texts_of
 #include "compress/checkpoint/model_folder.h"  // load_model
 #include "compress/evaluate/cost.h"            // encoder_macs
 #include "compress/evaluate/evaluate.h"        // evaluate
-#include "compress/workflow/machine.h"         // keep_freed_memory
 #include "prune/reconstruct.h"                 // reconstruct
 #include "prune/rounds.h"                      // prune_in_rounds
 #include "recipes/task_data.h"                 // TaskData
@@ -38,6 +33,7 @@
 namespace {
 
 using namespace compression;
+using namespace compression::bench;
 using namespace compression::prune;
 
 constexpr std::string_view kUsage =
@@ -46,16 +42,15 @@ constexpr std::string_view kUsage =
     "       [--per-text no,yes] [--score-texts N] [--calibration-texts N] [--damping X] [--max-length N]\n"
     "       [--batch-size N] [--seed N] [--threads N]\n";
 
-struct UsageError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 /// Shares of a layer that a budget keeps.
 struct Shares {
   double heads, units;
 };
-const std::map<std::string, Shares> kBudgets = {
-    {"1.5", {2.0 / 3, 2.0 / 3}}, {"2", {0.5, 0.5}}, {"3.6", {1.0 / 3, 0.25}}};
+const std::map<std::string, Shares> kBudgets = {{"1.5", {2.0 / 3, 2.0 / 3}},
+                                                {"2", {0.5, 0.5}},
+                                                {"3.6", {1.0 / 3, 0.25}},
+                                                {"6", {1.0 / 6, 1.0 / 6}},
+                                                {"12", {1.0 / 12, 1.0 / 12}}};
 
 struct Options {
   std::filesystem::path teacher, data;
@@ -74,16 +69,6 @@ std::vector<std::string> split(const std::string& text) {
     at = end + 1;
   }
   return parts;
-}
-
-template <class Number>
-Number number(const std::string& option, const std::string& text, Number least) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value >= least)) {
-    throw UsageError(fmt::format("{}: found \"{}\", expected a number of at least {}", option, text, least));
-  }
-  return value;
 }
 
 template <class E>
@@ -191,16 +176,8 @@ BudgetConfig budget_config(const Method& method, const ModelConfig& whole, int64
 
 int run(const Options& options) {
   at::set_num_threads(static_cast<int>(options.threads));
-  Context context;
-  context.logger = std::make_shared<spdlog::logger>("bench", std::make_shared<spdlog::sinks::null_sink_mt>());
-  context.seed = static_cast<uint64_t>(options.seed);
-  context.threads = static_cast<int>(options.threads);
-  recipes::DataConfig files;
-  files.max_length = options.max_length;
-  files.train.path = options.data / "train.jsonl";
-  files.validation.path = options.data / "validation.jsonl";
-  files.test = datasets::FileConfig{.path = options.data / "test.jsonl"};
-  const recipes::TaskData data({}, files);
+  auto context = quiet_context(options.seed, options.threads);
+  const recipes::TaskData data({}, texts_of(options.data, options.max_length));
   const auto tokenizer = load_tokenizer(options.teacher);
   auto teacher = load_model(options.teacher, {.head = data.head()}).model;
   const auto texts = [&](int64_t count, int64_t batch_size) {
@@ -252,14 +229,5 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  compression::keep_freed_memory();
-  try {
-    return run(parse({argv + 1, argv + argc}));
-  } catch (const UsageError& error) {
-    std::cerr << error.what() << '\n' << kUsage;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << '\n';
-    return 1;
-  }
+  return compression::bench::run_program(argc, argv, kUsage, parse, run);
 }

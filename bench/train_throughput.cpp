@@ -15,27 +15,23 @@
 // counted: its time is spread evenly over the steps of all epochs.
 
 #include <ATen/Parallel.h>
-#include <spdlog/sinks/null_sink.h>
-#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
-#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "bench/program.h"                     // run_program, texts_of
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/autocast.h"           // resolve_precision
 #include "compress/train/trainer.h"            // train_model
@@ -47,6 +43,7 @@
 namespace {
 
 using namespace compression;
+using namespace compression::bench;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kUsage =
@@ -54,10 +51,6 @@ constexpr std::string_view kUsage =
     "       [--epochs N] [--max-steps N] [--skip N] [--learning-rate X] [--attention-dropout X] [--seed N]\n"
     "       [--threads N] [--precision auto|fp32|bf16|int16] [--unfused] [--keep-head] [--no-accuracy] [--save DIR]\n"
     "       [--plan FILE] [--case NAME]\n";
-
-struct UsageError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 struct Options {
   std::string name;
@@ -72,16 +65,6 @@ struct Options {
   int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
   TrainConfig train;
 };
-
-template <class Number>
-Number number(const std::string& option, const std::string& text, Number least) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value >= least)) {
-    throw UsageError(fmt::format("{}: found \"{}\", expected a number of at least {}", option, text, least));
-  }
-  return value;
-}
 
 Precision precision(const std::string& text) {
   for (const auto& [value, name] : enum_names(Precision{})) {
@@ -297,18 +280,10 @@ nlohmann::json summary(const std::vector<StepTimer::Step>& steps, int64_t skip, 
 int run(const Options& options) {
   at::set_num_threads(static_cast<int>(options.threads));
   const TemporaryFolder work;
-  Context context;
-  context.logger = std::make_shared<spdlog::logger>("bench", std::make_shared<spdlog::sinks::null_sink_mt>());
-  context.seed = static_cast<uint64_t>(options.seed);
-  context.threads = static_cast<int>(options.threads);
+  auto context = quiet_context(options.seed, options.threads);
   context.work_folder = work.path();
 
-  recipes::DataConfig files;
-  files.max_length = options.max_length;
-  files.train.path = options.data / "train.jsonl";
-  files.validation.path = options.data / "validation.jsonl";
-  files.test = datasets::FileConfig{.path = options.data / "test.jsonl"};
-  const recipes::TaskData data({}, files);
+  const recipes::TaskData data({}, texts_of(options.data, options.max_length));
   const auto tokenizer = load_tokenizer(options.model);
 
   at::manual_seed(context.seed);
@@ -374,14 +349,5 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  compression::keep_freed_memory();
-  try {
-    return run(parse({argv + 1, argv + argc}));
-  } catch (const UsageError& error) {
-    std::cerr << error.what() << '\n' << kUsage;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << '\n';
-    return 1;
-  }
+  return compression::bench::run_program(argc, argv, kUsage, parse, run);
 }
