@@ -212,10 +212,7 @@ DistillObjective::DistillObjective(Model student, std::vector<Teacher> teachers)
   for (auto& teacher : teachers_) {
     teacher.weight /= sum;
     if (teacher.model) teacher.model->eval();
-    const auto needs = teacher.loss.capture();
-    capture_.hidden_states |= needs.hidden_states;
-    capture_.attentions |= needs.attentions;
-    capture_.projections |= needs.projections;
+    capture_ |= teacher.loss.capture();
   }
 }
 

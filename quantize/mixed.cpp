@@ -76,13 +76,13 @@ std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& fo
 
 MixedPrecision quantize_within(Model model, const Formats& formats, double max_drop, const Evaluate& evaluate) {
   MixedPrecision result;
-  auto reference = copy(model);
-  const double least = evaluate(reference).value() - max_drop - 1e-12;
+  const auto linears = model->linears().size();
+  const double least = evaluate(model).value() - max_drop - 1e-12;
   const auto attempt = [&](const Names& unquantized) {
     auto candidate = quantized(model, formats, unquantized);
     result.trials.push_back({unquantized, evaluate(candidate)});
     const bool within = result.trials.back().evaluation.value() >= least;
-    if (within) result.model = candidate;
+    if (within || unquantized.size() == linears) result.model = candidate;  // the best that there is
     return within;
   };
   if (attempt(formats.unquantized)) return result;
@@ -94,10 +94,7 @@ MixedPrecision quantize_within(Model model, const Formats& formats, double max_d
     return names;
   };
   size_t outside = 0, within = result.sensitivity.size();
-  if (!attempt(most_sensitive(within))) {  // the embedding tables alone lose too much
-    result.model = quantized(model, formats, most_sensitive(within));
-    return result;
-  }
+  if (!attempt(most_sensitive(within))) return result;  // the embedding tables alone lose too much
   while (within - outside > 1) {
     const auto middle = (outside + within) / 2;
     (attempt(most_sensitive(middle)) ? within : outside) = middle;

@@ -20,6 +20,15 @@ struct Capture {
   bool attentions = false;
   bool last_hidden_state = false;
   bool projections = false;
+
+  /// What either asks for.
+  Capture& operator|=(const Capture& other) {
+    hidden_states |= other.hidden_states;
+    attentions |= other.attentions;
+    last_hidden_state |= other.last_hidden_state;
+    projections |= other.projections;
+    return *this;
+  }
 };
 
 /// Queries, keys and values of all heads: [batch, sequence, heads * head size] each.

@@ -47,7 +47,7 @@ ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
 
 ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   auto both = capture;
-  both.last_hidden_state |= head->needs().last_hidden_state;
+  both |= head->needs();
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
   return {head->forward(encoded, batch), std::move(encoded.hidden_states), std::move(encoded.attentions),
           std::move(encoded.projections)};
