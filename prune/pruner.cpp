@@ -1,9 +1,12 @@
 #include "prune/pruner.h"
 
+#include <fmt/format.h>
 #include <torch/types.h>
 
 #include "compress/checkpoint/model_folder.h"  // load_model
 #include "compress/evaluate/evaluate.h"        // predict
+#include "compress/workflow/error.h"           // UnsupportedError
+#include "compress/workflow/fields.h"          // enum_name
 #include "prune/reconstruct.h"                 // reconstruct
 
 namespace compression::prune {
@@ -34,6 +37,10 @@ void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
 
 std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {
   if (score_.labels == ScoreLabels::data) return std::make_unique<LabelObjective>(model_);
+  if (const auto task = inputs.data.head().task; task != TaskType::classification) {
+    throw UnsupportedError(
+        fmt::format("prune: labels: found teacher with task {}, expected classification with it", enum_name(task)));
+  }
   const auto& folder = inputs.model(*score_.teacher).folder;
   auto teacher = load_model(folder, {.head = inputs.data.head()}).model;
   teacher->to(context_.device);
