@@ -17,12 +17,7 @@ namespace {
 /// A label at the first token of each word.
 std::vector<int64_t> first_token_labels(const Encoding& encoding, const std::vector<int64_t>& tags) {
   std::vector<int64_t> labels(encoding.input_ids.size(), ignored_label);
-  int64_t before = -1;
-  for (size_t i = 0; i < labels.size(); ++i) {
-    const auto word = encoding.word_ids[i];
-    if (word >= 0 && word != before) labels[i] = tags.at(static_cast<size_t>(word));
-    before = word;
-  }
+  for (const auto& [token, word] : word_starts(encoding)) labels[token] = tags.at(word);
   return labels;
 }
 
@@ -105,6 +100,17 @@ Masking masking_for(const Tokenizer& tokenizer) {
 }
 
 }  // namespace
+
+std::vector<WordStart> word_starts(const Encoding& encoding) {
+  std::vector<WordStart> starts;
+  int64_t before = -1;
+  for (size_t i = 0; i < encoding.word_ids.size(); ++i) {
+    const auto word = encoding.word_ids[i];
+    if (word >= 0 && word != before) starts.push_back({i, static_cast<size_t>(word)});
+    before = word;
+  }
+  return starts;
+}
 
 TaskHead head_for(TaskType task, const Dataset& train) {
   switch (task) {

@@ -28,6 +28,14 @@ struct TaskEncoding {
   std::optional<int64_t> stride = {};  // tokens that windows of question_answering share; a third if absent
 };
 
+/// The first token of a word that encode_words() was given.
+struct WordStart {
+  size_t token, word;
+};
+
+/// In order; words that were cut off are not among them.
+std::vector<WordStart> word_starts(const Encoding& encoding);
+
 /// Encodes every text. `labels`: as labels_of() gives them; without, the examples have none, nor a scorer, and question
 /// answering none of its answers. Rows are texts; the two texts of each pair of embedding (of texts without a pair one
 /// row each); the windows of each question, whose `windows` are returned too, where it is not null. Throws DataError

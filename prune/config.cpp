@@ -3,13 +3,11 @@
 namespace compression::prune {
 
 void validate(const ScoreConfig& config, Problems& problems) {
-  const bool by_masks =
-      config.importance == ImportanceMethod::first_order || config.importance == ImportanceMethod::fisher;
-  problems.require(!config.per_text || by_masks, "per_text",
+  problems.require(!config.per_text || by_masks(config.importance), "per_text",
                    "found true with " + std::string(enum_name(config.importance)) +
                        "; expected first_order or fisher, which have gradients of single texts");
   const bool soft = config.labels == ScoreLabels::teacher;
-  const bool by_gradients = by_masks || config.importance == ImportanceMethod::taylor;
+  const bool by_gradients = by_masks(config.importance) || config.importance == ImportanceMethod::taylor;
   problems.require(!soft || by_gradients, "labels",
                    "found teacher with " + std::string(enum_name(config.importance)) +
                        ", which has no use for labels; "

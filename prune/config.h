@@ -19,6 +19,11 @@ constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 6> enum_name
            {ImportanceMethod::random, "random"}}};
 }
 
+/// Whether a score is made of gradients of masks, which can be of single texts.
+constexpr bool by_masks(ImportanceMethod method) {
+  return method == ImportanceMethod::first_order || method == ImportanceMethod::fisher;
+}
+
 enum class ScoreLabels { data, teacher };
 constexpr std::array<std::pair<ScoreLabels, std::string_view>, 2> enum_names(ScoreLabels) {
   return {{{ScoreLabels::data, "data"}, {ScoreLabels::teacher, "teacher"}}};

@@ -58,10 +58,6 @@ torch::Tensor sum_by_unit(const UnitGroup& group, const std::vector<torch::Tenso
   return sums;
 }
 
-bool by_masks(ImportanceMethod method) {
-  return method == ImportanceMethod::first_order || method == ImportanceMethod::fisher;
-}
-
 /// What a gradient adds to a score.
 torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method) {
   return method == ImportanceMethod::fisher ? gradient.square() : gradient.abs();

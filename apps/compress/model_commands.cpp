@@ -153,17 +153,12 @@ Answer row_answer(const TaskHead& head, const torch::Tensor& row) {
 Answer tags_answer(const TaskHead& head, const std::vector<std::string>& words, const Encoding& encoding,
                    const torch::Tensor& logits) {
   Answer answer{"", {{"words", json::array()}, {"tags", json::array()}}};
-  int64_t before = -1;
-  for (size_t i = 0; i < encoding.word_ids.size(); ++i) {
-    const auto word = encoding.word_ids[i];
-    if (word >= 0 && word != before) {
-      const auto id = logits[static_cast<int64_t>(i)].argmax().item<int64_t>();
-      const auto &text = words.at(static_cast<size_t>(word)), &tag = head.labels.at(static_cast<size_t>(id));
-      answer.object["words"].push_back(text);
-      answer.object["tags"].push_back(tag);
-      answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", text, tag);
-    }
-    before = word;
+  for (const auto& [token, word] : datasets::word_starts(encoding)) {
+    const auto id = logits[static_cast<int64_t>(token)].argmax().item<int64_t>();
+    const auto &text = words.at(word), &tag = head.labels.at(static_cast<size_t>(id));
+    answer.object["words"].push_back(text);
+    answer.object["tags"].push_back(tag);
+    answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", text, tag);
   }
   return answer;
 }
