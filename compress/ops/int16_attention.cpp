@@ -26,6 +26,15 @@ struct ContextBits {
         most_value(std::min(kMost, std::floor(2147000000.0f / (total + 0.5f * static_cast<float>(tokens))))) {}
 };
 
+/// The first `count` of a vector's values, zeros after them. Reads no further, as MaskedLoad may.
+HWY_INLINE VF LoadFirst(const float* from, int64_t count) {
+  const F d;
+  if (count >= Lanes()) return hn::LoadU(d, from);
+  HWY_ALIGN float part[HWY_MAX_BYTES / sizeof(float)] = {};
+  for (int64_t i = 0; i < count; ++i) part[i] = from[i];
+  return hn::Load(d, part);
+}
+
 /// The largest magnitude of rows of a matrix.
 float Largest(const float* from, int64_t rows, int64_t columns, int64_t ld) {
   const F d;
@@ -89,10 +98,7 @@ void PackValues(const Int16Head& head, float inverse, int64_t words, uint32_t* t
       for (int64_t c = 0; c < width; c += n) {
         const int64_t left = head.size - p * width - c;
         const auto round = [&](const float* from) HWY_ATTR {
-          if (left >= n) return hn::NearestInt(hn::Mul(hn::LoadU(d, from + c), by));
-          HWY_ALIGN float part[HWY_MAX_BYTES / sizeof(float)] = {};
-          for (int64_t i = 0; i < left; ++i) part[i] = from[c + i];
-          return hn::NearestInt(hn::Mul(hn::Load(d, part), by));
+          return hn::NearestInt(hn::Mul(LoadFirst(from + c, left), by));
         };
         const auto high = alone ? hn::Zero(di) : hn::ShiftLeft<16>(round(even + head.ld));
         hn::StoreU(hn::Or(hn::And(round(even), hn::Set(di, 0xFFFF)), high), di, reinterpret_cast<int32_t*>(to + c));
@@ -130,10 +136,7 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
     const int64_t left = tokens - c;
     auto v = hn::LoadU(d, scores + c);
     if (bias != nullptr) {
-      const auto more =
-          left >= n ? hn::LoadU(d, bias + c)
-                    : hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(left, 0))), d, bias + c);
-      v = hn::MulAdd(more, hn::Set(d, 1.44269504088896341f), v);
+      v = hn::MulAdd(LoadFirst(bias + c, left), hn::Set(d, 1.44269504088896341f), v);
     }
     if (left < n) v = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(left, 0))), v, lowest);
     if (bias != nullptr || left < n) hn::StoreU(v, d, scores + c);

@@ -49,7 +49,8 @@ Bpe::Bpe(BpeConfig config, const std::string& place) : config_(std::move(config)
                             "\", expected a token with the prefix \"" + config_.continuing_prefix + "\"");
     }
     const std::string whole = left + right.substr(config_.continuing_prefix.size());
-    merges_[key_of(at(left, role), at(right, role))] = {static_cast<int32_t>(i), at(whole, role)};
+    const auto left_id = at(left, role), right_id = at(right, role), whole_id = at(whole, role);
+    merges_[key_of(left_id, right_id)] = {static_cast<int32_t>(i), whole_id};
   }
   config_.merges.clear();
 }
