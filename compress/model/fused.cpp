@@ -175,11 +175,18 @@ struct Pass {
   bool training = false;  // dropout
   bool keep = false;      // for a backward pass
   uint64_t seed = 0;
+  RelativeTable relative{nullptr};  // what attention adds for distances; may be null
+  Tensor distance_rows;             // int64 [2 * length - 1]: the table's row at length - 1 + key - query
 
   ops::Dropout dropout(double probability, uint64_t site) const {
     return {training ? static_cast<float>(probability) : 0.0f, seed + site * 0xD1B54A32D192ED03};
   }
 };
+
+/// The columns of the table of distances that a layer's heads have.
+int64_t bias_column(const EncoderLayerImpl& layer, int64_t head) {
+  return layer.position_heads.empty() ? head : layer.position_heads.at(static_cast<size_t>(head));
+}
 
 /// A layer's forward pass, and what its backward pass needs of it.
 class LayerPass {
@@ -192,6 +199,14 @@ class LayerPass {
                   .head_size = layer_->head_size,
                   .first_query_only = first_only,
                   .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
+    if (pass_.relative) {
+      const auto table = pass_.relative->table->weight.detach().index_select(0, pass_.distance_rows);
+      std::vector<int64_t> columns;
+      for (int64_t h = 0; h < layer_->heads; ++h) columns.push_back(bias_column(*layer_, h));
+      bias_ = table.t().index_select(0, torch::tensor(columns)).contiguous();
+      attention_.bias = floats(bias_);
+      attention_.reach = (pass_.distance_rows.numel() + 1) / 2;
+    }
     after_attention_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 2);
     after_output_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 3);
   }
@@ -235,9 +250,12 @@ class LayerPass {
     linear_backward(*layer.attention_output, d_attended, *context_operand_, arithmetic, d_context, false);
     const auto d_query = torch::empty(query_.sizes()), d_key = torch::empty(key_.sizes()),
                d_value = torch::empty(value_.sizes());
+    const bool biased = bias_.defined() && pass_.relative->table->weight.requires_grad();
+    const auto d_distances = biased ? torch::zeros_like(bias_) : Tensor();
     ops::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
                             const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
-                            rows_of(d_key), rows_of(d_value));
+                            rows_of(d_key), rows_of(d_value), biased ? floats(d_distances) : nullptr);
+    if (biased) add_distances(d_distances);
     const auto d_bias = [](Linear& linear, const Tensor& d) {
       if (auto* sums = sums_of(linear->bias)) ops::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
     };
@@ -262,6 +280,20 @@ class LayerPass {
 
   static ops::NormShape shape(const LayerNormImpl& norm, int64_t rows) {
     return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps};
+  }
+
+  /// The gradient of this layer's part of the table of distances, from that of bias_.
+  void add_distances(const Tensor& gradient) {
+    const auto& table = pass_.relative->table->weight;
+    float* sums = sums_of(table);
+    const auto width = gradient.size(1);
+    for (int64_t h = 0; h < gradient.size(0); ++h) {
+      const auto column = bias_column(*layer_, h);
+      for (int64_t i = 0; i < width; ++i) {
+        const auto row = pass_.distance_rows.data_ptr<int64_t>()[i];
+        sums[row * table.size(1) + column] += floats(gradient)[h * width + i];
+      }
+    }
   }
 
   const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
@@ -319,6 +351,7 @@ class LayerPass {
   ops::AttentionShape attention_;
   ops::Dropout after_attention_, after_output_;
   int64_t x_tokens_ = 0;
+  Tensor bias_;   // [heads, 2 * length - 1], of distances; may be undefined
   Tensor input_;  // where the rest is made again
   Tensor query_, key_, value_, context_, log_sum_, inner_;
   std::unique_ptr<Operand> x_, first_, context_operand_, middle_, units_;
@@ -447,13 +480,22 @@ uint64_t draw_seed() {
 
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
-  if (encoder.relative || capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
+  if (capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
   if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
   for (const auto& layer : encoder.layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
     if (layer->query->format() != WeightFormat::float32) return false;
   }
-  return !attention_mask.defined() || attention_mask.select(1, 0).ne(0).all().item<bool>();
+  if (encoder.relative) {
+    if (encoder.layers.front()->options.relative != RelativeAttention::bias || encoder.relative->norm) return false;
+    const auto& table = encoder.relative->table;
+    if (table->format() != WeightFormat::float32 || table->sparse_gradient()) return false;
+  }
+  if (!attention_mask.defined()) return true;
+  const auto real = attention_mask.ne(0);
+  if (!real.select(1, 0).all().item<bool>()) return false;
+  // Distances are those of the batch's columns, which are the packed ones if the padding is at the end.
+  return !encoder.relative || !(real.slice(1, 1) & ~real.slice(1, 0, -1)).any().item<bool>();
 }
 
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
@@ -466,6 +508,10 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
             .training = encoder.is_training(),
             .keep = torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled()};
   if (pass.training) pass.seed = draw_seed();
+  if (encoder.relative) {
+    pass.relative = encoder.relative;
+    pass.distance_rows = relative_rows(encoder.layers.front()->options, input_ids.size(1)).flip(0);
+  }
 
   Tensor x;
   const auto record = [&](const NodePointer& node, const Tensor& y) {

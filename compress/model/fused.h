@@ -8,8 +8,8 @@
 
 namespace compression {
 
-/// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, no relative positions,
-/// attention maps and projections not asked for, and a first token in every row.
+/// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, relative positions
+/// only as a bias on the scores, attention maps and projections not asked for, and a first token in every row.
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "compress/ops/buffer.h"  // Buffer
 
@@ -23,7 +24,9 @@ struct Head {
   int64_t queries, tokens, size;
   ConstRows query, key, value, context, d_context;
   Rows out, d_query, d_key, d_value;
-  float* log_sum;  // [queries]
+  float* log_sum;     // [queries]
+  const float* bias;  // at a key's place less the query's; may be null
+  float* d_bias;      // the same
   bool drop;
   uint32_t dropout_key;
   int32_t dropout_threshold;
@@ -149,6 +152,12 @@ HWY_INLINE VF HeadDropout(const Head& head, int64_t query, int64_t token) {
                        head.dropout_threshold, head.dropout_scale);
 }
 
+HWY_INLINE void AddBias(const Head& head, int64_t query, float* HWY_RESTRICT scores) {
+  if (head.bias == nullptr) return;
+  const float* HWY_RESTRICT bias = head.bias - query;
+  for (int64_t c = 0; c < head.tokens; ++c) scores[c] += bias[c];
+}
+
 int64_t ForwardScratch(int64_t queries, int64_t tokens, int64_t size) {
   const int64_t wide = PadColumns(size), padded = PadColumns(tokens), block = std::min(kQueryBlock, queries);
   return (queries + tokens) * wide + size * padded + block * (padded + wide);
@@ -173,6 +182,7 @@ void ForwardHead(const Head& head, float* scratch) {
     Multiply(rows, padded, size, query + first * wide, wide, 1, key_t, padded, scores, padded, false);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * padded;
+      AddBias(head, first + r, row);
       auto most = lowest;
       EachVector(tokens, padded, [&](int64_t c, auto valid) HWY_ATTR {
         most = hn::Max(most, hn::IfThenElse(valid, hn::Load(d, row + c), lowest));
@@ -230,6 +240,7 @@ void BackwardHead(const Head& head, float* scratch) {
     Multiply(rows, padded, size, d_context + first * wide, wide, 1, value_t, padded, d_scores, padded, false);
     for (int64_t r = 0; r < rows; ++r) {
       float *p_row = scores + r * padded, *s_row = d_scores + r * padded;
+      AddBias(head, first + r, p_row);
       float dot = 0.0f;  // of the context with its gradient: the sum over tokens of p * dp
       const float *c_row = head.context.data + (first + r) * head.context.ld, *g_row = d_context + (first + r) * wide;
       for (int64_t c = 0; c < size; ++c) dot += c_row[c] * g_row[c];
@@ -247,6 +258,10 @@ void BackwardHead(const Head& head, float* scratch) {
         hn::Store(dropped, d, p_row + c);
         hn::Store(hn::Mul(p, hn::Sub(dp, mean)), d, s_row + c);
       });
+      if (head.d_bias != nullptr) {
+        float* d_bias = head.d_bias - (first + r);
+        for (int64_t c = 0; c < tokens; ++c) d_bias[c] += s_row[c];
+      }
     }
     const bool more = first > 0;
     Multiply(tokens, wide, rows, scores, 1, padded, d_context + first * wide, wide, d_value, wide, more);
@@ -275,9 +290,10 @@ HWY_EXPORT(BackwardHead);
 
 namespace {
 
-/// Calls work(head, begin of its queries, begin of its tokens, begin of its columns) for each head of each sequence.
+/// Calls work(head, begin of its queries, begin of its tokens, begin of its columns, scratch) for each head of each
+/// sequence. d_biases [sequences, heads, bias width], or null.
 template <class Work>
-void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum, Work&& work) {
+void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum, float* d_biases, Work&& work) {
   at::parallel_for(0, shape.sequences * shape.heads, 1, [&](int64_t begin, int64_t end) {
     Buffer<float> scratch(scratch_size);
     for (int64_t item = begin; item < end; ++item) {
@@ -289,6 +305,8 @@ void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum
       head.tokens = tokens;
       head.size = shape.head_size;
       head.log_sum = log_sum + h * shape.queries() + query;
+      if (shape.bias != nullptr) head.bias = shape.bias + h * shape.bias_width() + shape.reach - 1;
+      if (d_biases != nullptr) head.d_bias = d_biases + item * shape.bias_width() + shape.reach - 1;
       head.drop = shape.dropout.enabled();
       head.dropout_threshold = shape.dropout.threshold();
       head.dropout_scale = shape.dropout.scale();
@@ -315,7 +333,7 @@ void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows k
                        float* log_sum) {
   const int64_t most = longest(shape);
   const int64_t size = HWY_DYNAMIC_DISPATCH(ForwardScratch)(shape.first_query_only ? 1 : most, most, shape.head_size);
-  each_head(shape, size, log_sum, [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
+  each_head(shape, size, log_sum, nullptr, [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
     head.query = part(query, q, column);
     head.key = part(key, t, column);
     head.value = part(value, t, column);
@@ -325,10 +343,13 @@ void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows k
 }
 
 void attention_backward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, ConstRows context,
-                        const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value) {
+                        const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value,
+                        float* d_bias) {
   const int64_t most = longest(shape);
   const int64_t size = HWY_DYNAMIC_DISPATCH(BackwardScratch)(shape.first_query_only ? 1 : most, most, shape.head_size);
-  each_head(shape, size, const_cast<float*>(log_sum),
+  const int64_t biases = d_bias == nullptr ? 0 : shape.heads * shape.bias_width();
+  std::vector<float> d_biases(static_cast<size_t>(shape.sequences * biases));
+  each_head(shape, size, const_cast<float*>(log_sum), d_bias == nullptr ? nullptr : d_biases.data(),
             [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
               head.query = part(query, q, column);
               head.key = part(key, t, column);
@@ -340,6 +361,9 @@ void attention_backward(const AttentionShape& shape, ConstRows query, ConstRows 
               head.d_value = part(d_value, t, column);
               HWY_DYNAMIC_DISPATCH(BackwardHead)(head, scratch);
             });
+  for (int64_t s = 0; s < shape.sequences; ++s) {
+    for (int64_t i = 0; i < biases; ++i) d_bias[i] += d_biases[static_cast<size_t>(s * biases + i)];
+  }
 }
 
 }  // namespace compression::ops

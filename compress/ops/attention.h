@@ -15,7 +15,12 @@ struct AttentionShape {
   int64_t heads = 0, head_size = 0;
   bool first_query_only = false;  // queries are those of each sequence's first token: [sequences, heads * head_size]
   Dropout dropout;                // of the probabilities
+  /// Added to the scores, or null: [heads, 2 * reach - 1], for a key and a query of one sequence at
+  /// reach - 1 + key - query. No sequence is longer than `reach`.
+  const float* bias = nullptr;
+  int64_t reach = 0;
 
+  int64_t bias_width() const { return 2 * reach - 1; }
   int64_t width() const { return heads * head_size; }
   int64_t queries() const { return first_query_only ? sequences : begin[sequences]; }
 };
@@ -35,8 +40,9 @@ struct Rows {
 void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, Rows context,
                        float* log_sum);
 
-/// The gradients of query, key and value from that of the context.
+/// The gradients of query, key and value from that of the context; that of the bias is added to d_bias.
 void attention_backward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, ConstRows context,
-                        const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value);
+                        const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value,
+                        float* d_bias = nullptr);
 
 }  // namespace compression::ops

@@ -7,6 +7,7 @@
 #include "compress/checkpoint/json_file.h"
 #include "compress/checkpoint/name_table.h"
 #include "compress/evaluate/cost.h"
+#include "compress/model/fused.h"
 #include "compress/model/relative_positions.h"
 #include "compress/workflow/error.h"
 #include "tests/support.h"
@@ -132,6 +133,37 @@ TEST_CASE("gradients of every family equal those of transformers, in both forms,
     ++checked;
   }
   CHECK(checked + 2 >= model->parameters().size());
+}
+
+TEST_CASE("the fused form has relative biases, of heads in any order; disentangled attention it leaves alone") {
+  const auto batch_of = [](const std::string& name) {
+    return golden_batch(golden_tensors("model/families/" + name + ".safetensors"));
+  };
+  auto batch = batch_of("mpnet");
+  auto model = load("mpnet");
+  CHECK(can_fuse(*model->encoder, batch.input_ids, batch.attention_mask, {}));
+  auto deberta = load("deberta-v2");
+  CHECK_FALSE(can_fuse(*deberta->encoder, batch.input_ids, batch.attention_mask, {}));
+
+  for (auto& layer : model->encoder->layers) {
+    layer->position_heads.clear();
+    for (int64_t head = layer->heads; head-- > 0;) layer->position_heads.push_back(head);
+  }
+  std::vector<torch::Tensor> logits, gradients;
+  for (const auto form : {std::optional<Arithmetic>(), std::optional(Arithmetic::float32)}) {
+    model->zero_grad();
+    model->set_fused(form);
+    logits.push_back(model->forward(batch).logits);
+    torch::cross_entropy_loss(logits.back(), batch.labels).backward();
+    gradients.push_back(model->encoder->relative->table->weight.grad().clone());
+  }
+  check_close(logits[1], logits[0], 1e-5);
+  check_close(gradients[1], gradients[0], 1e-5);
+  CHECK(gradients[0].abs().max().item<double>() > 1e-4);
+
+  batch.attention_mask = batch.attention_mask.clone();
+  batch.attention_mask[0][1] = 0;
+  CHECK_FALSE(can_fuse(*model->encoder, batch.input_ids, batch.attention_mask, {}));
 }
 
 TEST_CASE("a model of every family is written as it was read, and reads again equal") {

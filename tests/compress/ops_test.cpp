@@ -62,9 +62,12 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
   const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(2);
   for (const int64_t size : {8, 32, 20}) {
-    for (const bool first_only : {false, true}) {
-      constexpr int64_t heads = 3;
+    for (int kind = 0; kind < 4; ++kind) {
+      const bool first_only = kind % 2 == 1, biased = kind / 2 == 1;
+      INFO("size " << size << " first_only " << first_only << " biased " << biased);
+      constexpr int64_t heads = 3, reach = 120;
       const std::vector<int64_t> begin = {0, 1, 18, 131, 140};
+      const auto bias = torch::randn({heads, 2 * reach - 1}).requires_grad_();
       const auto tokens = begin.back(), width = heads * size, sequences = static_cast<int64_t>(begin.size()) - 1;
       const auto rows = first_only ? sequences : tokens;
       const auto query = torch::randn({rows, width}).requires_grad_(),
@@ -78,8 +81,13 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
         };
         const auto b = begin[static_cast<size_t>(s)], e = begin[static_cast<size_t>(s) + 1];
         const auto q = first_only ? part(query, s, s + 1) : part(query, b, e);
-        const auto p = torch::softmax(
-            torch::matmul(q, part(key, b, e).transpose(-1, -2)) / std::sqrt(static_cast<double>(size)), -1);
+        auto scores = torch::matmul(q, part(key, b, e).transpose(-1, -2)) / std::sqrt(static_cast<double>(size));
+        if (biased) {
+          const auto place = torch::arange(e - b);
+          const auto distance = place.unsqueeze(0) - place.slice(0, 0, q.size(2)).unsqueeze(1) + reach - 1;
+          scores = scores + bias.index_select(1, distance.flatten()).view({heads, q.size(2), e - b});
+        }
+        const auto p = torch::softmax(scores, -1);
         contexts.push_back(torch::matmul(p, part(value, b, e)).transpose(1, 2).reshape({-1, width}));
       }
       const auto expected = torch::cat(contexts);
@@ -89,7 +97,9 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
                                       .begin = begin.data(),
                                       .heads = heads,
                                       .head_size = size,
-                                      .first_query_only = first_only};
+                                      .first_query_only = first_only,
+                                      .bias = biased ? floats(bias) : nullptr,
+                                      .reach = biased ? reach : 0};
       const auto context = torch::empty({rows, width}), sums = torch::empty({heads, rows});
       const auto in = [&](const Tensor& t) { return ops::ConstRows{floats(t), t.size(1)}; };
       const auto out = [&](const Tensor& t) { return ops::Rows{floats(t), t.size(1)}; };
@@ -97,8 +107,10 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
       check_close(context, expected, 1e-5);
       const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}),
                  dv = torch::empty({tokens, width});
+      const auto d_bias = torch::ones_like(bias);
       ops::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient), out(dq),
-                              out(dk), out(dv));
+                              out(dk), out(dv), biased ? floats(d_bias) : nullptr);
+      if (biased) check_close(d_bias - 1.0, bias.grad(), 1e-4);
       check_close(dq, query.grad(), 1e-5);
       check_close(dk, key.grad(), 1e-5);
       check_close(dv, value.grad(), 1e-5);
