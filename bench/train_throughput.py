@@ -1,7 +1,7 @@
 """Times our training and the loops that people would write in Python on the same work, and prints a table.
 
     python bench/train_throughput.py build/release/bin/train_throughput --case clinc --model DIR --data DIR [--steps 60]
-        [--accuracy] [--seeds 0,1,2] [--peers plain,compile,hf] [--cached-teacher] [--threads N] [--json FILE]
+        [--accuracy] [--same-head] [--seeds 0,1,2] [--peers plain,compile,hf] [--cached-teacher] [--threads N] [--json FILE]
 
 Needs bench/requirements.txt. DIR of --data holds train.jsonl, validation.jsonl and test.jsonl with fields text and label.
 A case is a set of defaults (CASES, below) that the other options override. For a distillation --model is the teacher, a
@@ -350,6 +350,19 @@ def start(command, environment, limit=None):
     return json.loads(out.strip().splitlines()[-1])
 
 
+def draw_head(settings, seed, folder):
+    """Makes a folder as --model with a new head for the classes of the training texts."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
+    torch.manual_seed(seed)
+    with open(os.path.join(settings["data"], "train.jsonl"), encoding="utf-8") as file:
+        names = sorted({str(json.loads(line)["label"]) for line in file})
+    config = AutoConfig.from_pretrained(settings["model"])
+    config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
+    BertForSequenceClassification.from_pretrained(settings["model"], config=config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(settings["model"]).save_pretrained(folder)
+
+
 def choose_precision(system, settings, run, slow):
     """The faster of fp32 and bf16 in a few steps, or None and an error if neither works. What the plain loop finds to be
     twice as slow is added to `slow`, and not tried again."""
@@ -422,6 +435,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile-limit", type=int, default=300, help="seconds that torch.compile may take")
     parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--same-head", action="store_true", help="all systems start from one head, drawn from the seed")
     parser.add_argument("--json", help="where to write what each run found")
     arguments = parser.parse_args()
 
@@ -436,18 +450,21 @@ def main():
         parser.error(f"--peers: found {arguments.peers}, expected some of {', '.join(PEERS)}")
     if arguments.cached_teacher and settings["task"] != "distill":
         parser.error("--cached-teacher: the task has no teacher")
+    if arguments.same_head and settings["task"] == "distill":
+        parser.error("--same-head: a student has its teacher's head")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too
     environment = dict(os.environ, OMP_NUM_THREADS=str(arguments.threads), TOKENIZERS_PARALLELISM="false",
                        HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
-    def ours(seed, plan):
-        command = [arguments.program, "--case", arguments.case, "--seed", str(seed), "--plan", plan,
+    def ours(seed, settings):
+        command = [arguments.program, "--case", arguments.case, "--seed", str(seed), "--plan", settings["plan"],
                    "--precision", arguments.precision, "--max-steps", str(settings["steps"])]
         for key in ("model", "data", "task", "max_length", "batch_size", "epochs", "learning_rate", "skip", "threads"):
             command += ["--" + key.replace("_", "-"), str(settings[key])]
         if settings["attention_dropout"] is not None:
             command += ["--attention-dropout", str(settings["attention_dropout"])]
-        return start(command + ([] if settings["accuracy"] else ["--no-accuracy"]), environment)
+        command += ([] if settings["accuracy"] else ["--no-accuracy"]) + (["--keep-head"] if arguments.same_head else [])
+        return start(command, environment)
 
     def theirs(system, chosen, limit=None):
         name, _, cached = system.partition(", ")
@@ -462,13 +479,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         plan = os.path.join(folder, "plan.json")
         for seed in seeds:
+            model = settings["model"]
+            if arguments.same_head:
+                model = os.path.join(folder, f"seed{seed}")
+                draw_head(settings, seed, model)
             for system in systems:
                 if any("error" in r for r in results[system]):
                     continue
-                chosen = settings | {"seed": seed, "plan": plan}
+                chosen = settings | {"seed": seed, "plan": plan, "model": model}
                 name = system.partition(", ")[0]
                 if system == "compress":
-                    result = ours(seed, plan)
+                    result = ours(seed, chosen)
                     if "error" in result:
                         sys.exit(f"{arguments.program}: {result['error']}")
                 else:
