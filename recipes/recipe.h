@@ -18,6 +18,7 @@
 #include "distill/config.h"               // DistillConfig
 #include "export/config.h"                // ExportConfig
 #include "prune/config.h"                 // PruneConfig
+#include "prune/vocabulary.h"             // VocabularyConfig
 #include "quantize/config.h"              // QuantizeConfig
 #include "recipes/gradual.h"              // GradualConfig
 
@@ -27,6 +28,7 @@ namespace compression::recipes {
 using StageConfig = std::variant<FinetuneConfig,            //
                                  distill::DistillConfig,    //
                                  prune::PruneConfig,        //
+                                 prune::VocabularyConfig,   //
                                  GradualConfig,             //
                                  quantize::QuantizeConfig,  //
                                  exporter::ExportConfig>;

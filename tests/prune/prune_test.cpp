@@ -13,6 +13,7 @@
 #include "prune/rounds.h"
 #include "prune/schedule.h"
 #include "prune/surgeon.h"
+#include "prune/vocabulary.h"
 
 namespace compression::prune {
 namespace {
@@ -65,6 +66,22 @@ TEST_CASE("the rebuilt model computes what the masked one does") {
   CHECK(model->encoder->layers[1]->attention_output->weight.size(1) == heads * 8);
   CHECK(model->encoder->layers[2]->output->weight.size(1) == units);
   check_close(model->forward(batch).logits, masked, 1e-5);
+}
+
+TEST_CASE("a model of fewer tokens computes the same of those that stay") {
+  auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto model = tiny_model();
+  const auto ids = std::get<0>(torch::_unique(torch::cat({batch.input_ids.flatten(), torch::zeros({1}, torch::kLong)})));
+  const std::vector<int64_t> kept(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
+  const auto smaller = keep_tokens(model, kept);
+  CHECK(smaller->config().vocab_size == static_cast<int64_t>(kept.size()));
+  CHECK(smaller->config().vocab_size < model->config().vocab_size);
+  CHECK(smaller->encoder->embeddings->word_embeddings->weight.size(0) == smaller->config().vocab_size);
+  const at::NoGradGuard no_grad;
+  const auto expected = model->forward(batch).logits;
+  batch.input_ids = torch::bucketize(batch.input_ids, torch::tensor(kept));
+  CHECK(torch::equal(Model(smaller)->forward(batch).logits, expected));
+  CHECK_THROWS_AS(keep_tokens(model, {1, 2, 3}), std::invalid_argument);  // without padding
 }
 
 TEST_CASE("masks can be taken away again") {

@@ -265,13 +265,13 @@ TEST_CASE("a key that is there twice is refused") {
 TEST_CASE("a stage has one kind and a name of its own") {
   const std::string two = "  - id: a\n    finetune: {}\n";
   CHECK(stage_refusal("  - id: a\n") ==
-        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, gradual, quantize, "
-        "export");
+        "r.yaml:7: stages[0]: found no kind of stage, expected one of finetune, distill, prune, vocabulary, "
+        "gradual, quantize, export");
   CHECK(stage_refusal(two + "    export: {of: b}\n") ==
         "r.yaml:7: stages[0]: found finetune, export, expected one of them: a stage does one thing");
   CHECK(stage_refusal("  - id: a\n    finetun: {}\n") ==
         "r.yaml:8: stages[0].finetun: unknown key (did you mean finetune?); known here: id, finetune, distill, prune, "
-        "gradual, quantize, export");
+        "vocabulary, gradual, quantize, export");
   CHECK(stage_refusal("  - finetune: {}\n") == "r.yaml:7: stages[0].id: missing, but required");
   CHECK(stage_refusal(two + two) ==
         "r.yaml:9: stages[1].id: found \"a\", which stages[0] is called already; expected another name");

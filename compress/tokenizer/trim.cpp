@@ -1,0 +1,352 @@
+#include "compress/tokenizer/trim.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "compress/checkpoint/json_file.h"   // write_text_file
+#include "compress/tokenizer/json_node.h"    // read_strict_json, read_tokenizer_file
+#include "compress/workflow/error.h"         // UnsupportedError
+
+namespace compression {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct MergePair {
+  std::string left, right;
+};
+
+MergePair split_merge(std::string_view text) {
+  const auto space = text.find(' ');
+  return {std::string(text.substr(0, space)), std::string(text.substr(space + 1))};
+}
+
+MergePair merge_of(const json& merge) {
+  if (merge.is_array()) return {merge[0], merge[1]};
+  return split_merge(merge.get_ref<const std::string&>());
+}
+
+bool is_comment(const std::string& line) {
+  return line.starts_with("#version");
+}
+
+std::vector<std::string> lines_of(const fs::path& file) {
+  std::istringstream text(read_tokenizer_file(file));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(text, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const auto& line : lines) text += line + "\n";
+  return text;
+}
+
+/// What the files say of tokens, and which of them stay.
+class Trimmer {
+ public:
+  Trimmer(const Tokenizer& from, const std::vector<bool>& used) : folder_(from.folder()), files_(from.files()) {
+    tokens_.resize(static_cast<size_t>(from.vocabulary_size()));
+    keep_.resize(tokens_.size());
+    if (has("tokenizer.json")) {
+      read_json();
+    } else if (has("vocab.txt")) {
+      const auto lines = lines_of(folder_ / "vocab.txt");
+      for (size_t id = 0; id < lines.size(); ++id) name(id, lines[id]);
+      prefix_ = "##";
+    } else if (has("vocab.json")) {
+      read_vocabulary(read_strict_json(folder_ / "vocab.json"));
+      for (const auto& line : lines_of(folder_ / "merges.txt")) {
+        if (!line.empty() && !is_comment(line)) merges_.push_back(split_merge(line));
+      }
+    } else {
+      throw UnsupportedError(folder_.string() +
+                             ": found a sentencepiece model alone, supported for fewer tokens: tokenizer.json, vocab.txt, "
+                             "vocab.json with merges.txt");
+    }
+    choose(used, from.special_ids());
+  }
+
+  std::vector<int64_t> kept() const {
+    std::vector<int64_t> ids;
+    for (size_t id = 0; id < keep_.size(); ++id) {
+      if (keep_[id]) ids.push_back(static_cast<int64_t>(id));
+    }
+    return ids;
+  }
+
+  void write(const fs::path& folder) {
+    const auto ids = kept();
+    for (size_t i = 0; i < ids.size(); ++i) new_ids_[ids[i]] = static_cast<int64_t>(i);
+    for (const auto& file : files_) {
+      const auto text = changed(file.string());
+      if (text) write_text_file(folder / file, *text);
+    }
+  }
+
+ private:
+  bool has(const char* file) const { return std::find(files_.begin(), files_.end(), file) != files_.end(); }
+
+  void name(size_t id, std::string token) {
+    if (id >= tokens_.size()) return;
+    ids_.emplace(token, id);
+    tokens_[id] = std::move(token);
+  }
+
+  void read_vocabulary(const json& vocabulary) {
+    for (const auto& [token, id] : vocabulary.items()) name(id.get<size_t>(), token);
+  }
+
+  void read_json() {
+    const auto document = read_strict_json(folder_ / "tokenizer.json");
+    const auto& model = document.at("model");
+    const auto text = [&](const char* key) {
+      const auto found = model.find(key);
+      return found == model.end() || !found->is_string() ? std::string() : found->get<std::string>();
+    };
+    prefix_ = text("continuing_subword_prefix");
+    suffix_ = text("end_of_word_suffix");
+    const auto& vocabulary = model.at("vocab");
+    if (vocabulary.is_object()) {
+      read_vocabulary(vocabulary);
+    } else {
+      double lowest = 0.0;
+      size_t id = 0, lowest_id = 0;  // the score of unknown characters counts from the lowest
+      for (const auto& piece : vocabulary) {
+        if (id == 0 || piece[1].get<double>() < lowest) lowest = piece[1], lowest_id = id;
+        name(id++, piece[0]);
+      }
+      always_.push_back(lowest_id);
+    }
+    if (const auto merges = model.find("merges"); merges != model.end() && merges->is_array()) {
+      for (const auto& merge : *merges) merges_.push_back(merge_of(merge));
+    }
+    if (const auto id = model.find("unk_id"); id != model.end() && id->is_number()) always_.push_back(id->get<size_t>());
+    if (const auto unknown = ids_.find(text("unk_token")); unknown != ids_.end()) always_.push_back(unknown->second);
+    if (const auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
+      for (const auto& token : *added) {
+        const auto id = token.at("id").get<size_t>();
+        name(id, token.at("content"));
+        always_.push_back(id);
+      }
+    }
+  }
+
+  /// A character or a byte: what any text can fall back to.
+  bool is_smallest(std::string_view token) const {
+    if (!prefix_.empty() && token.starts_with(prefix_) && token.size() > prefix_.size()) token.remove_prefix(prefix_.size());
+    if (!suffix_.empty() && token.ends_with(suffix_) && token.size() > suffix_.size()) token.remove_suffix(suffix_.size());
+    const auto characters = std::count_if(token.begin(), token.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    if (characters == 1) return true;
+    return token.size() == 6 && token.starts_with("<0x") && token.ends_with('>');
+  }
+
+  void choose(const std::vector<bool>& used, const SpecialIds& special) {
+    const auto always = [&](std::optional<int64_t> id) {
+      if (id && *id >= 0) always_.push_back(static_cast<size_t>(*id));
+    };
+    for (const auto& id : {std::optional(special.pad), special.cls, special.sep, special.mask, special.unk}) always(id);
+    for (int64_t id = 0; id < special.pad; ++id) always(id);
+    read_added_tokens();
+    for (const auto id : always_) {
+      if (id < keep_.size()) keep_[id] = true;
+    }
+    for (size_t id = 0; id < keep_.size(); ++id) {
+      if ((id < used.size() && used[id]) || is_smallest(tokens_[id])) keep_[id] = true;
+    }
+    keep_parts();
+  }
+
+  /// The tokens that the settings name, by content or by id.
+  void read_added_tokens() {
+    const auto by_content = [&](const json& token) {
+      const auto& content = token.is_object() ? token.value("content", json()) : token;
+      if (!content.is_string()) return;
+      if (const auto id = ids_.find(content.get<std::string>()); id != ids_.end()) always_.push_back(id->second);
+    };
+    if (has("added_tokens.json")) {
+      const auto added = read_strict_json(folder_ / "added_tokens.json");
+      for (const auto& [token, id] : added.items()) always_.push_back(id.get<size_t>());
+    }
+    for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"}) {
+      if (!has(file)) continue;
+      const auto settings = read_strict_json(folder_ / file);
+      for (const auto& [key, value] : settings.items()) {
+        if (key.ends_with("_token")) by_content(value);
+        if (key == "additional_special_tokens" && value.is_array()) {
+          for (const auto& token : value) by_content(token);
+        }
+        if (key == "added_tokens_decoder" && value.is_object()) {
+          for (const auto& [id, token] : value.items()) {
+            if (is_id(id)) always_.push_back(std::stoul(id));
+          }
+        }
+      }
+    }
+  }
+
+  /// Whether the key of an object is the id of a token.
+  bool is_id(const std::string& text) const {
+    constexpr size_t kMaxDigits = 9;
+    return !text.empty() && text.size() <= kMaxDigits && text.find_first_not_of("0123456789") == std::string::npos &&
+           std::stoul(text) < keep_.size();
+  }
+
+  std::string whole(const MergePair& merge) const {
+    return merge.left + (merge.right.starts_with(prefix_) ? merge.right.substr(prefix_.size()) : merge.right);
+  }
+
+  /// A token's parts stay, in every way in which it can be merged, so that it is merged as before.
+  void keep_parts() {
+    std::unordered_map<size_t, std::vector<const MergePair*>> ways;
+    for (const auto& merge : merges_) ways[ids_.at(whole(merge))].push_back(&merge);
+    std::vector<size_t> open;
+    for (size_t id = 0; id < keep_.size(); ++id) {
+      if (keep_[id]) open.push_back(id);
+    }
+    while (!open.empty()) {
+      const auto found = ways.find(open.back());
+      open.pop_back();
+      if (found == ways.end()) continue;
+      for (const auto* merge : found->second) {
+        for (const auto& part : {merge->left, merge->right}) {
+          const auto id = ids_.at(part);
+          if (!keep_[id]) open.push_back(id);
+          keep_[id] = true;
+        }
+      }
+    }
+  }
+
+  bool stays(const MergePair& merge) const { return keep_[ids_.at(whole(merge))]; }
+
+  int64_t new_id(const json& id) const { return new_ids_.at(id.get<int64_t>()); }
+
+  /// A file with the new ids; nothing for one that is left out, since it would say something else.
+  std::optional<std::string> changed(const std::string& file) const {
+    const auto path = folder_ / file;
+    if (file == "tokenizer.json") return changed_json(path);
+    if (file == "vocab.txt") {
+      auto lines = lines_of(path);
+      std::vector<std::string> left;
+      for (size_t id = 0; id < lines.size(); ++id) {
+        if (id < keep_.size() && keep_[id]) left.push_back(std::move(lines[id]));
+      }
+      return joined(left);
+    }
+    if (file == "merges.txt") {
+      std::vector<std::string> left;
+      for (auto& line : lines_of(path)) {
+        if (line.empty() || is_comment(line) || stays(split_merge(line))) left.push_back(std::move(line));
+      }
+      return joined(left);
+    }
+    if (file == "vocab.json" || file == "added_tokens.json") return changed_ids(read_strict_json(path)).dump() + "\n";
+    if (file == "tokenizer_config.json") {
+      auto settings = read_strict_json(path);
+      if (auto decoder = settings.find("added_tokens_decoder"); decoder != settings.end() && decoder->is_object()) {
+        auto tokens = json::object();
+        for (const auto& [id, token] : decoder->items()) {
+          if (is_id(id)) tokens[std::to_string(new_ids_.at(std::stoll(id)))] = token;
+        }
+        *decoder = std::move(tokens);
+      }
+      return settings.dump(2) + "\n";
+    }
+    if (file == "special_tokens_map.json") return read_tokenizer_file(path);
+    return std::nullopt;
+  }
+
+  /// An object of tokens and ids.
+  json changed_ids(const json& vocabulary) const {
+    auto left = json::object();
+    for (const auto& [token, id] : vocabulary.items()) {
+      if (const auto found = new_ids_.find(id.get<int64_t>()); found != new_ids_.end()) left[token] = found->second;
+    }
+    return left;
+  }
+
+  std::string changed_json(const fs::path& path) const {
+    auto document = read_strict_json(path);
+    auto& model = document.at("model");
+    auto& vocabulary = model.at("vocab");
+    if (vocabulary.is_object()) {
+      vocabulary = changed_ids(vocabulary);
+    } else {
+      auto left = json::array();
+      for (size_t id = 0; id < vocabulary.size(); ++id) {
+        if (keep_[id]) left.push_back(std::move(vocabulary[id]));
+      }
+      vocabulary = std::move(left);
+    }
+    if (auto id = model.find("unk_id"); id != model.end() && id->is_number()) *id = new_id(*id);
+    if (auto merges = model.find("merges"); merges != model.end() && merges->is_array()) {
+      auto left = json::array();
+      for (auto& merge : *merges) {
+        if (stays(merge_of(merge))) left.push_back(std::move(merge));
+      }
+      *merges = std::move(left);
+    }
+    if (auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
+      for (auto& token : *added) token["id"] = new_id(token["id"]);
+    }
+    if (auto padding = document.find("padding"); padding != document.end() && padding->is_object()) {
+      padding->at("pad_id") = new_id(padding->at("pad_id"));
+    }
+    if (auto processor = document.find("post_processor"); processor != document.end()) change_processor(*processor);
+    return document.dump() + "\n";
+  }
+
+  void change_processor(json& processor) const {
+    if (!processor.is_object()) return;
+    for (const char* key : {"sep", "cls"}) {  // of BertProcessing and RobertaProcessing: [token, id]
+      if (auto token = processor.find(key); token != processor.end() && token->is_array()) (*token)[1] = new_id((*token)[1]);
+    }
+    if (auto special = processor.find("special_tokens"); special != processor.end()) {
+      for (auto& token : *special) {
+        for (auto& id : token.at("ids")) id = new_id(id);
+      }
+    }
+    if (auto parts = processor.find("processors"); parts != processor.end()) {
+      for (auto& part : *parts) change_processor(part);
+    }
+  }
+
+  fs::path folder_;
+  std::vector<fs::path> files_;
+  std::vector<std::string> tokens_;  // by id; empty where there is none
+  std::unordered_map<std::string, size_t> ids_;
+  std::vector<MergePair> merges_;
+  std::string prefix_, suffix_;
+  std::vector<size_t> always_;
+  std::vector<bool> keep_;
+  std::map<int64_t, int64_t> new_ids_;
+};
+
+}  // namespace
+
+std::vector<int64_t> trim_tokenizer(const Tokenizer& from, const std::vector<bool>& used, const fs::path& folder) {
+  try {
+    Trimmer trimmer(from, used);
+    trimmer.write(folder);
+    return trimmer.kept();
+  } catch (const json::exception& error) {
+    throw CheckpointError(fmt::format("{}: the tokenizer's files are not as expected: {}", from.folder().string(), error.what()));
+  }
+}
+
+}  // namespace compression
