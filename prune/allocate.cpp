@@ -72,6 +72,15 @@ class Ranking {
   std::vector<double> scores_, costs_;  // of so many bundles
 };
 
+/// Of all layers together.
+int64_t units_of(const ModelConfig& config, UnitKind kind) {
+  int64_t all = 0;
+  for (const auto& layer : config.layers) {
+    all += kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size;
+  }
+  return all;
+}
+
 std::optional<int64_t> count_of(const Counts& counts, UnitKind kind) {
   return kind == UnitKind::heads ? counts.heads : counts.intermediate_size;
 }
@@ -116,8 +125,9 @@ std::vector<torch::Tensor> choose_within(const Importance& importance, const std
   const auto least = heads.cost(heads.least()) + units.cost(units.least());
   if (budget < least) {
     throw ConfigError(fmt::format(
-        "the budget is {:.1f} % of what all units cost, but one head and {} FFN units in every layer cost {:.1f} %",
-        100 * budget / (heads.cost(heads.size()) + units.cost(units.size())), multiple,
+        "the budget leaves {:.1f} % of what all units cost to them, but one head and {} FFN units in every layer cost "
+        "{:.1f} %",
+        100 * std::max(0.0, budget) / (heads.cost(heads.size()) + units.cost(units.size())), multiple,
         100 * least / (heads.cost(heads.size()) + units.cost(units.size()))));
   }
   size_t best_heads = heads.least(), best_units = units.least();
@@ -140,7 +150,9 @@ Importance normalized(const Importance& importance) {
   return result;
 }
 
-Budget::Budget(Model& model, BudgetConfig config, int64_t length) : config_(std::move(config)) {
+Budget::Budget(Model& model, BudgetConfig config, int64_t length,
+               const std::function<LatencyTable(const ModelConfig&, int64_t)>& timed)
+    : config_(std::move(config)) {
   for (const auto& group : model->prunable_units()) {
     groups_.push_back({group.kind, group.count});
     const auto wanted = count_of(counts(), group.kind).value_or(1);
@@ -151,8 +163,20 @@ Budget::Budget(Model& model, BudgetConfig config, int64_t length) : config_(std:
   }
   if (config_.macs_reduction) {
     costs_ = unit_costs(model, [&](const ModelConfig& c) { return encoder_macs(c, length); });
+    reduction_ = *config_.macs_reduction;
   } else if (config_.parameter_reduction) {
     costs_ = unit_costs(model, parameter_count);
+    reduction_ = *config_.parameter_reduction;
+  } else if (config_.latency_reduction) {
+    latency_ = timed(model->config(), length);
+    // A layer that shares its weights with others takes its time as often.
+    const auto heads = unit_costs(model, [](const ModelConfig& c) { return units_of(c, UnitKind::heads); });
+    const auto units = unit_costs(model, [](const ModelConfig& c) { return units_of(c, UnitKind::intermediate); });
+    for (size_t g = 0; g < heads.size(); ++g) {
+      costs_.push_back(latency_->per_head * heads[g] + latency_->per_unit * units[g]);
+    }
+    fixed_ = latency_->fixed * static_cast<double>(model->config().layers.size());
+    reduction_ = *config_.latency_reduction;
   }
 }
 
@@ -166,10 +190,10 @@ std::vector<torch::Tensor> Budget::choose(const Importance& importance, double s
     return from - std::llround(share * static_cast<double>(from - to));
   };
   if (!costs_.empty()) {
-    double all = 0.0;
+    double all = fixed_;
     for (size_t g = 0; g < costs_.size(); ++g) all += costs_[g] * static_cast<double>(groups_[g].count);
-    const auto target = all / (config_.macs_reduction ? *config_.macs_reduction : *config_.parameter_reduction);
-    return choose_within(scores, costs_, all - share * (all - target), config_.multiple_of);
+    const auto budget = all - share * (all - all / reduction_) - fixed_;
+    return choose_within(scores, costs_, budget, config_.multiple_of);
   }
   if (config_.allocation == Allocation::uniform) {
     std::vector<int64_t> kept;

@@ -2,11 +2,13 @@
 // How many units each layer keeps, and so which.
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "compress/model/model.h"  // Model
 #include "prune/config.h"          // BudgetConfig
 #include "prune/cut.h"             // Counts
+#include "prune/latency.h"         // LatencyTable
 
 namespace compression::prune {
 
@@ -32,12 +34,16 @@ Importance normalized(const Importance& importance);
 /// The way from all units of a model to its budget.
 class Budget {
  public:
-  /// `length`: tokens of the text that multiply-adds are counted for. Throws ConfigError if the model has fewer heads
-  /// or FFN units than are to be kept.
-  Budget(Model& model, BudgetConfig config, int64_t length);
+  /// `length`: tokens of the text that multiply-adds are counted for and layers are timed with, which `timed` does here
+  /// for latency_reduction. Throws ConfigError if the model has fewer heads or FFN units than are to be kept.
+  Budget(Model& model, BudgetConfig config, int64_t length,
+         const std::function<LatencyTable(const ModelConfig&, int64_t)>& timed = measure_layers);
 
   /// The units of the model, as it is by now, to keep at `share` of the way: 0 is where it began, 1 the budget.
   std::vector<torch::Tensor> choose(const Importance& importance, double share = 1.0) const;
+
+  /// What latency_reduction is about.
+  const std::optional<LatencyTable>& latency() const { return latency_; }
 
  private:
   struct Group {
@@ -49,6 +55,9 @@ class Budget {
   BudgetConfig config_;
   std::vector<Group> groups_;
   std::vector<double> costs_;  // of a unit of each group; empty with counts
+  double reduction_ = 1.0;     // of all costs together
+  double fixed_ = 0.0;         // what costs besides the units
+  std::optional<LatencyTable> latency_;
 };
 
 }  // namespace compression::prune

@@ -20,18 +20,19 @@ void validate(const ScoreConfig& config, Problems& problems) {
 }
 
 void validate(const BudgetConfig& config, Problems& problems) {
-  const int budgets =
-      int{config.counts()} + int{config.macs_reduction.has_value()} + int{config.parameter_reduction.has_value()};
+  const int budgets = int{config.counts()} + int{config.macs_reduction.has_value()} +
+                      int{config.parameter_reduction.has_value()} + int{config.latency_reduction.has_value()};
   problems.require(budgets > 0, "",
                    "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, or "
-                   "parameter_reduction");
+                   "parameter_reduction, or latency_reduction");
   problems.require(budgets < 2, "",
-                   "more than one budget; expected counts (heads, intermediate_size), macs_reduction or "
-                   "parameter_reduction");
+                   "more than one budget; expected counts (heads, intermediate_size), macs_reduction, "
+                   "parameter_reduction or latency_reduction");
   problems.at_least("heads", config.heads, 1);
   problems.at_least("intermediate_size", config.intermediate_size, 1);
   problems.at_least("macs_reduction", config.macs_reduction, 1);
   problems.at_least("parameter_reduction", config.parameter_reduction, 1);
+  problems.at_least("latency_reduction", config.latency_reduction, 1);
   problems.within("multiple_of", config.multiple_of, 1, 65536);
   problems.require(
       !config.intermediate_size || *config.intermediate_size % std::max<int64_t>(config.multiple_of, 1) == 0,

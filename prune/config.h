@@ -69,12 +69,13 @@ struct ScoreConfig {
 };
 void validate(const ScoreConfig& config, Problems& problems);
 
-/// What is to be left. Of counts, macs_reduction and parameter_reduction, one.
+/// What is to be left. Of counts and the reductions, one.
 struct BudgetConfig {
   std::optional<int64_t> heads;
   std::optional<int64_t> intermediate_size;
   std::optional<double> macs_reduction;
   std::optional<double> parameter_reduction;
+  std::optional<double> latency_reduction;
   Allocation allocation = Allocation::uniform;
   bool normalize = false;
   int64_t multiple_of = 1;
@@ -91,6 +92,9 @@ struct BudgetConfig {
           "heads and FFN units go by the global scores");
     visit("parameter_reduction", self.parameter_reduction,
           "In place of counts: how many times fewer parameters of heads and FFN units");
+    visit("latency_reduction", self.latency_reduction,
+          "In place of counts, of prune: how many times less time in the encoder's layers, for one text of "
+          "data.max_length tokens, by a table that is measured on this machine's processor when the stage runs");
     visit("allocation", self.allocation,
           "Of counts. uniform: the same in every layer; global: the best of all layers together, at least one a layer");
     visit("normalize", self.normalize,

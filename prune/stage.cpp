@@ -6,6 +6,7 @@
 #include "compress/checkpoint/json_file.h"     // write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "prune/config.h"                      // PruneConfig
+#include "prune/heat_map.h"                    // importance_svg
 #include "prune/pruner.h"                      // Pruner
 #include "prune/rounds.h"                      // prune_in_rounds
 
@@ -46,8 +47,10 @@ class PruneStage : public Stage {
       scores["groups"][i]["kept"] = std::vector<int64_t>(kept, kept + result.kept[i].numel());
     }
     write_text_file(context.work_folder / "importance.json", scores.dump() + "\n");
-    return {context.work_folder,
-            {{"scored_examples", pruner.scored_texts()}, {"heads", heads}, {"intermediate_size", units}}};
+    write_text_file(context.work_folder / "importance.svg", importance_svg(result.importance, result.kept));
+    nlohmann::json notes{{"scored_examples", pruner.scored_texts()}, {"heads", heads}, {"intermediate_size", units}};
+    if (const auto& latency = budget.latency()) notes["latency"] = latency_json(*latency);
+    return {context.work_folder, std::move(notes)};
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "compress/workflow/fields.h"  // enum_name
+#include "prune/config.h"              // PruneConfig
 
 namespace compression::recipes {
 namespace {
@@ -149,6 +150,13 @@ std::string report_markdown(const Report& report) {
       "while the stage was made.\n\nMeasured on {}.\n\n![{} against cost](report.svg)\n",
       points ? "Drops (in points)" : "Rises", report.baseline, report.max_length, report.max_length,
       describe(report.machine), metric);
+  std::string scores;
+  for (const auto& s : report.stages) {
+    if (s.kind == prune::PruneConfig::kind) scores += fmt::format("![scores of {0}]({0}/importance.svg)\n", s.id);
+  }
+  if (!scores.empty()) {
+    out += "\n## Scores\n\nUnits of each layer, best first; the marks are at how many stay.\n\n" + scores;
+  }
   std::string rollbacks;
   for (const auto& s : report.stages) {
     for (const auto& rollback : s.rollbacks) rollbacks += "- " + rollback_text(s.id, rollback) + "\n";

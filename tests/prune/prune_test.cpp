@@ -8,7 +8,9 @@
 #include "compress/workflow/error.h"
 #include "compress/workflow/fields.h"
 #include "prune/allocate.h"
+#include "prune/heat_map.h"
 #include "prune/importance.h"
+#include "prune/latency.h"
 #include "prune/reconstruct.h"
 #include "prune/rounds.h"
 #include "prune/schedule.h"
@@ -82,6 +84,63 @@ TEST_CASE("a model of fewer tokens computes the same of those that stay") {
   batch.input_ids = torch::bucketize(batch.input_ids, torch::tensor(kept));
   CHECK(torch::equal(Model(smaller)->forward(batch).logits, expected));
   CHECK_THROWS_AS(keep_tokens(model, {1, 2, 3}), std::invalid_argument);  // without padding
+}
+
+TEST_CASE("a budget of latency is met by the table of layer times") {
+  auto model = tiny_model();
+  const auto importance = magnitude_scores(*model);
+  const LatencyTable table{.heads = {}, .intermediate = {}, .per_head = 0.3, .per_unit = 0.02, .fixed = 0.1};
+  const auto timed = [&](const ModelConfig&, int64_t length) {
+    CHECK(length == 20);
+    return table;
+  };
+  const auto time = [&](const std::vector<torch::Tensor>& kept) {
+    double sum = 0.0;
+    for (size_t i = 0; i < kept.size(); i += 2) sum += table.of(kept[i].numel(), kept[i + 1].numel());
+    return sum;
+  };
+  const auto whole = 3 * table.of(4, 48);
+  const Budget half(model, {.latency_reduction = 2.0}, 20, timed);
+  CHECK(half.latency()->per_head == 0.3);
+  CHECK(time(half.choose(importance)) <= whole / 2 + 1e-9);
+  CHECK(time(half.choose(importance)) > whole / 2 - 0.32);  // no other unit would have had room
+  CHECK(time(half.choose(importance, 0.5)) <= whole * 0.75 + 1e-9);
+  CHECK(time(Budget(model, {.latency_reduction = 1.0}, 20, timed).choose(importance)) == Approx(whole));
+  CHECK_THAT(message_of<ConfigError>([&] {
+               Budget(model, {.latency_reduction = 30.0}, 20, timed).choose(importance);
+             }),
+             Catch::Contains("the budget leaves 0.0 %"));
+}
+
+TEST_CASE("layers are timed by their numbers of heads and FFN units") {
+  const auto table = measure_layers(tiny_model()->config(), 20);
+  const auto is_table = [](const std::vector<LatencyTable::Entry>& entries, int64_t all) {
+    CHECK(entries.front().units == 1);
+    CHECK(entries.back().units == all);
+    for (const auto& entry : entries) CHECK(entry.ms > 0.0);
+  };
+  is_table(table.heads, 4);
+  is_table(table.intermediate, 48);
+  CHECK((table.per_head >= 0.0 && table.per_unit >= 0.0 && table.fixed >= 0.0));
+  const auto json = latency_json(table);
+  CHECK(json.at("heads").size() == table.heads.size());
+  CHECK(json.at("per_unit_ms") == table.per_unit);
+}
+
+TEST_CASE("scores are drawn, a row a layer") {
+  auto model = tiny_model();
+  const auto importance = magnitude_scores(*model);
+  const auto svg = importance_svg(importance, choose_units(importance, {.heads = 3, .intermediate_size = 20}));
+  CHECK_THAT(svg, Catch::StartsWith("<svg") && Catch::EndsWith("</svg>\n"));
+  const auto count = [&](const std::string& part) {
+    size_t found = 0;
+    for (auto at = svg.find(part); at != std::string::npos; at = svg.find(part, at + 1)) ++found;
+    return found;
+  };
+  CHECK(count(">3 of 4<") == 3);
+  CHECK(count(">20 of 48<") == 3);
+  CHECK(count("<line") == 6);
+  CHECK(count("<rect") == 1 + 3 * 4 + 3 * 48);
 }
 
 TEST_CASE("masks can be taken away again") {

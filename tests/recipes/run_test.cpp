@@ -107,13 +107,14 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
     CHECK(fs::exists(folder / "config.json"));
   }
   CHECK(fs::exists(tiny.root / "runs/pruned/importance.json"));
+  CHECK(fs::exists(tiny.root / "runs/pruned/importance.svg"));
   CHECK(fs::exists(tiny.root / "runs/shipped/model.pt"));
 
   const auto json = read_json_file(tiny.root / "runs/report.json");
   for (const auto* key : {"id", "accuracy", "parameters", "macs", "bytes", "latency_ms", "throughput"}) {
     CHECK(json.at("stages").at(5).contains(key));
   }
-  CHECK_THAT(read_file(tiny.root / "runs/report.md"), Catch::Contains("| shipped |"));
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"), Catch::Contains("| shipped |") && Catch::Contains("(pruned/importance.svg)"));
 
   SECTION("a second run skips everything and keeps the figures") {
     const auto again = tiny.run();

@@ -1,0 +1,93 @@
+#include "prune/latency.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "compress/evaluate/cost.h"  // measure
+#include "compress/model/encoder.h"  // EncoderLayer
+
+namespace compression::prune {
+namespace {
+
+constexpr double seconds_each = 0.1;
+constexpr int64_t steps = 8;  // sizes to measure, at most, of each kind
+
+double layer_ms(const ModelConfig& config, LayerShape shape, int64_t length) {
+  const torch::NoGradGuard no_grad;
+  shape.position_heads.clear();
+  EncoderLayer layer(config, shape);
+  layer->eval();
+  for (auto& parameter : layer->parameters()) parameter.fill_(0.01);
+  const auto x = torch::full({1, length, config.hidden_size}, 0.5);
+  EncoderOutput none;
+  return measure([&] { layer->forward(x, {}, {}, none); }, seconds_each).median_ms;
+}
+
+/// 1 to `all` in about equal steps.
+std::set<int64_t> sizes(int64_t all) {
+  std::set<int64_t> result{1};
+  for (int64_t i = 1; i <= steps; ++i) result.insert(std::max<int64_t>(1, all * i / steps));
+  return result;
+}
+
+/// Of the line through the entries.
+double slope(const std::vector<LatencyTable::Entry>& entries) {
+  const auto n = static_cast<double>(entries.size());
+  double x = 0.0, y = 0.0, xx = 0.0, xy = 0.0;
+  for (const auto& [units, ms] : entries) {
+    const auto u = static_cast<double>(units);
+    x += u, y += ms, xx += u * u, xy += u * ms;
+  }
+  const double spread = n * xx - x * x;
+  return spread > 0.0 ? std::max(0.0, (n * xy - x * y) / spread) : 0.0;
+}
+
+double mean(const std::vector<LatencyTable::Entry>& entries, double (*value)(const LatencyTable::Entry&)) {
+  double sum = 0.0;
+  for (const auto& entry : entries) sum += value(entry);
+  return sum / static_cast<double>(entries.size());
+}
+
+}  // namespace
+
+LatencyTable measure_layers(const ModelConfig& config, int64_t length) {
+  LayerShape all{.num_attention_heads = 1, .intermediate_size = 1};
+  for (const auto& layer : config.layers) {
+    all.num_attention_heads = std::max(all.num_attention_heads, layer.num_attention_heads);
+    all.intermediate_size = std::max(all.intermediate_size, layer.intermediate_size);
+  }
+  LatencyTable table;
+  auto shape = all;
+  for (const auto heads : sizes(all.num_attention_heads)) {
+    shape.num_attention_heads = heads;
+    table.heads.push_back({heads, layer_ms(config, shape, length)});
+  }
+  shape = all;
+  for (const auto units : sizes(all.intermediate_size)) {
+    shape.intermediate_size = units;
+    table.intermediate.push_back({units, layer_ms(config, shape, length)});
+  }
+  table.per_head = slope(table.heads);
+  table.per_unit = slope(table.intermediate);
+  // The line through the entries with fewer heads, at no head; less all FFN units.
+  const auto ms = [](const LatencyTable::Entry& entry) { return entry.ms; };
+  const auto units = [](const LatencyTable::Entry& entry) { return static_cast<double>(entry.units); };
+  table.fixed = std::max(0.0, mean(table.heads, ms) - table.per_head * mean(table.heads, units) -
+                                  table.per_unit * static_cast<double>(all.intermediate_size));
+  return table;
+}
+
+nlohmann::json latency_json(const LatencyTable& table) {
+  const auto pairs = [](const std::vector<LatencyTable::Entry>& entries) {
+    auto all = nlohmann::json::array();
+    for (const auto& [units, ms] : entries) all.push_back({units, ms});
+    return all;
+  };
+  return {{"heads", pairs(table.heads)},     {"intermediate", pairs(table.intermediate)}, {"per_head_ms", table.per_head},
+          {"per_unit_ms", table.per_unit}, {"fixed_ms", table.fixed}};
+}
+
+}  // namespace compression::prune
