@@ -3,7 +3,8 @@
 
 usage: family_table.py build/release/bin/tests_recipes
 
-Runs the tests of every family with every task, and prints a row for each combination that they went through. Fails if a test does.
+Runs the tests of every family with every task, and prints a row a family, a column a task, a letter a stage that they went
+through. Fails if a test does.
 """
 import collections
 import os
@@ -13,8 +14,7 @@ import tempfile
 
 TESTS = ["every family is fine-tuned for every task", "every family is distilled for every task",
          "every family is pruned for every task: what is cut computes what the masks did", "every family is quantized for every task"]
-STAGES = ["finetune", "distill", "prune", "quantize", "export"]
-TITLES = ["fine-tune", "distil", "prune", "quantize", "export"]
+LETTERS = {"finetune": "F", "distill": "D", "prune": "P", "quantize": "Q", "export": "X"}  # of a stage that every form went through
 
 
 def main():
@@ -26,18 +26,17 @@ def main():
             subprocess.run([sys.argv[1], "-w", "NoTests", test], check=True, stdout=subprocess.DEVNULL, env=os.environ | {"COMPRESS_STAGES_RUN": lines})
         with open(lines) as f:
             ran = [line.split() for line in f]
-    stages, variants = collections.defaultdict(set), collections.defaultdict(set)
+    variants = collections.defaultdict(set)
     for name, task, stage in ran:
         family = name.split("_")[0]
-        stages[family, task].add(stage)
         variants[family].add(name)
         variants[family, task, stage].add(name)
     tasks = list(dict.fromkeys(task for _, task, _ in ran))
-    print("| family | task | " + " | ".join(TITLES) + " |\n|---|---|" + ":---:|" * len(STAGES))
+    print("| family | " + " | ".join(tasks) + " |\n|---|" + "---|" * len(tasks))
     for family in sorted(k for k in variants if isinstance(k, str)):
-        for task in tasks:
-            cells = ["yes" if variants[family, task, stage] == variants[family] else "" for stage in STAGES]
-            print(f"| {family} | {task} | " + " | ".join(cells) + " |")
+        cells = [" ".join(LETTERS[stage] for stage in LETTERS if variants[family, task, stage] == variants[family]) for task in tasks]
+        print(f"| {family} | " + " | ".join(cells) + " |")
+    print("\n" + ", ".join(f"{letter}: {stage}" for stage, letter in LETTERS.items()) + ".")
 
 
 if __name__ == "__main__":
