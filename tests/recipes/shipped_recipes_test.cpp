@@ -1,0 +1,83 @@
+// The recipes of recipes/, whole, on small models in place of theirs.
+#include "compress/checkpoint/json_file.h"
+#include "recipes/load.h"
+#include "recipes/run.h"
+#include "tests/recipes/tiny_task.h"
+
+namespace compression::recipes {
+namespace {
+
+using namespace testing;
+namespace fs = std::filesystem;
+
+/// A folder with what the recipes name: encoders of as many layers and heads, but narrow, and texts.
+struct SmallWorld {
+  TemporaryFolder root;
+  fs::path before = fs::current_path();
+
+  SmallWorld() {
+    auto config = tiny_model()->config();
+    config.hidden_size = 48;
+    config.attention_head_size = 4;
+    config.layers.assign(6, {.num_attention_heads = 12, .intermediate_size = 512});
+    config.task = TaskType::embedding;
+    config.labels.clear();
+    config.source = nullptr;
+    at::manual_seed(1);
+    Model model(config);
+    model->initialize();
+    const auto tokenizer = load_tokenizer(golden("model/tiny"));
+    for (const auto* name : {"all-MiniLM-L6-v2", "all-mpnet-base-v2"}) {
+      fs::create_directories(root / "models" / name);
+      save_model(model, *tokenizer, root / "models" / name);
+    }
+    for (const auto* name : {"bbc", "clinc150"}) {
+      fs::create_directories(root / "data" / name);
+      write_texts(root / "data" / name / "train.jsonl", 96, 1);
+      write_texts(root / "data" / name / "validation.jsonl", 30, 2);
+      write_texts(root / "data" / name / "test.jsonl", 30, 3);
+    }
+    fs::current_path(root.path());
+  }
+  ~SmallWorld() { fs::current_path(before); }
+};
+
+/// A pass over the texts in place of several, and students as narrow as the teacher.
+std::vector<std::string> shortened(const Recipe& recipe) {
+  std::vector<std::string> overrides{"data.max_length=24"};
+  for (const auto& stage : recipe.stages) {
+    const auto key = fmt::format("stages.{}.{}", stage.id, stage_kind(stage.config));
+    if (std::holds_alternative<FinetuneConfig>(stage.config)) overrides.push_back(key + ".epochs=1");
+    if (std::holds_alternative<GradualConfig>(stage.config)) {
+      overrides.insert(overrides.end(), {key + ".rounds=2", key + ".max_drop=1", key + ".distill.epochs=1"});
+    }
+    if (const auto* distill = std::get_if<distill::DistillConfig>(&stage.config)) {
+      overrides.push_back(key + ".epochs=1");
+      if (distill->student.hidden_size) {
+        overrides.insert(overrides.end(), {key + ".student.hidden_size=24", key + ".student.num_attention_heads=6",
+                                           key + ".student.intermediate_size=64"});
+      }
+    }
+  }
+  return overrides;
+}
+
+TEST_CASE("every recipe that comes with the program runs from its first stage to its last") {
+  const SmallWorld world;
+  size_t run_to_the_end = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(COMPRESS_SOURCE_DIR) / "recipes")) {
+    if (entry.path().extension() != ".yaml") continue;
+    INFO(entry.path());
+    const auto recipe = load_recipe(entry.path(), shortened(load_recipe(entry.path())));
+    auto context = quiet_context({});
+    const auto report = run(recipe, context);
+    CHECK(report.stages.size() == recipe.stages.size());
+    CHECK(report.split == "test");
+    CHECK(fs::exists(recipe.output / recipe.stages.back().id / "compress.json"));
+    ++run_to_the_end;
+  }
+  CHECK(run_to_the_end >= 8);
+}
+
+}  // namespace
+}  // namespace compression::recipes
