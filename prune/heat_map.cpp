@@ -33,7 +33,9 @@ Row row_of(const GroupScores& group, const torch::Tensor& kept) {
 
 /// From white to blue.
 std::string colour(double share) {
-  const auto between_ends = [&](double from, double to) { return static_cast<int>(std::lround(from + share * (to - from))); };
+  const auto between_ends = [&](double from, double to) {
+    return static_cast<int>(std::lround(from + share * (to - from)));
+  };
   return fmt::format("#{:02x}{:02x}{:02x}", between_ends(247, 8), between_ends(251, 48), between_ends(255, 107));
 }
 
@@ -42,8 +44,8 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
   for (const auto& row : rows) {
     for (const auto cell : row.cells) low = std::min(low, cell), high = std::max(high, cell);
   }
-  std::string out = fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}: {:.3g} to {:.3g}</text>\n", offset + left, top - 14,
-                                title, std::exp(low), std::exp(high));
+  std::string out = fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}: {:.3g} to {:.3g}</text>\n", offset + left,
+                                top - 14, title, std::exp(low), std::exp(high));
   for (size_t r = 0; r < rows.size(); ++r) {
     const auto& row = rows[r];
     const double y = top + static_cast<double>(r) * (row_height + gap);
@@ -56,8 +58,9 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
                          offset + left + static_cast<double>(i) * width, y, width, row_height, colour(share));
     }
     const double mark = offset + left + row_width * static_cast<double>(row.kept) / static_cast<double>(row.units);
-    out += fmt::format("<line x1=\"{0:.2f}\" x2=\"{0:.2f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\" stroke=\"#d00\" stroke-width=\"2\"/>\n",
-                       mark, y - 2, y + row_height + 2);
+    out += fmt::format(
+        "<line x1=\"{0:.2f}\" x2=\"{0:.2f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\" stroke=\"#d00\" stroke-width=\"2\"/>\n",
+        mark, y - 2, y + row_height + 2);
     out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{} of {}</text>\n", offset + left + row_width + 6,
                        y + row_height - 3, row.kept, row.units);
   }
@@ -80,7 +83,8 @@ std::string importance_svg(const Importance& importance, const std::vector<torch
     height = std::max(height, top + static_cast<double>(rows.size()) * (row_height + gap) + 10);
   }
   return fmt::format(
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"sans-serif\" "
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
+             "font-family=\"sans-serif\" "
              "font-size=\"11\">\n<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"white\"/>\n",
              offset + 10, height) +
          panels + "</svg>\n";

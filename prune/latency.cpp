@@ -86,8 +86,11 @@ nlohmann::json latency_json(const LatencyTable& table) {
     for (const auto& [units, ms] : entries) all.push_back({units, ms});
     return all;
   };
-  return {{"heads", pairs(table.heads)},     {"intermediate", pairs(table.intermediate)}, {"per_head_ms", table.per_head},
-          {"per_unit_ms", table.per_unit}, {"fixed_ms", table.fixed}};
+  return {{"heads", pairs(table.heads)},
+          {"intermediate", pairs(table.intermediate)},
+          {"per_head_ms", table.per_head},
+          {"per_unit_ms", table.per_unit},
+          {"fixed_ms", table.fixed}};
 }
 
 }  // namespace compression::prune

@@ -1,6 +1,6 @@
 #pragma once
-// Rows of the embedding table that no text needs, as in arXiv 2010.05609 (Abdaoui et al.), where a multilingual model is
-// cut to a language's tokens.
+// Rows of the embedding table that no text needs, as in arXiv 2010.05609 (Abdaoui et al.), where a multilingual model
+// is cut to a language's tokens.
 
 #include <memory>
 #include <vector>
@@ -19,9 +19,10 @@ struct VocabularyConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("of", self.of, "The model whose vocabulary is cut", Presence::required);
-    visit("min_count", self.min_count,
-          "Times a token occurs in the training texts, the unlabelled ones too, to stay; special tokens, characters and "
-          "bytes stay in any case");
+    visit(
+        "min_count", self.min_count,
+        "Times a token occurs in the training texts, the unlabelled ones too, to stay; special tokens, characters and "
+        "bytes stay in any case");
   }
 };
 void validate(const VocabularyConfig& config, Problems& problems);

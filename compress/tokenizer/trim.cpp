@@ -12,9 +12,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "compress/checkpoint/json_file.h"   // write_text_file
-#include "compress/tokenizer/json_node.h"    // read_strict_json, read_tokenizer_file
-#include "compress/workflow/error.h"         // UnsupportedError
+#include "compress/checkpoint/json_file.h"  // write_text_file
+#include "compress/tokenizer/json_node.h"   // read_strict_json, read_tokenizer_file
+#include "compress/workflow/error.h"        // UnsupportedError
 
 namespace compression {
 namespace {
@@ -74,9 +74,10 @@ class Trimmer {
         if (!line.empty() && !is_comment(line)) merges_.push_back(split_merge(line));
       }
     } else {
-      throw UnsupportedError(folder_.string() +
-                             ": found a sentencepiece model alone, supported for fewer tokens: tokenizer.json, vocab.txt, "
-                             "vocab.json with merges.txt");
+      throw UnsupportedError(
+          folder_.string() +
+          ": found a sentencepiece model alone, supported for fewer tokens: tokenizer.json, vocab.txt, "
+          "vocab.json with merges.txt");
     }
     choose(used, from.special_ids());
   }
@@ -135,7 +136,8 @@ class Trimmer {
     if (const auto merges = model.find("merges"); merges != model.end() && merges->is_array()) {
       for (const auto& merge : *merges) merges_.push_back(merge_of(merge));
     }
-    if (const auto id = model.find("unk_id"); id != model.end() && id->is_number()) always_.push_back(id->get<size_t>());
+    if (const auto id = model.find("unk_id"); id != model.end() && id->is_number())
+      always_.push_back(id->get<size_t>());
     if (const auto unknown = ids_.find(text("unk_token")); unknown != ids_.end()) always_.push_back(unknown->second);
     if (const auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
       for (const auto& token : *added) {
@@ -148,8 +150,10 @@ class Trimmer {
 
   /// A character or a byte: what any text can fall back to.
   bool is_smallest(std::string_view token) const {
-    if (!prefix_.empty() && token.starts_with(prefix_) && token.size() > prefix_.size()) token.remove_prefix(prefix_.size());
-    if (!suffix_.empty() && token.ends_with(suffix_) && token.size() > suffix_.size()) token.remove_suffix(suffix_.size());
+    if (!prefix_.empty() && token.starts_with(prefix_) && token.size() > prefix_.size())
+      token.remove_prefix(prefix_.size());
+    if (!suffix_.empty() && token.ends_with(suffix_) && token.size() > suffix_.size())
+      token.remove_suffix(suffix_.size());
     const auto characters = std::count_if(token.begin(), token.end(), [](char c) { return (c & 0xC0) != 0x80; });
     if (characters == 1) return true;
     return token.size() == 6 && token.starts_with("<0x") && token.ends_with('>');
@@ -314,7 +318,8 @@ class Trimmer {
   void change_processor(json& processor) const {
     if (!processor.is_object()) return;
     for (const char* key : {"sep", "cls"}) {  // of BertProcessing and RobertaProcessing: [token, id]
-      if (auto token = processor.find(key); token != processor.end() && token->is_array()) (*token)[1] = new_id((*token)[1]);
+      if (auto token = processor.find(key); token != processor.end() && token->is_array())
+        (*token)[1] = new_id((*token)[1]);
     }
     if (auto special = processor.find("special_tokens"); special != processor.end()) {
       for (auto& token : *special) {
@@ -345,7 +350,8 @@ std::vector<int64_t> trim_tokenizer(const Tokenizer& from, const std::vector<boo
     trimmer.write(folder);
     return trimmer.kept();
   } catch (const json::exception& error) {
-    throw CheckpointError(fmt::format("{}: the tokenizer's files are not as expected: {}", from.folder().string(), error.what()));
+    throw CheckpointError(
+        fmt::format("{}: the tokenizer's files are not as expected: {}", from.folder().string(), error.what()));
   }
 }
 

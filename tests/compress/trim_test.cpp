@@ -14,8 +14,9 @@ using Catch::Matchers::Contains;
 namespace fs = std::filesystem;
 
 TEST_CASE("A tokenizer cut to the tokens of some texts encodes these as before, and others in smaller pieces") {
-  const std::string name = GENERATE("tiny", "cased", "vocab_txt", "bpe_files", "bpe_metaspace", "bpe_prefixed", "bpe_roberta",
-                                    "bpe_words", "unigram_xlm_roberta_json", "unigram_albert_json", "unigram_deberta_json");
+  const std::string name =
+      GENERATE("tiny", "cased", "vocab_txt", "bpe_files", "bpe_metaspace", "bpe_prefixed", "bpe_roberta", "bpe_words",
+               "unigram_xlm_roberta_json", "unigram_albert_json", "unigram_deberta_json");
   INFO(name);
   const auto whole = load_tokenizer(kGoldens / name);
   const auto lines = kGoldens / name / "lines.jsonl";
@@ -42,9 +43,8 @@ TEST_CASE("A tokenizer cut to the tokens of some texts encodes these as before, 
     const auto before = ids_of(*whole, rows[i]);
     auto now = ids_of(*small, rows[i]);
     for (auto& id : now) id = kept.at(static_cast<size_t>(id));
-    const bool all_kept = std::all_of(before.begin(), before.end(), [&](int64_t id) {
-      return std::binary_search(kept.begin(), kept.end(), id);
-    });
+    const bool all_kept = std::all_of(before.begin(), before.end(),
+                                      [&](int64_t id) { return std::binary_search(kept.begin(), kept.end(), id); });
     if (all_kept) CHECK(now == before);
     shorter += all_kept ? 0 : 1;
   }

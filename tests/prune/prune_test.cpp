@@ -73,7 +73,8 @@ TEST_CASE("the rebuilt model computes what the masked one does") {
 TEST_CASE("a model of fewer tokens computes the same of those that stay") {
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   auto model = tiny_model();
-  const auto ids = std::get<0>(torch::_unique(torch::cat({batch.input_ids.flatten(), torch::zeros({1}, torch::kLong)})));
+  const auto ids =
+      std::get<0>(torch::_unique(torch::cat({batch.input_ids.flatten(), torch::zeros({1}, torch::kLong)})));
   const std::vector<int64_t> kept(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
   const auto smaller = keep_tokens(model, kept);
   CHECK(smaller->config().vocab_size == static_cast<int64_t>(kept.size()));
@@ -106,9 +107,7 @@ TEST_CASE("a budget of latency is met by the table of layer times") {
   CHECK(time(half.choose(importance)) > whole / 2 - 0.32);  // no other unit would have had room
   CHECK(time(half.choose(importance, 0.5)) <= whole * 0.75 + 1e-9);
   CHECK(time(Budget(model, {.latency_reduction = 1.0}, 20, timed).choose(importance)) == Approx(whole));
-  CHECK_THAT(message_of<ConfigError>([&] {
-               Budget(model, {.latency_reduction = 30.0}, 20, timed).choose(importance);
-             }),
+  CHECK_THAT(message_of<ConfigError>([&] { Budget(model, {.latency_reduction = 30.0}, 20, timed).choose(importance); }),
              Catch::Contains("the budget leaves 0.0 %"));
 }
 
@@ -187,9 +186,7 @@ TEST_CASE("scores are written and read as JSON") {
     CHECK(again[i].layer == importance[i].layer);
     check_close(again[i].scores, importance[i].scores, 0.0);
   }
-  CHECK_THAT(message_of<CheckpointError>([] {
-               read_importance({{"groups", {1}}}, "x/importance.json");
-             }),
+  CHECK_THAT(message_of<CheckpointError>([] { read_importance({{"groups", {1}}}, "x/importance.json"); }),
              Catch::Contains("x/importance.json"));
 }
 
@@ -361,9 +358,7 @@ TEST_CASE("units within a budget are the best that there are: every set of them 
     }
   }
   const auto importance = random_importance(2, 3, 5, generator);
-  CHECK_THAT(message_of<ConfigError>([&] {
-               choose_within(importance, {5.5, 1.0, 5.5, 1.0}, 12.0);
-             }),
+  CHECK_THAT(message_of<ConfigError>([&] { choose_within(importance, {5.5, 1.0, 5.5, 1.0}, 12.0); }),
              Catch::Contains("27.9 %") && Catch::Contains("30.2 %"));
 }
 

@@ -114,7 +114,8 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
   for (const auto* key : {"id", "accuracy", "parameters", "macs", "bytes", "latency_ms", "throughput"}) {
     CHECK(json.at("stages").at(5).contains(key));
   }
-  CHECK_THAT(read_file(tiny.root / "runs/report.md"), Catch::Contains("| shipped |") && Catch::Contains("(pruned/importance.svg)"));
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"),
+             Catch::Contains("| shipped |") && Catch::Contains("(pruned/importance.svg)"));
 
   SECTION("a second run skips everything and keeps the figures") {
     const auto again = tiny.run();
