@@ -23,8 +23,8 @@ void validate(const BudgetConfig& config, Problems& problems) {
   const int budgets = int{config.counts()} + int{config.macs_reduction.has_value()} +
                       int{config.parameter_reduction.has_value()} + int{config.latency_reduction.has_value()};
   problems.require(budgets > 0, "",
-                   "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, or "
-                   "parameter_reduction, or latency_reduction");
+                   "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, "
+                   "parameter_reduction or latency_reduction");
   problems.require(budgets < 2, "",
                    "more than one budget; expected counts (heads, intermediate_size), macs_reduction, "
                    "parameter_reduction or latency_reduction");
