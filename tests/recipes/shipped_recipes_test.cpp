@@ -33,9 +33,9 @@ struct SmallWorld {
     }
     for (const auto* name : {"bbc", "clinc150"}) {
       fs::create_directories(root / "data" / name);
-      write_texts(root / "data" / name / "train.jsonl", 96, 1);
-      write_texts(root / "data" / name / "validation.jsonl", 30, 2);
-      write_texts(root / "data" / name / "test.jsonl", 30, 3);
+      write_texts(root / "data" / name / "train.jsonl", 64, 1);
+      write_texts(root / "data" / name / "validation.jsonl", 20, 2);
+      write_texts(root / "data" / name / "test.jsonl", 20, 3);
     }
     fs::current_path(root.path());
   }
@@ -62,21 +62,49 @@ std::vector<std::string> shortened(const Recipe& recipe) {
   return overrides;
 }
 
-TEST_CASE("every recipe that comes with the program runs from its first stage to its last") {
+void run_whole(const std::string& name) {
   const SmallWorld world;
-  size_t run_to_the_end = 0;
+  const auto path = fs::path(COMPRESS_SOURCE_DIR) / "recipes" / (name + ".yaml");
+  const auto recipe = load_recipe(path, shortened(load_recipe(path)));
+  auto context = quiet_context({});
+  const auto report = run(recipe, context);
+  CHECK(report.stages.size() == recipe.stages.size());
+  CHECK(report.split == "test");
+  CHECK(fs::exists(recipe.output / recipe.stages.back().id / "compress.json"));
+}
+
+TEST_CASE("recipes/base_teacher.yaml runs from its first stage to its last") {
+  run_whole("base_teacher");
+}
+TEST_CASE("recipes/family.yaml runs from its first stage to its last") {
+  run_whole("family");
+}
+TEST_CASE("recipes/fastformers.yaml runs from its first stage to its last") {
+  run_whole("fastformers");
+}
+TEST_CASE("recipes/gradual.yaml runs from its first stage to its last") {
+  run_whole("gradual");
+}
+TEST_CASE("recipes/one_shot.yaml runs from its first stage to its last") {
+  run_whole("one_shot");
+}
+TEST_CASE("recipes/quickstart.yaml runs from its first stage to its last") {
+  run_whole("quickstart");
+}
+TEST_CASE("recipes/task_agnostic.yaml runs from its first stage to its last") {
+  run_whole("task_agnostic");
+}
+TEST_CASE("recipes/tinybert.yaml runs from its first stage to its last") {
+  run_whole("tinybert");
+}
+
+TEST_CASE("every recipe has its test") {
+  const auto tests = read_file(__FILE__);
   for (const auto& entry : fs::directory_iterator(fs::path(COMPRESS_SOURCE_DIR) / "recipes")) {
     if (entry.path().extension() != ".yaml") continue;
     INFO(entry.path());
-    const auto recipe = load_recipe(entry.path(), shortened(load_recipe(entry.path())));
-    auto context = quiet_context({});
-    const auto report = run(recipe, context);
-    CHECK(report.stages.size() == recipe.stages.size());
-    CHECK(report.split == "test");
-    CHECK(fs::exists(recipe.output / recipe.stages.back().id / "compress.json"));
-    ++run_to_the_end;
+    CHECK(tests.find(fmt::format("run_whole(\"{}\")", entry.path().stem().string())) != std::string::npos);
   }
-  CHECK(run_to_the_end >= 8);
 }
 
 }  // namespace
