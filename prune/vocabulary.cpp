@@ -35,12 +35,17 @@ class VocabularyStage : public Stage {
     const auto tokenizer = load_tokenizer(folder);
     const auto model = load_model(folder, {.head = inputs.data.head()}).model;
     std::vector<bool> used;
-    for (const auto count : count_tokens(inputs.data, *tokenizer)) used.push_back(count >= config_.min_count);
+    int64_t in_texts = 0;
+    for (const auto count : count_tokens(inputs.data, *tokenizer)) {
+      const bool counts = count >= config_.min_count;
+      in_texts += counts ? 1 : 0;
+      used.push_back(counts || static_cast<int64_t>(used.size()) < config_.common);
+    }
     const auto trimmed = context.work_folder / "trimmed";
     std::filesystem::create_directory(trimmed);
     const auto kept = trim_tokenizer(*tokenizer, used, trimmed);
     context.logger->info("{} of {} tokens stay, {} of them in the training texts", kept.size(),
-                         model->config().vocab_size, std::count(used.begin(), used.end(), true));
+                         model->config().vocab_size, in_texts);
     save_model(keep_tokens(model, kept), *load_tokenizer(trimmed), context.work_folder);
     std::filesystem::remove_all(trimmed);
     return {context.work_folder, {{"tokens", kept.size()}, {"tokens_before", model->config().vocab_size}}};
@@ -54,6 +59,7 @@ class VocabularyStage : public Stage {
 
 void validate(const VocabularyConfig& config, Problems& problems) {
   problems.at_least("min_count", config.min_count, 1);
+  problems.at_least("common", config.common, 0);
 }
 
 Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {

@@ -15,6 +15,7 @@ struct VocabularyConfig {
 
   Reference of;
   int64_t min_count = 1;
+  int64_t common = 0;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -23,6 +24,10 @@ struct VocabularyConfig {
         "min_count", self.min_count,
         "Times a token occurs in the training texts, the unlabelled ones too, to stay; special tokens, characters and "
         "bytes stay in any case");
+    visit(
+        "common", self.common,
+        "So many tokens at the vocabulary's beginning stay too: in most vocabularies the ones that were most frequent "
+        "where it was made, which texts to come may have");
   }
 };
 void validate(const VocabularyConfig& config, Problems& problems);

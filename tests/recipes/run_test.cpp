@@ -164,6 +164,7 @@ TEST_CASE("a vocabulary is cut to the training texts, and the model answers as b
   auto& stages = recipe.stages;
   stages.erase(stages.begin() + 1, stages.end());
   stages.push_back({"cut", prune::VocabularyConfig{.of = {"teacher"}}});
+  stages.push_back({"wide", prune::VocabularyConfig{.of = {"teacher"}, .common = 61}});
   stages.push_back({"int8", quantize::QuantizeConfig{.of = {"cut"}}});
   stages.push_back({"shipped", exporter::ExportConfig{.of = {"int8"}}});
   recipe.goals = {};
@@ -173,6 +174,8 @@ TEST_CASE("a vocabulary is cut to the training texts, and the model answers as b
   CHECK(cut.reached.correct == teacher.reached.correct);
   CHECK(cut.parameters < teacher.parameters);
   CHECK(cut.bytes < teacher.bytes);
+  CHECK(cut.parameters < report.stages[2].parameters);
+  CHECK(report.stages[2].parameters < teacher.parameters);
   const auto folder = tiny.root / "runs/cut";
   const auto vocabulary = read_file(folder / "vocab.txt");
   const auto tokens = std::count(vocabulary.begin(), vocabulary.end(), '\n');
