@@ -33,8 +33,12 @@ std::set<int64_t> sizes(int64_t all) {
   return result;
 }
 
-/// Of the line through the entries.
-double slope(const std::vector<LatencyTable::Entry>& entries) {
+struct Line {
+  double slope, at_zero;
+};
+
+/// The line through the entries, by least squares; its slope is not below 0.
+Line line_through(const std::vector<LatencyTable::Entry>& entries) {
   const auto n = static_cast<double>(entries.size());
   double x = 0.0, y = 0.0, xx = 0.0, xy = 0.0;
   for (const auto& [units, ms] : entries) {
@@ -42,13 +46,8 @@ double slope(const std::vector<LatencyTable::Entry>& entries) {
     x += u, y += ms, xx += u * u, xy += u * ms;
   }
   const double spread = n * xx - x * x;
-  return spread > 0.0 ? std::max(0.0, (n * xy - x * y) / spread) : 0.0;
-}
-
-double mean(const std::vector<LatencyTable::Entry>& entries, double (*value)(const LatencyTable::Entry&)) {
-  double sum = 0.0;
-  for (const auto& entry : entries) sum += value(entry);
-  return sum / static_cast<double>(entries.size());
+  const double slope = spread > 0.0 ? std::max(0.0, (n * xy - x * y) / spread) : 0.0;
+  return {slope, (y - slope * x) / n};
 }
 
 }  // namespace
@@ -70,13 +69,11 @@ LatencyTable measure_layers(const ModelConfig& config, int64_t length) {
     shape.intermediate_size = units;
     table.intermediate.push_back({units, layer_ms(config, shape, length)});
   }
-  table.per_head = slope(table.heads);
-  table.per_unit = slope(table.intermediate);
-  // The line through the entries with fewer heads, at no head; less all FFN units.
-  const auto ms = [](const LatencyTable::Entry& entry) { return entry.ms; };
-  const auto units = [](const LatencyTable::Entry& entry) { return static_cast<double>(entry.units); };
-  table.fixed = std::max(0.0, mean(table.heads, ms) - table.per_head * mean(table.heads, units) -
-                                  table.per_unit * static_cast<double>(all.intermediate_size));
+  const auto by_heads = line_through(table.heads);
+  table.per_head = by_heads.slope;
+  table.per_unit = line_through(table.intermediate).slope;
+  // At no head a layer has all FFN units still.
+  table.fixed = std::max(0.0, by_heads.at_zero - table.per_unit * static_cast<double>(all.intermediate_size));
   return table;
 }
 

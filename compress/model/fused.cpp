@@ -177,16 +177,12 @@ struct Pass {
   uint64_t seed = 0;
   RelativeTable relative{nullptr};  // what attention adds for distances; may be null
   Tensor distance_rows;             // int64 [2 * length - 1]: the table's row at length - 1 + key - query
+  Tensor distance_bias;             // the same rows' values, [heads of the table, 2 * length - 1]
 
   ops::Dropout dropout(double probability, uint64_t site) const {
     return {training ? static_cast<float>(probability) : 0.0f, seed + site * 0xD1B54A32D192ED03};
   }
 };
-
-/// The columns of the table of distances that a layer's heads have.
-int64_t bias_column(const EncoderLayerImpl& layer, int64_t head) {
-  return layer.position_heads.empty() ? head : layer.position_heads.at(static_cast<size_t>(head));
-}
 
 /// A layer's forward pass, and what its backward pass needs of it.
 class LayerPass {
@@ -200,10 +196,8 @@ class LayerPass {
                   .first_query_only = first_only,
                   .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
     if (pass_.relative) {
-      const auto table = pass_.relative->table->weight.detach().index_select(0, pass_.distance_rows);
-      std::vector<int64_t> columns;
-      for (int64_t h = 0; h < layer_->heads; ++h) columns.push_back(bias_column(*layer_, h));
-      bias_ = table.t().index_select(0, torch::tensor(columns)).contiguous();
+      bias_ = layer_->position_heads.empty() ? pass_.distance_bias
+                                             : pass_.distance_bias.index_select(0, torch::tensor(layer_->position_heads));
       attention_.bias = floats(bias_);
       attention_.reach = (pass_.distance_rows.numel() + 1) / 2;
     }
@@ -282,18 +276,15 @@ class LayerPass {
     return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps};
   }
 
-  /// The gradient of this layer's part of the table of distances, from that of bias_.
+  /// To the gradient of the table of distances, from that of bias_.
   void add_distances(const Tensor& gradient) {
-    const auto& table = pass_.relative->table->weight;
-    float* sums = sums_of(table);
-    const auto width = gradient.size(1);
-    for (int64_t h = 0; h < gradient.size(0); ++h) {
-      const auto column = bias_column(*layer_, h);
-      for (int64_t i = 0; i < width; ++i) {
-        const auto row = pass_.distance_rows.data_ptr<int64_t>()[i];
-        sums[row * table.size(1) + column] += floats(gradient)[h * width + i];
-      }
+    auto& table = pass_.relative->table->weight;
+    auto by_head = gradient;
+    if (!layer_->position_heads.empty()) {
+      by_head = torch::zeros_like(pass_.distance_bias).index_copy(0, torch::tensor(layer_->position_heads), gradient);
     }
+    sums_of(table);
+    table.mutable_grad().index_add_(0, pass_.distance_rows, by_head.t());
   }
 
   const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
@@ -511,6 +502,8 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
   if (encoder.relative) {
     pass.relative = encoder.relative;
     pass.distance_rows = relative_rows(encoder.layers.front()->options, input_ids.size(1)).flip(0);
+    pass.distance_bias =
+        encoder.relative->table->weight.detach().index_select(0, pass.distance_rows).t().contiguous();
   }
 
   Tensor x;

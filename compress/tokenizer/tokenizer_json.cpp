@@ -170,21 +170,6 @@ std::shared_ptr<const SubwordModel> read_wordpiece(const JsonNode& model, Vocabu
   return std::make_shared<WordPiece>(std::move(config));
 }
 
-/// ["a", "b"], or "a b" as files have it that are older.
-std::pair<std::string, std::string> read_merge(const JsonNode& merge) {
-  if (merge.value().is_array()) {
-    const std::vector<JsonNode> sides = merge.elements();
-    if (sides.size() != 2) merge.mismatch("two tokens");
-    return {sides[0].string(), sides[1].string()};
-  }
-  const std::string text = merge.string();
-  const size_t space = text.find(' ');
-  if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-    merge.mismatch("two tokens with a space between them");
-  }
-  return {text.substr(0, space), text.substr(space + 1)};
-}
-
 std::shared_ptr<const SubwordModel> read_bpe(const JsonNode& model, bool is_byte_level, Vocabulary& vocabulary,
                                              SpecialIds& ids) {
   if (const auto dropout = model.find("dropout"); dropout && dropout->value() != 0.0) dropout->unsupported("null");
@@ -356,6 +341,20 @@ std::optional<int64_t> first_of(const Vocabulary& vocabulary, std::initializer_l
 }
 
 }  // namespace
+
+std::pair<std::string, std::string> read_merge(const JsonNode& merge) {
+  if (merge.value().is_array()) {
+    const std::vector<JsonNode> sides = merge.elements();
+    if (sides.size() != 2) merge.mismatch("two tokens");
+    return {sides[0].string(), sides[1].string()};
+  }
+  const std::string text = merge.string();
+  const size_t space = text.find(' ');
+  if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
+    merge.mismatch("two tokens with a space between them");
+  }
+  return {text.substr(0, space), text.substr(space + 1)};
+}
 
 PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const TokenizerSettings& settings) {
   const nlohmann::json content = read_strict_json(path);

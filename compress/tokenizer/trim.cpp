@@ -12,9 +12,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "compress/checkpoint/json_file.h"  // write_text_file
-#include "compress/tokenizer/json_node.h"   // read_strict_json, read_tokenizer_file
-#include "compress/workflow/error.h"        // UnsupportedError
+#include "compress/checkpoint/json_file.h"        // write_text_file
+#include "compress/tokenizer/json_node.h"         // read_strict_json, read_tokenizer_file
+#include "compress/tokenizer/subword_model.h"     // byte_token
+#include "compress/tokenizer/tokenizer_json.h"    // read_merge
+#include "compress/tokenizer/vocabulary_files.h"  // read_merges
+#include "compress/workflow/error.h"              // UnsupportedError
 
 namespace compression {
 namespace {
@@ -22,23 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct MergePair {
-  std::string left, right;
-};
-
-MergePair split_merge(std::string_view text) {
-  const auto space = text.find(' ');
-  return {std::string(text.substr(0, space)), std::string(text.substr(space + 1))};
-}
-
-MergePair merge_of(const json& merge) {
-  if (merge.is_array()) return {merge[0], merge[1]};
-  return split_merge(merge.get_ref<const std::string&>());
-}
-
-bool is_comment(const std::string& line) {
-  return line.starts_with("#version");
-}
+using Merge = std::pair<std::string, std::string>;  // the two tokens
 
 std::vector<std::string> lines_of(const fs::path& file) {
   std::istringstream text(read_tokenizer_file(file));
@@ -70,9 +57,7 @@ class Trimmer {
       prefix_ = "##";
     } else if (has("vocab.json")) {
       read_vocabulary(read_strict_json(folder_ / "vocab.json"));
-      for (const auto& line : lines_of(folder_ / "merges.txt")) {
-        if (!line.empty() && !is_comment(line)) merges_.push_back(split_merge(line));
-      }
+      merges_ = read_merges(folder_ / "merges.txt");
     } else {
       throw UnsupportedError(
           folder_.string() +
@@ -113,7 +98,7 @@ class Trimmer {
   }
 
   void read_json() {
-    const auto document = read_strict_json(folder_ / "tokenizer.json");
+    auto document = read_strict_json(folder_ / "tokenizer.json");
     const auto& model = document.at("model");
     const auto text = [&](const char* key) {
       const auto found = model.find(key);
@@ -133,30 +118,54 @@ class Trimmer {
       }
       always_.push_back(lowest_id);
     }
-    if (const auto merges = model.find("merges"); merges != model.end() && merges->is_array()) {
-      for (const auto& merge : *merges) merges_.push_back(merge_of(merge));
+    if (const auto merges = root(document, folder_ / "tokenizer.json").at("model").find("merges")) {
+      for (const auto& merge : merges->elements()) merges_.push_back(read_merge(merge));
     }
-    if (const auto id = model.find("unk_id"); id != model.end() && id->is_number())
-      always_.push_back(id->get<size_t>());
     if (const auto unknown = ids_.find(text("unk_token")); unknown != ids_.end()) always_.push_back(unknown->second);
     if (const auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
-      for (const auto& token : *added) {
-        const auto id = token.at("id").get<size_t>();
-        name(id, token.at("content"));
-        always_.push_back(id);
+      for (const auto& token : *added) name(token.at("id").get<size_t>(), token.at("content"));
+    }
+    each_id(document, [&](const json& id) { always_.push_back(id.get<size_t>()); });
+  }
+
+  /// Visits the ids that a tokenizer.json names outside of its vocabulary.
+  template <class Visit>
+  static void each_id(json& document, const Visit& visit) {
+    auto& model = document.at("model");
+    if (auto id = model.find("unk_id"); id != model.end() && id->is_number()) visit(*id);
+    if (auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
+      for (auto& token : *added) visit(token.at("id"));
+    }
+    if (auto padding = document.find("padding"); padding != document.end() && padding->is_object()) {
+      visit(padding->at("pad_id"));
+    }
+    if (auto processor = document.find("post_processor"); processor != document.end()) each_id_of(*processor, visit);
+  }
+
+  template <class Visit>
+  static void each_id_of(json& processor, const Visit& visit) {
+    if (!processor.is_object()) return;
+    for (const char* key : {"sep", "cls"}) {  // of BertProcessing and RobertaProcessing: [token, id]
+      if (auto token = processor.find(key); token != processor.end() && token->is_array()) visit(token->at(1));
+    }
+    if (auto special = processor.find("special_tokens"); special != processor.end()) {
+      for (auto& token : *special) {
+        for (auto& id : token.at("ids")) visit(id);
       }
+    }
+    if (auto parts = processor.find("processors"); parts != processor.end()) {
+      for (auto& part : *parts) each_id_of(part, visit);
     }
   }
 
-  /// A character or a byte: what any text can fall back to.
-  bool is_smallest(std::string_view token) const {
+  /// Whether it is one character, which any text can fall back to.
+  bool is_character(std::string_view token) const {
     if (!prefix_.empty() && token.starts_with(prefix_) && token.size() > prefix_.size())
       token.remove_prefix(prefix_.size());
     if (!suffix_.empty() && token.ends_with(suffix_) && token.size() > suffix_.size())
       token.remove_suffix(suffix_.size());
     const auto characters = std::count_if(token.begin(), token.end(), [](char c) { return (c & 0xC0) != 0x80; });
-    if (characters == 1) return true;
-    return token.size() == 6 && token.starts_with("<0x") && token.ends_with('>');
+    return characters == 1;
   }
 
   void choose(const std::vector<bool>& used, const SpecialIds& special) {
@@ -166,11 +175,14 @@ class Trimmer {
     for (const auto& id : {std::optional(special.pad), special.cls, special.sep, special.mask, special.unk}) always(id);
     for (int64_t id = 0; id < special.pad; ++id) always(id);
     read_added_tokens();
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      if (const auto id = ids_.find(byte_token(byte)); id != ids_.end()) always_.push_back(id->second);
+    }
     for (const auto id : always_) {
       if (id < keep_.size()) keep_[id] = true;
     }
     for (size_t id = 0; id < keep_.size(); ++id) {
-      if ((id < used.size() && used[id]) || is_smallest(tokens_[id])) keep_[id] = true;
+      if ((id < used.size() && used[id]) || is_character(tokens_[id])) keep_[id] = true;
     }
     keep_parts();
   }
@@ -210,13 +222,13 @@ class Trimmer {
            std::stoul(text) < keep_.size();
   }
 
-  std::string whole(const MergePair& merge) const {
-    return merge.left + (merge.right.starts_with(prefix_) ? merge.right.substr(prefix_.size()) : merge.right);
+  std::string whole(const Merge& merge) const {
+    return merge.first + (merge.second.starts_with(prefix_) ? merge.second.substr(prefix_.size()) : merge.second);
   }
 
   /// A token's parts stay, in every way in which it can be merged, so that it is merged as before.
   void keep_parts() {
-    std::unordered_map<size_t, std::vector<const MergePair*>> ways;
+    std::unordered_map<size_t, std::vector<const Merge*>> ways;
     for (const auto& merge : merges_) ways[ids_.at(whole(merge))].push_back(&merge);
     std::vector<size_t> open;
     for (size_t id = 0; id < keep_.size(); ++id) {
@@ -227,7 +239,7 @@ class Trimmer {
       open.pop_back();
       if (found == ways.end()) continue;
       for (const auto* merge : found->second) {
-        for (const auto& part : {merge->left, merge->right}) {
+        for (const auto& part : {merge->first, merge->second}) {
           const auto id = ids_.at(part);
           if (!keep_[id]) open.push_back(id);
           keep_[id] = true;
@@ -236,9 +248,17 @@ class Trimmer {
     }
   }
 
-  bool stays(const MergePair& merge) const { return keep_[ids_.at(whole(merge))]; }
+  bool stays(const Merge& merge) const {
+    const auto id = ids_.find(whole(merge));
+    return id != ids_.end() && keep_[id->second];
+  }
 
-  int64_t new_id(const json& id) const { return new_ids_.at(id.get<int64_t>()); }
+  int64_t new_id(int64_t id) const {
+    const auto found = new_ids_.find(id);
+    if (found != new_ids_.end()) return found->second;
+    throw CheckpointError(
+        fmt::format("{}: the tokenizer's files name the id {}, expected that of a token", folder_.string(), id));
+  }
 
   /// A file with the new ids; nothing for one that is left out, since it would say something else.
   std::optional<std::string> changed(const std::string& file) const {
@@ -253,9 +273,9 @@ class Trimmer {
       return joined(left);
     }
     if (file == "merges.txt") {
-      std::vector<std::string> left;
-      for (auto& line : lines_of(path)) {
-        if (line.empty() || is_comment(line) || stays(split_merge(line))) left.push_back(std::move(line));
+      std::vector<std::string> left{"#version: 0.2"};
+      for (const auto& merge : read_merges(path)) {
+        if (stays(merge)) left.push_back(merge.first + " " + merge.second);
       }
       return joined(left);
     }
@@ -265,7 +285,7 @@ class Trimmer {
       if (auto decoder = settings.find("added_tokens_decoder"); decoder != settings.end() && decoder->is_object()) {
         auto tokens = json::object();
         for (const auto& [id, token] : decoder->items()) {
-          if (is_id(id)) tokens[std::to_string(new_ids_.at(std::stoll(id)))] = token;
+          if (is_id(id)) tokens[std::to_string(new_id(std::stoll(id)))] = token;
         }
         *decoder = std::move(tokens);
       }
@@ -297,45 +317,22 @@ class Trimmer {
       }
       vocabulary = std::move(left);
     }
-    if (auto id = model.find("unk_id"); id != model.end() && id->is_number()) *id = new_id(*id);
     if (auto merges = model.find("merges"); merges != model.end() && merges->is_array()) {
       auto left = json::array();
       for (auto& merge : *merges) {
-        if (stays(merge_of(merge))) left.push_back(std::move(merge));
+        if (stays(read_merge({merge, path.string()}))) left.push_back(std::move(merge));
       }
       *merges = std::move(left);
     }
-    if (auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
-      for (auto& token : *added) token["id"] = new_id(token["id"]);
-    }
-    if (auto padding = document.find("padding"); padding != document.end() && padding->is_object()) {
-      padding->at("pad_id") = new_id(padding->at("pad_id"));
-    }
-    if (auto processor = document.find("post_processor"); processor != document.end()) change_processor(*processor);
+    each_id(document, [&](json& id) { id = new_id(id.get<int64_t>()); });
     return document.dump() + "\n";
-  }
-
-  void change_processor(json& processor) const {
-    if (!processor.is_object()) return;
-    for (const char* key : {"sep", "cls"}) {  // of BertProcessing and RobertaProcessing: [token, id]
-      if (auto token = processor.find(key); token != processor.end() && token->is_array())
-        (*token)[1] = new_id((*token)[1]);
-    }
-    if (auto special = processor.find("special_tokens"); special != processor.end()) {
-      for (auto& token : *special) {
-        for (auto& id : token.at("ids")) id = new_id(id);
-      }
-    }
-    if (auto parts = processor.find("processors"); parts != processor.end()) {
-      for (auto& part : *parts) change_processor(part);
-    }
   }
 
   fs::path folder_;
   std::vector<fs::path> files_;
   std::vector<std::string> tokens_;  // by id; empty where there is none
   std::unordered_map<std::string, size_t> ids_;
-  std::vector<MergePair> merges_;
+  std::vector<Merge> merges_;
   std::string prefix_, suffix_;
   std::vector<size_t> always_;
   std::vector<bool> keep_;

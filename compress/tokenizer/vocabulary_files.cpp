@@ -122,23 +122,6 @@ void for_each_line(std::string_view content, const Callback& callback) {
   }
 }
 
-std::vector<std::pair<std::string, std::string>> read_merges(const fs::path& path) {
-  std::vector<std::pair<std::string, std::string>> merges;
-  const std::string content = read_utf8(path);
-  for_each_line(content, [&](std::string_view line, size_t number) {
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.starts_with("#version") || line.empty()) return;
-    const size_t space = line.find(' ');
-    if (space == 0 || space + 1 == line.size() || space == std::string_view::npos ||
-        line.find(' ', space + 1) != std::string_view::npos) {
-      throw CheckpointError(path.string() + ": line " + std::to_string(number) + ": found " +
-                            in_quotes(line.substr(0, 60)) + ", expected two tokens with a space between them");
-    }
-    merges.emplace_back(line.substr(0, space), line.substr(space + 1));
-  });
-  return merges;
-}
-
 // ---- sentencepiece
 
 /// The pieces from `first` on, as entries of a vocabulary.
@@ -254,6 +237,23 @@ PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& set
   }
   if (config.post_processor.trims()) config.spaces = spaces_of(vocabulary);
   return config;
+}
+
+std::vector<std::pair<std::string, std::string>> read_merges(const fs::path& path) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  const std::string content = read_utf8(path);
+  for_each_line(content, [&](std::string_view line, size_t number) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.starts_with("#version") || line.empty()) return;
+    const size_t space = line.find(' ');
+    if (space == 0 || space + 1 == line.size() || space == std::string_view::npos ||
+        line.find(' ', space + 1) != std::string_view::npos) {
+      throw CheckpointError(path.string() + ": line " + std::to_string(number) + ": found " +
+                            in_quotes(line.substr(0, 60)) + ", expected two tokens with a space between them");
+    }
+    merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+  });
+  return merges;
 }
 
 PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& settings) {

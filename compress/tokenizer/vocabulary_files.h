@@ -3,6 +3,9 @@
 // with merges.txt, and sentencepiece models.
 
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "compress/tokenizer/pipeline.h"
 #include "compress/tokenizer/tokenizer_settings.h"
@@ -16,6 +19,9 @@ PipelineConfig read_vocab_txt(const std::filesystem::path& path, const Tokenizer
 
 /// merges.txt is beside `path`.
 PipelineConfig read_vocab_json(const std::filesystem::path& path, const TokenizerSettings& settings);
+
+/// merges.txt: the pairs of tokens, the first to merge first.
+std::vector<std::pair<std::string, std::string>> read_merges(const std::filesystem::path& path);
 
 PipelineConfig read_sentencepiece(const std::filesystem::path& path, const TokenizerSettings& settings);
 
