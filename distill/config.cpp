@@ -17,6 +17,14 @@ void validate_pairs(const std::vector<std::vector<int64_t>>& pairs, Problems& pr
   }
 }
 
+void validate_losses(const std::vector<LossConfig>& losses, Problems& problems) {
+  problems.require(!losses.empty(), "losses", "found an empty list, expected at least one loss");
+  for (size_t i = 0; i < losses.size(); ++i) problems.nested(join_key("losses", i), losses[i]);
+  const bool all_zero = std::ranges::all_of(losses, [](const auto& loss) { return loss.weight == 0; });
+  problems.require(losses.empty() || !all_zero, "losses",
+                   "found a weight of 0 for every loss, expected at least one above 0");
+}
+
 bool on_layers(LossType type) {
   return type == LossType::hidden_states || type == LossType::attentions || type == LossType::relations;
 }
@@ -81,6 +89,7 @@ void validate(const StudentConfig& config, Problems& problems) {
 
 void validate(const TeacherConfig& config, Problems& problems) {
   problems.above("weight", config.weight, 0);
+  if (config.losses) validate_losses(*config.losses, problems);
 }
 
 void validate(const DistillConfig& config, Problems& problems) {
@@ -93,12 +102,7 @@ void validate(const DistillConfig& config, Problems& problems) {
     }
   }
   problems.nested("student", config.student);
-  problems.require(!config.losses.empty(), "losses", "found an empty list, expected at least one loss");
-  for (size_t i = 0; i < config.losses.size(); ++i) problems.nested(join_key("losses", i), config.losses[i]);
-  const bool all_zero =
-      std::all_of(config.losses.begin(), config.losses.end(), [](const auto& loss) { return loss.weight == 0; });
-  problems.require(config.losses.empty() || !all_zero, "losses",
-                   "found a weight of 0 for every loss, expected at least one above 0");
+  validate_losses(config.losses, problems);
   validate(config.train, problems);
 }
 

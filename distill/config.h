@@ -88,11 +88,13 @@ void validate(const StudentConfig& config, Problems& problems);
 struct TeacherConfig {
   Reference model;
   double weight = 1.0;
+  std::optional<std::vector<LossConfig>> losses;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("model", self.model, "A model to learn from", Presence::required);
     visit("weight", self.weight, "Its share in the mean over teachers");
+    visit("losses", self.losses, "What is learnt from this one; the stage's losses if absent");
   }
 };
 void validate(const TeacherConfig& config, Problems& problems);

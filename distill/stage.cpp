@@ -109,19 +109,19 @@ class DistillStage : public Stage {
     at::manual_seed(context.seed);
     const auto& student_folder = inputs.model(config_.student.from).folder;
     const auto& head = inputs.data.head();
-    const auto teacher_configs = config_.teachers.value_or(std::vector<TeacherConfig>{});
+    auto configs = config_.teachers.value_or(std::vector<TeacherConfig>{});
+    if (config_.teacher) configs.push_back({.model = *config_.teacher});
     std::vector<Teacher> teachers;
     std::vector<std::filesystem::path> folders;
-    // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
-    const bool asks_outputs = std::ranges::any_of(
-        config_.losses, [](const LossConfig& loss) { return loss.type == LossType::logits && loss.weight > 0; });
-    const auto add = [&](const Reference& reference, double weight) {
-      folders.push_back(inputs.model(reference).folder);
+    for (const auto& config : configs) {
+      // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
+      const bool asks_outputs = std::ranges::any_of(losses(config), [](const LossConfig& loss) {
+        return loss.type == LossType::logits && loss.weight > 0;
+      });
+      folders.push_back(inputs.model(config.model).folder);
       auto model = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}).model;
-      teachers.push_back({.model = std::move(model), .weight = weight});
-    };
-    if (config_.teacher) add(*config_.teacher, 1.0);
-    for (const auto& teacher : teacher_configs) add(teacher.model, teacher.weight);
+      teachers.push_back({.model = std::move(model), .weight = config.weight});
+    }
 
     auto [student, notes] = load_model(student_folder, {.head = head, .new_head = true});
     for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
@@ -134,10 +134,10 @@ class DistillStage : public Stage {
     const auto tokenizer = load_tokenizer(student_folder);
     for (size_t i = 0; i < teachers.size(); ++i) {
       auto& [model, loss, logits, weight] = teachers[i];
-      loss = DistillationLoss(config_.losses, shape_of(student), shape_of(model), head.task);
+      loss = DistillationLoss(losses(configs[i]), shape_of(student), shape_of(model), head.task);
       loss.to(context.device);
       model->to(context.device);
-      if (loss.logits_only()) model->set_fused(fused_arithmetic(config_.train, context.device));
+      model->set_fused(fused_arithmetic(config_.train, context.device));
       if (!loss.logits_only() || !is_of_text(head.task)) {
         check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
         continue;
@@ -153,6 +153,10 @@ class DistillStage : public Stage {
   }
 
  private:
+  const std::vector<LossConfig>& losses(const TeacherConfig& teacher) const {
+    return teacher.losses ? *teacher.losses : config_.losses;
+  }
+
   /// Hidden states and attention maps are compared token by token: both models have to see the same ones.
   static void check_same_tokens(const Tokenizer& student, const Tokenizer& teacher,
                                 const std::filesystem::path& folder) {

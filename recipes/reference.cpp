@@ -106,7 +106,8 @@ class Collector {
     }
   }
 
-  Row& row_of(size_t section, const std::string& name) {
+  Row& row_of(size_t section, std::string name) {
+    if (name.ends_with("[]")) name.resize(name.size() - 2);
     for (Row& row : sections_[section].rows) {
       if (name.ends_with("." + row.key) || name == row.key) return row;
     }
