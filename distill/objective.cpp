@@ -31,9 +31,16 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
   return pairs;
 }
 
+void check_heads(const char* whose, const ModelShape& shape, int64_t layer) {
+  if (shape.attention_widths.at(static_cast<size_t>(layer)) > 0) return;
+  throw ConfigError(fmt::format("losses of attentions: found layer {} of the {}, which has no heads; expected layers "
+                                "that have some, in losses.layers",
+                                layer, whose));
+}
+
 void check_relation_heads(int64_t heads, const char* whose, const ModelShape& shape, int64_t layer) {
   const auto width = shape.attention_widths.at(static_cast<size_t>(layer));
-  if (width % heads != 0) {
+  if (width == 0 || width % heads != 0) {
     throw ConfigError(
         fmt::format("losses of relations: relation_heads: found {}, expected a divisor of {}, the width of "
                     "the queries in layer {} of the {}",
@@ -80,6 +87,10 @@ DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelSh
         break;
       case LossType::attentions:
         term.layers = layer_pairs(term.config, student, teacher);
+        for (const auto& pair : term.layers) {
+          check_heads("student", student, pair.student);
+          check_heads("teacher", teacher, pair.teacher);
+        }
         break;
       case LossType::relations:
         term.layers = layer_pairs(term.config, student, teacher);

@@ -98,8 +98,10 @@ std::string score_bias(Script& script, const std::string& name, const EncoderLay
   return scores;
 }
 
-std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
-                          const std::optional<Relative>& relative, const std::string& x) {
+/// What attention adds, before its LayerNorm.
+std::string attended(Script& script, const std::string& name, const EncoderLayerImpl& layer,
+                     const std::optional<Relative>& relative, const std::string& x) {
+  if (layer.heads == 0) return script.tensor(name + ".attention.output.dense.bias", layer.attention_output->bias);
   const auto heads = [&](const char* part, const Linear& projection) {
     const auto flat = script.let(script.linear(name + ".attention.self." + part, projection, x));
     return script.let(split_heads(layer, flat));
@@ -110,12 +112,23 @@ std::string encoder_layer(Script& script, const std::string& name, const Encoder
                                               v, bias, layer.score_scale()));
   const auto joined = script.let(fmt::format("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", context,
                                              layer.heads * layer.head_size));
-  const auto attended = script.let(script.linear(name + ".attention.output.dense", layer.attention_output, joined));
-  const auto middle =
-      script.let(script.layer_norm(name + ".attention.output.LayerNorm", layer.attention_norm, attended + " + " + x));
-  const auto wide = script.let(script.linear(name + ".intermediate.dense", layer.intermediate, middle));
+  return script.let(script.linear(name + ".attention.output.dense", layer.attention_output, joined));
+}
+
+/// What the FFN adds, before its LayerNorm.
+std::string fed_forward(Script& script, const std::string& name, const EncoderLayerImpl& layer, const std::string& x) {
+  if (layer.output->weight.numel() == 0) return script.tensor(name + ".output.dense.bias", layer.output->bias);
+  const auto wide = script.let(script.linear(name + ".intermediate.dense", layer.intermediate, x));
   const auto units = script.let(activation(layer.activation, wide));
-  const auto narrow = script.let(script.linear(name + ".output.dense", layer.output, units));
+  return script.let(script.linear(name + ".output.dense", layer.output, units));
+}
+
+std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
+                          const std::optional<Relative>& relative, const std::string& x) {
+  const auto attention = attended(script, name, layer, relative, x);
+  const auto middle =
+      script.let(script.layer_norm(name + ".attention.output.LayerNorm", layer.attention_norm, attention + " + " + x));
+  const auto narrow = fed_forward(script, name, layer, middle);
   return script.let(script.layer_norm(name + ".output.LayerNorm", layer.output_norm, narrow + " + " + middle));
 }
 

@@ -22,11 +22,11 @@ struct Bundle {
   double score = 0.0, cost = 0.0;
 };
 
-/// All bundles of a kind in the order in which they are taken: the first of each group, then by score for the cost.
+/// All bundles of a kind in the order in which they are taken: those that have to stay, then by score for the cost.
 class Ranking {
  public:
-  Ranking(const Importance& importance, const std::vector<double>& costs, UnitKind kind, int64_t multiple) {
-    const auto step = kind == UnitKind::intermediate ? multiple : 1;
+  Ranking(const Importance& importance, const std::vector<double>& costs, UnitKind kind, const Rules& rules) {
+    const auto step = kind == UnitKind::intermediate ? rules.multiple : 1;
     std::vector<Bundle> rest;
     for (size_t g = 0; g < importance.size(); ++g) {
       if (importance[g].kind != kind) continue;
@@ -37,7 +37,7 @@ class Ranking {
         const auto units = std::min(step, all - at);
         const Bundle bundle{g, units, sorted.slice(0, at, at + units).sum().item<double>(),
                             static_cast<double>(units) * costs[g]};
-        (at == 0 ? bundles_ : rest).push_back(bundle);
+        (at == 0 && !rules.whole_blocks ? bundles_ : rest).push_back(bundle);
       }
     }
     least_ = bundles_.size();
@@ -103,10 +103,10 @@ std::vector<double> unit_costs(Model& model, const std::function<int64_t(const M
   return costs;
 }
 
-std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, int64_t multiple) {
+std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, const Rules& rules) {
   std::vector<int64_t> chosen(importance.size());
   for (const auto kind : kKinds) {
-    const Ranking ranking(importance, std::vector<double>(importance.size(), 1.0), kind, multiple);
+    const Ranking ranking(importance, std::vector<double>(importance.size(), 1.0), kind, rules);
     const auto all = ranking.cost(ranking.size()), least = ranking.cost(ranking.least());
     const auto total = static_cast<double>(count_of(totals, kind).value_or(static_cast<int64_t>(all)));
     if (total < least || total > all) {
@@ -119,15 +119,14 @@ std::vector<torch::Tensor> choose_global(const Importance& importance, const Cou
 }
 
 std::vector<torch::Tensor> choose_within(const Importance& importance, const std::vector<double>& costs, double budget,
-                                         int64_t multiple) {
-  const Ranking heads(importance, costs, UnitKind::heads, multiple);
-  const Ranking units(importance, costs, UnitKind::intermediate, multiple);
+                                         const Rules& rules) {
+  const Ranking heads(importance, costs, UnitKind::heads, rules);
+  const Ranking units(importance, costs, UnitKind::intermediate, rules);
   const auto least = heads.cost(heads.least()) + units.cost(units.least());
   if (budget < least) {
     throw ConfigError(fmt::format(
-        "the budget leaves {:.1f} % of what all units cost to them, but one head and {} FFN units in every layer cost "
-        "{:.1f} %",
-        100 * std::max(0.0, budget) / (heads.cost(heads.size()) + units.cost(units.size())), multiple,
+        "the budget leaves {:.1f} % of what all units cost to them, but those that have to stay cost {:.1f} %",
+        100 * std::max(0.0, budget) / (heads.cost(heads.size()) + units.cost(units.size())),
         100 * least / (heads.cost(heads.size()) + units.cost(units.size()))));
   }
   size_t best_heads = heads.least(), best_units = units.least();
@@ -155,7 +154,7 @@ Budget::Budget(Model& model, BudgetConfig config, int64_t length,
     : config_(std::move(config)) {
   for (const auto& group : model->prunable_units()) {
     groups_.push_back({group.kind, group.count});
-    const auto wanted = count_of(counts(), group.kind).value_or(1);
+    const auto wanted = count_of(counts(), group.kind).value_or(0);
     if (wanted > group.count && config_.allocation == Allocation::uniform) {
       throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind), wanted,
                                     group.layer, group.count));
@@ -186,6 +185,7 @@ Counts Budget::counts() const {
 
 std::vector<torch::Tensor> Budget::choose(const Importance& importance, double share) const {
   const auto scores = config_.normalize ? normalized(importance) : importance;
+  const Rules rules{config_.multiple_of, config_.whole_blocks};
   const auto on_the_way = [&](int64_t from, int64_t to) -> int64_t {
     return from - std::llround(share * static_cast<double>(from - to));
   };
@@ -193,7 +193,7 @@ std::vector<torch::Tensor> Budget::choose(const Importance& importance, double s
     double all = fixed_;
     for (size_t g = 0; g < costs_.size(); ++g) all += costs_[g] * static_cast<double>(groups_[g].count);
     const auto budget = all - share * (all - all / reduction_) - fixed_;
-    return choose_within(scores, costs_, budget, config_.multiple_of);
+    return choose_within(scores, costs_, budget, rules);
   }
   if (config_.allocation == Allocation::uniform) {
     std::vector<int64_t> kept;
@@ -215,7 +215,7 @@ std::vector<torch::Tensor> Budget::choose(const Importance& importance, double s
     }
     (kind == UnitKind::heads ? totals.heads : totals.intermediate_size) = on_the_way(all, wanted);
   }
-  return choose_global(scores, totals, config_.multiple_of);
+  return choose_global(scores, totals, rules);
 }
 
 }  // namespace compression::prune

@@ -16,17 +16,22 @@ namespace compression::prune {
 /// group, in the order of prunable_units(). Units of layers that share their weights count once for each.
 std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost);
 
-/// The best units of all layers together: `totals` of each kind, all if absent, and at least one (or `multiple` FFN
-/// units) in each group. FFN units stay in multiples of `multiple`, the best of a layer first, so that up to
-/// multiple - 1 fewer may stay. Throws ConfigError if there are not so many, or more have to stay.
-std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, int64_t multiple = 1);
+/// How units may be chosen over layers.
+struct Rules {
+  int64_t multiple = 1;       // FFN units stay in multiples of this, the best of a layer first
+  bool whole_blocks = false;  // a group may lose all its units; else one (or `multiple` FFN units) stays in each
+};
 
-/// The units with the largest sum of scores whose costs, one a group and unit, sum to at most `budget`; at least one
-/// (or `multiple` FFN units) in each group. Units of a kind are sorted by score for the cost, over all groups; then
-/// each count of heads is tried with as many FFN units as fit. That is exact where the units of a kind cost the same.
+/// The best units of all layers together: `totals` of each kind, all if absent; up to rules.multiple - 1 FFN units fewer
+/// may stay. Throws ConfigError if there are not so many, or more have to stay.
+std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, const Rules& rules = {});
+
+/// The units with the largest sum of scores whose costs, one a group and unit, sum to at most `budget`. Units of a kind
+/// are sorted by score for the cost, over all groups; then each count of heads is tried with as many FFN units as fit.
+/// That is exact where the units of a kind cost the same.
 /// Kwon et al., arXiv 2204.09656, algorithm 1. Throws ConfigError if the least is too much.
 std::vector<torch::Tensor> choose_within(const Importance& importance, const std::vector<double>& costs, double budget,
-                                         int64_t multiple = 1);
+                                         const Rules& rules = {});
 
 /// The same scores, each group's divided by their length (l2). Michel et al., arXiv 1905.10650, section 4.1.
 Importance normalized(const Importance& importance);

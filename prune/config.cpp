@@ -34,6 +34,8 @@ void validate(const BudgetConfig& config, Problems& problems) {
   problems.at_least("parameter_reduction", config.parameter_reduction, 1);
   problems.at_least("latency_reduction", config.latency_reduction, 1);
   problems.within("multiple_of", config.multiple_of, 1, 65536);
+  problems.require(!config.whole_blocks || !config.counts() || config.allocation == Allocation::global, "whole_blocks",
+                   "found with the same counts in every layer; expected allocation: global, or a reduction");
   problems.require(
       !config.intermediate_size || *config.intermediate_size % std::max<int64_t>(config.multiple_of, 1) == 0,
       "intermediate_size",

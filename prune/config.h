@@ -79,6 +79,7 @@ struct BudgetConfig {
   Allocation allocation = Allocation::uniform;
   bool normalize = false;
   int64_t multiple_of = 1;
+  bool whole_blocks = false;
 
   bool counts() const { return heads || intermediate_size; }
 
@@ -100,6 +101,8 @@ struct BudgetConfig {
     visit("normalize", self.normalize,
           "Each layer's scores are divided by their length before layers are compared (Michel et al.)");
     visit("multiple_of", self.multiple_of, "FFN units of a layer are kept in multiples of this");
+    visit("whole_blocks", self.whole_blocks,
+          "Attention or the FFN of a layer may go whole; not with counts that are the same in every layer");
   }
 };
 void validate(const BudgetConfig& config, Problems& problems);

@@ -21,7 +21,7 @@ std::vector<torch::Tensor> keep_best(const Importance& importance, const std::ve
   for (size_t i = 0; i < importance.size(); ++i) {
     const auto& group = importance[i];
     const auto all = group.scores.size(0);
-    if (counts[i] < 1 || counts[i] > all) {
+    if (counts[i] < 0 || counts[i] > all) {
       throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind),
                                     counts[i], group.layer, all));
     }

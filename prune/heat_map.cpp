@@ -49,7 +49,7 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
   for (size_t r = 0; r < rows.size(); ++r) {
     const auto& row = rows[r];
     const double y = top + static_cast<double>(r) * (row_height + gap);
-    const double width = row_width / static_cast<double>(row.cells.size());
+    const double width = row_width / static_cast<double>(std::max<size_t>(row.cells.size(), 1));
     out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">layer {}</text>\n", offset + left - 6,
                        y + row_height - 3, row.layer);
     for (size_t i = 0; i < row.cells.size(); ++i) {
@@ -57,7 +57,7 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
       out += fmt::format("<rect x=\"{:.2f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"{:.0f}\" fill=\"{}\"/>\n",
                          offset + left + static_cast<double>(i) * width, y, width, row_height, colour(share));
     }
-    const double mark = offset + left + row_width * static_cast<double>(row.kept) / static_cast<double>(row.units);
+    const double mark = offset + left + row_width * static_cast<double>(row.kept) / static_cast<double>(std::max<int64_t>(row.units, 1));
     out += fmt::format(
         "<line x1=\"{0:.2f}\" x2=\"{0:.2f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\" stroke=\"#d00\" stroke-width=\"2\"/>\n",
         mark, y - 2, y + row_height + 2);

@@ -13,6 +13,20 @@
 namespace compression::prune {
 namespace {
 
+/// dLoss/dtensor of each; zeros for one that has no elements, as in a block that went whole. The loss's graph may not
+/// hold those. Throws c10::Error if it does not hold another.
+std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const std::vector<torch::Tensor>& tensors) {
+  std::vector<torch::Tensor> filled;
+  for (const auto& tensor : tensors) {
+    if (tensor.numel() > 0) filled.push_back(tensor);
+  }
+  const auto found = filled.empty() ? filled : torch::autograd::grad({loss}, filled);
+  std::vector<torch::Tensor> all;
+  auto next = found.begin();
+  for (const auto& tensor : tensors) all.push_back(tensor.numel() > 0 ? *next++ : torch::zeros_like(tensor));
+  return all;
+}
+
 /// Gives every group a mask of ones that has a gradient; takes them away at the end.
 class Masks {
  public:
@@ -35,7 +49,7 @@ class Masks {
 
   /// dLoss/dmask of each group. grad() gives this loss's gradients alone: nothing accumulates.
   std::vector<torch::Tensor> gradients(const torch::Tensor& loss) const {
-    return torch::autograd::grad({loss}, variables_);
+    return gradients_of(loss, variables_);
   }
 
  private:
@@ -71,7 +85,7 @@ Importance taylor_scores(std::vector<UnitGroup>& groups, const LossSource& next_
     weights.insert(weights.end(), group.columns.begin(), group.columns.end());
   }
   for (; const auto loss = next_loss(); ++batches) {
-    const auto gradients = torch::autograd::grad({*loss}, weights);
+    const auto gradients = gradients_of(*loss, weights);
     const at::NoGradGuard no_grad;
     auto next = gradients.begin();
     for (size_t i = 0; i < groups.size(); ++i) {

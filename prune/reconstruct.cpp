@@ -83,7 +83,7 @@ void fit_block(Block block, Block original, std::vector<Texts>& own, std::vector
     fit.add(rows(block.units(own[i].x, own[i].context)), rows(sum - own[i].x), rows(original.sensitivity(sum)));
     whole[i].x = original.norm()->forward(sum);
   }
-  if (method == Reconstruction::rescale) {
+  if (method == Reconstruction::rescale && linear->weight.numel() > 0) {
     const auto factors = fit.factors(linear->weight, linear->bias, block.width(), damping);
     linear->weight.mul_(factors.repeat_interleave(block.width()).to(linear->weight.options()));
   } else {
@@ -115,9 +115,8 @@ std::pair<torch::Tensor, torch::Tensor> LeastSquares::solve(const torch::Tensor&
                                                             double damping) const {
   const auto inputs = weight.size(1);
   const auto given = torch::cat({weight, bias.unsqueeze(1)}, 1).t().to(gram_.options());  // [inputs + 1, outputs]
-  const auto ridge = gram_.diagonal().slice(0, 0, inputs).mean() * damping;
-  auto pull = torch::full({inputs + 1}, 1.0, gram_.options()) * ridge;
-  pull[inputs] = 0.0;
+  auto pull = torch::zeros({inputs + 1}, gram_.options());
+  if (inputs > 0) pull.slice(0, 0, inputs).copy_(gram_.diagonal().slice(0, 0, inputs).mean() * damping);
   const auto factor = torch::linalg_cholesky(gram_ + torch::diag(pull));
   const auto solution = torch::cholesky_solve(cross_ + pull.unsqueeze(1) * given, factor).t();
   return {solution.slice(1, 0, inputs).to(weight.options()), solution.select(1, inputs).to(bias.options())};
@@ -149,7 +148,7 @@ void reconstruct(Model& model, Model& original, const std::vector<torch::Tensor>
   auto own = embed(model, texts, context), whole = embed(original, texts, context);
   for (size_t i = 0; i < all.size(); ++i) {
     context.progress(static_cast<int64_t>(i), static_cast<int64_t>(all.size()), "reconstructing");
-    if (method == Reconstruction::layerwise) fit_units(all[i], originals[i], kept[i], own, whole, damping, context);
+    if (method == Reconstruction::layerwise && kept[i].numel() > 0) fit_units(all[i], originals[i], kept[i], own, whole, damping, context);
     fit_block(all[i], originals[i], own, whole, method, damping, context);
   }
   if (method != Reconstruction::layerwise) return;

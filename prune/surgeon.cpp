@@ -54,6 +54,7 @@ torch::Tensor root(const torch::Tensor& m) {
 torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weight, int64_t width, int64_t fixed,
                             double damping) {
   const auto inputs = gram.size(0) - fixed, units = inputs / width;
+  if (units == 0) return torch::zeros({0}, gram.options());
   auto pull = torch::zeros({gram.size(0)}, gram.options());
   pull.slice(0, 0, inputs).fill_(gram.diagonal().slice(0, 0, inputs).mean() * damping);
   const auto factor = torch::linalg_cholesky(gram + torch::diag(pull));

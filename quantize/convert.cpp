@@ -12,6 +12,7 @@ namespace compression::quantize {
 Int8Rows quantize_rows(const torch::Tensor& weight) {
   const at::NoGradGuard no_grad;
   const auto w = weight.to(torch::kFloat);
+  if (w.numel() == 0) return {w.to(torch::kChar), torch::ones({w.size(0), 1})};
   auto scale = w.abs().amax(1, true) / 127.0;
   scale = torch::where(scale == 0, torch::ones_like(scale), scale);
   return {torch::round(w / scale).clamp(-127, 127).to(torch::kChar), scale};

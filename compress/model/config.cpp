@@ -395,7 +395,8 @@ WeightFormat read_format(const Fields& compress, const std::string& key,
 
 /// Which columns of the shared table of position biases the heads of a pruned layer read.
 void read_position_heads(const Fields& layer, int64_t columns, LayerShape& shape) {
-  if (!layer.find("position_heads") && shape.num_attention_heads == columns) return;
+  const auto count = shape.num_attention_heads;
+  if (!layer.find("position_heads") && (count == columns || count == 0)) return;
   const auto& heads = layer.array("position_heads");
   const auto expected = fmt::format("{} numbers from 0 to {}, one a head", shape.num_attention_heads, columns - 1);
   for (const auto& head : heads) {
@@ -421,8 +422,8 @@ void read_layers(const Fields& compress, ModelConfig& config) {
     if (has_bias) keys.insert("position_heads");
     layer.allow_only(keys);
     auto& shape = config.layers[i];
-    shape.num_attention_heads = layer.integer("num_attention_heads", 1, widest);
-    shape.intermediate_size = layer.integer("intermediate_size", 1, most_rows);
+    shape.num_attention_heads = layer.integer("num_attention_heads", 0, widest);
+    shape.intermediate_size = layer.integer("intermediate_size", 0, most_rows);
     if (has_bias) read_position_heads(layer, config.encoder.bias_heads, shape);
     if (const auto first = config.first_use(i); config.layers[first] != shape) {
       compress.fail("layers", fmt::format("other sizes for layer {} than for layer {}", i, first),

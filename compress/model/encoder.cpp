@@ -158,6 +158,12 @@ torch::Tensor EncoderLayerImpl::relative_scores(const torch::Tensor& q, const to
 
 torch::Tensor EncoderLayerImpl::attended(const torch::Tensor& x, const AttentionContext& context,
                                          const Capture& capture, EncoderOutput& out) {
+  if (heads == 0) {
+    const auto none = [&](int64_t last) { return torch::zeros({x.size(0), x.size(1), last}, x.options()); };
+    if (capture.projections) out.projections.push_back({none(0), none(0), none(0)});
+    if (capture.attentions) out.attentions.push_back(none(x.size(1)).unsqueeze(1).slice(1, 0, 0));
+    return none(0);
+  }
   Projections projected{query->forward(x), key->forward(x), value->forward(x)};
   const auto q = split_heads(projected.query), k = split_heads(projected.key), v = split_heads(projected.value);
   if (capture.projections) out.projections.push_back(std::move(projected));

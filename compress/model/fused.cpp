@@ -104,6 +104,7 @@ struct Operand {
 
 std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
   auto result = std::make_unique<Operand>();
+  if (x.numel() == 0) return result;
   switch (arithmetic) {
     case Arithmetic::float32:
       result->full = x;
@@ -120,6 +121,10 @@ std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
 /// y = x w^T + bias, into y [rows, out], whose rows may be apart.
 void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic, const Tensor& y) {
   auto out = y;
+  if (linear.weight.numel() == 0) {
+    out.copy_(linear.bias.expand_as(y));
+    return;
+  }
   switch (arithmetic) {
     case Arithmetic::float32:
       torch::addmm_out(out, linear.bias, x.full, linear.weight.t());
@@ -136,6 +141,10 @@ void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic,
 void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Arithmetic arithmetic, const Tensor& dx,
                      bool accumulate) {
   const auto target = linear.weight.requires_grad() ? target_of(linear.weight) : Target{};
+  if (linear.weight.numel() == 0) {
+    if (auto to = dx; dx.defined() && !accumulate) to.zero_();
+    return;
+  }
   if (arithmetic == Arithmetic::int16) {
     if (target.gradient.defined()) {
       ops::matmul_weight_gradient(floats(dy), dy.size(1), dy.stride(0), x.rows, floats(target.gradient), !target.fresh);

@@ -21,6 +21,11 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
 }
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
+  if (weight.numel() == 0) {
+    auto sizes = x.sizes().vec();
+    sizes.back() = bias.size(0);
+    return bias.expand(sizes);
+  }
   switch (format_) {
     case WeightFormat::float32:
       return torch::linear(x, weight, bias);
@@ -52,7 +57,7 @@ void LinearImpl::store_16bit(WeightFormat format) {
 }
 
 void LinearImpl::repack() {
-  if (format_ == WeightFormat::int8) packed_ = PackedInt8(weight, weight_scale);
+  if (format_ == WeightFormat::int8 && weight.numel() > 0) packed_ = PackedInt8(weight, weight_scale);
 }
 
 bool LinearImpl::CopyOf::renew(const torch::Tensor& weight) {

@@ -219,7 +219,7 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     }
     auto layer = std::make_shared<Layer>();
     const auto width = reader.rows(name + ".query.weight");
-    TORCH_CHECK(width % head_size_ == 0 && width > 0, "compress.Encoder: ", name, ".query.weight: found ", width,
+    TORCH_CHECK(width % head_size_ == 0, "compress.Encoder: ", name, ".query.weight: found ", width,
                 " rows, expected a multiple of ", head_size_);
     layer->heads = width / head_size_;
     layer->part = whole_panels(width);

@@ -323,7 +323,8 @@ double kept_score(const Importance& importance, const std::vector<torch::Tensor>
 }
 
 /// The largest sum of scores within the budget, by trying every set of units.
-double best_by_brute_force(const Importance& importance, const std::vector<double>& costs, double budget) {
+double best_by_brute_force(const Importance& importance, const std::vector<double>& costs, double budget,
+                           bool one_of_each = true) {
   std::vector<std::pair<size_t, float>> units;  // group and score
   for (size_t g = 0; g < importance.size(); ++g) {
     for (int64_t i = 0; i < importance[g].scores.size(0); ++i)
@@ -339,7 +340,8 @@ double best_by_brute_force(const Importance& importance, const std::vector<doubl
       score += units[i].second;
       has[units[i].first] = true;
     }
-    if (cost <= budget && std::ranges::all_of(has, std::identity())) best = std::max(best, score);
+    if (cost > budget || (one_of_each && !std::ranges::all_of(has, std::identity()))) continue;
+    best = std::max(best, score);
   }
   return best;
 }
@@ -356,6 +358,12 @@ TEST_CASE("units within a budget are the best that there are: every set of them 
       CHECK(cost <= budget);
       CHECK(kept_score(importance, kept) == Approx(best_by_brute_force(importance, costs, budget)));
     }
+  }
+  for (const double budget : {0.0, 5.0, 9.0, 16.5}) {
+    const auto importance = random_importance(2, 3, 5, generator);
+    const std::vector<double> costs = {5.5, 1.0, 5.5, 1.0};
+    const auto kept = choose_within(importance, costs, budget, {.whole_blocks = true});
+    CHECK(kept_score(importance, kept) == Approx(best_by_brute_force(importance, costs, budget, false)));
   }
   const auto importance = random_importance(2, 3, 5, generator);
   CHECK_THAT(message_of<ConfigError>([&] { choose_within(importance, {5.5, 1.0, 5.5, 1.0}, 12.0); }),
@@ -374,10 +382,13 @@ TEST_CASE("a global choice takes the best of all layers, and one of each") {
   CHECK(torch::equal(kept[2], index({2})));
   CHECK(torch::equal(kept[1], index({3})));
   CHECK(torch::equal(kept[3], index({0, 1, 3})));
-  const auto pairs = choose_global(importance, {.heads = std::nullopt, .intermediate_size = 7}, 2);
+  const auto pairs = choose_global(importance, {.heads = std::nullopt, .intermediate_size = 7}, {.multiple = 2});
   CHECK(pairs[0].size(0) == 3);
   CHECK(torch::equal(pairs[1], index({2, 3})));
   CHECK(torch::equal(pairs[3], index({0, 1, 2, 3})));
+  const auto free = choose_global(importance, {.heads = 3, .intermediate_size = 4}, {.whole_blocks = true});
+  CHECK(free[2].size(0) == 0);
+  CHECK(free[1].size(0) == 0);
   CHECK_THAT(message_of<ConfigError>([&] { choose_global(importance, {.heads = 1, .intermediate_size = 4}); }),
              Catch::Contains("heads: 1 to keep") && Catch::Contains("from 2 to 6"));
 }
@@ -546,6 +557,30 @@ TEST_CASE("a layer that loses what others can replace is made good") {
   CHECK_FALSE(torch::allclose(model->forward(batch).logits, whole, 1e-3, 1e-3));
   reconstruct(model, original, kept, OneBatch(batch), Reconstruction::least_squares, 1e-6, quiet_context({}));
   check_close(model->forward(batch).logits, whole, 1e-3);
+}
+
+TEST_CASE("a block that went whole leaves what its outputs were on average") {
+  const auto method = GENERATE(Reconstruction::rescale, Reconstruction::least_squares, Reconstruction::layerwise);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto original = tiny_model(), model = tiny_model();
+  auto kept = all_units(model);
+  kept[2] = kept[2].slice(0, 0, 0);
+  kept[3] = kept[3].slice(0, 0, 0);
+  cut_units(*model, kept);
+  const auto& layer = model->encoder->layers[1];
+  const auto as_cut = layer->attention_output->bias.clone();
+  reconstruct(model, original, kept, OneBatch(batch), method, 1e-3, quiet_context({}));
+  CHECK_FALSE(torch::equal(layer->attention_output->bias, as_cut));
+  const auto error = [&] {
+    const at::NoGradGuard no_grad;
+    return (model->forward(batch).logits - original->forward(batch).logits).norm().item<double>();
+  };
+  const auto fitted = error();
+  layer->attention_output->bias.set_data(as_cut);
+  CHECK(fitted < error());
+  const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
+  CHECK(scores[2].scores.numel() == 0);
+  CHECK(scores[4].scores.isfinite().all().item<bool>());
 }
 
 TEST_CASE("reconstruction says what it can't do") {

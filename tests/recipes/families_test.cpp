@@ -7,6 +7,7 @@
 #include "distill/student.h"
 #include "export/model_script.h"
 #include "prune/cut.h"
+#include "prune/heat_map.h"
 #include "quantize/convert.h"
 #include "tests/support.h"
 
@@ -178,6 +179,49 @@ TEST_CASE("every family is pruned: what is cut computes what the masks did") {
   subject.check_saved(twin);
   auto shallow = distill::keep_layers(model, some_layers(model->config()));
   subject.check_saved(shallow);
+  const auto [before, after] = subject.train_few(model, objective);
+  CHECK(after < before);
+}
+
+TEST_CASE("attention and FFNs of every family can go whole") {
+  const Subject subject;
+  INFO(subject.name);
+  auto model = copy(subject.model);
+  std::vector<torch::Tensor> kept;
+  for (const auto& group : model->prunable_units()) kept.push_back(torch::arange(group.count));
+  kept.front() = kept.front().slice(0, 0, 0);
+  kept.back() = kept.back().slice(0, 0, 0);
+  prune::mask_units(*model, kept);
+  const auto masked = subject.logits(model);
+  prune::clear_masks(*model);
+  prune::cut_units(*model, kept);
+  check_close(subject.logits(model), masked, 1e-5);
+  CHECK(model->config().layers.front().num_attention_heads == 0);
+  CHECK(model->config().layers.back().intermediate_size == 0);
+  subject.check_saved(model);
+  subject.check_exported(model);
+  const auto fused = [&](Model& of) -> std::optional<torch::Tensor> {
+    if (of->config().encoder.relative == RelativeAttention::disentangled) return std::nullopt;
+    const TemporaryFolder folder;
+    exporter::save_script(exporter::model_script(of, exporter::Runtime::fused), folder / "model.pt");
+    auto batch = subject.batch;
+    if (!batch.token_type_ids.defined()) batch.token_type_ids = torch::zeros_like(batch.input_ids);
+    return exporter::script_logits(exporter::load_script(folder / "model.pt"))(batch);
+  };
+  if (const auto logits = fused(model)) check_close(*logits, masked, 1e-4);
+  LabelObjective objective(model);
+  const OneBatch source(subject.batch, 2);
+  const auto importance = prune::score_units(model, objective, source, quiet_context({}));
+  CHECK(importance.front().scores.numel() == 0);
+  CHECK(prune::importance_svg(importance, prune::choose_units(importance, {})).find("0 of 0") != std::string::npos);
+
+  auto int8 = copy(model);
+  quantize::quantize(int8, {});
+  CHECK(((subject.logits(int8) - masked).norm() / masked.norm()).item<double>() < 0.2);
+  subject.check_saved(int8);
+  subject.check_exported(int8);
+  if (const auto logits = fused(int8)) CHECK(((*logits - masked).norm() / masked.norm()).item<double>() < 0.2);
+
   const auto [before, after] = subject.train_few(model, objective);
   CHECK(after < before);
 }
