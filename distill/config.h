@@ -124,9 +124,9 @@ struct DistillConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("teacher", self.teacher, "The model to learn from");
-    visit("teachers", self.teachers, "Several models to learn from, in place of teacher");
     visit("student", self.student, "The model that learns", Presence::required);
     visit("losses", self.losses, "What is minimised: the weighted sum of these");
+    visit("teachers", self.teachers, "Several models to learn from, in place of teacher");
     visit("teacher_cache", self.teacher_cache, "Logits of teachers, kept where the losses need nothing else of them");
     TrainConfig::fields(self.train, visit);
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
+#include "compress/model/resize.h"           // resized
 #include "compress/workflow/error.h"         // ConfigError, UnsupportedError
 
 namespace compression::distill {
@@ -19,9 +20,9 @@ void shrink(const char* key, std::optional<int64_t> wanted, int64_t& size) {
   size = *wanted;
 }
 
-/// `count` of `all` indices, evenly spaced, each for `width` features: int64 [count * width].
+/// As ChooseFeatures: units of `width`, evenly spaced.
 torch::Tensor evenly_spaced(int64_t all, int64_t count, int64_t width) {
-  const auto units = torch::arange(count, torch::kLong) * all / count;
+  const auto units = torch::arange(count / width, torch::kLong) * (all / width) / (count / width);
   return (units.to(torch::kLong).unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
 }
 
@@ -69,10 +70,11 @@ Model keep_layers(const Model& from, const std::vector<int64_t>& layers) {
 
 Model select_weights(const Model& from, const StudentShape& shape) {
   auto config = from->config();
-  if (shape.hidden_size && config.embedding_size() == config.hidden_size && !config.encoder.embedding_projection) {
-    config.encoder.embedding_size = 0;  // the tables follow
+  if (shape.hidden_size) {
+    auto hidden = config.hidden_size;
+    shrink("hidden_size", shape.hidden_size, hidden);
+    config = with_hidden_size(config, hidden);
   }
-  shrink("hidden_size", shape.hidden_size, config.hidden_size);
   for (auto& layer : config.layers) {
     if (shape.num_attention_heads && config.encoder.relative == RelativeAttention::bias) {
       throw UnsupportedError(
@@ -83,26 +85,7 @@ Model select_weights(const Model& from, const StudentShape& shape) {
     shrink("num_attention_heads", shape.num_attention_heads, layer.num_attention_heads);
     shrink("intermediate_size", shape.intermediate_size, layer.intermediate_size);
   }
-  Model student(config);
-  const auto target = state_dict(*student);
-  StateDict selected;
-  for (const auto& [name, tensor] : state_dict(*from)) {
-    auto value = tensor;
-    const auto& wanted = target.at(name);
-    for (int64_t d = 0; d < value.dim(); ++d) {
-      const auto all = value.size(d), count = wanted.size(d);
-      if (all == count) continue;
-      const bool of_heads = name.find(".attention.self.") != std::string::npos
-                                ? d == 0
-                                : d == 1 && name.find(".attention.output.dense.") != std::string::npos;
-      const auto width = of_heads ? config.attention_head_size : 1;
-      value = value.index_select(d, evenly_spaced(all / width, count / width, width));
-    }
-    selected[name] = value;
-  }
-  load_state_dict(*student, selected, {});
-  student->train(from->is_training());
-  return student;
+  return resized(from, config, evenly_spaced);
 }
 
 }  // namespace compression::distill

@@ -22,14 +22,15 @@ void validate(const ScoreConfig& config, Problems& problems) {
 void validate(const BudgetConfig& config, Problems& problems) {
   const int budgets = int{config.counts()} + int{config.macs_reduction.has_value()} +
                       int{config.parameter_reduction.has_value()} + int{config.latency_reduction.has_value()};
-  problems.require(budgets > 0, "",
-                   "nothing to prune; expected heads, intermediate_size or both, or macs_reduction, "
+  problems.require(budgets > 0 || config.hidden_size, "",
+                   "nothing to prune; expected heads, intermediate_size or both, or hidden_size, macs_reduction, "
                    "parameter_reduction or latency_reduction");
   problems.require(budgets < 2, "",
                    "more than one budget; expected counts (heads, intermediate_size), macs_reduction, "
                    "parameter_reduction or latency_reduction");
   problems.at_least("heads", config.heads, 1);
   problems.at_least("intermediate_size", config.intermediate_size, 1);
+  problems.at_least("hidden_size", config.hidden_size, 1);
   problems.at_least("macs_reduction", config.macs_reduction, 1);
   problems.at_least("parameter_reduction", config.parameter_reduction, 1);
   problems.at_least("latency_reduction", config.latency_reduction, 1);
@@ -52,6 +53,14 @@ void validate(const PruneConfig& config, Problems& problems) {
   validate(config.score, problems);
   validate(config.budget, problems);
   validate(config.reconstruct, problems);
+  const auto method = config.score.importance;
+  problems.require(!config.budget.hidden_size || by_masks(method) || method == ImportanceMethod::magnitude ||
+                       method == ImportanceMethod::random,
+                   "importance",
+                   "found " + std::string(enum_name(method)) +
+                       ", which has no scores of hidden dimensions; expected first_order, fisher, magnitude or random");
+  problems.require(!config.budget.hidden_size || config.score.labels == ScoreLabels::data, "labels",
+                   "found teacher with hidden_size; expected data");
   problems.require(!config.score.teacher || !(*config.score.teacher == config.of), "teacher",
                    "found the model that is pruned: against its own probabilities all gradients are 0; expected "
                    "another model");

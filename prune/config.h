@@ -73,6 +73,7 @@ void validate(const ScoreConfig& config, Problems& problems);
 struct BudgetConfig {
   std::optional<int64_t> heads;
   std::optional<int64_t> intermediate_size;
+  std::optional<int64_t> hidden_size;
   std::optional<double> macs_reduction;
   std::optional<double> parameter_reduction;
   std::optional<double> latency_reduction;
@@ -88,6 +89,10 @@ struct BudgetConfig {
     visit("heads", self.heads, "Attention heads to keep in every layer, or on average (allocation); all if absent");
     visit("intermediate_size", self.intermediate_size,
           "FFN units to keep in every layer, or on average; all if absent");
+    visit(
+        "hidden_size", self.hidden_size,
+        "Of prune: hidden dimensions to keep, which all layers share; they go first, and scores, counts and reductions "
+        "are of the narrower model; all if absent");
     visit("macs_reduction", self.macs_reduction,
           "In place of counts: how many times fewer multiply-adds of the encoder, for texts of data.max_length tokens; "
           "heads and FFN units go by the global scores");

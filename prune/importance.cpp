@@ -48,9 +48,7 @@ class Masks {
   }
 
   /// dLoss/dmask of each group. grad() gives this loss's gradients alone: nothing accumulates.
-  std::vector<torch::Tensor> gradients(const torch::Tensor& loss) const {
-    return gradients_of(loss, variables_);
-  }
+  std::vector<torch::Tensor> gradients(const torch::Tensor& loss) const { return gradients_of(loss, variables_); }
 
  private:
   std::vector<UnitGroup>& groups_;
@@ -63,6 +61,13 @@ Importance zeros(const std::vector<UnitGroup>& groups) {
   return importance;
 }
 
+torch::Tensor random_uniform(int64_t count, std::mt19937_64& generator) {
+  auto values = torch::empty({count});
+  auto* to = values.data_ptr<float>();
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(generator() >> 40) * 0x1p-24f;
+  return values;
+}
+
 /// Sums of a group's entries by unit, of tensors like the weights that make it and those that read it: [count].
 torch::Tensor sum_by_unit(const UnitGroup& group, const std::vector<torch::Tensor>& rows,
                           const std::vector<torch::Tensor>& columns) {
@@ -73,10 +78,6 @@ torch::Tensor sum_by_unit(const UnitGroup& group, const std::vector<torch::Tenso
 }
 
 /// What a gradient adds to a score.
-torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method) {
-  return method == ImportanceMethod::fisher ? gradient.square() : gradient.abs();
-}
-
 Importance taylor_scores(std::vector<UnitGroup>& groups, const LossSource& next_loss, int64_t& batches) {
   auto importance = zeros(groups);
   std::vector<torch::Tensor> weights;
@@ -115,6 +116,15 @@ LossSource losses(Objective& objective, const BatchSource& source, const Context
 }
 
 }  // namespace
+
+torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method) {
+  return method == ImportanceMethod::fisher ? gradient.square() : gradient.abs();
+}
+
+torch::Tensor random_uniform(int64_t count, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  return random_uniform(count, generator);
+}
 
 Importance score_units(Prunable& model, const LossSource& next_loss, ImportanceMethod method) {
   auto groups = model.prunable_units();
@@ -156,10 +166,7 @@ Importance magnitude_scores(Prunable& model) {
 Importance random_scores(Prunable& model, uint64_t seed) {
   std::mt19937_64 generator(seed);
   auto importance = zeros(model.prunable_units());
-  for (auto& group : importance) {
-    auto* scores = group.scores.data_ptr<float>();
-    for (int64_t i = 0; i < group.scores.numel(); ++i) scores[i] = static_cast<float>(generator() >> 40) * 0x1p-24f;
-  }
+  for (auto& group : importance) group.scores = random_uniform(group.scores.numel(), generator);
   return importance;
 }
 

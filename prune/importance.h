@@ -36,6 +36,12 @@ using LossSource = std::function<std::optional<torch::Tensor>()>;
 Importance score_units(Prunable& model, const LossSource& next_loss,
                        ImportanceMethod method = ImportanceMethod::first_order);
 
+/// What a mask's gradient adds to the score: |gradient| of first_order, its square of fisher.
+torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method);
+
+/// Uniform in [0, 1), the same on every platform: float32 [count].
+torch::Tensor random_uniform(int64_t count, uint64_t seed);
+
 /// The length of the vector of a unit's weights, those that make it and those that read it.
 Importance magnitude_scores(Prunable& model);
 

@@ -5,8 +5,10 @@
 
 #include "compress/checkpoint/json_file.h"     // write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
+#include "compress/workflow/error.h"           // ConfigError
 #include "prune/config.h"                      // PruneConfig
 #include "prune/heat_map.h"                    // importance_svg
+#include "prune/hidden.h"                      // hidden_scores, keep_hidden
 #include "prune/pruner.h"                      // Pruner
 #include "prune/rounds.h"                      // prune_in_rounds
 
@@ -29,6 +31,7 @@ class PruneStage : public Stage {
     const auto tokenizer = load_tokenizer(folder);
     auto model = load_model(folder, {.head = inputs.data.head()}).model;
     model->to(context.device);
+    const auto hidden = config_.budget.hidden_size ? cut_hidden(model, *tokenizer, inputs, context) : nlohmann::json();
     Pruner pruner(model, *tokenizer, config_.score, config_.reconstruct, inputs, context);
     const Budget budget(model, config_.budget, inputs.data.max_length());
     const auto result = prune_in_rounds(
@@ -46,14 +49,38 @@ class PruneStage : public Stage {
       const auto* kept = result.kept[i].data_ptr<int64_t>();
       scores["groups"][i]["kept"] = std::vector<int64_t>(kept, kept + result.kept[i].numel());
     }
+    if (!hidden.is_null()) scores["hidden"] = hidden;
     write_text_file(context.work_folder / "importance.json", scores.dump() + "\n");
     write_text_file(context.work_folder / "importance.svg", importance_svg(result.importance, result.kept));
     nlohmann::json notes{{"scored_examples", pruner.scored_texts()}, {"heads", heads}, {"intermediate_size", units}};
+    if (!hidden.is_null()) notes["hidden_size"] = model->config().hidden_size;
     if (const auto& latency = budget.latency()) notes["latency"] = latency_json(*latency);
     return {context.work_folder, std::move(notes)};
   }
 
  private:
+  /// Scores hidden dimensions, and leaves the model with the best of them.
+  nlohmann::json cut_hidden(Model& model, const Tokenizer& tokenizer, const Inputs& inputs,
+                            const Context& context) const {
+    const auto& score = config_.score;
+    const auto all = model->config().hidden_size, wanted = *config_.budget.hidden_size;
+    if (wanted > all) {
+      throw ConfigError(fmt::format("hidden_size: {} to keep, but the model has {}", wanted, all));
+    }
+    const auto texts = inputs.data.batches(
+        Split::train, tokenizer,
+        {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
+    const auto scores = hidden_scores(model, *texts, context, score.importance, score.per_text);
+    const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
+    const auto kept = std::get<0>(order.slice(0, 0, wanted).sort());
+    model = keep_hidden(model, kept);
+    model->to(context.device);
+    context.logger->info("hidden dimensions: {} of {} stay", wanted, all);
+    const auto* values = scores.data_ptr<float>();
+    const auto* stay = kept.data_ptr<int64_t>();
+    return {{"scores", std::vector<float>(values, values + all)}, {"kept", std::vector<int64_t>(stay, stay + wanted)}};
+  }
+
   PruneConfig config_;
 };
 

@@ -198,6 +198,8 @@ class GradualStage : public Stage {
 void validate(const RoundCut& config, Problems& problems) {
   validate(config.score, problems);
   validate(config.budget, problems);
+  problems.require(!config.budget.hidden_size, "hidden_size",
+                   "found with gradual, whose rounds cut heads and FFN units; expected it in a prune stage before");
   problems.require(!config.budget.latency_reduction, "latency_reduction",
                    "found with gradual, whose rounds have to be the same when they are made again; expected "
                    "macs_reduction, or a prune stage");

@@ -9,6 +9,7 @@
 #include "compress/workflow/fields.h"
 #include "prune/allocate.h"
 #include "prune/heat_map.h"
+#include "prune/hidden.h"
 #include "prune/importance.h"
 #include "prune/latency.h"
 #include "prune/reconstruct.h"
@@ -222,6 +223,32 @@ TEST_CASE("every score equals PyTorch's") {
   check_scores(scores(labels, ImportanceMethod::magnitude, false), "magnitude", 1e-5);
   for (const auto& group : model->prunable_units()) CHECK_FALSE(group.mask->defined());
   for (const auto& p : model->parameters()) CHECK_FALSE(p.grad().defined());
+}
+
+TEST_CASE("scores of hidden dimensions equal PyTorch's, and a narrower model has their rows and columns") {
+  const auto data = golden_tensors("model/tiny.safetensors");
+  const auto expected = golden_tensors("prune/hidden.safetensors");
+  auto model = tiny_model();
+  const OneBatch halves(golden_batch(data), 3);
+  const auto scores = [&](ImportanceMethod method, bool per_text = false) {
+    return hidden_scores(model, halves, quiet_context({}), method, per_text);
+  };
+  check_close(scores(ImportanceMethod::first_order), expected.at("first_order"), 1e-5);
+  check_close(scores(ImportanceMethod::fisher), expected.at("fisher"), 1e-5);
+  check_close(scores(ImportanceMethod::first_order, true), expected.at("first_order.per_text"), 1e-5);
+  check_close(scores(ImportanceMethod::magnitude), expected.at("magnitude"), 1e-5);
+  CHECK(torch::equal(scores(ImportanceMethod::random), scores(ImportanceMethod::random)));
+  CHECK_THROWS_AS(scores(ImportanceMethod::taylor), std::invalid_argument);
+
+  const auto kept = torch::tensor(std::vector<int64_t>{0, 3, 4, 9, 17, 30});
+  auto narrow = keep_hidden(model, kept);
+  CHECK(narrow->config().hidden_size == 6);
+  const auto &from = *model->encoder->layers[1], &to = *narrow->encoder->layers[1];
+  CHECK(torch::equal(to.query->weight, from.query->weight.index_select(1, kept)));
+  CHECK(torch::equal(to.output->weight, from.output->weight.index_select(0, kept)));
+  CHECK(torch::equal(to.output_norm->bias, from.output_norm->bias.index_select(0, kept)));
+  CHECK(torch::equal(keep_hidden(model, torch::arange(32))->forward(halves.collate(halves.plan(0)[0])).logits,
+                     model->forward(halves.collate(halves.plan(0)[0])).logits));
 }
 
 TEST_CASE("random scores follow from the seed") {
@@ -596,6 +623,9 @@ TEST_CASE("settings that do not fit are refused") {
   const auto problem = [](PruneConfig config) { return message_of<ConfigError>([&] { check(config); }); };
   CHECK_THAT(problem({.budget = {.heads = 2, .macs_reduction = 2.0}}), Catch::Contains("more than one budget"));
   CHECK_THAT(problem({.budget = {.intermediate_size = 30, .multiple_of = 8}}), Catch::Contains("multiple of"));
+  CHECK_THAT(problem({.budget = {.heads = 2, .whole_blocks = true}}), Catch::Contains("allocation: global"));
+  CHECK_THAT(problem({.score = {.importance = ImportanceMethod::surgeon}, .budget = {.hidden_size = 16}}),
+             Catch::Contains("no scores of hidden dimensions"));
   CHECK_THAT(problem({.score = {.labels = ScoreLabels::teacher}, .budget = {.heads = 2}}),
              Catch::Contains("teacher: found nothing"));
   CHECK_THAT(

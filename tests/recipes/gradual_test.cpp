@@ -121,6 +121,8 @@ TEST_CASE("settings of gradual pruning are checked where they stand") {
              Catch::Contains("stages[1].gradual.prune") && Catch::Contains("more than one budget"));
   CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.distill.epochs=0"}); }),
              Catch::Contains("stages[1].gradual.distill.epochs"));
+  CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.prune.hidden_size=16"}); }),
+             Catch::Contains("stages[1].gradual.prune.hidden_size"));
 }
 
 }  // namespace

@@ -184,6 +184,34 @@ TEST_CASE("a vocabulary is cut to the training texts, and the model answers as b
   CHECK_FALSE(fs::exists(folder / "trimmed"));
 }
 
+TEST_CASE("hidden dimensions are pruned, and the narrow model learns from two teachers by losses of their own") {
+  const TinyRun tiny;
+  auto recipe = tiny.recipe();
+  auto& stages = recipe.stages;
+  stages.erase(stages.begin() + 1, stages.end());
+  stages.push_back({"other", stages[0].config});
+  stages.push_back({"narrow", prune::PruneConfig{.of = {"teacher"}, .budget = {.heads = 2, .hidden_size = 16}}});
+  const auto losses = [](distill::LossType type) {
+    return std::vector<distill::LossConfig>{{.type = type}};
+  };
+  distill::DistillConfig again{.student = {.from = {"narrow"}}, .train = {.epochs = 8, .learning_rate = 2e-3}};
+  again.teachers = {{.model = {"teacher"}, .losses = losses(distill::LossType::hidden_states)},
+                    {.model = {"other"}, .weight = 2.0, .losses = losses(distill::LossType::logits)}};
+  stages.push_back({"recovered", again});
+  recipe.goals = {};
+  auto context = quiet_context({});
+  const auto report = recipes::run(recipe, context);
+  CHECK(report.stages[3].reached.value() > report.stages[2].reached.value());
+  const auto folder = tiny.root / "runs/narrow";
+  CHECK(read_json_file(folder / "config.json").at("hidden_size") == 16);
+  CHECK(read_json_file(folder / "importance.json").at("hidden").at("kept").size() == 16);
+  CHECK(read_json_file(folder / "compress.json").at("notes").at("hidden_size") == 16);
+  auto too_many = tiny.recipe();
+  too_many.stages[2].config = prune::PruneConfig{.of = {"student"}, .budget = {.hidden_size = 64}};
+  CHECK_THAT(message_of<ConfigError>([&] { recipes::run(too_many, context); }),
+             Catch::Contains("hidden_size: 64 to keep, but the model has 32"));
+}
+
 TEST_CASE("a run that is stopped keeps its finished stages and goes on from there") {
   const TinyRun tiny;
   auto context = quiet_context({});

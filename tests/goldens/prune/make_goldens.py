@@ -4,7 +4,7 @@
 Run in a development venv with torch, transformers and safetensors:
     python tests/goldens/prune/make_goldens.py
 Reads the small classifier ../model/tiny and its inputs, and writes scores.safetensors (every score over the batches of texts 0 to 2
-and 3 to 5) and reconstruct.safetensors (the weights that read the units which stay, fitted by torch.linalg.lstsq).
+and 3 to 5), hidden.safetensors (those of hidden dimensions) and reconstruct.safetensors (the weights that read the units which stay, fitted by torch.linalg.lstsq).
 """
 import os
 
@@ -81,6 +81,47 @@ def scores():
     }
     golden = {f"{name}.{i}": t.detach().clone() for name, groups in every.items() for i, t in enumerate(groups)}
     save_file(golden, f"{HERE}/scores.safetensors")
+
+
+def hidden():
+    """Scores of hidden dimensions, by a mask of the embeddings' and all layers' outputs."""
+    model, data = load()
+    bert, width = model.bert, model.config.hidden_size
+    mask = torch.ones(width, requires_grad=True)
+    masked = lambda _, __, out: (out[0] * mask, *out[1:]) if isinstance(out, tuple) else out * mask
+    for module in (bert.embeddings, *bert.encoder.layer):
+        module.register_forward_hook(masked)
+    texts = {k: data[k] for k in ("input_ids", "attention_mask", "token_type_ids")}
+
+    def gradient(rows):
+        logits = model(**{k: t[rows] for k, t in texts.items()}).logits
+        return torch.autograd.grad(F.cross_entropy(logits, data["labels"][rows]), mask)[0]
+
+    halves, singles = [slice(0, 3), slice(3, 6)], [slice(i, i + 1) for i in range(6)]
+    squares = torch.zeros(width)
+
+    def add(weight, dimension):
+        squares.add_(weight.detach().square().transpose(0, dimension).flatten(1).sum(1) if weight.dim() > 1
+                     else weight.detach().square())
+
+    for table in (bert.embeddings.word_embeddings, bert.embeddings.position_embeddings, bert.embeddings.token_type_embeddings):
+        add(table.weight, 1)
+    norms, readers, makers = [bert.embeddings.LayerNorm], [bert.pooler.dense, model.classifier], [bert.pooler.dense]
+    for layer in bert.encoder.layer:
+        a = layer.attention
+        norms += [a.output.LayerNorm, layer.output.LayerNorm]
+        readers += [a.self.query, a.self.key, a.self.value, layer.intermediate.dense]
+        makers += [a.output.dense, layer.output.dense]
+    for norm in norms:
+        add(norm.weight, 0), add(norm.bias, 0)
+    for linear in readers:
+        add(linear.weight, 1)
+    for linear in makers:
+        add(linear.weight, 0), add(linear.bias, 0)
+    save_file({"first_order": sum(gradient(rows).abs() for rows in halves),
+               "fisher": sum(gradient(rows).square() for rows in halves),
+               "first_order.per_text": sum(gradient(rows).abs() for rows in singles),
+               "magnitude": squares.sqrt()}, f"{HERE}/hidden.safetensors")
 
 
 def fit(inputs, outputs, weight, bias):
@@ -171,5 +212,6 @@ def reconstruct():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     scores()
+    hidden()
     torch.set_default_dtype(torch.float64)
     reconstruct()

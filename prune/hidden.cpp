@@ -1,0 +1,68 @@
+#include "prune/hidden.h"
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+
+#include "compress/checkpoint/checkpoint.h"  // state_dict
+#include "compress/model/resize.h"           // resized
+#include "compress/task/task.h"              // label_loss
+#include "compress/workflow/error.h"         // DataError
+#include "prune/importance.h"                // random_uniform
+
+namespace compression::prune {
+namespace {
+
+/// dLoss/dmask of each text's mask, for the mean loss of the texts: [batch, hidden].
+torch::Tensor mask_gradients(Model& model, const Batch& batch) {
+  const auto out = model->forward(batch, {.hidden_states = true});
+  const auto loss = label_loss(model->config().task, out.logits.to(torch::kFloat), batch.labels, batch.attention_mask);
+  const auto gradients = torch::autograd::grad({loss}, out.hidden_states);
+  const at::NoGradGuard no_grad;
+  torch::Tensor sum;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const auto of_texts = (out.hidden_states[i] * gradients[i]).sum(1);
+    sum = sum.defined() ? sum + of_texts : of_texts;
+  }
+  return sum;
+}
+
+torch::Tensor magnitudes(const Model& model) {
+  const auto& config = model->config();
+  const auto hidden = config.hidden_size;
+  const auto narrower = state_dict(*Model(with_hidden_size(config, hidden - 1)));
+  auto squares = torch::zeros({hidden});
+  for (const auto& [name, tensor] : state_dict(*model)) {
+    for (int64_t d = 0; d < tensor.dim(); ++d) {
+      if (narrower.at(name).size(d) == tensor.size(d)) continue;
+      squares += tensor.detach().to(torch::kCPU, torch::kFloat).square().transpose(0, d).reshape({hidden, -1}).sum(1);
+    }
+  }
+  return squares.sqrt();
+}
+
+}  // namespace
+
+torch::Tensor hidden_scores(Model& model, const BatchSource& source, const Context& context, ImportanceMethod method,
+                            bool per_text) {
+  if (method == ImportanceMethod::magnitude) return magnitudes(model);
+  if (method == ImportanceMethod::random) return random_uniform(model->config().hidden_size, context.seed);
+  const auto plan = source.plan(0);
+  if (plan.empty()) throw DataError("importance: there is no text to score on");
+  auto scores = torch::zeros({model->config().hidden_size});
+  for (size_t i = 0; i < plan.size(); ++i) {
+    context.check_stop();
+    context.progress(static_cast<int64_t>(i), static_cast<int64_t>(plan.size()), "scoring");
+    const auto batch = source.collate(plan[i]).to(context.device);
+    const auto gradients = mask_gradients(model, batch);
+    const auto each = per_text ? strength(gradients * batch.size(), method).sum(0) : strength(gradients.sum(0), method);
+    scores += each.to(torch::kCPU);
+  }
+  return scores;
+}
+
+Model keep_hidden(const Model& model, const torch::Tensor& kept) {
+  const auto config = with_hidden_size(model->config(), kept.size(0));
+  return resized(model, config, [&](int64_t, int64_t, int64_t) { return kept; });
+}
+
+}  // namespace compression::prune
