@@ -1,5 +1,6 @@
 #include "prune/hidden.h"
 
+#include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
@@ -7,7 +8,8 @@
 #include "compress/model/resize.h"           // resized
 #include "compress/task/task.h"              // label_loss
 #include "compress/workflow/error.h"         // DataError
-#include "prune/importance.h"                // random_uniform
+#include "compress/workflow/fields.h"        // enum_name
+#include "prune/importance.h"                // random_uniform, strength
 
 namespace compression::prune {
 namespace {
@@ -46,6 +48,7 @@ torch::Tensor hidden_scores(Model& model, const BatchSource& source, const Conte
                             bool per_text) {
   if (method == ImportanceMethod::magnitude) return magnitudes(model);
   if (method == ImportanceMethod::random) return random_uniform(model->config().hidden_size, context.seed);
+  if (!by_masks(method)) throw std::invalid_argument(fmt::format("{} has no mask of hidden states", enum_name(method)));
   const auto plan = source.plan(0);
   if (plan.empty()) throw DataError("importance: there is no text to score on");
   auto scores = torch::zeros({model->config().hidden_size});
