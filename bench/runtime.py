@@ -4,7 +4,7 @@
         [--peers ort-int8,openvino-int8,...] [--shapes 1x16,1x128,32x128] [--threads N] [--rounds 5] [--json FILE]
 
 Needs bench/requirements.txt and bench/runtime_requirements.txt. DIR is a BERT checkpoint in Hugging Face form with float
-weights; without a classification head it gets a random one of four classes. `compress` quantizes and exports it with a
+weights, or what `compress` has pruned of one; without a classification head it gets a random one of four classes. `compress` quantizes and exports it with a
 recipe that this script writes; peers quantize it themselves: ONNX Runtime dynamically (after its transformer
 optimizations), OpenVINO with NNCF.
 
@@ -45,6 +45,30 @@ def checkpoint(source, work):
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(source).save_pretrained(out)
     return out
+
+
+def open_float(model):
+    """A transformers model; layers that were pruned get the sizes that config.json has for them under "compress"."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+    config = json.load(open(os.path.join(model, "config.json"), encoding="utf-8"))
+    own = config.get("compress", {})
+    if "layers" not in own:
+        return AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager", dtype=torch.float32)
+    network = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(model), attn_implementation="eager")
+    hidden, size = config["hidden_size"], own.get("attention_head_size", config["hidden_size"] // config["num_attention_heads"])
+    for layer, shape in zip(network.bert.encoder.layer, own["layers"]):
+        attention, width = layer.attention.self, shape["num_attention_heads"] * size
+        attention.num_attention_heads, attention.attention_head_size = shape["num_attention_heads"], size
+        attention.all_head_size, attention.scaling = width, size ** -0.5
+        for name in ("query", "key", "value"):
+            setattr(attention, name, torch.nn.Linear(hidden, width))
+        layer.attention.output.dense = torch.nn.Linear(width, hidden)
+        layer.intermediate.dense = torch.nn.Linear(hidden, shape["intermediate_size"])
+        layer.output.dense = torch.nn.Linear(shape["intermediate_size"], hidden)
+    network.load_state_dict(load_file(os.path.join(model, "model.safetensors")))
+    return network
 
 
 def export(compress, model, name, work):
@@ -95,8 +119,7 @@ def onnx_file(model, work):
     if os.path.exists(out):
         return out
     import torch
-    from transformers import AutoModelForSequenceClassification
-    network = AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager", dtype=torch.float32)
+    network = open_float(model)
 
     class Logits(torch.nn.Module):
         def __init__(self):
@@ -122,8 +145,7 @@ def open_contender(name, job, calibration):
         import torch
         torch.set_num_threads(threads)
         if name == "torch-fp32":
-            from transformers import AutoModelForSequenceClassification
-            network = AutoModelForSequenceClassification.from_pretrained(job["model"], dtype=torch.float32).eval()
+            network = open_float(job["model"]).eval()
             call = lambda ids, mask, types: network(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
         else:
             torch.ops.load_library(job["library"])
@@ -139,8 +161,9 @@ def open_contender(name, job, calibration):
         from onnxruntime.transformers import optimizer
         config = json.load(open(os.path.join(job["model"], "config.json"), encoding="utf-8"))
         out = os.path.join(job["work"], f"{name}.onnx")
-        optimizer.optimize_model(file, model_type="bert", num_heads=config["num_attention_heads"],
-                                 hidden_size=config["hidden_size"]).save_model_to_file(out)
+        even = "layers" not in config.get("compress", {})  # else it finds the sizes itself
+        optimizer.optimize_model(file, model_type="bert", num_heads=config["num_attention_heads"] if even else 0,
+                                 hidden_size=config["hidden_size"] if even else 0).save_model_to_file(out)
         if name == "ort-int8":
             from onnxruntime.quantization import QuantType, quantize_dynamic
             quantize_dynamic(out, out + ".int8", weight_type=QuantType.QInt8, per_channel=True,

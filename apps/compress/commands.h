@@ -44,6 +44,7 @@ struct BenchOptions {
   ModelOptions model;                                     // its max_length has no meaning here
   std::vector<std::string> shapes = {"1x128", "32x128"};  // batch x length
   double seconds = 2.0;
+  int64_t instances = 1;
 };
 
 struct InspectOptions {

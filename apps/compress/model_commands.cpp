@@ -196,7 +196,7 @@ std::vector<LayerShape> unpruned_layers(const ModelConfig& config, const fs::pat
 
 /// "########....  8 of 12"
 std::string drawn(int64_t kept, int64_t all, int64_t width) {
-  const auto full = static_cast<size_t>(std::clamp<int64_t>(kept * width / all, 1, width));
+  const auto full = static_cast<size_t>(kept == 0 ? 0 : std::clamp<int64_t>(kept * width / all, 1, width));
   return fmt::format("{}{} {:>4} of {}", std::string(full, '#'), std::string(static_cast<size_t>(width) - full, '.'),
                      kept, all);
 }
@@ -378,10 +378,11 @@ int bench_command(const BenchOptions& options, Context& context, bool as_json) {
   for (const auto& shape : options.shapes) {
     const auto [batch, length] = parse_shape(shape);
     check_length("--shapes", length, model);
-    const auto timing = recipes::measure_batch(model, batch, length, options.seconds);
-    const double texts = static_cast<double>(batch) * 1e3 / timing.median_ms;
+    const auto timing = recipes::measure_batch(model, batch, length, options.seconds, options.instances);
+    const double texts = static_cast<double>(batch * options.instances) * 1e3 / timing.median_ms;
     rows.push_back({{"batch", batch},
                     {"length", length},
+                    {"instances", options.instances},
                     {"median_ms", timing.median_ms},
                     {"spread_ms", {timing.low_ms, timing.high_ms}},
                     {"runs", timing.runs},

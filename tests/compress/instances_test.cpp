@@ -1,0 +1,55 @@
+#include "compress/evaluate/instances.h"
+
+#include <ATen/Parallel.h>
+#include <sched.h>
+
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+TEST_CASE("instances run at once, in threads and on processors of their own") {
+  const auto threads = at::get_num_threads();
+  std::mutex mutex;
+  std::set<std::thread::id> ids;
+  std::set<int64_t> seen;
+  std::atomic<int> here{0};
+  std::vector<cpu_set_t> places(2);
+  run_instances(2, [&](int64_t i) {
+    ++here;
+    while (here < 2) std::this_thread::yield();  // hangs if they do not run at once
+    const std::lock_guard<std::mutex> lock(mutex);
+    CHECK(at::get_num_threads() == std::max(1, threads / 2));
+    sched_getaffinity(0, sizeof(cpu_set_t), &places[static_cast<size_t>(i)]);
+    ids.insert(std::this_thread::get_id());
+    seen.insert(i);
+  });
+  CHECK(ids.size() == 2);
+  CHECK(seen == std::set<int64_t>{0, 1});
+  CHECK(at::get_num_threads() == threads);
+  cpu_set_t all, both;
+  sched_getaffinity(0, sizeof all, &all);
+  CPU_AND(&both, &places[0], &places[1]);
+  if (CPU_COUNT(&all) > 1) CHECK(CPU_COUNT(&both) == 0);
+  CHECK(CPU_COUNT(&places[0]) >= 1);
+}
+
+TEST_CASE("an instance that fails is told when all are done") {
+  std::atomic<int> done{0};
+  CHECK_THROWS_WITH(run_instances(3,
+                                  [&](int64_t i) {
+                                    ++done;
+                                    if (i == 1) throw std::runtime_error("no");
+                                  }),
+                    "no");
+  CHECK(done == 3);
+  CHECK_THROWS_AS(run_instances(0, [](int64_t) {}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace compression
