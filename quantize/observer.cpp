@@ -101,12 +101,15 @@ class Percentile : public HistogramObserver {
 class Entropy : public HistogramObserver {
  protected:
   double chosen() const override {
+    auto counts = counts_;
+    counts[0] = counts[1];  // zeros, as after ReLU, have a level in any case and would outweigh the rest
+    const double total = total_ - counts_[0] + counts[0];
     double best = largest_, least = std::numeric_limits<double>::infinity(), inside = 0.0;
     for (size_t end = 1; end <= bins; ++end) {
-      inside += counts_[end - 1];
+      inside += counts[end - 1];
       // What is clipped is counted in the last bin, which the levels know of only where it has values of its own.
-      if (end < levels_of_magnitude || counts_[end - 1] == 0.0) continue;
-      if (const double found = divergence(end, inside); found < least) {
+      if (end < levels_of_magnitude || counts[end - 1] == 0.0) continue;
+      if (const double found = divergence(counts, total, end, inside); found < least) {
         least = found;
         best = edge(end);
       }
@@ -117,19 +120,20 @@ class Entropy : public HistogramObserver {
  private:
   static constexpr size_t levels_of_magnitude = 128;
 
-  /// Of the bins before `end`, where each level stands for several and gives all that are not empty the same share.
-  double divergence(size_t end, double inside) const {
+  /// Of the bins before `end`, which hold `inside` values, with those beyond in the last; each level stands for several
+  /// bins and gives all that are not empty the same share.
+  static double divergence(const std::vector<double>& counts, double total, size_t end, double inside) {
     double sum = 0.0;
     for (size_t level = 0; level < levels_of_magnitude; ++level) {
       const size_t from = level * end / levels_of_magnitude, to = (level + 1) * end / levels_of_magnitude;
       double count = 0.0, occupied = 0.0;
       for (size_t i = from; i < to; ++i) {
-        count += counts_[i];
-        occupied += counts_[i] > 0.0 ? 1.0 : 0.0;
+        count += counts[i];
+        occupied += counts[i] > 0.0 ? 1.0 : 0.0;
       }
       for (size_t i = from; i < to; ++i) {
-        if (counts_[i] == 0.0) continue;
-        const double p = (counts_[i] + (i + 1 == end ? total_ - inside : 0.0)) / total_;
+        if (counts[i] == 0.0) continue;
+        const double p = (counts[i] + (i + 1 == end ? total - inside : 0.0)) / total;
         sum += p * std::log(p * occupied * inside / count);
       }
     }
