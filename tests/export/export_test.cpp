@@ -125,9 +125,9 @@ TEST_CASE("static activations are the same integers in the fused runtime") {
                      {index({0, 3}), index({1, 2, 40}), index({1}), index({0, 47}), index({0, 1, 2}), index({7})});
   }
   const std::string layer = "bert.encoder.layer.";
-  quantize_statically(
-      model, kind < 2 ? std::vector<std::string>{}
-                      : std::vector<std::string>{layer + "0.attention.self.key", layer + "1.output.dense"});
+  quantize_statically(model, kind < 2
+                                 ? std::vector<std::string>{}
+                                 : std::vector<std::string>{layer + "0.attention.self.key", layer + "1.output.dense"});
   const TemporaryFolder folder;
   save_script(model_script(model, Runtime::fused), folder / "model.pt");
   auto module = load_script(folder / "model.pt");
@@ -159,8 +159,8 @@ TEST_CASE("input scales that the fused runtime cannot have are refused") {
   quantize_statically(model);
   auto state = encoder_state(model);
   state.tensors.insert_or_assign("layer.1.key.input_scale", torch::full({1}, 0.25f));
-  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.1: query, key and value read one input") &&
-                                             Catch::Contains("0.25"));
+  CHECK_THROWS_WITH(ops::Encoder(state),
+                    Catch::Contains("layer.1: query, key and value read one input") && Catch::Contains("0.25"));
   state = encoder_state(model);
   state.tensors.insert_or_assign("layer.2.output.input_scale", torch::zeros({1}));
   CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.2.output.input_scale: found 0"));
