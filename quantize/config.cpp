@@ -7,7 +7,7 @@ void validate(const QuantizeConfig& config, Problems& problems) {
   const std::string scheme(enum_name(config.scheme));
   const bool is_int8 = config.scheme == Scheme::int8_dynamic || config.scheme == Scheme::int8_static;
   if (config.activations == ActivationScheme::static_per_tensor) {
-    problems.add("activations", "found static, expected per_token or per_tensor, or scheme int8_static without it");
+    problems.add("activations", "found static ones, expected scheme int8_static, which makes them");
   } else if (config.activations != absent.activations && config.scheme != Scheme::int8_dynamic) {
     problems.add("activations", "found " + std::string(enum_name(config.activations)) + " with scheme " + scheme +
                                     (is_int8 ? ", whose scales are of whole tensors" : ", which keeps activations") +

@@ -31,10 +31,9 @@ constexpr std::array<std::pair<WeightFormat, std::string_view>, 4> enum_names(We
 /// How the inputs of int8 linear layers are quantized. At run time: one scale for the whole tensor or one a token; or
 /// with one scale a layer that was found before, from calibration texts.
 enum class ActivationScheme { per_tensor, per_token, static_per_tensor };
-constexpr std::array<std::pair<ActivationScheme, std::string_view>, 3> enum_names(ActivationScheme) {
-  return {{{ActivationScheme::per_tensor, "per_tensor"},
-           {ActivationScheme::per_token, "per_token"},
-           {ActivationScheme::static_per_tensor, "static"}}};
+/// Those of run time: a recipe asks for static ones by its scheme.
+constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_names(ActivationScheme) {
+  return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
 }
 
 /// What attention knows of the distance between two tokens.

@@ -147,7 +147,8 @@ TEST_CASE("static activations are the same integers in the fused runtime") {
     for (const int n : {1, 2}) {
       at::set_num_threads(n);
       const auto logits = file(batch);
-      CHECK(((logits - expected).norm() / expected.norm()).item<double>() < 0.02);
+      // Where one of query, key and value is float32, the fused runtime rounds the input of none.
+      CHECK(((logits - expected).norm() / expected.norm()).item<double>() < (kind < 2 ? 0.02 : 0.06));
       CHECK(torch::equal(again(batch), logits));
     }
   }
