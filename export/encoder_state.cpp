@@ -28,6 +28,7 @@ class Writer {
     tensor(name + ".weight", layer->weight);
     tensor(name + ".bias", layer->bias);
     if (layer->format() == WeightFormat::int8) tensor(name + ".weight_scale", layer->weight_scale.reshape({-1}));
+    if (layer->input_scale.defined()) tensor(name + ".input_scale", layer->input_scale);
   }
   void table(const std::string& name, const Embedding& table) {
     if (!table) return;

@@ -104,6 +104,14 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
                          tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
     }
     case WeightFormat::int8: {
+      if (layer->activations() == ActivationScheme::static_per_tensor) {  // as in LinearImpl::forward()
+        const auto rounded =
+            fmt::format("torch.fake_quantize_per_tensor_affine({}, {}, 0, -128, 127)", x,
+                        attribute(name + ".input_scale", c10::IValue(layer->input_scale.item<double>())));
+        return fmt::format("torch.linear({}, torch.to({}, {}) * {}, {})", rounded,
+                           tensor(name + ".weight", layer->weight), float32,
+                           tensor(name + ".weight_scale", layer->weight_scale), tensor(name + ".bias", layer->bias));
+      }
       const auto packed = attribute(name + ".packed", layer->packed().value());
       const auto product = [&](const std::string& input) {
         return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,

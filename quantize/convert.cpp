@@ -21,6 +21,7 @@ Int8Rows quantize_rows(const torch::Tensor& weight) {
 WeightFormat format_of(Scheme scheme) {
   switch (scheme) {
     case Scheme::int8_dynamic:
+    case Scheme::int8_static:
       return WeightFormat::int8;
     case Scheme::fp16:
       return WeightFormat::float16;
@@ -30,17 +31,32 @@ WeightFormat format_of(Scheme scheme) {
   throw std::logic_error("quantization scheme");
 }
 
-void quantize(Model& model, const Formats& formats) {
-  auto& config = model->config();
+void require_float32(const Model& model) {
+  const auto& config = model->config();
   if (config.linear_format != WeightFormat::float32 || config.embedding_format != WeightFormat::float32) {
     throw UnsupportedError(fmt::format("quantizing a model whose weights are {} already: start from an fp32 one",
                                        enum_name(config.linear_format)));
   }
+}
+
+void quantize(Model& model, const Formats& formats) {
+  require_float32(model);
+  auto& config = model->config();
+  const bool is_static =
+      formats.linear == WeightFormat::int8 && formats.activations == ActivationScheme::static_per_tensor;
+  const auto input_scale = [&](const std::string& name) -> torch::Tensor {
+    if (!is_static) return {};
+    const auto found = formats.input_scales.find(name);
+    if (found == formats.input_scales.end()) {
+      throw UnsupportedError(fmt::format("static activations without an input scale of {}: calibrate first", name));
+    }
+    return torch::full({1}, found->second);
+  };
   for (auto& [name, linear] : model->named_linears()) {
     if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
     if (formats.linear == WeightFormat::int8) {
       const auto rows = quantize_rows(linear->weight);
-      linear->store_int8(rows.values, rows.scale, formats.activations);
+      linear->store_int8(rows.values, rows.scale, formats.activations, input_scale(name));
     } else {
       linear->store_16bit(formats.linear);
     }

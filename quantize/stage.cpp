@@ -2,10 +2,16 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/batch.h"              // DataProvider
+#include "quantize/bias_correction.h"          // correct_biases
+#include "quantize/calibrate.h"                // calibrate
 #include "quantize/config.h"                   // QuantizeConfig
 #include "quantize/mixed.h"                    // quantize_within
+#include "quantize/smooth.h"                   // smooth
 
 namespace compression::quantize {
 namespace {
@@ -18,12 +24,24 @@ class QuantizeStage : public Stage {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
     auto model = load_model(folder, {.head = inputs.data.head()}).model;
+    require_float32(model);
+    const bool is_static = config_.scheme == Scheme::int8_static;
     Formats formats{.linear = format_of(config_.scheme),
                     .embeddings = config_.embeddings.value_or(format_of(config_.scheme)),
-                    .activations = config_.activations,
+                    .activations = is_static ? ActivationScheme::static_per_tensor : config_.activations,
                     .unquantized = matching_layers(model, config_.ignore)};
     Context on_cpu = context;  // where int8 layers run
     on_cpu.device = torch::kCPU;
+    auto notes = nlohmann::json::object();
+    std::shared_ptr<const BatchSource> texts;
+    if (config_.calibrates()) {
+      texts = inputs.data.batches(Split::train, *tokenizer,
+                                  {.seed = context.seed, .max_examples = config_.calibration_examples});
+      notes["calibration_examples"] = texts->size();
+    }
+    if (config_.smooth_quant) notes["smooth_quant"] = smooth_layers(model, formats, *texts, on_cpu);
+    if (is_static) notes["input_scales"] = find_input_scales(model, formats, *texts, on_cpu);
+
     const auto evaluate_on_validation = [&](Model& candidate) {
       const auto source = inputs.data.batches(Split::validation, *tokenizer, {});
       return evaluate([&](const Batch& batch) { return candidate->forward(batch).logits; }, *source, on_cpu);
@@ -39,14 +57,56 @@ class QuantizeStage : public Stage {
       context.logger->info("{} of {} linear layers stay fp32: {}", unquantized.size(), model->linears().size(),
                            fmt::join(unquantized, ", "));
     }
+    if (config_.bias_correction) {
+      notes["bias_correction"] = correct(result.model, model, *texts, evaluate_on_validation, on_cpu);
+    }
     save_model(result.model, *tokenizer, context.work_folder);
-    auto notes = nlohmann::json::object();
     if (!result.sensitivity.empty()) notes["sensitivity"] = sensitivity_json(result.sensitivity);
     if (!result.trials.empty()) notes["trials"] = trials_json(result.trials);
     return {context.work_folder, notes};
   }
 
  private:
+  ObserverOptions observer() const { return {config_.observer, config_.percentile}; }
+
+  nlohmann::json smooth_layers(Model& model, const Formats& formats, const BatchSource& texts,
+                               const Context& context) const {
+    const auto layers = smooth(model, formats, observer(), config_.smooth_strength, texts, context);
+    std::vector<double> strengths;
+    for (const auto& layer : layers) strengths.push_back(layer.strength);
+    context.logger->info("SmoothQuant: strengths of {} layers: {}", layers.size(), fmt::join(strengths, ", "));
+    return smoothing_json(layers);
+  }
+
+  nlohmann::json find_input_scales(Model& model, Formats& formats, const BatchSource& texts,
+                                   const Context& context) const {
+    formats.input_scales = calibrate(model, formats.unquantized, observer(), texts, context);
+    float least = std::numeric_limits<float>::infinity(), most = 0.0f;
+    for (const auto& [name, scale] : formats.input_scales) {
+      least = std::min(least, scale);
+      most = std::max(most, scale);
+    }
+    const auto kind = enum_name(config_.observer);
+    if (most == 0.0f) return {{"observer", kind}};
+    context.logger->info("calibrated on {} texts, observer {}: input scales from {:.3g} to {:.3g}", texts.size(), kind,
+                         least, most);
+    return {{"observer", kind}, {"least", least}, {"most", most}};
+  }
+
+  /// With max_drop, only where the bound holds with the corrected biases too.
+  nlohmann::json correct(Model& quantized, Model& original, const BatchSource& texts, const Evaluate& evaluate_model,
+                         const Context& context) const {
+    auto corrected = copy(quantized);
+    const double moved = correct_biases(corrected, original, texts, context);
+    const bool kept = !config_.max_drop || evaluate_model(corrected).value() >=
+                                               std::min(evaluate_model(original).value() - *config_.max_drop - 1e-12,
+                                                        evaluate_model(quantized).value());
+    if (kept) quantized = corrected;
+    context.logger->info("bias correction: biases move by {:.3g} on average{}", moved,
+                         kept ? "" : "; not kept: the metric would fall by more than max_drop");
+    return {{"mean_shift", moved}, {"kept", kept}};
+  }
+
   QuantizeConfig config_;
 };
 

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "compress/checkpoint/checkpoint.h"  // StateDict
 #include "compress/checkpoint/json_file.h"   // read_json_file
@@ -84,6 +85,16 @@ std::string new_head_note(const TaskHead& wanted, const ModelConfig& config, boo
   return text + fmt::format(" in place of one for {}", enum_name(config.task));
 }
 
+void check_input_scales(Model& model, const std::string& folder) {
+  for (const auto& [name, linear] : model->named_linears()) {
+    if (!linear->input_scale.defined()) continue;
+    const auto scale = linear->input_scale.item<float>();
+    if (std::isfinite(scale) && scale > 0.0f) continue;
+    throw CheckpointError(
+        fmt::format("{}: {}.input_scale: found {}, expected a finite number above 0", folder, name, scale));
+  }
+}
+
 }  // namespace
 
 ModelConfig load_model_config(const fs::path& folder) {
@@ -143,6 +154,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     if (!tensor.starts_with(name("head.classifier."))) loaded.notes.push_back("new: " + tensor);
   }
   if (!order.empty()) reorder_head(loaded.model, order);
+  check_input_scales(loaded.model, folder.string());
   for (auto& linear : loaded.model->linears()) linear->repack();
   loaded.model->eval();
   return loaded;

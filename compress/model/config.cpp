@@ -490,15 +490,20 @@ void read_quantization(const Fields& quantization, ModelConfig& config) {
   weights.require("strategy", "channel");
   if (weights.find("dynamic")) weights.require("dynamic", false);
 
-  if (!group.find("input_activations")) group.fail_unsupported("input_activations", "none", "8 bits, dynamic");
+  if (!group.find("input_activations")) group.fail_unsupported("input_activations", "none", "8 bits");
   const auto inputs = group.object("input_activations");
   inputs.require("num_bits", 8);
   inputs.require("type", "int");
-  inputs.require("dynamic", true);
+  const json dynamic = inputs.required("dynamic", "true or false");
+  if (!dynamic.is_boolean()) inputs.fail_unsupported("dynamic", excerpt(dynamic), "true, false");
   const auto strategy = inputs.text("strategy");
-  if (strategy != "token" && strategy != "tensor")
-    inputs.fail_unsupported("strategy", excerpt(strategy), "token, tensor");
-  config.activations = strategy == "token" ? ActivationScheme::per_token : ActivationScheme::per_tensor;
+  if (strategy != "tensor" && !(strategy == "token" && dynamic == true)) {
+    inputs.fail_unsupported("strategy", excerpt(strategy), dynamic == true ? "token, tensor" : "tensor");
+  }
+  if (dynamic == false) inputs.require("symmetric", true);
+  config.activations = dynamic == false      ? ActivationScheme::static_per_tensor
+                       : strategy == "token" ? ActivationScheme::per_token
+                                             : ActivationScheme::per_tensor;
 
   config.unquantized = read_unquantized(quantization, config);
   if (config.linear_format != WeightFormat::float32) {
@@ -596,7 +601,7 @@ json quantization_fields(const ModelConfig& config) {
                     {"type", "int"},
                     {"symmetric", true},
                     {"strategy", per_token ? "token" : "tensor"},
-                    {"dynamic", true}};
+                    {"dynamic", config.activations != ActivationScheme::static_per_tensor}};
   const json group{{"targets", json::array({"Linear"})}, {"weights", weights}, {"input_activations", inputs}};
   return {{"quant_method", "compressed-tensors"},
           {"format", "int-quantized"},

@@ -28,8 +28,10 @@ constexpr std::array<std::pair<WeightFormat, std::string_view>, 4> enum_names(We
            {WeightFormat::int8, "int8"}}};
 }
 
-/// How the inputs of int8 linear layers are quantized, at run time: one scale for the whole tensor or one a token.
-enum class ActivationScheme { per_tensor, per_token };
+/// How the inputs of int8 linear layers are quantized. At run time: one scale for the whole tensor or one a token; or
+/// with one scale a layer that was found before, from calibration texts.
+enum class ActivationScheme { per_tensor, per_token, static_per_tensor };
+/// Those of run time: a recipe asks for static ones by its scheme.
 constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_names(ActivationScheme) {
   return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
 }

@@ -21,6 +21,7 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
 }
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
+  if (watch) watch(x);
   if (weight.numel() == 0) {
     auto sizes = x.sizes().vec();
     sizes.back() = bias.size(0);
@@ -34,15 +35,24 @@ torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
     case WeightFormat::bfloat16:
       return torch::linear(x.to(torch::kBFloat16), weight, bias.to(torch::kBFloat16)).to(x.scalar_type());
     case WeightFormat::int8:
-      return packed_.linear(x.to(torch::kFloat), activations_) + bias;
+      if (activations_ != ActivationScheme::static_per_tensor) {
+        return packed_.linear(x.to(torch::kFloat), activations_) + bias;
+      }
+      // What the integers give, computed in float32: LibTorch's int8 operators saturate on some processors. The fused
+      // runtime multiplies the integers.
+      return torch::linear(
+          torch::fake_quantize_per_tensor_affine(x.to(torch::kFloat), input_scale.item<double>(), 0, -128, 127),
+          weight.to(torch::kFloat) * weight_scale, bias);
   }
   throw std::logic_error("weight format");
 }
 
-void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme) {
+void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
+                            const torch::Tensor& given_input_scale) {
   parameters_.erase("weight");
   weight = register_buffer("weight", values);
   weight_scale = register_buffer("weight_scale", scale);
+  if (scheme == ActivationScheme::static_per_tensor) input_scale = register_buffer("input_scale", given_input_scale);
   bias.requires_grad_(false);
   format_ = WeightFormat::int8;
   activations_ = scheme;
@@ -57,7 +67,8 @@ void LinearImpl::store_16bit(WeightFormat format) {
 }
 
 void LinearImpl::repack() {
-  if (format_ == WeightFormat::int8 && weight.numel() > 0) packed_ = PackedInt8(weight, weight_scale);
+  const bool packs = format_ == WeightFormat::int8 && activations_ != ActivationScheme::static_per_tensor;
+  if (packs && weight.numel() > 0) packed_ = PackedInt8(weight, weight_scale);
 }
 
 bool LinearImpl::CopyOf::renew(const torch::Tensor& weight) {

@@ -20,11 +20,15 @@ class LinearImpl : public torch::nn::Module {
   /// Weights are float32 and not initialised: a model is built to be filled.
   LinearImpl(int64_t in_features, int64_t out_features);
 
-  /// x: [..., in] -> [..., out]. 16-bit weights: float16 is widened to compute, bfloat16 computes as it is.
+  /// x: [..., in] -> [..., out]. 16-bit weights: float16 is widened to compute, bfloat16 computes as it is. int8 with
+  /// static activations: q w^T * input_scale * weight_scale + bias, q = clamp(round(x / input_scale), -128, 127), ties
+  /// to even.
   torch::Tensor forward(const torch::Tensor& x);
 
-  /// Replaces the weight by one in another format, which cannot be trained. int8: values [out, in] with scale [out, 1].
-  void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme);
+  /// Replaces the weight by one in another format, which cannot be trained. int8: values [out, in] with scale [out, 1];
+  /// static activations need `input_scale`, float32 [1].
+  void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
+                  const torch::Tensor& input_scale = {});
   void store_16bit(WeightFormat format);
 
   /// To be called when int8 tensors were filled in place.
@@ -40,7 +44,11 @@ class LinearImpl : public torch::nn::Module {
 
   torch::Tensor weight;        // [out, in]
   torch::Tensor weight_scale;  // float32 [out, 1] with int8
+  torch::Tensor input_scale;   // float32 [1] with int8 and static activations
   torch::Tensor bias;          // float32 [out]
+
+  /// Where set, forward() shows it the input first: for calibration.
+  std::function<void(const torch::Tensor& x)> watch;
 
  private:
   WeightFormat format_ = WeightFormat::float32;

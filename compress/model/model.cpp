@@ -15,7 +15,7 @@ namespace {
 void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
   if (format == WeightFormat::int8) {
     const auto& w = linear->weight;
-    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), torch::ones({w.size(0), 1}), scheme);
+    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), torch::ones({w.size(0), 1}), scheme, torch::ones({1}));
   } else if (format != WeightFormat::float32) {
     linear->store_16bit(format);
   }

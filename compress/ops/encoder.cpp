@@ -68,6 +68,7 @@ class Reader {
 /// The tensors of one linear layer.
 struct Plain {
   Tensor weight, scale, bias;  // scale: of int8
+  float input_scale = 0.0f;    // of int8; 0: measured for each row
 
   Number number() const {
     switch (weight.scalar_type()) {
@@ -83,6 +84,7 @@ struct Plain {
     weight = weight.to(at::kFloat);
     if (scale.defined()) weight = weight * scale.unsqueeze(1);
     scale = Tensor();
+    input_scale = 0.0f;
   }
 };
 
@@ -95,7 +97,14 @@ Plain read_linear(const Reader& reader, const std::string& name, int64_t out, in
   Plain plain{reader.tensor(name + ".weight", {out, in}), {}, reader.floats(name + ".bias", {out})};
   const auto type = plain.weight.scalar_type();
   check_type(name, type);
-  if (type == at::kChar) plain.scale = reader.floats(name + ".weight_scale", {out});
+  if (type == at::kChar) {
+    plain.scale = reader.floats(name + ".weight_scale", {out});
+    if (reader.has(name + ".input_scale")) {
+      plain.input_scale = reader.floats(name + ".input_scale", {1}).item<float>();
+      TORCH_CHECK(std::isfinite(plain.input_scale) && plain.input_scale > 0.0f, "compress.Encoder: ", name,
+                  ".input_scale: found ", plain.input_scale, ", expected a finite number above 0");
+    }
+  }
   if (type == at::kHalf) plain.weight = plain.weight.to(at::kFloat);
   return plain;
 }
@@ -103,13 +112,14 @@ Plain read_linear(const Reader& reader, const std::string& name, int64_t out, in
 void pack(const Plain& plain, LinearWeight& result) {
   pack_linear(plain.number(), plain.weight.data_ptr(), plain.scale.defined() ? plain.scale.data_ptr<float>() : nullptr,
               plain.bias.data_ptr<float>(), plain.weight.size(0), plain.weight.size(1), result);
+  result.input_scale = plain.input_scale;
 }
 
 Plain unpack(const LinearWeight& weight) {
   const auto type = weight.number == Number::int8       ? at::kChar
                     : weight.number == Number::bfloat16 ? at::kBFloat16
                                                         : at::kFloat;
-  Plain plain{at::empty({weight.out, weight.in}, type), {}, at::empty({weight.out})};
+  Plain plain{at::empty({weight.out, weight.in}, type), {}, at::empty({weight.out}), weight.input_scale};
   unpack_linear(weight, plain.weight.data_ptr());
   std::copy_n(weight.bias.data(), weight.out, plain.bias.data_ptr<float>());
   if (weight.number == Number::int8) {
@@ -123,6 +133,7 @@ void write_linear(Tensors& tensors, const std::string& name, const Plain& plain)
   tensors.insert(name + ".weight", plain.weight.contiguous());
   tensors.insert(name + ".bias", plain.bias.contiguous());
   if (plain.scale.defined()) tensors.insert(name + ".weight_scale", plain.scale.contiguous());
+  if (plain.input_scale > 0.0f) tensors.insert(name + ".input_scale", at::full({1}, plain.input_scale));
 }
 
 int64_t whole_panels(int64_t columns) {
@@ -232,8 +243,13 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     if (!same) {
       for (auto& part : parts) part.widen();
     }
+    for (const auto& part : parts) {
+      TORCH_CHECK(part.input_scale == parts[0].input_scale, "compress.Encoder: ", name,
+                  ": query, key and value read one input, but have the input scales ", parts[0].input_scale, ", ",
+                  parts[1].input_scale, " and ", parts[2].input_scale, "; expected the same");
+    }
     Plain joined{at::zeros({3 * layer->part, hidden_}, parts[0].weight.scalar_type()),
-                 scaled ? at::ones({3 * layer->part}) : Tensor(), at::zeros({3 * layer->part})};
+                 scaled ? at::ones({3 * layer->part}) : Tensor(), at::zeros({3 * layer->part}), parts[0].input_scale};
     for (int64_t p = 0; p < 3; ++p) {
       const auto& part = parts[static_cast<size_t>(p)];
       const auto place = [&](const Tensor& all) { return all.slice(0, p * layer->part, p * layer->part + width); };
@@ -305,7 +321,7 @@ EncoderState Encoder::state() const {
       };
       const std::array<const char*, 3> parts = {".query", ".key", ".value"};
       write_linear(tensors, name + parts[static_cast<size_t>(p)],
-                   {place(joined.weight), place(joined.scale), place(joined.bias)});
+                   {place(joined.weight), place(joined.scale), place(joined.bias), joined.input_scale});
     }
     write_linear(tensors, name + ".attention_output", unpack(layer.attention_output));
     write_linear(tensors, name + ".intermediate", unpack(layer.intermediate));
@@ -401,10 +417,11 @@ class Encoder::Pass {
   }
 
   LinearInput input(const LinearWeight& weight) const {
-    return {weight.number, encoder_.stride_, space_.input.data(), space_.input_scale.data()};
+    return {weight.number, encoder_.stride_, space_.input.data(), space_.input_scale.data(), weight.input_scale};
   }
   LinearInput inner_input(const LinearWeight& weight) const {
-    return {weight.number, encoder_.inner_stride_, space_.inner_input.data(), space_.inner_scale.data()};
+    return {weight.number, encoder_.inner_stride_, space_.inner_input.data(), space_.inner_scale.data(),
+            weight.input_scale};
   }
 
   void prepare(const float* x, int64_t rows, const LinearInput& to, int64_t columns) const {

@@ -25,7 +25,9 @@ namespace compression::ops {
 ///   padding_position -1, or the id of padding, which positions count from
 ///   function         a Function: after the intermediate layer; head.function: after the head's dense layer
 /// `tensors`, those of linear layers being NAME.weight (int8, bfloat16, float16 or float32 [out, in]), NAME.bias and,
-/// of int8, NAME.weight_scale (float32 [out]), of tables NAME.weight and, of int8, NAME.weight_scale [rows, 1]:
+/// of int8, NAME.weight_scale (float32 [out]) and, where activations have a scale that is known before,
+/// NAME.input_scale (float32 [1], the same for the three that read one input); of tables NAME.weight and, of int8,
+/// NAME.weight_scale [rows, 1]:
 ///   embeddings.word, .position, .token_type (the last two may be absent), embeddings.norm; embeddings.projection, if
 ///   the layers are wider; layer.N.query, .key, .value, .attention_output, .attention_norm, .intermediate, .output,
 ///   .output_norm; layer.N.position_bias (float32 [heads, 2 max_length - 1], may be absent): what is added to the score

@@ -149,10 +149,13 @@ HWY_INLINE void EachColumn(int64_t columns, Vector&& vector, Tail&& tail) {
 }
 
 HWY_INLINE uint8_t RoundByte(float scaled) {
-  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(scaled)) + 128);
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(std::clamp(scaled, -128.0f, 127.0f))) + 128);
 }
 
-void PrepareRow(Number number, const float* HWY_RESTRICT x, int64_t columns, uint32_t* to, float* scale) {
+/// Row `row` of `result`.
+void PrepareRow(const float* HWY_RESTRICT x, int64_t columns, int64_t row, const LinearInput& result) {
+  const auto number = result.number;
+  auto* to = result.values + row * result.stride;
   const F d;
   if (number == Number::float32) {
     std::memcpy(to, x, static_cast<size_t>(columns) * sizeof(float));
@@ -169,21 +172,27 @@ void PrepareRow(Number number, const float* HWY_RESTRICT x, int64_t columns, uin
         [&](int64_t c) HWY_ATTR { values[c] = static_cast<uint16_t>(hn::GetLane(RoundedBits(hn::Set(d, x[c])))); });
     return;
   }
-  auto most = hn::Zero(d);
-  float rest = 0.0f;
-  EachColumn(
-      columns, [&](int64_t c) HWY_ATTR { most = hn::Max(most, hn::Abs(hn::LoadU(d, x + c))); },
-      [&](int64_t c) { rest = std::max(rest, std::abs(x[c])); });
-  const float largest = std::max(hn::GetLane(hn::MaxOfLanes(d, most)), rest);
-  *scale = largest / 127.0f;
-  const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-  const auto by = hn::Set(d, inverse);
+  float inverse = 0.0f;
+  if (result.fixed_scale > 0.0f) {
+    result.scale[row] = result.fixed_scale;
+    inverse = 1.0f / result.fixed_scale;
+  } else {
+    auto most = hn::Zero(d);
+    float rest = 0.0f;
+    EachColumn(
+        columns, [&](int64_t c) HWY_ATTR { most = hn::Max(most, hn::Abs(hn::LoadU(d, x + c))); },
+        [&](int64_t c) { rest = std::max(rest, std::abs(x[c])); });
+    const float largest = std::max(hn::GetLane(hn::MaxOfLanes(d, most)), rest);
+    result.scale[row] = largest / 127.0f;
+    inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+  }
+  const auto by = hn::Set(d, inverse), low = hn::Set(d, -128.0f), high = hn::Set(d, 127.0f);
   auto* bytes = reinterpret_cast<uint8_t*>(to);
   const hn::Rebind<uint8_t, F> quarter;
   EachColumn(
       columns,
       [&](int64_t c) HWY_ATTR {
-        const auto v = hn::NearestInt(hn::Mul(hn::LoadU(d, x + c), by));
+        const auto v = hn::NearestInt(hn::Min(hn::Max(hn::Mul(hn::LoadU(d, x + c), by), low), high));
         hn::StoreU(hn::DemoteTo(quarter, hn::Add(v, hn::Set(I32(), 128))), quarter, bytes + c);
       },
       [&](int64_t c) { bytes[c] = RoundByte(x[c] * inverse); });
@@ -191,9 +200,7 @@ void PrepareRow(Number number, const float* HWY_RESTRICT x, int64_t columns, uin
 }
 
 void PrepareRows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
-  for (int64_t r = first; r < last; ++r) {
-    PrepareRow(result.number, x + r * ld, columns, result.values + r * result.stride, result.scale + r);
-  }
+  for (int64_t r = first; r < last; ++r) PrepareRow(x + r * ld, columns, r, result);
 }
 
 HWY_INLINE VF Widen(hn::Vec<hn::Rebind<int8_t, F>> v) {
@@ -284,7 +291,7 @@ void NormRows(const Norm& norm, const float* x, const float* residual, int64_t f
         },
         [&](int64_t c) { out[c] = (out[c] - mean) * inverse * norm.gamma[c] + norm.beta[c]; });
     if (result == nullptr) continue;
-    PrepareRow(result->number, out, w, result->values + r * result->stride, result->scale + r);
+    PrepareRow(out, w, r, *result);
   }
 }
 

@@ -25,6 +25,7 @@ struct LinearWeight {
   Number number = Number::float32;
   int64_t out = 0, in = 0;
   int64_t words = 0, panels = 0;  // of a column; of the weight
+  float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
   Buffer<uint32_t> values;        // [panel][word][column]
   Buffer<float> scale, bias;      // [panel][column]
   Buffer<int32_t> start;          // int8: what 128 in each activation adds to the sums, negative
@@ -40,13 +41,14 @@ void pack_linear(Number number, const void* values, const float* scale, const fl
 /// The inverse: values [out, in].
 void unpack_linear(const LinearWeight& weight, void* values);
 
-/// Rows of activations as products take them, in memory of the caller's. int8: round(x / scale) + 128 with
-/// scale = max |x| / 127 of the row.
+/// Rows of activations as products take them, in memory of the caller's. int8: clamp(round(x / scale), -128, 127) +
+/// 128, ties to even, with `fixed_scale` or, where that is 0, scale = max |x| / 127 of the row.
 struct LinearInput {
   Number number = Number::float32;
   int64_t stride = 0;  // words from row to row
   uint32_t* values = nullptr;
   float* scale = nullptr;  // a row
+  float fixed_scale = 0.0f;
 
   LinearInput from(int64_t row) const {
     auto rest = *this;

@@ -142,8 +142,10 @@ TEST_CASE("Configs come back from JSON as they were") {
     }
   }
   config.linear_format = WeightFormat::int8;
-  config.activations = ActivationScheme::per_tensor;
-  check_round_trip(config);
+  for (const auto activations : {ActivationScheme::per_tensor, ActivationScheme::static_per_tensor}) {
+    config.activations = activations;
+    check_round_trip(config);
+  }
   config.labels.clear();
   config.task = TaskType::embedding;
   check_round_trip(config);
@@ -228,11 +230,18 @@ TEST_CASE("Int8 is read from a quantization_config in the compressed-tensors con
                                    {group + "/weights/symmetric", false},
                                    {group + "/weights/strategy", "group"},
                                    {group + "/input_activations", nullptr},
-                                   {group + "/input_activations/dynamic", false},
+                                   {group + "/input_activations/dynamic", "local"},
                                    {group + "/input_activations/strategy", "block"}}) {
     INFO(pointer);
     CHECK_THAT(refusal<UnsupportedError>(with(int8_json(), pointer, value)),
                Contains("config.json: quantization_config.") && Contains("supported: "));
+  }
+  auto fixed = with(int8_json(), group + "/input_activations/dynamic", false);
+  CHECK(read(fixed).activations == ActivationScheme::static_per_tensor);
+  CHECK(write_model_config(read(fixed)) == fixed);
+  for (const auto& [key, value] : std::map<std::string, json>{{"strategy", "token"}, {"symmetric", false}}) {
+    CHECK_THAT(refusal<UnsupportedError>(with(fixed, group + "/input_activations/" + key, value)),
+               Contains("input_activations." + key) && Contains("supported: "));
   }
   const auto ignore = json::array({"bert.pooler.dense", "classifier"});
   const auto mixed = read(with(int8_json(), "/quantization_config/ignore", ignore));

@@ -20,11 +20,11 @@ struct Rows {
   std::vector<float> scale;
   ops::LinearInput input;
 
-  Rows(Number number, const Tensor& x) {
+  Rows(Number number, const Tensor& x, float fixed_scale = 0.0f) {
     const auto words = (x.size(1) + values_per_word(number) - 1) / values_per_word(number);
     values.resize(static_cast<size_t>(x.size(0) * words));
     scale.resize(static_cast<size_t>(x.size(0)));
-    input = {number, words, values.data(), scale.data()};
+    input = {number, words, values.data(), scale.data(), fixed_scale};
     ops::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
   }
 };
@@ -113,6 +113,53 @@ TEST_CASE("prepared int8 rows are rounded to nearest with a scale a row") {
       }
     }
   }
+}
+
+TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const bool avx_vnni = GENERATE(true, false);
+  ops::allow_avx_vnni_for_test(avx_vnni);
+  at::manual_seed(6);
+  constexpr float step = 0.125f;
+  for (const int64_t columns : {1, 3, 16, 50, 602}) {
+    auto x = torch::randn({9, columns}) * torch::logspace(-3, 3, 9).unsqueeze(1);
+    x[0] = torch::arange(columns) * step * 0.5 - 1.0;  // ties
+    x[1] = torch::where(torch::arange(columns).remainder(2).eq(0), torch::full({columns}, 3e38f),
+                        torch::full({columns}, -3e38f));
+    const Rows rows(Number::int8, x, step);
+    const auto expected = torch::round(x / step).clamp(-128, 127).to(torch::kLong);
+    for (int64_t r = 0; r < 9; ++r) {
+      CHECK(rows.scale[static_cast<size_t>(r)] == step);
+      const auto* bytes = reinterpret_cast<const uint8_t*>(rows.input.values + r * rows.input.stride);
+      for (int64_t c = 0; c < 4 * rows.input.stride; ++c) {
+        const int64_t wanted = c < columns ? expected[r][c].item<int64_t>() : 0;
+        REQUIRE(static_cast<int64_t>(bytes[c]) - 128 == wanted);
+      }
+    }
+    const int64_t out = 21;
+    const auto w = torch::randint(-127, 128, {out, columns}).to(torch::kChar);
+    const auto scale = torch::rand({out}) * 0.01, bias = torch::randn({out});
+    ops::LinearWeight weight;
+    ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, columns, weight);
+    const auto y = torch::empty({9, out});
+    ops::multiply(rows.input, weight, {0, 9}, {0, weight.panels}, Function::none, floats(y), out);
+    const auto sums = torch::mm(expected, w.to(torch::kLong).t()).to(torch::kDouble) * step * scale + bias;
+    check_close(y, sums, 5e-5 + 1e-5 * sums.abs().max().item<double>());
+    if (columns == 1) continue;
+
+    const auto gamma = torch::randn({columns}) * 20, beta = torch::randn({columns});
+    const auto normed = torch::zeros_like(x);
+    std::vector<uint32_t> values(rows.values.size());
+    std::vector<float> scales(9);
+    const ops::LinearInput input{Number::int8, rows.input.stride, values.data(), scales.data(), step};
+    ops::norm_rows({columns, 1e-12f, floats(gamma), floats(beta)}, floats(x), nullptr, 2, 9, floats(normed), &input);
+    const Rows again(Number::int8, normed, step);
+    const auto from = static_cast<size_t>(2 * rows.input.stride);
+    CHECK(std::equal(values.begin() + static_cast<int64_t>(from), values.end(),
+                     again.values.begin() + static_cast<int64_t>(from)));
+    CHECK(std::all_of(scales.begin() + 2, scales.end(), [&](float s) { return s == step; }));
+  }
+  ops::allow_avx_vnni_for_test(true);
 }
 
 TEST_CASE("products of bfloat16 and float32 are LibTorch's") {

@@ -8,6 +8,7 @@
 #include "export/model_script.h"
 #include "prune/cut.h"
 #include "prune/heat_map.h"
+#include "quantize/calibrate.h"
 #include "quantize/convert.h"
 #include "tests/support.h"
 
@@ -234,11 +235,16 @@ TEST_CASE("every family is quantized, and exported so") {
   for (const auto& [scheme, embeddings, activations, tolerance] :
        {std::tuple(Scheme::int8_dynamic, WeightFormat::int8, ActivationScheme::per_token, 0.2),
         std::tuple(Scheme::int8_dynamic, WeightFormat::float16, ActivationScheme::per_tensor, 0.3),
+        std::tuple(Scheme::int8_static, WeightFormat::int8, ActivationScheme::static_per_tensor, 0.3),
         std::tuple(Scheme::fp16, WeightFormat::float16, ActivationScheme::per_token, 0.01),
         std::tuple(Scheme::bf16, WeightFormat::bfloat16, ActivationScheme::per_token, 0.1)}) {
     INFO(enum_name(scheme));
     auto model = copy(subject.model);
-    quantize::quantize(model, {quantize::format_of(scheme), embeddings, activations});
+    quantize::Formats formats{quantize::format_of(scheme), embeddings, activations};
+    if (scheme == Scheme::int8_static) {
+      formats.input_scales = quantize::calibrate(model, {}, {}, OneBatch(subject.batch, 2), quiet_context({}));
+    }
+    quantize::quantize(model, formats);
     const double difference = ((subject.logits(model) - exact).norm() / exact.norm()).item<double>();
     CHECK(difference < tolerance);
     CHECK(difference > 1e-6);

@@ -339,6 +339,9 @@ TEST_CASE("values out of range are refused by each config") {
         at + "quantize.activations: found per_tensor with scheme bf16, which keeps activations; expected scheme "
              "int8_dynamic "
              "with it");
+  CHECK(one("quantize: {of: m/a, scheme: fp16, observer: entropy, bias_correction: true}") ==
+        at + "quantize.bias_correction: found with scheme fp16, expected scheme int8_dynamic or int8_static with it\n" +
+            at + "quantize.observer: found with scheme fp16, expected scheme int8_static with it");
   CHECK(one("export: {of: m/a, tolerance: -1}") == at + "export.tolerance: found -1, expected a number above 0");
   CHECK(refusal(with(kSample, "version: 1", "version: 2")) ==
         "r.yaml:1: version: found 2, expected 1, the only version");
@@ -455,8 +458,7 @@ TEST_CASE("a wrong --set is named by its text") {
   CHECK(refusal(with(kSample, "seed: 17", "seed: -2"), {"stages.int8.quantize.scheme=int4"}) ==
         "r.yaml:3: seed: found -2, expected an integer of at least 0\n"
         "--set stages.int8.quantize.scheme=int4: stages[4].quantize.scheme: found \"int4\", expected one of "
-        "int8_dynamic, fp16, "
-        "bf16");
+        "int8_dynamic, int8_static, fp16, bf16");
 }
 
 TEST_CASE("variables stand for values, with their type") {

@@ -158,6 +158,32 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
   }
 }
 
+TEST_CASE("static int8 is calibrated, smoothed, corrected, and shipped in the fused runtime") {
+  const TinyRun tiny;
+  auto recipe = tiny.recipe();
+  auto& stages = recipe.stages;
+  stages.erase(stages.begin() + 1, stages.end());
+  stages.push_back({"int8", quantize::QuantizeConfig{.of = {"teacher"},
+                                                     .scheme = quantize::Scheme::int8_static,
+                                                     .max_drop = 0.2,
+                                                     .calibration_examples = 64,
+                                                     .smooth_quant = true,
+                                                     .bias_correction = true}});
+  stages.push_back({"shipped", exporter::ExportConfig{.of = {"int8"}, .runtime = exporter::Runtime::fused}});
+  recipe.goals = {};
+  auto context = quiet_context({});
+  const auto report = run(recipe, context);
+  CHECK(report.stages[2].value() > report.stages[0].value() - 0.1);
+  CHECK(3 * report.stages[1].bytes < 2 * report.stages[0].bytes);
+  const auto notes = read_json_file(tiny.root / "runs/int8/compress.json").at("notes");
+  CHECK(notes.at("calibration_examples") == 64);
+  CHECK(notes.at("smooth_quant").size() == 3);
+  CHECK(notes.at("input_scales").at("observer") == "mse");
+  CHECK(notes.at("input_scales").at("least") > 0.0);
+  CHECK(notes.at("bias_correction").at("kept").is_boolean());
+  CHECK(notes.at("trials").size() >= 1);
+}
+
 TEST_CASE("a vocabulary is cut to the training texts, and the model answers as before") {
   const TinyRun tiny;
   auto recipe = tiny.recipe();

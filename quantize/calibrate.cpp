@@ -1,0 +1,92 @@
+#include "quantize/calibrate.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+
+#include "compress/workflow/error.h"  // DataError
+
+namespace compression::quantize {
+namespace {
+
+/// While it lives, the layers show their inputs, and the model computes layer by layer.
+class Watching {
+ public:
+  Watching(Model& model, std::vector<Linear>& linears)
+      : model_(model), linears_(linears), fused_(model->encoder->fused), training_(model->is_training()) {
+    model_->set_fused(std::nullopt);
+    model_->eval();
+  }
+  ~Watching() {
+    for (auto& linear : linears_) linear->watch = nullptr;
+    model_->set_fused(fused_);
+    model_->train(training_);
+  }
+  Watching(const Watching&) = delete;
+
+ private:
+  Model& model_;
+  std::vector<Linear>& linears_;
+  std::optional<Arithmetic> fused_;
+  bool training_;
+};
+
+/// Inputs of other shapes than the mask's are of first tokens, of labelled ones or of positions: all of them count.
+torch::Tensor rows_of(const torch::Tensor& x, const torch::Tensor& mask) {
+  const bool of_tokens = mask.defined() && x.dim() == 3 && x.size(0) == mask.size(0) && x.size(1) == mask.size(1);
+  return (of_tokens ? x.index({mask}) : x.reshape({-1, x.size(-1)})).to(torch::kFloat);
+}
+
+}  // namespace
+
+void each_input(Model& model, std::vector<Linear> linears, const BatchSource& texts, const Context& context,
+                const std::function<void(size_t i, const torch::Tensor& rows)>& visit) {
+  const at::NoGradGuard no_grad;
+  const auto plan = texts.plan(0);
+  if (plan.empty()) throw DataError("there is no text to calibrate on");
+  const Watching watching(model, linears);
+  torch::Tensor mask;
+  for (size_t i = 0; i < linears.size(); ++i) {
+    linears[i]->watch = [&visit, &mask, i](const torch::Tensor& x) { visit(i, rows_of(x, mask)); };
+  }
+  for (size_t b = 0; b < plan.size(); ++b) {
+    context.check_stop();
+    context.progress(static_cast<int64_t>(b), static_cast<int64_t>(plan.size()), "calibrating");
+    const auto batch = texts.collate(plan[b]).to(context.device);
+    mask = batch.attention_mask.defined() ? batch.attention_mask.to(torch::kBool) : torch::Tensor();
+    model->forward(batch);
+  }
+}
+
+InputScales calibrate(Model& model, const std::vector<std::string>& unquantized, const ObserverOptions& options,
+                      const BatchSource& texts, const Context& context) {
+  InputScales scales;
+  std::vector<std::string> names;
+  std::vector<Linear> linears;
+  std::vector<std::unique_ptr<Observer>> observers;
+  for (const auto& [name, linear] : model->named_linears()) {
+    if (std::ranges::find(unquantized, name) != unquantized.end()) continue;
+    if (linear->weight.numel() == 0) {
+      scales[name] = 1.0f;
+      continue;
+    }
+    names.push_back(name);
+    linears.push_back(linear);
+    observers.push_back(make_observer(options));
+  }
+  const auto named = [&](size_t i, auto&& work) {
+    try {
+      work(*observers[i]);
+    } catch (const DataError& error) {
+      throw DataError(names[i] + ": " + error.what());
+    }
+  };
+  each_input(model, linears, texts, context,
+             [&](size_t i, const torch::Tensor& rows) { named(i, [&](Observer& observer) { observer.add(rows); }); });
+  for (size_t i = 0; i < names.size(); ++i) {
+    named(i, [&](const Observer& observer) { scales[names[i]] = observer.scale(); });
+  }
+  return scales;
+}
+
+}  // namespace compression::quantize
