@@ -1,6 +1,7 @@
 #include "recipes/report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -113,6 +114,7 @@ nlohmann::json report_json(const Report& report) {
       {"machine", machine_json(report.machine)},
       {"stages", stages},
       {"goals", goals},
+      {"warnings", report.warnings},
       {"met", report.met()}};
 }
 
@@ -165,6 +167,7 @@ std::string report_markdown(const Report& report) {
   for (const auto& s : report.stages) {
     if (!s.rounds.empty()) out += rounds_markdown(s, report.metric);
   }
+  if (!report.warnings.empty()) out += fmt::format("\n## Warnings\n\n- {}\n", fmt::join(report.warnings, "\n- "));
   if (!report.goals.empty()) {
     out += "\n## Goals\n\n| goal | wanted | reached | |\n|---|---|---|---|\n";
     for (const auto& g : report.goals) {

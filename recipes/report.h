@@ -45,6 +45,7 @@ struct Report {
   Machine machine;
   std::vector<StageReport> stages;
   std::vector<GoalReport> goals;
+  std::vector<std::string> warnings;  // what may have cost accuracy, in whole sentences
 
   bool met() const;
   const StageReport* find(const std::string& id) const;

@@ -17,6 +17,7 @@
 #include "recipes/plot.h"                     // report_svg
 #include "recipes/runnable.h"                 // open_model
 #include "recipes/task_data.h"                // TaskData
+#include "recipes/teachers.h"                 // teachers_of_other_families
 
 namespace compression::recipes {
 namespace {
@@ -310,7 +311,15 @@ Report run(const Recipe& recipe, Context& context) {
                 .baseline = baseline_of(recipe),
                 .machine = this_machine(),
                 .stages = {},
-                .goals = {}};
+                .goals = {},
+                .warnings = {}};
+  for (const auto& other : teachers_of_other_families(recipe)) {
+    report.warnings.push_back(
+        fmt::format("`{}` learns from a teacher of another family ({}): such pairs do worse than those of one family, "
+                    "as the authors "
+                    "of FastFormers found (arXiv 2010.13382).",
+                    other.stage, other.text));
+  }
   const auto classes = data.head().labels.size();
   context.logger->info("{}: {}, {} texts to train on, {} to validate, {} to test{}", recipe.name,
                        enum_name(data.head().task), report.train_size, report.validation_size, size(Split::test),

@@ -3,7 +3,8 @@
 
 #include "compress/task/task.h"  // metrics_of
 #include "recipes/recipe.h"
-#include "recipes/text.h"  // in_quotes, listed, did_you_mean
+#include "recipes/teachers.h"  // teachers_of_other_families
+#include "recipes/text.h"      // in_quotes, listed, did_you_mean
 
 namespace compression::recipes {
 namespace {
@@ -190,6 +191,11 @@ void validate_files(const Recipe& recipe, Problems& problems) {
       if (!is_stage && names_folder(value)) require_checkpoint(key, value.name, problems);
     }
   });
+  for (const auto& other : teachers_of_other_families(recipe)) {
+    problems.require(other.refused.empty(), other.refused,
+                     "found a loss on tokens, but the teacher is " + other.text +
+                         ": their tokens can't be paired; expected logits or labels with " + other.key);
+  }
 }
 
 }  // namespace compression::recipes

@@ -10,6 +10,7 @@
 
 #include "recipes/reader.h"       // Reader
 #include "recipes/reference.h"    // sample_recipe, reference_page
+#include "recipes/teachers.h"     // teachers_of_other_families
 #include "recipes/write.h"        // recipe_json, to_yaml
 #include "recipes/yaml_reader.h"  // parse_yaml
 
@@ -525,6 +526,41 @@ TEST_CASE("files that are not there are told before anything runs") {
   CHECK(refusal(text, {}, FileCheck::on) ==
         "r.yaml:8: stages[0].export.of: found " + quoted_path("/other") + ", expected a folder with a config.json");
   CHECK(refusal(text, {}, FileCheck::off) == "");
+}
+
+TEST_CASE("losses on tokens are refused with a teacher of another vocabulary, before anything runs") {
+  const TemporaryFolder folder;
+  const std::string base = folder.path().string();
+  const auto model = [&](const std::string& name, const std::string& config) {
+    std::filesystem::create_directory(base + name);
+    std::ofstream(base + name + "/config.json") << config;
+  };
+  model("/bert", R"({"model_type": "bert", "vocab_size": 100})");
+  model("/electra", R"({"model_type": "electra", "vocab_size": 100})");
+  model("/mpnet", R"({"model_type": "mpnet", "vocab_size": 105})");
+  for (const char* name : {"/a.jsonl", "/b.jsonl"}) std::ofstream(base + name) << "{}\n";
+  auto head = with(kHead, "models/a", base + "/bert");
+  head = with(with(head, "a.jsonl", base + "/a.jsonl"), "b.jsonl", base + "/b.jsonl");
+  const auto told = [&](const std::string& stages) { return refusal(head + "stages:\n" + stages, {}, FileCheck::on); };
+  const auto distill = [&](const std::string& teacher, const std::string& loss) {
+    return "  - id: a\n    finetune:\n  - id: b\n    distill: {teacher: " + base + teacher +
+           ", student: {from: a}, losses: [{type: logits}, {type: " + loss + "}]}\n";
+  };
+  CHECK(told(distill("/mpnet", "labels")) == "");
+  CHECK(told(distill("/electra", "hidden_states")) == "");
+  CHECK(
+      told(distill("/mpnet", "hidden_states")) ==
+      "r.yaml:10: stages[1].distill.losses[1].type: found a loss on tokens, but the teacher is mpnet with 105 tokens, "
+      "the student bert with 100 tokens: their tokens can't be paired; expected logits or labels with "
+      "stages[1].distill.teacher");
+  CHECK_THAT(
+      told("  - id: a\n    finetune:\n  - id: c\n    vocabulary: {of: a}\n  - id: b\n    distill: {teachers: "
+           "[{model: a, losses: [{type: embeddings}]}], student: {from: c}}\n"),
+      Catch::Contains("stages[2].distill.teachers[0].losses[0].type") && Catch::Contains("less those that c cut"));
+  const auto recipe = parse_recipe(head + "stages:\n" + distill("/electra", "hidden_states"), "r.yaml", {});
+  const auto found = teachers_of_other_families(recipe);
+  REQUIRE(found.size() == 1);
+  CHECK(found.front().stage == "b");
 }
 
 TEST_CASE("a recipe that can't be read from its file is named") {
