@@ -92,7 +92,8 @@ ops::EncoderState encoder_state(const Model& model) {
     writer.linear(name + ".intermediate", layer.intermediate);
     writer.linear(name + ".output", layer.output);
     writer.norm(name + ".output_norm", layer.output_norm);
-    if (encoder.relative && layer.heads > 0) writer.tensor(name + ".position_bias", position_bias(layer, encoder.relative, config));
+    if (encoder.relative && layer.heads > 0)
+      writer.tensor(name + ".position_bias", position_bias(layer, encoder.relative, config));
   }
   writer.linear("head.dense", head->dense);
   writer.linear("head.classifier", head->classifier);

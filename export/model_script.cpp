@@ -180,15 +180,12 @@ std::string head_output(Script& script, const Model& model, const std::string& x
   return fmt::format("{0} / torch.clamp_min(torch.norm({0}, 2, [-1], True), {1})", mean, EmbeddingHead::smallest_norm);
 }
 
-/// Over what counts: tokens that are not padding, and of masked language modelling those that are labelled, which are
-/// all that the model computes.
-double largest_difference(const torch::Tensor& own, torch::Tensor file, const Batch& batch) {
-  if (own.dim() < file.dim()) file = labelled_logits(file, batch.labels);
-  auto difference = (own - file).abs();
-  if (difference.dim() > 2) {
-    difference = difference.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
-  }
-  return difference.max().item<double>();
+/// What counts of a batch's outputs: tokens that are not padding, and of masked language modelling those that are
+/// labelled, which are all that `own`, the model's, has.
+torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch) {
+  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels) : outputs;
+  if (same.dim() < 3) return same;
+  return same.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
 }
 
 }  // namespace
@@ -220,22 +217,33 @@ Script model_script(const Model& model, Runtime runtime) {
 }
 
 Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
-                    double tolerance, const std::string& name, const Context& context, double metric_tolerance) {
+                    const ParityBounds& bounds, const std::string& name, const Context& context) {
   Parity parity;
+  double differences = 0.0, logits = 0.0;  // sums of squares
   const auto both = [&](const Batch& batch) {
     const auto own = model(batch);
-    const auto difference = largest_difference(own, file(batch), batch);
-    if (!(difference <= parity.largest_difference)) parity.largest_difference = difference;
+    const auto exact = counted(own, own, batch), difference = counted(file(batch), own, batch) - exact;
+    const auto largest = difference.abs().max().item<double>();
+    if (!(largest <= parity.largest_difference)) parity.largest_difference = largest;
+    differences += difference.square().sum(torch::kDouble).item<double>();
+    logits += exact.square().sum(torch::kDouble).item<double>();
     return own;
   };
   parity.model = evaluate(both, source, context);
-  if (!(parity.largest_difference <= tolerance)) {
+  parity.relative_difference = differences == 0.0 ? 0.0 : std::sqrt(differences / logits);
+  if (!(parity.largest_difference <= bounds.largest_difference)) {
     throw CheckpointError(fmt::format("{}: its logits differ from the model's by up to {:.3g}; the tolerance is {:.3g}",
-                                      name, parity.largest_difference, tolerance));
+                                      name, parity.largest_difference, bounds.largest_difference));
+  }
+  if (!(parity.relative_difference <= bounds.relative_difference)) {
+    throw CheckpointError(
+        fmt::format("{}: its logits differ from the model's by {:.3g} of their size; expected {:.3g} at "
+                    "most, unless a tolerance is set",
+                    name, parity.relative_difference, bounds.relative_difference));
   }
   parity.file = evaluate(file, source, context);
   const double own = parity.model.value();
-  if (!(std::abs(parity.file.value() - own) <= metric_tolerance * std::max(1.0, std::abs(own)))) {
+  if (!(std::abs(parity.file.value() - own) <= bounds.metric * std::max(1.0, std::abs(own)))) {
     throw CheckpointError(fmt::format("{}: its {} is {:.4f}, the model's {:.4f}", name, enum_name(parity.model.metric),
                                       parity.file.value(), own));
   }

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "compress/checkpoint/json_file.h"     // write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model
@@ -31,17 +32,24 @@ class ExportStage : public Stage {
     Context on_cpu = context;  // where TorchScript files run
     on_cpu.device = torch::kCPU;
     const auto format = model->config().linear_format;
-    const bool exact = config_.runtime == Runtime::portable || format == WeightFormat::float32;
-    const double tolerance = config_.tolerance.value_or(exact ? 1e-3 : format == WeightFormat::int8 ? 0.5 : 0.05);
-    const double texts = static_cast<double>(std::max<int64_t>(source->size(), 1));
-    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, tolerance, "model.pt", on_cpu,
-                                     exact ? 0.001 : std::max(0.003, 3.0 / texts));
-    context.logger->info("model.pt, loaded again: logits differ by at most {:.2g}; {}", parity.largest_difference,
-                         describe(parity.file));
+    ParityBounds bounds;
+    if (config_.runtime == Runtime::fused && format != WeightFormat::float32) {
+      bounds = {.largest_difference = std::numeric_limits<double>::infinity(),
+                .relative_difference = format == WeightFormat::int8 ? 0.2 : 0.03,
+                .metric = std::max(0.003, 3.0 / static_cast<double>(std::max<int64_t>(source->size(), 1)))};
+    }
+    if (config_.tolerance) {
+      bounds.largest_difference = *config_.tolerance;
+      bounds.relative_difference = std::numeric_limits<double>::infinity();
+    }
+    const auto parity = check_parity(logits, script_logits(load_script(file)), *source, bounds, "model.pt", on_cpu);
+    context.logger->info("model.pt, loaded again: logits differ by at most {:.2g}, {:.2g} of their size; {}",
+                         parity.largest_difference, parity.relative_difference, describe(parity.file));
     const auto metric = enum_name(parity.model.metric);
     return {context.work_folder,
             {{"parity",
               {{"largest_difference", parity.largest_difference},
+               {"relative_difference", parity.relative_difference},
                {fmt::format("model_{}", metric), parity.model.value()},
                {fmt::format("file_{}", metric), parity.file.value()},
                {"texts", parity.file.total}}}}};
