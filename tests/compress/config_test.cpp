@@ -282,8 +282,8 @@ TEST_CASE("A compress section that does not fit is refused") {
              Contains("expected only"));
   CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/num_hidden_layers", 3)),
              Contains("compress.layers: found an array of 2, expected 3, as num_hidden_layers says"));
-  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/layers/1/intermediate_size", 0)),
-             Contains("compress.layers[1].intermediate_size: found 0"));
+  CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/layers/1/intermediate_size", -1)),
+             Contains("compress.layers[1].intermediate_size: found -1"));
   CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), "/compress/layers/0", 5)),
              Contains("compress.layers[0]: found 5"));
   CHECK_THAT(refusal<UnsupportedError>(with(pruned_json(), "/compress/weight_format", "int4")),

@@ -620,9 +620,9 @@ TEST_CASE("keys are explained a section at a time") {
         "      portable: LibTorch's operators, and nothing else is needed; fused: the operators of libcompress_ops.so, "
         "which are faster, on the CPU\n"
         "  tolerance  (number)\n"
-        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001, and "
-        "in "
-        "the fused runtime 0.05 for 16-bit weights and 0.5 for int8, whose activations it rounds in another way\n");
+        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001. The "
+        "fused runtime rounds activations in another way: there, if absent, all logits together may differ by 3 % of "
+        "their root mean square with 16-bit weights, and by 20 % with int8\n");
   CHECK(explain_keys("distill").find("distill.losses[]\n  type  (logits, labels,") != std::string::npos);
   CHECK_THROWS_WITH(explain_keys("distil"), Catch::Contains("(did you mean distill?)"));
   for (const std::string& section : explainable_sections()) CHECK_FALSE(explain_keys(section).empty());
