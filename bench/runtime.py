@@ -271,9 +271,12 @@ def main():
         peers = names(arguments.peers)
         if any(name != "torch-fp32" for name in peers):
             onnx_file(model, work)
+        described = os.path.join(work, "job.json")
+        with open(described, "w", encoding="utf-8") as file:
+            json.dump(job, file)
         children = {}
         for name in [*job["files"], *peers]:
-            child = subprocess.Popen([sys.executable, __file__, "--worker", name, json.dumps(job)], text=True,
+            child = subprocess.Popen([sys.executable, __file__, "--worker", name, described], text=True,
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                      env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)})
             answer = json.loads(child.stdout.readline() or '{"error": "died"}')
@@ -312,6 +315,8 @@ def main():
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == "--worker":
-        worker(sys.argv[2], json.loads(sys.argv[3]))
+        with open(sys.argv[3], encoding="utf-8") as description:
+            job = json.load(description)
+        worker(sys.argv[2], job)
     else:
         main()
