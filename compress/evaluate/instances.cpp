@@ -50,7 +50,8 @@ void run_instances(int64_t count, const std::function<void(int64_t)>& work) {
   for (int64_t i = 0; i < count; ++i) {
     instances.emplace_back([&, i] {
       stay_on(all, i, count);
-      at::init_num_threads();  // or its first use in this thread would undo the next line, which is this thread's alone
+      at::get_num_threads();  // the first call in a thread sets the program's number; the next line is for this one
+                              // alone
       omp_set_num_threads(threads);
       try {
         work(i);
