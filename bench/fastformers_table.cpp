@@ -133,21 +133,15 @@ Measured measure(const Step& step, const Options& options) {
   std::vector<int64_t> guesses(texts.size());
   const auto answer = [&](size_t i) { guesses[i] = model.logits(texts[i]).argmax(-1).item<int64_t>(); };
   std::atomic<size_t> next{0};
-  const auto all = [&] {
+  {
+    const c10::InferenceMode inference;
+    for (size_t i = 0; i < std::min<size_t>(3, texts.size()); ++i) answer(i);  // warm-up
+  }
+  const auto start = std::chrono::steady_clock::now();
+  run_instances(step.instances, [&](int64_t) {
     const c10::InferenceMode inference;
     for (auto i = next++; i < texts.size(); i = next++) answer(i);
-  };
-  const auto warm_up = [&] {
-    const c10::InferenceMode inference;
-    for (size_t i = 0; i < std::min<size_t>(3, texts.size()); ++i) answer(i);
-  };
-  warm_up();
-  const auto start = std::chrono::steady_clock::now();
-  if (step.instances == 1) {
-    all();
-  } else {
-    run_instances(step.instances, [&](int64_t) { all(); });
-  }
+  });
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   int64_t correct = 0;
   for (size_t i = 0; i < texts.size(); ++i) correct += guesses[i] == texts[i].labels.item<int64_t>() ? 1 : 0;

@@ -15,6 +15,11 @@ void check_groups(size_t groups, size_t kept) {
 
 }  // namespace
 
+torch::Tensor best_units(const torch::Tensor& scores, int64_t count) {
+  const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
+  return std::get<0>(order.slice(0, 0, count).sort());
+}
+
 std::vector<torch::Tensor> keep_best(const Importance& importance, const std::vector<int64_t>& counts) {
   check_groups(importance.size(), counts.size());
   std::vector<torch::Tensor> kept;
@@ -25,8 +30,7 @@ std::vector<torch::Tensor> keep_best(const Importance& importance, const std::ve
       throw ConfigError(fmt::format("{}: {} to keep in every layer, but layer {} has {}", enum_name(group.kind),
                                     counts[i], group.layer, all));
     }
-    const auto order = std::get<1>(group.scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
-    kept.push_back(std::get<0>(order.slice(0, 0, counts[i]).sort()));
+    kept.push_back(best_units(group.scores, counts[i]));
   }
   return kept;
 }

@@ -14,6 +14,9 @@ struct Counts {
   std::optional<int64_t> heads, intermediate_size;
 };
 
+/// The `count` best by score, of equal scores the first: int64 [count], ascending. scores: [units], `count` at most.
+torch::Tensor best_units(const torch::Tensor& scores, int64_t count);
+
 /// The units of each group that stay, `counts` of them, one number a group: int64 [kept], ascending. The best by score;
 /// of equal scores the first. Throws ConfigError if a group has fewer units than asked for.
 std::vector<torch::Tensor> keep_best(const Importance& importance, const std::vector<int64_t>& counts);

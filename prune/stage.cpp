@@ -71,8 +71,7 @@ class PruneStage : public Stage {
         Split::train, tokenizer,
         {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
     const auto scores = hidden_scores(model, *texts, context, score.importance, score.per_text);
-    const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
-    const auto kept = std::get<0>(order.slice(0, 0, wanted).sort());
+    const auto kept = best_units(scores, wanted);
     model = keep_hidden(model, kept);
     model->to(context.device);
     context.logger->info("hidden dimensions: {} of {} stay", wanted, all);

@@ -15,13 +15,11 @@ Timing measure_batch(const Runnable& model, int64_t batch, int64_t length, doubl
   texts.attention_mask = torch::ones_like(texts.input_ids);
   texts.token_type_ids = torch::zeros_like(texts.input_ids);
   texts = texts.to(model.device);
-  const auto timed = [&] {
-    const c10::InferenceMode inference;
-    return measure([&] { model.logits(texts).to(torch::kCPU); }, seconds);
-  };
-  if (instances == 1) return timed();
   std::vector<Timing> each(static_cast<size_t>(instances));
-  run_instances(instances, [&](int64_t i) { each[static_cast<size_t>(i)] = timed(); });
+  run_instances(instances, [&](int64_t i) {
+    const c10::InferenceMode inference;
+    each[static_cast<size_t>(i)] = measure([&] { model.logits(texts).to(torch::kCPU); }, seconds);
+  });
   auto slowest = each.front();
   int64_t runs = 0;
   for (const auto& timing : each) {

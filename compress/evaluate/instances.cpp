@@ -42,6 +42,7 @@ void stay_on(const std::vector<int>& all, int64_t index, int64_t count) {
 
 void run_instances(int64_t count, const std::function<void(int64_t)>& work) {
   if (count < 1) throw std::invalid_argument("run_instances: expected at least one instance");
+  if (count == 1) return work(0);
   const auto all = processors();
   const auto threads = static_cast<int>(std::max<int64_t>(1, at::get_num_threads() / count));
   std::mutex mutex;

@@ -398,12 +398,12 @@ void read_position_heads(const Fields& layer, int64_t columns, LayerShape& shape
   const auto count = shape.num_attention_heads;
   if (!layer.find("position_heads") && (count == columns || count == 0)) return;
   const auto& heads = layer.array("position_heads");
-  const auto expected = fmt::format("{} numbers from 0 to {}, one a head", shape.num_attention_heads, columns - 1);
+  const auto expected = fmt::format("{} numbers from 0 to {}, one a head", count, columns - 1);
   for (const auto& head : heads) {
     if (!head.is_number_integer() || head < 0 || head >= columns) layer.fail("position_heads", excerpt(head), expected);
     shape.position_heads.push_back(head.get<int64_t>());
   }
-  if (static_cast<int64_t>(heads.size()) != shape.num_attention_heads) {
+  if (static_cast<int64_t>(heads.size()) != count) {
     layer.fail("position_heads", fmt::format("{} heads", heads.size()), expected);
   }
 }

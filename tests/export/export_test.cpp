@@ -22,6 +22,18 @@ void quantize_statically(Model& model, std::vector<std::string> unquantized = {}
   quantize::quantize(model, formats);
 }
 
+struct FusedFiles {
+  LogitsFunction file, again;  // as it was written, and as it was loaded and saved
+};
+
+FusedFiles fused_files(const Model& model) {
+  const TemporaryFolder folder;
+  save_script(model_script(model, Runtime::fused), folder / "model.pt");
+  auto module = load_script(folder / "model.pt");
+  module.save((folder / "again.pt").string());
+  return {script_logits(module), script_logits(load_script(folder / "again.pt"))};
+}
+
 TEST_CASE("model.pt computes what the model does, for any batch and any length") {
   const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6);
   auto model = tiny_model();
@@ -84,12 +96,7 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
   }
   double error = 0.0, portable_error = 0.0;
 
-  const TemporaryFolder folder;
-  save_script(model_script(model, Runtime::fused), folder / "model.pt");
-  auto module = load_script(folder / "model.pt");
-  const auto file = script_logits(module);
-  module.save((folder / "again.pt").string());
-  const auto again = script_logits(load_script(folder / "again.pt"));
+  const auto [file, again] = fused_files(model);
   const c10::InferenceMode inference;
   at::manual_seed(1);
   const auto threads = at::get_num_threads();
@@ -128,12 +135,7 @@ TEST_CASE("static activations are the same integers in the fused runtime") {
   quantize_statically(model, kind < 2
                                  ? std::vector<std::string>{}
                                  : std::vector<std::string>{layer + "0.attention.self.key", layer + "1.output.dense"});
-  const TemporaryFolder folder;
-  save_script(model_script(model, Runtime::fused), folder / "model.pt");
-  auto module = load_script(folder / "model.pt");
-  const auto file = script_logits(module);
-  module.save((folder / "again.pt").string());
-  const auto again = script_logits(load_script(folder / "again.pt"));
+  const auto [file, again] = fused_files(model);
   const c10::InferenceMode inference;
   at::manual_seed(1);
   const auto threads = at::get_num_threads();

@@ -30,6 +30,16 @@ struct Subject {
     return of->forward(batch).logits;
   }
 
+  /// Cuts, and what is left computes what the masked model did, whose logits are returned.
+  torch::Tensor check_cut(Model& of, const std::vector<torch::Tensor>& kept) const {
+    prune::mask_units(*of, kept);
+    const auto masked = logits(of);
+    prune::clear_masks(*of);
+    prune::cut_units(*of, kept);
+    check_close(logits(of), masked, 1e-5);
+    return masked;
+  }
+
   /// Saved, read again: the same config and logits.
   void check_saved(Model& of) const {
     const TemporaryFolder folder;
@@ -156,13 +166,9 @@ TEST_CASE("every family is pruned: what is cut computes what the masks did") {
   auto kept = prune::choose_units(importance, {.heads = 2, .intermediate_size = 20});
   kept[0] = kept[0].slice(0, 1, 2);  // layers of different shapes
   kept.back() = kept.back().slice(0, 3);
-  prune::mask_units(*model, kept);
-  const auto masked = subject.logits(model);
+  const auto masked = subject.check_cut(model, kept);
   CHECK_FALSE(torch::allclose(masked, golden_tensors("model/families/" + subject.name + ".safetensors").at("logits"),
                               1e-3, 1e-3));
-  prune::clear_masks(*model);
-  prune::cut_units(*model, kept);
-  check_close(subject.logits(model), masked, 1e-5);
   CHECK(model->config().layers.front().num_attention_heads == 1);
   CHECK(model->config().layers.back().intermediate_size == 17);
   subject.check_saved(model);
@@ -172,11 +178,7 @@ TEST_CASE("every family is pruned: what is cut computes what the masks did") {
   std::vector<torch::Tensor> again;
   for (const auto& group : model->prunable_units()) again.push_back(torch::arange(group.count - 1, group.count));
   auto twin = copy(model);
-  prune::mask_units(*twin, again);
-  const auto masked_again = subject.logits(twin);
-  prune::clear_masks(*twin);
-  prune::cut_units(*twin, again);
-  check_close(subject.logits(twin), masked_again, 1e-5);
+  subject.check_cut(twin, again);
   subject.check_saved(twin);
   auto shallow = distill::keep_layers(model, some_layers(model->config()));
   subject.check_saved(shallow);
@@ -192,11 +194,7 @@ TEST_CASE("attention and FFNs of every family can go whole") {
   for (const auto& group : model->prunable_units()) kept.push_back(torch::arange(group.count));
   kept.front() = kept.front().slice(0, 0, 0);
   kept.back() = kept.back().slice(0, 0, 0);
-  prune::mask_units(*model, kept);
-  const auto masked = subject.logits(model);
-  prune::clear_masks(*model);
-  prune::cut_units(*model, kept);
-  check_close(subject.logits(model), masked, 1e-5);
+  const auto masked = subject.check_cut(model, kept);
   CHECK(model->config().layers.front().num_attention_heads == 0);
   CHECK(model->config().layers.back().intermediate_size == 0);
   subject.check_saved(model);
