@@ -1,4 +1,4 @@
-// FastFormers' table (arXiv 2010.13382, table 4): seconds for all test texts, one a call, after each step of the chain.
+// FastFormers' table (arXiv 2010.13382): seconds for all test texts, one a call, after each step of the chain.
 //   fastformers_table --data test.jsonl [--length 512] [--threads N] NAME=MODEL[,padded][,instances=N]...
 // MODEL is a stage's folder, a model folder or a model.pt. Texts are cut to --length tokens; `padded` computes all of
 // them at that length, as a server of fixed shapes does. With `instances`, so many texts are under way at once

@@ -1,6 +1,6 @@
 #pragma once
 // Several instances of a model at work in one process, each with processors of its own: throughput where one call has
-// not enough work for all of them. FastFormers, arXiv 2010.13382, section 3.5.
+// not enough work for all of them. FastFormers, arXiv 2010.13382.
 
 #include <cstdint>
 #include <functional>
