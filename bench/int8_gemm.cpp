@@ -17,6 +17,7 @@
 
 #include "compress/ops/linear.h"
 #include "compress/ops/team.h"
+#include "compress/ops/tiles.h"
 #include "compress/workflow/machine.h"
 
 #if defined(__x86_64__)
@@ -32,46 +33,89 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// So many multiply-adds of int8 from registers, by the instruction that products use here.
+using Loop = void (*)(int64_t steps);
+struct Instruction {
+  std::string name;
+  Loop run = nullptr;
+  int64_t per_step = 0;  // multiply-adds
+};
+
 #if defined(__x86_64__)
+#define REPEAT_12(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
 __attribute__((target("avx512f,avx512vnni"))) void vnni_loop(int64_t steps) {
   const __m512i a = _mm512_set1_epi32(0x01010101), b = _mm512_set1_epi32(0x02020202);
-  auto s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0, s9 = s0,
-       s10 = s0, s11 = s0;
+#define DECLARE(i) auto s##i = _mm512_setzero_si512();
+#define STEP(i)                           \
+  s##i = _mm512_dpbusd_epi32(s##i, a, b); \
+  asm volatile("" : "+v"(s##i));
+  REPEAT_12(DECLARE)
   for (int64_t i = 0; i < steps; ++i) {
-    s0 = _mm512_dpbusd_epi32(s0, a, b);
-    s1 = _mm512_dpbusd_epi32(s1, a, b);
-    s2 = _mm512_dpbusd_epi32(s2, a, b);
-    s3 = _mm512_dpbusd_epi32(s3, a, b);
-    s4 = _mm512_dpbusd_epi32(s4, a, b);
-    s5 = _mm512_dpbusd_epi32(s5, a, b);
-    s6 = _mm512_dpbusd_epi32(s6, a, b);
-    s7 = _mm512_dpbusd_epi32(s7, a, b);
-    s8 = _mm512_dpbusd_epi32(s8, a, b);
-    s9 = _mm512_dpbusd_epi32(s9, a, b);
-    s10 = _mm512_dpbusd_epi32(s10, a, b);
-    s11 = _mm512_dpbusd_epi32(s11, a, b);
-    asm volatile("" : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5));
-    asm volatile("" : "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9), "+v"(s10), "+v"(s11));
+    REPEAT_12(STEP)
   }
+#undef DECLARE
+#undef STEP
+}
+
+__attribute__((target("avx2"))) void avx2_loop(int64_t steps) {
+  const __m256i a = _mm256_set1_epi16(1), b = _mm256_set1_epi16(2);
+#define DECLARE(i) auto s##i = _mm256_setzero_si256();
+#define STEP(i)                             \
+  {                                         \
+    auto product = _mm256_madd_epi16(a, b); \
+    asm volatile("" : "+x"(product));       \
+    s##i = _mm256_add_epi32(s##i, product); \
+    asm volatile("" : "+x"(s##i));          \
+  }
+  REPEAT_12(DECLARE)
+  for (int64_t i = 0; i < steps; ++i) {
+    REPEAT_12(STEP)
+  }
+#undef DECLARE
+#undef STEP
 }
 #endif
 
-/// Operations a second from registers; 0 where the processor has no VNNI.
-double peak(int64_t threads) {
+#if defined(__x86_64__) && defined(__linux__)
+void amx_loop(int64_t steps) {
+  using Tiles = ops::AmxTiles;
+  Tiles::configure(ops::shapes_of_block(32));
+  for (int64_t i = 0; i < steps; ++i) {
+    Tiles::multiply_add<ops::Number::int8, 0, 4, 6>();
+    Tiles::multiply_add<ops::Number::int8, 1, 4, 7>();
+    Tiles::multiply_add<ops::Number::int8, 2, 5, 6>();
+    Tiles::multiply_add<ops::Number::int8, 3, 5, 7>();
+  }
+  Tiles::release();
+}
+#endif
+
+Instruction instruction_used() {
+  const auto kernel = ops::int8_kernel();
+#if defined(__x86_64__) && defined(__linux__)
+  if (kernel == "AMX") return {"AMX", amx_loop, 4 * 16 * 16 * 64};
+#endif
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx512vnni")) return 0.0;
-  constexpr int64_t steps = 20'000'000;
+  if (kernel == "AVX-512 VNNI") return {"VNNI", vnni_loop, 12 * 64};
+  if (kernel.starts_with("AVX2")) return {"AVX2 in 16 bits", avx2_loop, 12 * 16};
+#endif
+  return {};
+}
+
+/// Operations a second from registers; 0 where the instruction has no loop here.
+double peak(const Instruction& instruction, int64_t threads) {
+  if (instruction.run == nullptr) return 0.0;
   double best = 0.0;
-  for (int again = 0; again < 3; ++again) {
+  int64_t steps = 1'000'000;
+  for (int again = 0; again < 8; ++again) {
     const auto start = Clock::now();
-    ops::run_together(threads, [](const ops::Member&) { vnni_loop(steps); });
-    best = std::max(best, static_cast<double>(threads * steps * 12 * 128) / seconds_since(start));
+    ops::run_together(threads, [&](const ops::Member&) { instruction.run(steps); });
+    const double seconds = seconds_since(start);
+    best = std::max(best, 2.0 * static_cast<double>(threads * steps * instruction.per_step) / seconds);
+    if (seconds < 0.1) steps *= 4;
   }
   return best;
-#else
-  (void)threads;
-  return 0.0;
-#endif
 }
 
 template <class Work>
@@ -145,9 +189,12 @@ int main(int argc, char** argv) {
               "4096x1536x384", "4096x768x3072", "4096x3072x768"};
   }
   at::set_num_threads(static_cast<int>(threads));
-  const double most = peak(threads);
-  fmt::print("{}\nkernel: {}; peak of VNNI from registers, {} threads: {:.3f} Top/s\n", describe(this_machine()),
-             ops::int8_kernel(), threads, most / 1e12);
+  const auto instruction = instruction_used();
+  const double most = peak(instruction, threads);
+  fmt::print("{}\nkernel: {}\n", describe(this_machine()), ops::int8_kernel());
+  if (most > 0) {
+    fmt::print("peak of {} from registers, {} threads: {:.3f} Top/s\n", instruction.name, threads, most / 1e12);
+  }
   for (const auto& shape : shapes) measure(shape, threads, seconds, most);
   return 0;
 }

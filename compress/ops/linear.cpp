@@ -12,20 +12,25 @@
 
 #include "compress/ops/bfloat16-inl.h"
 #include "compress/ops/dot-inl.h"
+#include "compress/ops/tiles.h"
 
 #ifndef COMPRESS_OPS_LINEAR_SHARED
 #define COMPRESS_OPS_LINEAR_SHARED
 namespace compression::ops {
 
-inline bool avx_vnni_allowed = true;
+inline Multiplier multiplier = Multiplier::best;
 
-inline bool has_avx_vnni() {
+inline bool use_avx_vnni() {
 #if defined(__x86_64__)
   static const bool has = __builtin_cpu_supports("avxvnni");
-  return has && avx_vnni_allowed;
+  return has && multiplier == Multiplier::best;
 #else
   return false;
 #endif
+}
+
+inline bool use_amx(Number number) {
+  return multiplier == Multiplier::best && has_amx(number);
 }
 
 }  // namespace compression::ops
@@ -120,10 +125,86 @@ void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Ran
   }
 }
 
+HWY_INLINE VF LoadSums(const int32_t* sums, const int32_t* start) {
+  return hn::ConvertTo(F(), hn::Add(hn::Load(I32(), sums), hn::LoadU(I32(), start)));
+}
+HWY_INLINE VF LoadSums(const float* sums, const int32_t*) {
+  return hn::Load(F(), sums);
+}
+
+#if HWY_MAX_BYTES >= 32
+template <class Tiles, class Dot, Number number>
+void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+                     int64_t ld) {
+  using Sum = std::conditional_t<number == Number::int8, int32_t, float>;
+  constexpr int halves = HWY_MAX_BYTES / 32;
+  constexpr int64_t width = 16 * halves, block = 2 * tile_rows;
+  alignas(64) uint32_t rest[block * tile_words] = {};
+  alignas(64) Sum sums[block * width];
+  alignas(64) float whole[block * width];
+  const F d;
+  const auto n = Lanes(), extra = w.words % tile_words;
+  const auto blocks = [&](int64_t first, int64_t last, int64_t height) HWY_ATTR {
+    if (first == last) return;
+    Tiles::configure(shapes_of_block(height));
+    for (int64_t p = panels.first; p < panels.last; ++p) {
+      const int64_t column = p * width, columns = std::min(width, w.out - column);
+      const bool fits = columns == width;
+      for (int64_t row = first; row < last; row += height) {
+        const uint32_t* a = x.values + row * x.stride;
+        for (int64_t r = 0; extra != 0 && r < height; ++r) {
+          std::copy_n(a + r * x.stride + w.words - extra, extra, rest + r * tile_words);
+        }
+        multiply_tiles<Tiles, number, halves>(
+            {a, x.stride, rest, height, w.values.data() + p * w.words * width, w.words}, sums);
+        float* to = y + row * ld + column;
+        float* c = fits ? to : whole;
+        const int64_t c_ld = fits ? ld : width;
+        for (int64_t i = 0; i < width; i += n) {
+          const auto scale = hn::LoadU(d, w.scale.data() + column + i), bias = hn::LoadU(d, w.bias.data() + column + i);
+          for (int64_t r = 0; r < height; ++r) {
+            const auto by = number == Number::int8 ? hn::Mul(hn::Set(d, x.scale[row + r]), scale) : scale;
+            const auto sum = LoadSums(sums + r * width + i, w.start.data() + column + i);
+            hn::StoreU(hn::MulAdd(sum, by, bias), d, c + r * c_ld + i);
+          }
+        }
+        Apply<Dot>(function, height, c, c_ld);
+        for (int64_t r = 0; !fits && r < height; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
+      }
+    }
+  };
+  const auto middle = rows.first + (rows.last - rows.first) / block * block;
+  blocks(rows.first, middle, block);
+  blocks(middle, rows.last, rows.last - middle);
+  Tiles::release();
+}
+#endif
+
+/// Tries tiles, where they are to be used.
+template <class Dot, Number number>
+bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
+                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Function function,
+                       [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
+#if HWY_MAX_BYTES >= 32
+  if (multiplier == Multiplier::plain_tiles) {
+    MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    return true;
+  }
+#if OPS_X86 && defined(__linux__)
+  if (use_amx(number)) {
+    MultiplyOnTiles<AmxTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    return true;
+  }
+#endif
+#endif
+  return false;
+}
+
 void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
                   int64_t ld) {
+  if (MultipliedOnTiles<Int8, Number::int8>(x, w, rows, panels, function, y, ld)) return;
 #if OPS_X86 && HWY_TARGET == HWY_AVX2
-  if (has_avx_vnni()) return MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+  if (use_avx_vnni()) return MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
 #endif
   MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
 }
@@ -133,6 +214,7 @@ void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Rang
 }
 void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function,
                       float* y, int64_t ld) {
+  if (MultipliedOnTiles<WideBFloat16, Number::bfloat16>(x, w, rows, panels, function, y, ld)) return;
 #if OPS_VNNI
   if (HasBFloat16()) return MultiplyPanels<BFloat16>(x, w, rows, panels, function, y, ld);
 #endif
@@ -338,7 +420,9 @@ void pack_linear(Number number, const void* values, const float* scale, const fl
   result.words = divide_up(in, values_per_word(number));
   result.panels = divide_up(out, width);
   const int64_t padded = result.panels * width;
-  auto* to = result.values.resize(padded * result.words);
+  const int64_t weights = padded * result.words, after = tile_words * width;  // see TileBlock
+  auto* to = result.values.resize(weights + after);
+  std::fill_n(to + weights, after, 0);
   auto* scales = result.scale.resize(padded);
   auto* biases = result.bias.resize(padded);
   auto* starts = result.start.resize(padded);
@@ -407,20 +491,22 @@ void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t
   }
 }
 
-void allow_avx_vnni_for_test(bool allow) {
-  avx_vnni_allowed = allow;
+void choose_multiplier_for_test(Multiplier chosen) {
+  multiplier = chosen;
 }
 
 std::string int8_kernel() {
   const auto target = hwy::SupportedTargets() & HWY_TARGETS;
   const auto best = target & -target;
+  if (use_amx(Number::int8) && panel_width() >= tile_words) return "AMX";
   if (best == HWY_AVX3_DL) return "AVX-512 VNNI";
-  if (best == HWY_AVX2 && has_avx_vnni()) return "AVX-VNNI";
+  if (best == HWY_AVX2 && use_avx_vnni()) return "AVX-VNNI";
   return std::string(hwy::TargetName(best)) + ", in 16 bits";
 }
 
 std::string bfloat16_kernel() {
   const auto target = hwy::SupportedTargets() & HWY_TARGETS;
+  if (use_amx(Number::bfloat16) && panel_width() >= tile_words) return "AMX BF16";
   if (has_bfloat16() && (target & HWY_AVX3_DL) != 0) return "AVX-512 BF16";
   return std::string(hwy::TargetName(target & -target)) + ", widened to float";
 }

@@ -1,6 +1,7 @@
 #pragma once
 // Linear layers for inference: weights packed once for the machine, activations quantized a row at a time. Integer sums
-// are the same on every instruction set: int8 is multiplied by VNNI or in 16 bits, never by instructions that saturate.
+// are the same on every instruction set: int8 is multiplied by AMX, by VNNI or in 16 bits, never by instructions that
+// saturate.
 
 #include <cstdint>
 #include <string>
@@ -26,7 +27,7 @@ struct LinearWeight {
   int64_t out = 0, in = 0;
   int64_t words = 0, panels = 0;  // of a column; of the weight
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
-  Buffer<uint32_t> values;        // [panel][word][column]
+  Buffer<uint32_t> values;        // [panel][word][column], and zeros that tiles read
   Buffer<float> scale, bias;      // [panel][column]
   Buffer<int32_t> start;          // int8: what 128 in each activation adds to the sums, negative
 };
@@ -88,8 +89,10 @@ void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Rang
 /// without the 128.
 void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t out, int64_t in, int32_t* sums);
 
-/// AVX-VNNI is used where AVX2 is the best of all and the processor has it; tests of plain AVX2 turn that off.
-void allow_avx_vnni_for_test(bool allow);
+/// Beyond Highway's targets: AMX where the processor has it, and AVX-VNNI beside AVX2. Tests turn both off, or put
+/// tiles in memory in the place of AMX.
+enum class Multiplier { best, of_target, plain_tiles };
+void choose_multiplier_for_test(Multiplier chosen);
 
 /// Which kernels run here: "AVX-512 VNNI", ...
 std::string int8_kernel();

@@ -4,6 +4,7 @@
 
 #include "compress/ops/int16_attention.h"
 #include "compress/ops/linear.h"
+#include "compress/ops/tiles.h"
 #include "tests/compress/kernels.h"
 
 namespace compression {
@@ -11,6 +12,7 @@ namespace {
 
 using namespace testing;
 using ops::Function;
+using ops::Multiplier;
 using ops::Number;
 using torch::Tensor;
 
@@ -27,6 +29,14 @@ struct Rows {
     input = {number, words, values.data(), scale.data(), fixed_scale};
     ops::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
   }
+};
+
+class OnlyMultiplier {
+ public:
+  explicit OnlyMultiplier(Multiplier chosen) { ops::choose_multiplier_for_test(chosen); }
+  ~OnlyMultiplier() { ops::choose_multiplier_for_test(Multiplier::best); }
+  OnlyMultiplier(const OnlyMultiplier&) = delete;
+  OnlyMultiplier& operator=(const OnlyMultiplier&) = delete;
 };
 
 Tensor activated(const Tensor& x, Function function) {
@@ -51,8 +61,7 @@ const std::vector<std::array<int64_t, 3>> shapes = {{1, 1, 1},      {2, 3, 5},  
 TEST_CASE("int8 products are the plain reference's integers, scaled") {
   const OnlyTarget target(GENERATE(from_range(targets())));
   const auto function = GENERATE(Function::none, Function::gelu);
-  const bool avx_vnni = GENERATE(true, false);
-  ops::allow_avx_vnni_for_test(avx_vnni);
+  const OnlyMultiplier multiplier(GENERATE(Multiplier::best, Multiplier::of_target, Multiplier::plain_tiles));
   at::manual_seed(1);
   for (const auto& [rows, in, out] : shapes) {
     for (const bool saturating : {false, true}) {
@@ -95,7 +104,53 @@ TEST_CASE("int8 products are the plain reference's integers, scaled") {
       check_close(y.slice(1, 0, out), expected, 5e-5 + 1e-5 * expected.abs().max().item<double>());
     }
   }
-  ops::allow_avx_vnni_for_test(true);
+}
+
+/// Sums of a block against LibTorch's. Memory ends where the block may read to, so that AddressSanitizer sees more.
+template <class Tiles, Number number, int halves>
+void check_tiles(int64_t rows, int64_t words) {
+  INFO(rows << " rows, " << words << " words, panels of " << 16 * halves << " columns");
+  constexpr bool integers = number == Number::int8;
+  constexpr int64_t width = 16 * halves, per_word = values_per_word(number);
+  const auto in = words * per_word, extra = words % ops::tile_words;
+  const auto a =
+      integers ? torch::randint(0, 256, {rows, in}, torch::kByte) : torch::randn({rows, in}).to(torch::kBFloat16);
+  const auto b =
+      integers ? torch::randint(-128, 128, {width, in}, torch::kChar) : torch::randn({width, in}).to(torch::kBFloat16);
+  auto panel = b.view({width, words, per_word}).transpose(0, 1).contiguous().flatten();
+  const auto after = (ops::tile_words - extra) % ops::tile_words;
+  panel = torch::cat({panel, torch::ones({after * width * per_word}, panel.options())});
+  auto rest = torch::zeros({rows, ops::tile_words * per_word}, a.options());
+  rest.slice(1, 0, extra * per_word).copy_(a.slice(1, in - extra * per_word));
+  const auto sums = torch::empty({rows, width}, integers ? torch::kInt : torch::kFloat);
+  const auto words_of = [](const Tensor& t) { return static_cast<const uint32_t*>(t.data_ptr()); };
+  Tiles::configure(ops::shapes_of_block(rows));
+  ops::multiply_tiles<Tiles, number, halves>({words_of(a), words, words_of(rest), rows, words_of(panel), words},
+                                             sums.data_ptr());
+  Tiles::release();
+  const auto expected = torch::mm(a.to(torch::kDouble), b.to(torch::kDouble).t());
+  check_close(sums, expected, integers ? 0.0 : 1e-4 * std::sqrt(static_cast<double>(in)));
+}
+
+template <class Tiles>
+void check_tiles() {
+  at::manual_seed(7);
+  for (const int64_t rows : {1, 5, 15, 16, 17, 31, 32}) {
+    for (const int64_t words : {1, 7, 15, 16, 17, 32, 150}) {
+      check_tiles<Tiles, Number::int8, 1>(rows, words);
+      check_tiles<Tiles, Number::int8, 2>(rows, words);
+      if (!std::is_same_v<Tiles, ops::PlainTiles> && !ops::has_amx(Number::bfloat16)) continue;
+      check_tiles<Tiles, Number::bfloat16, 1>(rows, words);
+      check_tiles<Tiles, Number::bfloat16, 2>(rows, words);
+    }
+  }
+}
+
+TEST_CASE("products on tiles are LibTorch's, in memory and in the processor's registers") {
+  check_tiles<ops::PlainTiles>();
+#if defined(__x86_64__) && defined(__linux__)
+  if (ops::has_amx(Number::int8)) check_tiles<ops::AmxTiles>();
+#endif
 }
 
 TEST_CASE("prepared int8 rows are rounded to nearest with a scale a row") {
@@ -117,8 +172,7 @@ TEST_CASE("prepared int8 rows are rounded to nearest with a scale a row") {
 
 TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") {
   const OnlyTarget target(GENERATE(from_range(targets())));
-  const bool avx_vnni = GENERATE(true, false);
-  ops::allow_avx_vnni_for_test(avx_vnni);
+  const OnlyMultiplier multiplier(GENERATE(Multiplier::best, Multiplier::of_target, Multiplier::plain_tiles));
   at::manual_seed(6);
   constexpr float step = 0.125f;
   for (const int64_t columns : {1, 3, 16, 50, 602}) {
@@ -159,11 +213,11 @@ TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") 
                      again.values.begin() + static_cast<int64_t>(from)));
     CHECK(std::all_of(scales.begin() + 2, scales.end(), [&](float s) { return s == step; }));
   }
-  ops::allow_avx_vnni_for_test(true);
 }
 
 TEST_CASE("products of bfloat16 and float32 are LibTorch's") {
   const OnlyTarget target(GENERATE(from_range(targets())));
+  const OnlyMultiplier multiplier(GENERATE(Multiplier::best, Multiplier::of_target, Multiplier::plain_tiles));
   const auto number = GENERATE(Number::bfloat16, Number::float32);
   at::manual_seed(3);
   for (const auto& [rows, in, out] : shapes) {
