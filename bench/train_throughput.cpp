@@ -38,6 +38,7 @@
 #include "compress/workflow/machine.h"         // this_machine
 #include "distill/objective.h"                 // DistillObjective
 #include "distill/student.h"                   // keep_layers
+#include "distill/teacher_outputs.h"           // teacher_outputs
 #include "recipes/task_data.h"                 // TaskData
 
 namespace {
@@ -300,15 +301,11 @@ int run(const Options& options) {
     model = distill::keep_layers(teacher, {1, 3, 5});
     const distill::DistillationLoss loss({distill::LossConfig{}}, {}, {});
     teacher->set_fused(fused_arithmetic(options.train, context.device));
-    const auto logits = [&](const Batch& batch) {
-      const Autocast autocast(autocast_dtype(precision), context.device);
-      return teacher->forward(batch).logits;
-    };
     const auto start = Clock::now();
-    const auto kept = predict(logits, *texts, context).clone();
+    const auto kept = distill::teacher_outputs(teacher, false, *texts, autocast_dtype(precision), context);
     teacher_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     objective = std::make_unique<distill::DistillObjective>(
-        model, std::vector<distill::Teacher>{{.model = teacher, .loss = loss, .logits = kept}});
+        model, std::vector<distill::Teacher>{{.model = teacher, .loss = loss, .outputs = kept}});
   }
 
   StepTimer timer;

@@ -106,8 +106,10 @@ struct TeacherCacheConfig {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("folder", self.folder,
-          "Where runs keep teachers' logits for each other; the run's own folder cache if absent");
-    visit("max", self.max, "Size of the folder; what was not used for longest goes first. 0B: nothing is kept");
+          "Where runs keep teachers' outputs for each other; the run's own folder cache if absent");
+    visit("max", self.max,
+          "Size of the folder; what was not used for longest goes first, and what is larger alone is not kept. 0B: "
+          "nothing is");
   }
 };
 
@@ -127,7 +129,8 @@ struct DistillConfig {
     visit("student", self.student, "The model that learns", Presence::required);
     visit("losses", self.losses, "What is minimised: the weighted sum of these");
     visit("teachers", self.teachers, "Several models to learn from, in place of teacher");
-    visit("teacher_cache", self.teacher_cache, "Logits of teachers, kept where the losses need nothing else of them");
+    visit("teacher_cache", self.teacher_cache,
+          "Logits and hidden states of teachers, kept where the losses need nothing else of them");
     TrainConfig::fields(self.train, visit);
   }
 };

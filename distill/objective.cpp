@@ -33,9 +33,10 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
 
 void check_heads(const char* whose, const ModelShape& shape, int64_t layer) {
   if (shape.attention_widths.at(static_cast<size_t>(layer)) > 0) return;
-  throw ConfigError(fmt::format("losses of attentions: found layer {} of the {}, which has no heads; expected layers "
-                                "that have some, in losses.layers",
-                                layer, whose));
+  throw ConfigError(
+      fmt::format("losses of attentions: found layer {} of the {}, which has no heads; expected layers "
+                  "that have some, in losses.layers",
+                  layer, whose));
 }
 
 void check_relation_heads(int64_t heads, const char* whose, const ModelShape& shape, int64_t layer) {
@@ -232,9 +233,8 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
   torch::Tensor sum;
   for (auto& teacher : teachers_) {
     ModelOutput target;
-    if (teacher.logits.defined()) {
-      target.logits =
-          teacher.logits.index_select(0, batch.examples.to(teacher.logits.device())).to(batch.input_ids.device());
+    if (teacher.outputs) {
+      target = teacher.outputs->of(batch);
     } else {
       const at::NoGradGuard no_grad;
       target = teacher.model->forward(batch, teacher.loss.capture());

@@ -1,11 +1,13 @@
 #pragma once
 // The distillation objective: a weighted sum of losses between a student's and a teacher's outputs.
 
+#include <optional>
 #include <vector>
 
 #include "compress/train/objective.h"  // Objective
 #include "distill/config.h"            // LossConfig
 #include "distill/losses.h"            // LayerPair
+#include "distill/teacher_outputs.h"   // TeacherOutputs
 
 namespace compression::distill {
 
@@ -63,12 +65,9 @@ class DistillationLoss {
 };
 
 struct Teacher {
-  Model model{nullptr};  // frozen, in evaluation mode; may be null where its logits are given
+  Model model{nullptr};  // frozen, in evaluation mode; may be null where its outputs are given
   DistillationLoss loss;
-  /// float32 [examples, classes], by Batch::examples: enough where loss.logits_only(), of tasks with an output a text.
-  /// Undefined: the model runs for
-  /// every batch.
-  torch::Tensor logits = {};
+  std::optional<TeacherOutputs> outputs = {};  // absent: the model runs for every batch
   double weight = 1.0;
 };
 

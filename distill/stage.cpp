@@ -5,7 +5,7 @@
 #include <set>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/train/autocast.h"           // Autocast
+#include "compress/train/autocast.h"           // autocast_dtype
 #include "compress/train/trainer.h"            // train_model
 #include "compress/workflow/error.h"           // UnsupportedError, StorageError
 #include "compress/workflow/fingerprint.h"     // Fingerprint
@@ -13,6 +13,7 @@
 #include "distill/objective.h"                 // DistillObjective
 #include "distill/student.h"                   // keep_layers, select_weights
 #include "distill/teacher_cache.h"             // TeacherCache
+#include "distill/teacher_outputs.h"           // TeacherOutputs
 
 namespace compression::distill {
 namespace {
@@ -23,13 +24,9 @@ bool is_of_text(TaskType task) {
          task == TaskType::embedding;
 }
 
-/// Of such a task.
-int64_t logits_width(const ModelConfig& config) {
-  return config.task == TaskType::embedding ? config.hidden_size : static_cast<int64_t>(config.labels.size());
-}
-
-/// What a teacher's logits follow from: its files, the texts as it reads them, and the arithmetic.
-std::string cache_key(const std::filesystem::path& folder, const BatchSource& source, Precision precision) {
+/// What a teacher's outputs follow from: its files, the texts as it reads them, and the arithmetic.
+std::string cache_key(const std::filesystem::path& folder, bool hidden_states, const BatchSource& source,
+                      Precision precision) {
   Fingerprint all;
   std::set<std::filesystem::path> files = {folder / "config.json"};
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -37,6 +34,7 @@ std::string cache_key(const std::filesystem::path& folder, const BatchSource& so
   }
   for (const auto& file : files) all.add(file_fingerprint(file));
   all.add(enum_name(precision));
+  all.add(hidden_states ? "hidden states" : "logits");
   for (const auto& examples : source.plan(0)) {
     const auto batch = source.collate(examples);
     for (const auto& tensor : {batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.examples}) {
@@ -46,41 +44,38 @@ std::string cache_key(const std::filesystem::path& folder, const BatchSource& so
   return all.text();
 }
 
-/// The teacher's logits of all training texts, from the cache if it has them: [texts, classes].
-torch::Tensor teacher_logits(Model& teacher, const std::filesystem::path& folder, const Inputs& inputs,
-                             const DistillConfig& config, const Context& context) {
+/// What the teacher says of all training texts, from the cache if it has it. Nothing where that would take more than
+/// the cache may: logits alone are kept in memory then, with hidden states the teacher has to run for every batch.
+std::optional<TeacherOutputs> outputs_of(Model& teacher, const std::filesystem::path& folder, bool hidden_states,
+                                         const Inputs& inputs, const DistillConfig& config, const Context& context) {
   const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {.unlabelled = true});
   const auto precision = resolve_precision(config.train, context.device);
-  const auto name = folder.string();
-  const auto megabytes =
-      static_cast<double>(source->size()) * static_cast<double>(logits_width(teacher->config())) * 4e-6;
   const auto cache_folder = config.teacher_cache.folder.value_or(context.cache_folder);
-  const bool cached = config.teacher_cache.max.bytes > 0 && !cache_folder.empty();
-  const TeacherCache cache(cache_folder, config.teacher_cache.max.bytes);
-  const auto key = cached ? cache_key(folder, *source, precision) : std::string();
-  if (cached) {
-    if (auto kept = cache.find(key)) {
-      context.logger->info("{}: its logits of {} texts are in {}", name, source->size(), cache.file(key).string());
-      return kept->clone();
-    }
-    context.logger->info("{}: its logits of {} texts ({:.1f} MB) will be kept in {}", name, source->size(), megabytes,
-                         cache.file(key).string());
-  }
-  const auto dtype = autocast_dtype(precision);
-  const auto forward = [&](const Batch& batch) {
-    const Autocast autocast(dtype, context.device);
-    return teacher->forward(batch).logits;
+  const TeacherCache cache(cache_folder, cache_folder.empty() ? 0 : config.teacher_cache.max.bytes);
+  const auto bytes = teacher_output_bytes(teacher->config(), hidden_states, *source);
+  const auto what = fmt::format("{}: its {} of {} texts ({:.1f} MB)", folder.string(),
+                                hidden_states ? "logits and hidden states" : "logits", source->size(),
+                                static_cast<double>(bytes) * 1e-6);
+  const auto compute = [&] {
+    return teacher_outputs(teacher, hidden_states, *source, autocast_dtype(precision), context);
   };
-  // Cloned, because tensors made in inference mode can't take part in training.
-  auto logits = predict(forward, *source, context).clone();
-  if (cached) {
-    try {
-      if (!cache.keep(key, logits)) context.logger->warn("teacher_cache.max is too small for {:.1f} MB", megabytes);
-    } catch (const StorageError& error) {
-      context.logger->warn("the teacher's logits are kept in memory only: {}", error.what());
-    }
+  if (bytes > cache.max_bytes()) {
+    if (cache.max_bytes() > 0) context.logger->warn("{} are not kept: teacher_cache.max is too small", what);
+    return hidden_states ? std::nullopt : std::optional(compute());
   }
-  return logits;
+  const auto key = cache_key(folder, hidden_states, *source, precision);
+  if (const auto kept = cache.find(key); kept && kept->contains("logits")) {
+    context.logger->info("{} are in {}", what, cache.file(key).string());
+    return TeacherOutputs::from_tensors(*kept);
+  }
+  context.logger->info("{} will be kept in {}", what, cache.file(key).string());
+  auto outputs = compute();
+  try {
+    cache.keep(key, outputs.tensors());
+  } catch (const StorageError& error) {
+    context.logger->warn("what the teacher says is kept in memory only: {}", error.what());
+  }
+  return outputs;
 }
 
 /// The task's data, whose training split has the texts without labels too.
@@ -115,9 +110,8 @@ class DistillStage : public Stage {
     std::vector<std::filesystem::path> folders;
     for (const auto& config : configs) {
       // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
-      const bool asks_outputs = std::ranges::any_of(losses(config), [](const LossConfig& loss) {
-        return loss.type == LossType::logits && loss.weight > 0;
-      });
+      const bool asks_outputs = std::ranges::any_of(
+          losses(config), [](const LossConfig& loss) { return loss.type == LossType::logits && loss.weight > 0; });
       folders.push_back(inputs.model(config.model).folder);
       auto model = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}).model;
       teachers.push_back({.model = std::move(model), .weight = config.weight});
@@ -133,17 +127,17 @@ class DistillStage : public Stage {
 
     const auto tokenizer = load_tokenizer(student_folder);
     for (size_t i = 0; i < teachers.size(); ++i) {
-      auto& [model, loss, logits, weight] = teachers[i];
+      auto& [model, loss, outputs, weight] = teachers[i];
       loss = DistillationLoss(losses(configs[i]), shape_of(student), shape_of(model), head.task);
       loss.to(context.device);
       model->to(context.device);
       model->set_fused(fused_arithmetic(config_.train, context.device));
-      if (!loss.logits_only() || !is_of_text(head.task)) {
-        check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
-        continue;
-      }
-      logits = teacher_logits(model, folders[i], inputs, config_, context);
-      model = Model(nullptr);
+      const bool of_text = loss.logits_only() && is_of_text(head.task);
+      if (!of_text) check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
+      const auto needs = loss.capture();
+      if (!is_of_text(head.task) || needs.attentions || needs.projections) continue;
+      outputs = outputs_of(model, folders[i], needs.hidden_states, inputs, config_, context);
+      if (outputs) model = Model(nullptr);
     }
     DistillObjective objective(student, std::move(teachers));
     const auto result =

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view prefix = "logits-", suffix = ".safetensors";
+constexpr std::string_view prefix = "teacher-", suffix = ".safetensors";
 
 bool is_ours(const fs::path& file) {
   const auto name = file.filename().string();
@@ -27,21 +27,24 @@ fs::path TeacherCache::file(const std::string& key) const {
   return folder_ / fmt::format("{}{}{}", prefix, key, suffix);
 }
 
-std::optional<torch::Tensor> TeacherCache::find(const std::string& key) const {
+std::optional<TeacherCache::Tensors> TeacherCache::find(const std::string& key) const {
   std::error_code ignored;
   if (!fs::exists(file(key), ignored)) return std::nullopt;
   try {
-    auto logits = SafetensorsFile::open(file(key)).read("logits");
+    const auto opened = SafetensorsFile::open(file(key));
+    Tensors tensors;
+    for (const auto& [name, info] : opened.tensors()) tensors[name] = opened.read(name);
     fs::last_write_time(file(key), fs::file_time_type::clock::now(), ignored);
-    return logits;
+    return tensors;
   } catch (const CheckpointError&) {
     fs::remove(file(key), ignored);
     return std::nullopt;
   }
 }
 
-bool TeacherCache::keep(const std::string& key, const torch::Tensor& logits) const {
-  const auto bytes = static_cast<int64_t>(logits.nbytes());
+bool TeacherCache::keep(const std::string& key, const Tensors& tensors) const {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
   if (bytes > max_) return false;
   std::error_code error;
   fs::create_directories(folder_, error);
@@ -69,7 +72,7 @@ bool TeacherCache::keep(const std::string& key, const torch::Tensor& logits) con
   }
   const auto temporary = folder_ / fmt::format(".{}.{}", key, getpid());
   try {
-    write_safetensors(temporary, {{"logits", logits}});
+    write_safetensors(temporary, tensors);
   } catch (...) {
     fs::remove(temporary, error);
     throw;

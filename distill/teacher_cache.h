@@ -1,9 +1,10 @@
 #pragma once
-// Teachers' logits on disk, so that another stage, run or sweep need not compute them again.
+// Teachers' outputs on disk, so that another stage, run or sweep need not compute them again.
 
 #include <torch/types.h>
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -15,14 +16,17 @@ class TeacherCache {
  public:
   TeacherCache(std::filesystem::path folder, int64_t max_bytes) : folder_(std::move(folder)), max_(max_bytes) {}
 
-  /// float32 [examples, classes], or nothing; a damaged file is as good as none.
-  std::optional<torch::Tensor> find(const std::string& key) const;
+  using Tensors = std::map<std::string, torch::Tensor>;
 
-  /// Keeps the logits, whole or not at all, and removes what was not used for longest where the folder grows too large.
-  /// False if they alone are larger than that. Throws StorageError.
-  bool keep(const std::string& key, const torch::Tensor& logits) const;
+  /// What was kept, or nothing; a damaged file is as good as none.
+  std::optional<Tensors> find(const std::string& key) const;
+
+  /// Keeps the tensors, whole or not at all, and removes what was not used for longest where the folder grows too
+  /// large. False if they alone are larger than that. Throws StorageError.
+  bool keep(const std::string& key, const Tensors& tensors) const;
 
   std::filesystem::path file(const std::string& key) const;
+  int64_t max_bytes() const { return max_; }
 
  private:
   std::filesystem::path folder_;

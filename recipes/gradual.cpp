@@ -4,6 +4,9 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "compress/checkpoint/json_file.h"     // read_json_file, write_text_file
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/evaluate/cost.h"            // encoder_macs
@@ -73,6 +76,14 @@ void link_files(const fs::path& from, const fs::path& to) {
   }
 }
 
+/// Of the round at `position`, from distill.epochs in the first to last_epochs at 1.
+int64_t epochs_at(double position, const GradualConfig& config) {
+  const auto first = config.distill.train.epochs, last = config.last_epochs.value_or(first);
+  const double begin = 1.0 / static_cast<double>(config.rounds);
+  const double way = config.rounds == 1 ? 1.0 : std::clamp((position - begin) / (1.0 - begin), 0.0, 1.0);
+  return std::llround(std::lerp(static_cast<double>(first), static_cast<double>(last), way));
+}
+
 /// The stage that a round trains with.
 distill::DistillConfig distill_config(const RoundTraining& training, Reference student) {
   return {.teacher = training.teacher,
@@ -107,7 +118,7 @@ class GradualStage : public Stage {
     while (const auto position = schedule.next()) {
       const auto number = rounds.size() + 1;
       const auto share = prune::cubic_share(*position);
-      const auto [folder, notes] = run_round(number, share, start, current, files, inputs, context);
+      const auto [folder, notes] = run_round(number, *position, start, current, files, inputs, context);
       const auto reached = validation(folder, inputs, context);
       const auto macs = encoder_macs(load_model_config(folder), length);
       const auto fewer = static_cast<double>(start_macs) / static_cast<double>(macs);
@@ -151,13 +162,13 @@ class GradualStage : public Stage {
   }
 
   /// Cuts the model in `current` and distils it.
-  Artifact run_round(size_t number, double share, const fs::path& start, const fs::path& current,
+  Artifact run_round(size_t number, double position, const fs::path& start, const fs::path& current,
                      const RoundFiles& files, const Inputs& inputs, const Context& context) const {
     context.check_stop();
     const auto cut = files.round(number, ".cut"), result = files.round(number), state = files.round(number, ".train");
     if (!fs::exists(cut)) {
       FolderWriter writer(cut);
-      cut_model(share, start, current, writer.folder(), inputs, context);
+      cut_model(prune::cubic_share(position), start, current, writer.folder(), inputs, context);
       writer.commit();
     }
     FolderWriter writer(result);
@@ -168,7 +179,9 @@ class GradualStage : public Stage {
     const Inputs models{.models = {{teacher.name, inputs.model(teacher)}, {cut.string(), {cut}}},
                         .base = inputs.base,
                         .data = inputs.data};
-    const auto notes = make_stage(distill_config(config_.distill, {cut.string()}))->run(models, training).notes;
+    auto config = distill_config(config_.distill, {cut.string()});
+    config.train.epochs = epochs_at(position, config_);
+    const auto notes = make_stage(config)->run(models, training).notes;
     writer.commit();
     fs::remove_all(cut);
     fs::remove_all(state);
@@ -217,6 +230,7 @@ void validate(const GradualConfig& config, Problems& problems) {
                    "found the model that is pruned: against its own probabilities all gradients are 0; expected "
                    "another model");
   problems.within("rounds", config.rounds, 1, 1000);
+  problems.within("last_epochs", config.last_epochs, 1, 100000);
   problems.within("max_drop", config.max_drop, 0, 1);
   problems.within("max_halvings", config.max_halvings, 0, 20);
 }

@@ -55,6 +55,7 @@ struct GradualConfig {
   RoundCut prune;
   RoundTraining distill;
   int64_t rounds = 8;
+  std::optional<int64_t> last_epochs;
   std::optional<double> max_drop;
   int64_t max_halvings = 2;
 
@@ -65,6 +66,10 @@ struct GradualConfig {
           Presence::required);
     visit("distill", self.distill, "How the model is trained in each round", Presence::required);
     visit("rounds", self.rounds, "Steps to the budget; the share that is gone follows a cubic curve (Zhu and Gupta)");
+    visit(
+        "last_epochs", self.last_epochs,
+        "Epochs of the last round; from the first, which has those of distill, they grow evenly; absent: all have the "
+        "same");
     visit("max_drop", self.max_drop,
           "Largest accepted drop of accuracy on the validation texts, from 0 to 1; a round below it is undone, and the "
           "steps after it are half as long; absent: every round stays");

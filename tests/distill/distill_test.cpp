@@ -6,6 +6,7 @@
 #include "distill/objective.h"
 #include "distill/student.h"
 #include "distill/teacher_cache.h"
+#include "distill/teacher_outputs.h"
 
 namespace compression::distill {
 namespace {
@@ -135,13 +136,13 @@ TEST_CASE("several teachers are learnt from by their weights") {
   auto student = tiny_model();
   const auto loss = [] { return DistillationLoss({{.type = LossType::logits}}, tiny_shape, tiny_shape); };
   const auto logits = [](double scale) {
-    return scale * torch::arange(3 * 64, torch::kFloat).view({64, 3}).remainder(7);
+    return TeacherOutputs{.logits = scale * torch::arange(3 * 64, torch::kFloat).view({64, 3}).remainder(7)};
   };
   const auto one = [&](double scale) {
-    return DistillObjective(student, {{.loss = loss(), .logits = logits(scale)}}).loss(batch).item<double>();
+    return DistillObjective(student, {{.loss = loss(), .outputs = logits(scale)}}).loss(batch).item<double>();
   };
-  DistillObjective both(student, {{.loss = loss(), .logits = logits(1.0), .weight = 3.0},
-                                  {.loss = loss(), .logits = logits(-1.0), .weight = 1.0}});
+  DistillObjective both(student, {{.loss = loss(), .outputs = logits(1.0), .weight = 3.0},
+                                  {.loss = loss(), .outputs = logits(-1.0), .weight = 1.0}});
   CHECK(both.loss(batch).item<double>() == Approx(0.75 * one(1.0) + 0.25 * one(-1.0)).epsilon(1e-5));
 }
 
@@ -171,7 +172,9 @@ TEST_CASE("a student of smaller layers has evenly spaced weights of the teacher,
 
 TEST_CASE("kept logits are found again, and the folder stays within its size") {
   const TemporaryFolder folder;
-  const auto logits = [](float value) { return torch::full({100, 10}, value); };  // 4,000 bytes
+  const auto logits = [](float value) {  // 4,000 bytes
+    return TeacherCache::Tensors{{"logits", torch::full({100, 10}, value)}};
+  };
   const TeacherCache cache(folder.path() / "cache", 10'000);
   CHECK_FALSE(cache.find("a"));
   CHECK(cache.keep("a", logits(1)));
@@ -183,16 +186,55 @@ TEST_CASE("kept logits are found again, and the folder stays within its size") {
   set_age("a", 2);
   set_age("b", 1);
   REQUIRE(cache.find("a"));  // used just now
-  CHECK(cache.find("a")->equal(logits(1)));
+  CHECK(cache.find("a")->at("logits").equal(logits(1).at("logits")));
   CHECK(cache.keep("c", logits(3)));
   CHECK(cache.find("a"));
   CHECK_FALSE(cache.find("b"));
-  CHECK(cache.find("c")->equal(logits(3)));
-  CHECK_FALSE(cache.keep("d", torch::zeros({10'000})));
+  CHECK(cache.find("c")->at("logits").equal(logits(3).at("logits")));
+  CHECK_FALSE(cache.keep("d", {{"logits", torch::zeros({10'000})}}));
   std::filesystem::resize_file(cache.file("c"), 200);
   CHECK_FALSE(cache.find("c"));
   CHECK_FALSE(std::filesystem::exists(cache.file("c")));
   CHECK_THROWS_AS(TeacherCache(cache.file("a"), 10'000).keep("x", logits(1)), StorageError);
+}
+
+TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and padded anew") {
+  auto teacher = tiny_model();
+  teacher->eval();
+  auto all = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto texts = all.size();
+  const OneBatch source(all);
+  const auto context = quiet_context({});
+  const auto outputs = teacher_outputs(teacher, /*hidden_states=*/true, source, std::nullopt, context);
+  const auto tokens = all.attention_mask.sum().item<int64_t>();
+  REQUIRE(tokens < all.attention_mask.numel());  // there is padding
+  CHECK(outputs.hidden_states.sizes() == at::IntArrayRef({tokens, 4, 32}));
+  CHECK(teacher_output_bytes(teacher->config(), true, source) ==
+        static_cast<int64_t>(outputs.logits.nbytes() + outputs.hidden_states.nbytes() + outputs.begin.nbytes()));
+
+  const at::NoGradGuard no_grad;
+  const auto order = torch::arange(texts).flip(0);
+  Batch batch;
+  for (auto [from, to] : {std::pair{&all.input_ids, &batch.input_ids},
+                          {&all.attention_mask, &batch.attention_mask},
+                          {&all.token_type_ids, &batch.token_type_ids}}) {
+    *to = torch::constant_pad_nd(from->index_select(0, order), {0, 3});
+  }
+  batch.examples = order;
+  const auto kept = TeacherOutputs::from_tensors(outputs.tensors()).of(batch);
+  const auto expected = teacher->forward(batch, {.hidden_states = true});
+  check_close(kept.logits, expected.logits, 1e-5);
+  REQUIRE(kept.hidden_states.size() == expected.hidden_states.size());
+  const auto mask = batch.attention_mask.unsqueeze(-1);
+  for (size_t i = 0; i < kept.hidden_states.size(); ++i) {
+    check_close(kept.hidden_states[i] * mask, expected.hidden_states[i] * mask, 4e-3);
+  }
+  batch.attention_mask[0][0] = 0;
+  CHECK_THROWS_WITH(outputs.of(batch), Catch::Contains("other tokens"));
+
+  const auto logits = teacher_outputs(teacher, false, source, std::nullopt, context);
+  CHECK_FALSE(logits.hidden_states.defined());
+  check_close(logits.logits, outputs.logits, 1e-6);
 }
 
 TEST_CASE("where widths differ a projection is learnt") {
@@ -213,9 +255,8 @@ TEST_CASE("where widths differ a projection is learnt") {
 }
 
 TEST_CASE("a layer that is not there is named") {
-  const auto message = message_of<ConfigError>([] {
-    DistillationLoss({{.type = LossType::attentions, .layers = {{{0, 3}}}}}, tiny_shape, tiny_shape);
-  });
+  const auto message = message_of<ConfigError>(
+      [] { DistillationLoss({{.type = LossType::attentions, .layers = {{{0, 3}}}}}, tiny_shape, tiny_shape); });
   CHECK_THAT(message, Catch::Contains("[0, 3]") && Catch::Contains("teacher 0 to 2"));
 }
 
@@ -250,8 +291,7 @@ TEST_CASE("distillation brings a student's logits to its teacher's, and leaves t
   student->set_dropout(0.0, 0.0);
   student->head->dropout = 0.0;
   const auto logits = [&](const Batch& b) { return student->forward(b).logits; };
-  train(
-      *student, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
+  train(*student, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
   CHECK(distance() < 0.5 * at_first);
   CHECK(torch::equal(before, teacher->head->classifier->weight));
 }
@@ -263,7 +303,7 @@ TEST_CASE("kept teacher logits train as a teacher that runs does") {
   const auto loss = [] { return DistillationLoss({{.type = LossType::logits}}, {1, 32}, tiny_shape); };
   const at::NoGradGuard no_grad;
   DistillObjective live(student, {{teacher, loss()}}),
-      kept(student, {{teacher, loss(), teacher->forward(batch).logits}});
+      kept(student, {{teacher, loss(), TeacherOutputs{.logits = teacher->forward(batch).logits}}});
   check_close(kept.loss(batch), live.loss(batch), 1e-6);
 }
 

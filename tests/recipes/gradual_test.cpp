@@ -115,6 +115,16 @@ TEST_CASE("gradual pruning that was stopped goes on in its round, to the same bi
   CHECK(stopped.rounds() == whole.rounds());
 }
 
+TEST_CASE("rounds of gradual pruning train longer towards the end where last_epochs says so") {
+  const GradualRun gradual;
+  gradual.run({"stages.small.gradual.last_epochs=3"});
+  const auto rounds = gradual.rounds();
+  REQUIRE(rounds.size() == 3);
+  for (size_t i = 0; i < 3; ++i) CHECK(rounds[i].at("training").at("steps") == (i + 1) * 6);
+  CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.last_epochs=0"}); }),
+             Catch::Contains("stages[1].gradual.last_epochs"));
+}
+
 TEST_CASE("settings of gradual pruning are checked where they stand") {
   const GradualRun gradual;
   CHECK_THAT(message_of<ConfigError>([&] { gradual.run({"stages.small.gradual.prune.heads=2"}); }),
