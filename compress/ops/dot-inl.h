@@ -20,7 +20,7 @@ namespace compression::ops {
 struct DotTile {
   const uint32_t* a;  // word k of row m at a[m * a_row + k]
   int64_t a_row;
-  const uint32_t* b;  // word k of the panel's columns at b + k * panel width
+  const uint32_t* b;  // word k of the panel's columns at b + k * panel width / kNarrow
   int64_t words;
   const int32_t* start;       // null: 0
   const float* row_scale;     // null: 1
@@ -76,12 +76,13 @@ HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
 #endif
 }
 
-// Each kind: kRows, as many as the registers hold next to two vectors of columns; Sum; how a word of `a` is spread, a
-// vector of `b` is read, and their products are added.
+// Each kind: kRows, as many as the registers hold next to two vectors of columns; kNarrow, how many times smaller a
+// word of `b` is stored; Sum; how a word of `a` is spread, a vector of `b` is read, and their products are added.
 
 /// Words as they are: the kinds that the processor multiplies itself.
 template <class Result>
 struct Words {
+  static constexpr int64_t kNarrow = 1;
   using Sum = Result;
   using A = VI32;
   using B = VI32;
@@ -89,8 +90,8 @@ struct Words {
   static HWY_INLINE B Read(const uint32_t* b) { return LoadWords(b); }
 };
 
-/// a: uint8, b: int8. Without VNNI the bytes are widened: instructions that add products in 16 bits saturate.
 #if OPS_VNNI
+/// a: uint8, b: int8.
 struct Int8 : Words<VI32> {
   static constexpr int kRows = 12;
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
@@ -98,33 +99,10 @@ struct Int8 : Words<VI32> {
     return sum;
   }
 };
-#else
-struct Int8 {
-  using Sum = VI32;
-  static constexpr int kRows = OPS_AVX3 ? 10 : 4;
-  struct Pairs {
-    VI32 even, odd;
-  };
-  using A = Pairs;
-  using B = Pairs;
-  static HWY_INLINE A Spread(const uint32_t* a) {
-    const auto v = BroadcastWord(a);
-    const auto low = hn::Set(I32(), 0x00FF00FF);
-    return {hn::And(v, low), hn::And(hn::ShiftRight<8>(v), low)};
-  }
-  static HWY_INLINE B Read(const uint32_t* b) {
-    const hn::Repartition<int16_t, I32> d16;
-    const auto v = hn::BitCast(d16, LoadWords(b));
-    return {hn::BitCast(I32(), hn::ShiftRight<8>(hn::ShiftLeft<8>(v))), hn::BitCast(I32(), hn::ShiftRight<8>(v))};
-  }
-  static HWY_INLINE Sum MultiplyAdd(const A& a, const B& b, Sum sum) {
-    return MultiplyAddInt16(a.odd, b.odd, MultiplyAddInt16(a.even, b.even, sum));
-  }
-};
 #endif
 
 #if OPS_X86 && HWY_TARGET == HWY_AVX2
-/// The same with the 256-bit form of VNNI (AVX-VNNI), for processors that have_avx_vnni().
+/// a: uint8, b: int8, with the 256-bit form of VNNI (AVX-VNNI), for processors that have_avx_vnni().
 struct Int8Avx : Words<VI32> {
   static constexpr int kRows = 6;
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
@@ -139,7 +117,20 @@ struct Int16 : Words<VI32> {
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
 };
 
+/// a: int16, b: int8, widened as it is read: for processors whose products of bytes are added in 16 bits and saturate.
+struct Int8InPairs : Words<VI32> {
+  static constexpr int kRows = Int16::kRows;
+  static constexpr int64_t kNarrow = 2;
+  static HWY_INLINE B Read(const uint32_t* b) {
+    const hn::Repartition<int16_t, I32> d16;
+    const hn::Rebind<int8_t, decltype(d16)> d8;
+    return hn::BitCast(I32(), hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(b))));
+  }
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
+};
+
 struct Float32 {
+  static constexpr int64_t kNarrow = 1;
   using Sum = VF;
   using A = VF;
   using B = VF;
@@ -151,6 +142,7 @@ struct Float32 {
 
 /// Widened to float, as bfloat16 arithmetic is not in every target.
 struct WideBFloat16 {
+  static constexpr int64_t kNarrow = 1;
   using Sum = VF;
   struct Pairs {
     VF even, odd;
@@ -197,20 +189,20 @@ HWY_INLINE VF ToFloat(VF v) {
 #define OPS_DECLARE(r) [[maybe_unused]] auto left##r = start0, right##r = start1;
 
 #undef OPS_STEP
-#define OPS_STEP(r)                               \
-  if constexpr (R > r) {                          \
-    const auto x = Dot::Spread(a + (r)*t.a_row);  \
-    left##r = Dot::MultiplyAdd(x, b0, left##r);   \
-    OPS_PIN(left##r);                             \
-    right##r = Dot::MultiplyAdd(x, b1, right##r); \
-    OPS_PIN(right##r);                            \
+#define OPS_STEP(r)                                \
+  if constexpr (R > r) {                           \
+    const auto x = Dot::Spread(a + (r) * t.a_row); \
+    left##r = Dot::MultiplyAdd(x, b0, left##r);    \
+    OPS_PIN(left##r);                              \
+    right##r = Dot::MultiplyAdd(x, b1, right##r);  \
+    OPS_PIN(right##r);                             \
   }
 
 #undef OPS_STORE
 #define OPS_STORE(r)                                                            \
   if constexpr (R > r) {                                                        \
     const auto s = hn::Set(df, t.row_scale == nullptr ? 1.0f : t.row_scale[r]); \
-    float* to = t.c + (r)*t.ld;                                                 \
+    float* to = t.c + (r) * t.ld;                                               \
     hn::StoreU(hn::MulAdd(ToFloat(left##r), hn::Mul(s, s0), t0), df, to);       \
     hn::StoreU(hn::MulAdd(ToFloat(right##r), hn::Mul(s, s1), t1), df, to + n);  \
   }
@@ -225,8 +217,8 @@ HWY_NOINLINE void RunTile(const DotTile& t) {
   const auto start1 = Start(typename Dot::Sum(), t.start == nullptr ? nullptr : t.start + n);
   OPS_ROWS(OPS_DECLARE)
   for (int64_t k = 0; k < t.words; ++k) {
-    const auto b0 = Dot::Read(b), b1 = Dot::Read(b + n);
-    b += 2 * n;
+    const auto b0 = Dot::Read(b), b1 = Dot::Read(b + n / Dot::kNarrow);
+    b += 2 * n / Dot::kNarrow;
     OPS_ROWS(OPS_STEP)
     ++a;
   }

@@ -111,7 +111,7 @@ void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Ran
       tile({.a = x.values + row * x.stride,
             .a_row = x.stride,
             .b = w.values.data() + p * w.words * width,
-            .words = w.words,
+            .words = w.words * Dot::kNarrow,
             .start = integers ? w.start.data() + column : nullptr,
             .row_scale = integers ? x.scale + row : nullptr,
             .column_scale = integers ? w.scale.data() + column : nullptr,
@@ -200,13 +200,49 @@ bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] c
   return false;
 }
 
+/// Whether int8 is multiplied as bytes here, so that pack_linear() makes words of four inputs.
+bool MultipliesBytes() {
+  constexpr bool tiles = HWY_MAX_BYTES >= 32;
+  if (tiles && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
+#if OPS_X86 && HWY_TARGET == HWY_AVX2
+  return use_avx_vnni();
+#else
+  return OPS_VNNI;
+#endif
+}
+
+/// Widens some rows at a time to int16, for all panels.
+void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+                     int64_t ld) {
+  constexpr int64_t block = 8 * Int8InPairs::kRows;
+  const hn::ScalableTag<uint16_t> d16;
+  const hn::Rebind<uint8_t, decltype(d16)> d8;
+  const auto stride = 2 * w.words, bytes = 4 * w.words, n = static_cast<int64_t>(hn::Lanes(d16));
+  static thread_local Buffer<uint32_t> memory;
+  LinearInput wide{.number = Number::int8, .stride = stride, .values = memory.resize(block * stride)};
+  for (int64_t first = rows.first; first < rows.last; first += block) {
+    const auto count = std::min(block, rows.last - first);
+    for (int64_t r = 0; r < count; ++r) {
+      const auto* from = reinterpret_cast<const uint8_t*>(x.values + (first + r) * x.stride);
+      auto* to = reinterpret_cast<uint16_t*>(wide.values + r * stride);
+      int64_t i = 0;
+      for (; i + n <= bytes; i += n) hn::StoreU(hn::PromoteTo(d16, hn::LoadU(d8, from + i)), d16, to + i);
+      for (; i < bytes; ++i) to[i] = from[i];
+    }
+    wide.scale = x.scale + first;
+    MultiplyPanels<Int8InPairs>(wide, w, {0, count}, panels, function, y + first * ld, ld);
+  }
+}
+
 void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
                   int64_t ld) {
-  if (MultipliedOnTiles<Int8, Number::int8>(x, w, rows, panels, function, y, ld)) return;
-#if OPS_X86 && HWY_TARGET == HWY_AVX2
-  if (use_avx_vnni()) return MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
-#endif
+  if (w.pairs) return MultiplyInPairs(x, w, rows, panels, function, y, ld);
+  if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, function, y, ld)) return;
+#if OPS_VNNI
   MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
+#elif OPS_X86 && HWY_TARGET == HWY_AVX2
+  MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+#endif
 }
 void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
                    int64_t ld) {
@@ -388,6 +424,7 @@ HWY_AFTER_NAMESPACE();
 namespace compression::ops {
 
 HWY_EXPORT(PanelColumns);
+HWY_EXPORT(MultipliesBytes);
 HWY_EXPORT(MultiplyInt8);
 HWY_EXPORT(MultiplyBFloat16);
 HWY_EXPORT(MultiplyFloat);
@@ -403,6 +440,20 @@ int64_t divide_up(int64_t a, int64_t b) {
 
 int64_t bytes_of(Number number) {
   return 4 / values_per_word(number);
+}
+
+/// Where word k of output o begins, and, of a weight in pairs, its second half.
+struct Place {
+  unsigned char *first, *second;
+};
+Place place_of(const LinearWeight& weight, int64_t width, int64_t o, int64_t k) {
+  auto* panel = reinterpret_cast<unsigned char*>(weight.values.data() + o / width * weight.words * width);
+  const auto column = o % width;
+  if (!weight.pairs) {
+    auto* word = panel + (k * width + column) * 4;
+    return {word, word + 2};
+  }
+  return {panel + (2 * k * width + column) * 2, panel + ((2 * k + 1) * width + column) * 2};
 }
 
 }  // namespace
@@ -426,17 +477,19 @@ void pack_linear(Number number, const void* values, const float* scale, const fl
   auto* scales = result.scale.resize(padded);
   auto* biases = result.bias.resize(padded);
   auto* starts = result.start.resize(padded);
+  result.pairs = number == Number::int8 && !HWY_DYNAMIC_DISPATCH(MultipliesBytes)();
   for (int64_t o = 0; o < padded; ++o) {
     const bool inside = o < out;
     scales[o] = inside && scale != nullptr ? scale[o] : 1.0f;
     biases[o] = inside ? bias[o] : 0.0f;
     const auto* row = static_cast<const unsigned char*>(values) + o * in * bytes;
-    uint32_t* column = to + (o / width) * result.words * width + o % width;
     int32_t sum = 0;
     for (int64_t k = 0; k < result.words; ++k) {
       uint32_t word = 0;
       if (inside) std::memcpy(&word, row + k * 4, static_cast<size_t>(std::min<int64_t>(4, in * bytes - k * 4)));
-      column[k * width] = word;
+      const auto place = place_of(result, width, o, k);
+      std::memcpy(place.first, &word, 2);
+      std::memcpy(place.second, reinterpret_cast<const char*>(&word) + 2, 2);
       if (number != Number::int8) continue;
       for (int byte = 0; byte < 4; ++byte) sum += static_cast<int8_t>(word >> (8 * byte));
     }
@@ -448,9 +501,12 @@ void unpack_linear(const LinearWeight& weight, void* values) {
   const int64_t width = panel_width(), row_bytes = weight.in * bytes_of(weight.number);
   for (int64_t o = 0; o < weight.out; ++o) {
     auto* row = static_cast<unsigned char*>(values) + o * row_bytes;
-    const uint32_t* column = weight.values.data() + (o / width) * weight.words * width + o % width;
     for (int64_t k = 0; k < weight.words; ++k) {
-      std::memcpy(row + k * 4, column + k * width, static_cast<size_t>(std::min<int64_t>(4, row_bytes - k * 4)));
+      const auto place = place_of(weight, width, o, k);
+      uint32_t word = 0;
+      std::memcpy(&word, place.first, 2);
+      std::memcpy(reinterpret_cast<char*>(&word) + 2, place.second, 2);
+      std::memcpy(row + k * 4, &word, static_cast<size_t>(std::min<int64_t>(4, row_bytes - k * 4)));
     }
   }
 }

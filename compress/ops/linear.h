@@ -27,6 +27,7 @@ struct LinearWeight {
   int64_t out = 0, in = 0;
   int64_t words = 0, panels = 0;  // of a column; of the weight
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
+  bool pairs = false;             // int8: words of two columns each, [panel][pair of inputs][column][2]
   Buffer<uint32_t> values;        // [panel][word][column], and zeros that tiles read
   Buffer<float> scale, bias;      // [panel][column]
   Buffer<int32_t> start;          // int8: what 128 in each activation adds to the sums, negative
