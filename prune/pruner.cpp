@@ -11,12 +11,17 @@
 
 namespace compression::prune {
 
+std::shared_ptr<const BatchSource> scoring_texts(const Tokenizer& tokenizer, const ScoreConfig& score,
+                                                 const Inputs& inputs, const Context& context) {
+  return inputs.data.batches(
+      Split::train, tokenizer,
+      {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
+}
+
 Pruner::Pruner(Model model, const Tokenizer& tokenizer, const ScoreConfig& score, const ReconstructConfig& reconstruct,
                const Inputs& inputs, const Context& context)
     : model_(std::move(model)), score_(score), reconstruct_(reconstruct), context_(context) {
-  texts_ =
-      inputs.data.batches(Split::train, tokenizer,
-                          {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
+  texts_ = scoring_texts(tokenizer, score, inputs, context);
   objective_ = make_objective(inputs);
   if (reconstruct.reconstruct == Reconstruction::none) return;
   calibration_ = inputs.data.batches(Split::train, tokenizer,

@@ -10,6 +10,10 @@
 
 namespace compression::prune {
 
+/// The training texts that scores are computed on.
+std::shared_ptr<const BatchSource> scoring_texts(const Tokenizer& tokenizer, const ScoreConfig& score,
+                                                 const Inputs& inputs, const Context& context);
+
 class Pruner {
  public:
   /// Remembers the model as it is, for reconstruction, and computes the probabilities of the teacher that `score`

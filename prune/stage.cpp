@@ -67,9 +67,7 @@ class PruneStage : public Stage {
     if (wanted > all) {
       throw ConfigError(fmt::format("hidden_size: {} to keep, but the model has {}", wanted, all));
     }
-    const auto texts = inputs.data.batches(
-        Split::train, tokenizer,
-        {.batch_size = score.batch_size, .seed = context.seed, .max_examples = score.score_examples});
+    const auto texts = scoring_texts(tokenizer, score, inputs, context);
     const auto scores = hidden_scores(model, *texts, context, score.importance, score.per_text);
     const auto kept = best_units(scores, wanted);
     model = keep_hidden(model, kept);

@@ -3,11 +3,15 @@
 
     python scripts/check_transformers.py MODEL DATA.jsonl [--compress build/release/bin/compress] [--max-length N]
     python scripts/check_transformers.py --families build/release/bin/tests_recipes
+    python scripts/check_transformers.py --int8 MODEL DATA.jsonl [--compress build/release/bin/compress]
 
 The first checks a classifier folder both ways, to the sample. The second lets the tests save a small model of every family,
 fine-tuned and distilled into fewer layers, and compares its logits with those that transformers computes from the folder.
+The third compares the probabilities of an int8 classifier (int8_dynamic or int8_static, with `embeddings: fp32`, since
+compressed-tensors has linear layers only) on the first 500 texts with those of transformers and compressed-tensors.
 
-In a development venv with torch, transformers and safetensors. MODEL is a folder that no stage pruned or quantized.
+In a development venv with torch, transformers and safetensors, for --int8 also compressed-tensors. MODEL is a folder that no stage
+pruned, and none quantized but for --int8.
 1. transformers loads MODEL, and its correct answers on DATA are counted; `compress eval MODEL` must count the same.
 2. transformers saves the model as its own folder; `compress eval` on that must count the same.
 """
@@ -41,13 +45,37 @@ def families(tests):
             sys.exit("not equal")
 
 
+def int8(folder, data, compress):
+    texts = [json.loads(line)["text"] for line in open(data, encoding="utf-8")][:500]
+    out = subprocess.run([compress, "predict", folder, "--json"], input="\n".join(texts), capture_output=True, text=True)
+    if out.returncode != 0:
+        sys.exit(out.stderr)
+    ours = [json.loads(line) for line in out.stdout.splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, report = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    off = {k: v for k, v in report.items() if v}
+    same, worst = 0, 0.0
+    with torch.inference_mode():
+        for text, found in zip(texts, ours, strict=True):
+            expected = model.eval()(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
+            scores = torch.tensor([found["scores"][model.config.id2label[i]] for i in range(len(expected))])
+            same += model.config.id2label[expected.argmax().item()] == found["label"]
+            worst = max(worst, (scores - expected).abs().max().item())
+    print(f"{folder}: {same} of {len(texts)} classes equal, probabilities differ by at most {worst:.2g} {off or ''}")
+    if same < len(texts) or worst > 0.02 or off:
+        sys.exit("not equal")
+
+
 def main():
     if sys.argv[1:2] == ["--families"]:
         return families(sys.argv[2])
     p = argparse.ArgumentParser()
     p.add_argument("model"), p.add_argument("data"), p.add_argument("--compress", default="build/release/bin/compress")
     p.add_argument("--max-length", type=int, default=128)
+    p.add_argument("--int8", action="store_true")
     a = p.parse_args()
+    if a.int8:
+        return int8(a.model, a.data, a.compress)
     rows = [json.loads(line) for line in open(a.data, encoding="utf-8")]
     tokenizer = AutoTokenizer.from_pretrained(a.model)
     model = AutoModelForSequenceClassification.from_pretrained(a.model).eval()

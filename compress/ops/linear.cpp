@@ -132,7 +132,10 @@ HWY_INLINE VF LoadSums(const float* sums, const int32_t*) {
   return hn::Load(F(), sums);
 }
 
-#if HWY_MAX_BYTES >= 32
+#undef OPS_TILES
+#define OPS_TILES (HWY_ARCH_X86 && HWY_MAX_BYTES >= 32)  // panels of one or two tiles' columns
+
+#if OPS_TILES
 template <class Tiles, class Dot, Number number>
 void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
                      int64_t ld) {
@@ -185,12 +188,12 @@ template <class Dot, Number number>
 bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
                        [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Function function,
                        [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
-#if HWY_MAX_BYTES >= 32
+#if OPS_TILES
   if (multiplier == Multiplier::plain_tiles) {
     MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, function, y, ld);
     return true;
   }
-#if OPS_X86 && defined(__linux__)
+#if defined(__linux__)
   if (use_amx(number)) {
     MultiplyOnTiles<AmxTiles, Dot, number>(x, w, rows, panels, function, y, ld);
     return true;
@@ -202,8 +205,7 @@ bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] c
 
 /// Whether int8 is multiplied as bytes here, so that pack_linear() makes words of four inputs.
 bool MultipliesBytes() {
-  constexpr bool tiles = HWY_MAX_BYTES >= 32;
-  if (tiles && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
+  if (OPS_TILES && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
 #if OPS_X86 && HWY_TARGET == HWY_AVX2
   return use_avx_vnni();
 #else
