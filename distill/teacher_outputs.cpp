@@ -2,8 +2,6 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
-
 #include "compress/evaluate/evaluate.h"  // predict
 #include "compress/train/autocast.h"     // Autocast
 
