@@ -220,6 +220,7 @@ constexpr std::string_view kAfterSample = R"(```
 - **`--set key=value`** changes a recipe from the command line, before variables and checks. The key is the path that messages
   show: `--set data.max_length=64`, `--set stages[1].distill.epochs=1`. A stage's id may stand for its position:
   `--set stages.student.distill.epochs=1`. The value is YAML: `--set 'goals={size: {max: 20MB}}'`.
+  A variable that no value uses can't be set: it would change nothing.
 - **Anchors** (`&a`), aliases (`*a`) and merge keys (`<<: *a`) work as in YAML. Tags do not.
 - **Limits**: 256 KiB, 64 levels, 20,000 values.
 )";

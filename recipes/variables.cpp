@@ -33,6 +33,17 @@ class Resolver {
  public:
   Resolver(Node& root, Issues& issues) : root_(root), issues_(issues) {}
 
+  void resolve() {
+    resolve_all(root_, "");
+    if (const Node* variables = root_.find("variables")) refuse_idle_overrides(*variables);
+  }
+
+ private:
+  struct Active {
+    const Node* node;
+    std::string key;
+  };
+
   void resolve_all(Node& node, const std::string& key) {
     if (node.kind == Kind::scalar) resolve(node, key);
     for (size_t i = 0; i < node.children.size(); ++i) {
@@ -41,11 +52,21 @@ class Resolver {
     }
   }
 
- private:
-  struct Active {
-    const Node* node;
-    std::string key;
-  };
+  /// A variable of --set that changes nothing. In a recipe it may stand idle: one that was written out has its values
+  /// in place.
+  void refuse_idle_overrides(const Node& variables) {
+    std::vector<std::string_view> names;
+    for (const Node& child : variables.children) {
+      if (used_.contains(&child)) names.push_back(child.key);
+    }
+    for (const Node& child : variables.children) {
+      if (child.origin.set.empty() || used_.contains(&child)) continue;
+      issues_.add(child.origin, join_key("variables", shown_key(child.key)),
+                  "is used nowhere in the recipe" +
+                      (names.empty() ? ", which uses no variables"
+                                     : ", expected one of " + listed(names) + did_you_mean(child.key, names)));
+    }
+  }
 
   void resolve(Node& node, const std::string& key) {
     if (!done_.insert(&node).second || node.text.find("${") == std::string::npos) return;
@@ -95,6 +116,7 @@ class Resolver {
     if (cycle) throw ConfigError("found ${" + name + "}, which refers back to itself: " + chain() + key);
     if (active_.size() >= kMaxChain) throw ConfigError("found more than 64 variables within variables");
     if (variable.kind == Kind::scalar) resolve(variable, key);
+    used_.insert(&variable);
     return variable;
   }
 
@@ -136,7 +158,7 @@ class Resolver {
   Node& root_;
   Issues& issues_;
   std::vector<Active> active_;
-  std::set<const Node*> done_;
+  std::set<const Node*> done_, used_;
 };
 
 void refuse_ambiguous(const Node& root, Issues& issues) {
@@ -154,7 +176,7 @@ void refuse_ambiguous(const Node& root, Issues& issues) {
 
 void resolve_variables(Node& root, Issues& issues) {
   refuse_ambiguous(root, issues);
-  Resolver(root, issues).resolve_all(root, "");
+  Resolver(root, issues).resolve();
 }
 
 }  // namespace compression::recipes

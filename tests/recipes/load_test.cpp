@@ -497,6 +497,19 @@ TEST_CASE("variables that have no value are told with their line") {
         "r.yaml:3: output: found ${nope}, expected one of version, name, output");
 }
 
+TEST_CASE("a variable of --set that changes nothing is refused") {
+  const std::string stages = "stages: [{id: a, finetune: }]\n";
+  CHECK(refusal(kHead + stages, {"variables.texts=bbc"}) ==
+        "--set variables.texts=bbc: variables.texts: is used nowhere in the recipe, which uses no variables");
+  const std::string recipe = with(kHead, "runs/small", "${folder}") + stages + "variables: {folder: runs, idle: a}\n";
+  CHECK_NOTHROW(parse(recipe, {"variables.folder=bbc"}));
+  CHECK(refusal(recipe, {"variables.foldr=bbc"}) ==
+        "--set variables.foldr=bbc: variables.foldr: is used nowhere in the recipe, expected one of folder (did you "
+        "mean folder?)");
+  CHECK(refusal(recipe, {"variables.idle=b"}) ==
+        "--set variables.idle=b: variables.idle: is used nowhere in the recipe, expected one of folder");
+}
+
 TEST_CASE("variables that would grow without end are refused") {
   std::string text = kHead + "stages: [{id: a, finetune: }]\nvariables:\n  v0: xxxxxxxxxx\n";
   for (int i = 1; i < 40; ++i) {
