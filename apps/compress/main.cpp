@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "compress/workflow/error.h"    // Error
 #include "compress/workflow/machine.h"  // keep_freed_memory
+#include "recipes/text.h"               // in_quotes, listed, did_you_mean
 #include "terminal.h"
 
 namespace compression::app {
@@ -64,6 +65,18 @@ void add_recipe(CLI::App& command, RecipeOptions& options, bool required = true)
   command.add_option("recipe", options.recipe, "YAML file (docs/recipe.md)")->required(required);
   command.add_option("--set", options.overrides, "KEY=VALUE, in place of what the recipe says; may be given again")
       ->take_all();
+}
+
+/// CLI11 says of an unknown command that one is missing.
+std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> left = app.remaining();
+  if (!app.get_subcommands().empty() || left.empty()) return error.what();
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  std::vector<std::string> names;
+  for (const CLI::App* command : commands) names.push_back(command->get_name());
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  return "found " + recipes::in_quotes(left.front()) + ", expected a command: " + recipes::listed(known) +
+         recipes::did_you_mean(left.front(), known);
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -148,7 +161,8 @@ int parse_and_run(int argc, char** argv) {
       throw CLI::RequiredError("model or --kernels");
     }
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? success : bad_input;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    throw ConfigError(usage_problem(app, error) + "; compress --help tells more");
   }
   auto context = make_context(settings);
   context.checkpoints.seconds = checkpoint_every;

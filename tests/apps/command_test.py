@@ -196,7 +196,8 @@ class Command(unittest.TestCase):
                           ["run", "recipe.yaml", "--threads", "0"], ["run", "recipe.yaml", "--set", "nothing=1"]):
             result = self.run_compress(*arguments)
             self.assertEqual(result.returncode, 2, (arguments, result.stderr))
-            self.assertTrue(result.stderr.strip(), arguments)
+            self.assertEqual(len(result.stderr.strip().splitlines()), 1, (arguments, result.stderr))
+        self.assertIn('found "rnu", expected a command: run,', self.run_compress("rnu", "recipe.yaml").stderr)
 
     def test_cuda_where_there_is_none_is_said(self):
         for command in (["eval", "out/teacher", "--data", "test.jsonl"], ["predict", "out/teacher", "the"],
