@@ -1,4 +1,3 @@
-.section .note.GNU-stack, "", @progbits
 # From reset to long mode, with the registers of AVX-512 and AMX switched on; then `program`, which link.ld keeps in the ROM
 # and which is copied to where it was linked for.
 .code16
@@ -73,3 +72,5 @@ gdt_pointer:
 .code16
   jmp boot
   .fill 13, 1, 0x90
+
+.section .note.GNU-stack, "", @progbits
