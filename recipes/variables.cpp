@@ -111,12 +111,12 @@ class Resolver {
   const Node& value_of(const std::string& name) {
     const auto [found, key] = find(name);
     Node& variable = *found;
+    used_.insert(&variable);
     const bool cycle =
         std::any_of(active_.begin(), active_.end(), [&](const Active& active) { return active.node == &variable; });
     if (cycle) throw ConfigError("found ${" + name + "}, which refers back to itself: " + chain() + key);
     if (active_.size() >= kMaxChain) throw ConfigError("found more than 64 variables within variables");
     if (variable.kind == Kind::scalar) resolve(variable, key);
-    used_.insert(&variable);
     return variable;
   }
 

@@ -508,6 +508,9 @@ TEST_CASE("a variable of --set that changes nothing is refused") {
         "mean folder?)");
   CHECK(refusal(recipe, {"variables.idle=b"}) ==
         "--set variables.idle=b: variables.idle: is used nowhere in the recipe, expected one of folder");
+  CHECK(refusal(recipe, {"variables.folder=${folder}"}) ==
+        "--set variables.folder=${folder}: variables.folder: found ${folder}, which refers back to itself: "
+        "output -> variables.folder -> variables.folder");
 }
 
 TEST_CASE("variables that would grow without end are refused") {
