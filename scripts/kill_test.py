@@ -34,7 +34,7 @@ data:
   test: {path: test.jsonl}
 stages:
   - id: teacher
-    finetune: {epochs: 8, learning_rate: 3.0e-3, batch_size: 16, snapshot_every: 2, log_every: 3, hidden_dropout: 0.1, attention_dropout: 0.1}
+    finetune: {epochs: 8, learning_rate: 3.0e-3, batch_size: 16, snapshot_every: 2, log_every: 3, precision: int16, hidden_dropout: 0.1, attention_dropout: 0.1}
   - id: student
     distill:
       teacher: teacher
@@ -45,11 +45,12 @@ stages:
       evaluate_every: 5
       learning_rate: 2.0e-3
       snapshot_every: 3
+      precision: int16
       hidden_dropout: 0.1
   - id: pruned
     prune: {of: student, heads: 2, intermediate_size: 24}
   - id: recovered
-    distill: {teacher: teacher, student: {from: pruned}, epochs: 6, learning_rate: 2.0e-3, snapshot_every: 2, hidden_dropout: 0.1}
+    distill: {teacher: teacher, student: {from: pruned}, epochs: 6, learning_rate: 2.0e-3, snapshot_every: 2, precision: int16, hidden_dropout: 0.1}
   - id: int8
     quantize: {of: recovered}
   - id: shipped
