@@ -16,7 +16,6 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "bench/program.h"                // run_program
@@ -43,7 +42,7 @@ struct Step {
 
 struct Options {
   std::filesystem::path data;
-  int64_t length = 512, threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  int64_t length = 512, threads = default_threads();
   std::vector<Step> steps;
 };
 

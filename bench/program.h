@@ -36,11 +36,10 @@ Number number(const std::string& option, const std::string& text, Number least) 
 }
 
 /// Without a log.
-inline Context quiet_context(int64_t seed, int64_t threads) {
+inline Context quiet_context(int64_t seed) {
   Context context;
   context.logger = std::make_shared<spdlog::logger>("bench", std::make_shared<spdlog::sinks::null_sink_mt>());
   context.seed = static_cast<uint64_t>(seed);
-  context.threads = static_cast<int>(threads);
   return context;
 }
 

@@ -19,7 +19,6 @@
 #include <iostream>
 #include <map>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "bench/program.h"                     // run_program, texts_of
@@ -57,7 +56,7 @@ struct Options {
   std::vector<std::string> budgets = {"1.5", "2", "3.6"}, importance = {"first_order"}, allocation = {"uniform"},
                            rounds = {"1"}, reconstruct = {"none"}, per_text = {"no"};
   int64_t score_texts = 1024, calibration_texts = 2048, max_length = 64, batch_size = 32, seed = 0;
-  int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  int64_t threads = default_threads();
   double damping = ReconstructConfig{}.damping;
 };
 
@@ -176,7 +175,7 @@ BudgetConfig budget_config(const Method& method, const ModelConfig& whole, int64
 
 int run(const Options& options) {
   at::set_num_threads(static_cast<int>(options.threads));
-  auto context = quiet_context(options.seed, options.threads);
+  auto context = quiet_context(options.seed);
   const recipes::TaskData data({}, texts_of(options.data, options.max_length));
   const auto tokenizer = load_tokenizer(options.teacher);
   auto teacher = load_model(options.teacher, {.head = data.head()}).model;

@@ -28,12 +28,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "bench/program.h"                     // run_program, texts_of
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/train/autocast.h"           // resolve_precision
+#include "compress/train/autocast.h"           // fused_arithmetic, autocast_dtype
 #include "compress/train/trainer.h"            // train_model
 #include "compress/workflow/machine.h"         // this_machine
 #include "distill/objective.h"                 // DistillObjective
@@ -63,7 +62,7 @@ struct Options {
   int64_t max_steps = 0;
   int64_t skip = 5;
   int64_t seed = 0;
-  int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  int64_t threads = default_threads();
   TrainConfig train;
 };
 
@@ -281,7 +280,7 @@ nlohmann::json summary(const std::vector<StepTimer::Step>& steps, int64_t skip, 
 int run(const Options& options) {
   at::set_num_threads(static_cast<int>(options.threads));
   const TemporaryFolder work;
-  auto context = quiet_context(options.seed, options.threads);
+  auto context = quiet_context(options.seed);
   context.work_folder = work.path();
 
   const recipes::TaskData data({}, texts_of(options.data, options.max_length));
@@ -290,19 +289,21 @@ int run(const Options& options) {
   at::manual_seed(context.seed);
   auto model =
       load_model(options.model, {.head = data.head(), .new_head = !options.distill && !options.keep_head}).model;
-  const auto precision = resolve_precision(options.train, context.device);
   const auto texts = data.batches(Split::train, *tokenizer, {.batch_size = options.train.batch_size});
   const auto steps_of_epochs = static_cast<int64_t>(texts->plan(0).size()) * options.train.epochs;
 
   std::unique_ptr<Objective> objective = std::make_unique<LabelObjective>(model);
   double teacher_seconds = 0.0;
+  auto teacher = model;
+  if (options.distill) model = distill::keep_layers(teacher, {1, 3, 5});
+  const auto precision = choose_precision(options.train, *model, *texts, context);
   if (options.distill) {  // as the distillation stage does
-    auto teacher = model;
-    model = distill::keep_layers(teacher, {1, 3, 5});
     const distill::DistillationLoss loss({distill::LossConfig{}}, {}, {});
-    teacher->set_fused(fused_arithmetic(options.train, context.device));
+    auto chosen = options.train;
+    chosen.precision = precision.precision;
+    teacher->set_fused(fused_arithmetic(chosen, context.device));
     const auto start = Clock::now();
-    const auto kept = distill::teacher_outputs(teacher, false, *texts, autocast_dtype(precision), context);
+    const auto kept = distill::teacher_outputs(teacher, false, *texts, autocast_dtype(precision.precision), context);
     teacher_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     objective = std::make_unique<distill::DistillObjective>(
         model, std::vector<distill::Teacher>{{.model = teacher, .loss = loss, .outputs = kept}});
@@ -320,12 +321,13 @@ int run(const Options& options) {
     for (int64_t epoch = 0; epoch < train.epochs; ++epoch) plan.push_back(source->plan(epoch));
     std::ofstream(options.plan) << plan;
   }
-  const auto result = train_model(model, *objective, *tokenizer, timed, train, context);
+  const auto result = train_model(model, *objective, *tokenizer, timed, train, context, precision);
   const auto peak = peak_memory();
 
   auto line = summary(timer.steps(), options.skip, teacher_seconds / static_cast<double>(steps_of_epochs));
   line["case"] = options.name;
-  line["precision"] = enum_name(precision);
+  line["precision"] = enum_name(precision.precision);
+  line["precision_chosen"] = choice_json(precision);
   line["seed"] = options.seed;
   line["teacher_seconds"] = teacher_seconds;
   line["peak_memory"] = peak;

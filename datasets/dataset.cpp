@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <optional>
 #include <set>
 #include <system_error>
-#include <unordered_map>
 
-#include "compress/workflow/error.h"  // ConfigError
+#include "compress/task/labels.h"      // ClassFinder, class_number
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/limits.h"  // text_bytes
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed, read_text
 
@@ -54,6 +56,7 @@ void validate_fixed(const FileConfig& config, std::string_view columns, Problems
   problems.require(!config.text_pair, "text_pair", message);
   problems.require(!config.label, "label", message);
   problems.require(config.header, "header", message);
+  problems.require(!config.quotes, "quotes", fmt::format("set, but quotes of {} are letters: leave it out", columns));
 }
 
 void validate_columns(const FileConfig& config, bool numbered, Problems& problems) {
@@ -88,12 +91,17 @@ void check_format(const std::filesystem::path& path, const std::string& format, 
                                      enum_name(task), expected));
 }
 
-/// The number that a label is, if it is written as to_string() would: "7", not "07".
-std::optional<int64_t> class_number(const std::string& label) {
-  const bool leading_zero = label.size() > 1 && label[0] == '0';
-  const auto number = leading_zero ? std::nullopt : parse_number(label);
-  if (!number || *number > static_cast<size_t>(INT64_MAX)) return std::nullopt;
-  return static_cast<int64_t>(*number);
+Dataset read_format(const std::string& format, const FileConfig& file, std::string_view text, bool labelled,
+                    TaskType task) {
+  if (format == "jsonl") return read_jsonl(file, text, labelled, task);
+  if (format == "csv") return read_delimited(file, text, file.quotes.value_or(true) ? kCsv : kPlainCsv, labelled, task);
+  if (format == "tsv") {
+    return read_delimited(file, text, file.quotes.value_or(false) ? kQuotedTsv : kTsv, labelled, task);
+  }
+  if (format == "glue") return read_glue(file, text, labelled, task);
+  if (format == "conll") return read_conll(file, text, labelled);
+  if (format == "squad") return read_squad(file, text, labelled);
+  throw ConfigError(fmt::format("{}: format {}", file.path.string(), unknown_format(file)));
 }
 
 bool are_class_numbers(const std::set<std::string>& names) {
@@ -112,26 +120,20 @@ std::vector<std::string> in_order(const std::set<std::string>& names) {
   return result;
 }
 
-/// The ids of labels by the rules of label_ids().
+/// The ids of labels by the rule of compress/task/labels.h.
 class IdFinder {
  public:
-  explicit IdFinder(const std::vector<std::string>& names)
-      : names_(names), numbers_are_ids_(std::none_of(names.begin(), names.end(), class_number)) {
-    for (size_t id = 0; id < names.size(); ++id) id_of_.emplace(names[id], static_cast<int64_t>(id));
-  }
+  explicit IdFinder(const std::vector<std::string>& names) : names_(names), finder_(names) {}
 
   int64_t find(const std::string& label, const Dataset& data, size_t example) const {
-    if (const auto named = id_of_.find(label); named != id_of_.end()) return named->second;
-    const auto number = numbers_are_ids_ ? class_number(label) : std::nullopt;
-    if (number && *number < static_cast<int64_t>(names_.size())) return *number;
+    if (const auto found = finder_.find(label)) return found->id;
     fail(data.path, data.lines[example],
          fmt::format("label {}, expected one of the {} classes: {}", in_quotes(label), names_.size(), listed(names_)));
   }
 
  private:
   const std::vector<std::string>& names_;
-  bool numbers_are_ids_;
-  std::unordered_map<std::string, int64_t> id_of_;
+  ClassFinder finder_;
 };
 
 }  // namespace
@@ -145,6 +147,7 @@ void validate(const FileConfig& config, Problems& problems) {
   const bool format_matters = config.format.has_value() || !config.path.empty();
   if (format.empty() && format_matters) problems.add("format", unknown_format(config));
   problems.require(config.header || format != "jsonl", "header", "false, but a JSONL file has no header either way");
+  problems.require(!config.quotes || format != "jsonl", "quotes", "set, but a JSONL file has JSON's own: leave it out");
   validate_columns(config, !config.header && format != "jsonl", problems);
 }
 
@@ -160,18 +163,29 @@ FileConfig with_names(FileConfig config, TaskType task) {
   return config;
 }
 
+void check_sizes(const Dataset& data, TaskType task) {
+  const auto check = [&](size_t i, const std::string& text, size_t most, std::string_view what) {
+    if (text.size() <= most) return;
+    const auto message = fmt::format("a {} of {} bytes, expected at most {}", what, text.size(), most);
+    data.lines[i] > 0 ? fail(data.path, data.lines[i], message) : fail(data.path, message);
+  };
+  const bool has_contexts = task == TaskType::question_answering;
+  for (size_t i = 0; i < data.inputs.size(); ++i) {
+    const auto& [text, pair] = data.inputs[i];
+    check(i, text, limits::text_bytes, "text");
+    if (pair)
+      check(i, *pair, has_contexts ? limits::context_bytes : limits::text_bytes, has_contexts ? "context" : "text");
+  }
+}
+
 Dataset read_dataset(const FileConfig& config, bool labelled, TaskType task) {
   const std::string format = format_of(config);
   const auto file = with_names(config, task);
   check_format(file.path, format, task);
   const std::string text = read_text(file.path);
-  if (format == "jsonl") return read_jsonl(file, text, labelled, task);
-  if (format == "csv") return read_delimited(file, text, kCsv, labelled, task);
-  if (format == "tsv") return read_delimited(file, text, kTsv, labelled, task);
-  if (format == "glue") return read_glue(file, text, labelled, task);
-  if (format == "conll") return read_conll(file, text, labelled);
-  if (format == "squad") return read_squad(file, text, labelled);
-  throw ConfigError(fmt::format("{}: format {}", file.path.string(), unknown_format(file)));
+  auto data = read_format(format, file, text, labelled, task);
+  check_sizes(data, task);
+  return data;
 }
 
 std::vector<std::string> label_names(const Dataset& train) {
@@ -199,6 +213,13 @@ std::vector<std::string> listed_names(const Dataset& train) {
   return in_order(names);
 }
 
+std::vector<std::string> distinct_labels(const Dataset& data) {
+  std::set<std::string> names(data.labels.begin(), data.labels.end());
+  for (const auto& list : data.label_lists) names.insert(list.begin(), list.end());
+  names.erase("");
+  return {names.begin(), names.end()};
+}
+
 std::vector<int64_t> label_ids(const Dataset& data, const std::vector<std::string>& names) {
   const IdFinder finder(names);
   std::vector<int64_t> ids;
@@ -216,15 +237,27 @@ std::vector<std::vector<int64_t>> listed_ids(const Dataset& data, const std::vec
   return ids;
 }
 
+namespace {
+
+/// A number as C writes it, whatever the process's locale is.
+std::optional<double> finite_number(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
 std::vector<double> scores(const Dataset& data) {
   std::vector<double> numbers;
   for (size_t i = 0; i < data.labels.size(); ++i) {
     const auto& label = data.labels[i];
-    char* end = nullptr;
-    numbers.push_back(std::strtod(label.c_str(), &end));
-    if (label.empty() || end != label.c_str() + label.size() || !std::isfinite(numbers.back())) {
-      fail(data.path, data.lines[i], fmt::format("label {}, expected a number", in_quotes(label)));
-    }
+    const auto number = finite_number(label);
+    if (!number) fail(data.path, data.lines[i], fmt::format("label {}, expected a number", in_quotes(label)));
+    numbers.push_back(*number);
   }
   return numbers;
 }

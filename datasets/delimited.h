@@ -15,6 +15,15 @@ struct Dialect {
 };
 inline constexpr Dialect kCsv{',', true};
 inline constexpr Dialect kTsv{'\t', false};
+inline constexpr Dialect kPlainCsv{',', false};
+inline constexpr Dialect kQuotedTsv{'\t', true};
+
+/// How to have quotes taken off, for messages.
+inline constexpr std::string_view kReadQuotes = "quotes: true (eval: --quotes)";
+
+/// Whether a field was written in quotes by a program that doubles those inside: it begins and ends with one. Or with
+/// `open`, whether it begins like one: that of a field with a line end in it.
+bool looks_quoted(std::string_view field, bool open = false);
 
 /// Goes through a text record by record. `path` is for messages.
 class RecordReader {
@@ -27,6 +36,8 @@ class RecordReader {
 
   const std::vector<std::string>& record() const { return record_; }
   std::vector<std::string>& record() { return record_; }
+
+  const Dialect& dialect() const { return dialect_; }
 
   /// Where the record begins, from 1.
   int64_t line() const { return record_line_; }

@@ -74,14 +74,19 @@ Positions members(const Positions& groups, int64_t together) {
 class EncodedSource : public BatchSource {
  public:
   EncodedSource(Examples examples, int64_t pad_id, const BatchOptions& options)
-      : examples_(std::move(examples)), pad_id_(pad_id), options_(options) {}
+      : examples_(std::move(examples)), pad_id_(pad_id), options_(options) {
+    for (int64_t group = 0; group < size() / examples_.together; ++group) {
+      if (says_something(group)) groups_.push_back(group);
+    }
+  }
 
   int64_t size() const override { return static_cast<int64_t>(examples_.encodings.size()); }
+  int64_t left_out() const override { return size() - static_cast<int64_t>(groups_.size()) * examples_.together; }
 
   std::vector<Positions> plan(int64_t epoch) const override {
     std::vector<Positions> batches;
-    const int64_t groups = size() / examples_.together;
-    Positions order = all_positions(groups);
+    const auto groups = static_cast<int64_t>(groups_.size());
+    Positions order = groups_;
     if (!options_.shuffle) {
       append_batches(std::move(order), batches);
       return batches;
@@ -136,6 +141,27 @@ class EncodedSource : public BatchSource {
   const Encoding& encoding(int64_t example) const { return examples_.encodings.at(static_cast<size_t>(example)); }
   int64_t length(int64_t example) const { return static_cast<int64_t>(encoding(example).input_ids.size()); }
 
+  /// Whether a text has tokens, and one that is labelled or can be masked.
+  bool says_something(int64_t group) const {
+    for (int64_t example = group * examples_.together; example < (group + 1) * examples_.together; ++example) {
+      if (length(example) == 0) return false;
+      if (examples_.masking && candidates(encoding(example).input_ids).empty()) return false;
+      if (examples_.tokens.empty()) continue;
+      const auto& labels = examples_.tokens[static_cast<size_t>(example)];
+      if (std::ranges::all_of(labels, [](int64_t label) { return label == ignored_label; })) return false;
+    }
+    return true;
+  }
+
+  /// Positions of the tokens that can be masked.
+  Positions candidates(std::span<const int64_t> ids) const {
+    Positions all;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (!std::ranges::binary_search(examples_.masking->special_ids, ids[i])) all.push_back(static_cast<int64_t>(i));
+    }
+    return all;
+  }
+
   /// Sorts groups by length, longest first, and cuts them into batches.
   void append_batches(Positions groups, std::vector<Positions>& batches) const {
     const auto longest = [&](int64_t group) {
@@ -164,20 +190,17 @@ class EncodedSource : public BatchSource {
   /// Masks a row of ids in place, and labels what was masked.
   void mask(int64_t* ids, int64_t* labels, int64_t example, int64_t epoch) const {
     const auto& masking = *examples_.masking;
-    Positions candidates;
-    for (int64_t i = 0; i < length(example); ++i) {
-      if (!std::ranges::binary_search(masking.special_ids, ids[i])) candidates.push_back(i);
-    }
-    if (candidates.empty()) return;
+    const auto all = candidates({ids, static_cast<size_t>(length(example))});
+    if (all.empty()) return;
     // A stream of its own for each example, apart from those of the shuffles.
     Random random =
         make_random(make_random(options_.seed, static_cast<uint64_t>(epoch))(), static_cast<uint64_t>(example));
     const auto share = [&] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
     Positions chosen;
-    for (const auto i : candidates) {
+    for (const auto i : all) {
       if (share() < masking.share) chosen.push_back(i);
     }
-    if (chosen.empty()) chosen.push_back(candidates[random() % candidates.size()]);
+    if (chosen.empty()) chosen.push_back(all[random() % all.size()]);
     for (const auto i : chosen) {
       labels[i] = ids[i];
       const double what = share();
@@ -192,6 +215,7 @@ class EncodedSource : public BatchSource {
   Examples examples_;
   int64_t pad_id_;
   BatchOptions options_;
+  Positions groups_;  // those that say something
 };
 
 void check_options(const BatchOptions& options) {
@@ -210,6 +234,13 @@ std::shared_ptr<const BatchSource> make_batch_source(Examples examples, int64_t 
   const auto labels = examples.rows.defined() ? static_cast<size_t>(examples.rows.size(0)) : examples.tokens.size();
   if ((examples.rows.defined() || labels > 0) && labels != count) {
     throw DataError(fmt::format("{} labels, expected {}: one a text", labels, count));
+  }
+  const bool labelled = examples.rows.defined() || labels > 0 || examples.masking;
+  const auto empty =
+      std::ranges::find_if(examples.encodings, [](const Encoding& each) { return each.input_ids.empty(); });
+  if (!labelled && empty != examples.encodings.end()) {
+    throw DataError(fmt::format("text {}: the tokenizer makes no token of it, expected at least one",
+                                empty - examples.encodings.begin() + 1));
   }
   const auto groups = static_cast<int64_t>(count) / examples.together;
   if (options.max_examples > 0 && options.max_examples < groups) {

@@ -38,6 +38,10 @@ struct Examples {
 /// With options.max_examples the source holds that subset only, in the order of the whole: positions count in the
 /// subset. Plans depend on seed, epoch and lengths alone, and are the same on every platform.
 ///
+/// Texts without a token are in no plan, nor are those without one that is labelled (`tokens`) or can be masked
+/// (`masking`), nor whoever stays together with one: BatchSource::left_out(). Without rows, tokens and masking, a text
+/// without a token is a DataError: there is nothing that a model could answer.
+///
 /// Examples that stay together count as one for the batch size and the subset. Throws DataError if there are no
 /// examples, or not as many labels as encodings; ConfigError for a batch size below 1 or a negative number of examples.
 std::shared_ptr<const BatchSource> make_batch_source(Examples examples, int64_t pad_id, const BatchOptions& options);

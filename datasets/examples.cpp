@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <set>
 
+#include "compress/task/labels.h"      // label_note
 #include "compress/task/task.h"        // make_scorer
+#include "compress/tokenizer/fit.h"    // unusable_token
 #include "compress/workflow/error.h"   // ConfigError
 #include "compress/workflow/fields.h"  // number_text
+#include "compress/workflow/limits.h"  // label_cells
 #include "datasets/text_file.h"        // fail
 
 namespace compression::datasets {
@@ -94,9 +97,26 @@ Masking masking_for(const Tokenizer& tokenizer) {
   for (const auto& id : {special.cls, special.sep, special.unk}) {
     if (id) ids.insert(*id);
   }
-  return {.mask_id = *special.mask,
-          .vocabulary_size = tokenizer.vocabulary_size(),
-          .special_ids = {ids.begin(), ids.end()}};
+  return {.mask_id = *special.mask, .vocabulary_size = tokenizer.usable_ids(), .special_ids = {ids.begin(), ids.end()}};
+}
+
+/// That the model has a row for each token.
+void check_ids(const Dataset& data, TaskType task, const Windows* windows, const Tokenizer& tokenizer,
+               const std::vector<Encoding>& encodings) {
+  std::vector<size_t> texts;  // of the two texts of pairs, each its own
+  for (size_t i = 0; task == TaskType::embedding && i < data.inputs.size(); ++i) {
+    texts.insert(texts.end(), data.inputs[i].pair ? 2 : 1, i);
+  }
+  for (size_t i = 0; i < encodings.size(); ++i) {
+    const auto token = unusable_token(encodings[i], tokenizer);
+    if (token.empty()) continue;
+    const auto text = windows != nullptr ? static_cast<size_t>(windows->question[i]) : texts.empty() ? i : texts[i];
+    const auto message =
+        fmt::format("found {}, which the model has no row for: expected ids below {}, the rows of its table of words",
+                    token, tokenizer.usable_ids());
+    const auto line = text < data.lines.size() ? data.lines[text] : 0;
+    line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+  }
 }
 
 }  // namespace
@@ -126,13 +146,26 @@ TaskHead head_for(TaskType task, const Dataset& train) {
   }
 }
 
+std::string label_note(const Dataset& data, const TaskHead& head) {
+  const bool has_classes = head.task == TaskType::classification || head.task == TaskType::multi_label ||
+                           head.task == TaskType::token_classification;
+  return has_classes ? compression::label_note(distinct_labels(data), head.labels) : "";
+}
+
 Labels labels_of(const Dataset& data, const TaskHead& head) {
   switch (head.task) {
     case TaskType::classification:
       return {.rows = torch::tensor(label_ids(data, head.labels), torch::kInt64)};
     case TaskType::multi_label: {
       const auto ids = listed_ids(data, head.labels);
-      const auto rows = torch::zeros({static_cast<int64_t>(ids.size()), static_cast<int64_t>(head.labels.size())});
+      const auto count = static_cast<int64_t>(std::max<size_t>(head.labels.size(), 1));
+      if (static_cast<int64_t>(ids.size()) > limits::label_cells / count) {
+        fail(data.path,
+             fmt::format("{} texts and {} labels, of which a table is made: expected a product of at most {}",
+                         ids.size(), count, limits::label_cells));
+      }
+      const auto rows =
+          torch::zeros({static_cast<int64_t>(ids.size()), static_cast<int64_t>(head.labels.size())}, torch::kFloat);
       auto cells = rows.accessor<float, 2>();
       for (size_t i = 0; i < ids.size(); ++i) {
         for (const auto id : ids[i]) cells[static_cast<int64_t>(i)][id] = 1.0f;
@@ -164,6 +197,7 @@ Examples encode_examples(const Dataset& data, const std::optional<Labels>& label
                          std::shared_ptr<const Windows>* windows) {
   const EncodeOptions options{.max_length = encoding.max_length};
   Examples examples;
+  std::shared_ptr<const Windows> of_questions;
   if (labels) examples.scorer = [head, metric] { return make_scorer(head, metric); };
   switch (head.task) {
     case TaskType::token_classification:
@@ -173,11 +207,15 @@ Examples encode_examples(const Dataset& data, const std::optional<Labels>& label
       const auto own = encode_questions(data, labels, tokenizer, encoding, examples);
       if (labels) examples.scorer = [own, metric] { return make_answer_scorer(own, metric); };
       if (windows != nullptr) *windows = own;
+      of_questions = own;
       break;
     }
-    case TaskType::embedding:
-      encode_pairs(data, labels, tokenizer, options, examples);
+    case TaskType::embedding: {
+      auto as_sentence = options;
+      as_sentence.sentence = true;
+      encode_pairs(data, labels, tokenizer, as_sentence, examples);
       break;
+    }
     case TaskType::masked_lm:
       examples.encodings = tokenizer.encode_batch(data.inputs, options);
       if (labels) examples.masking = masking_for(tokenizer);
@@ -186,6 +224,7 @@ Examples encode_examples(const Dataset& data, const std::optional<Labels>& label
       examples.encodings = tokenizer.encode_batch(data.inputs, options);
       if (labels) examples.rows = labels->rows;
   }
+  check_ids(data, head.task, of_questions.get(), tokenizer, examples.encodings);
   return examples;
 }
 

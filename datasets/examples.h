@@ -13,6 +13,10 @@ namespace compression::datasets {
 /// The head that the data asks for: classes and tags by label_names() and listed_names(). Throws as these.
 TaskHead head_for(TaskType task, const Dataset& train);
 
+/// What one should know of the data's labels that are not the names of the head's classes (label_note of
+/// compress/task/labels.h); empty for tasks without classes.
+std::string label_note(const Dataset& data, const TaskHead& head);
+
 /// Labels as numbers.
 struct Labels {
   torch::Tensor rows = {};                       // int64 [texts] of classes, float32 [texts] of scores, and
@@ -38,9 +42,10 @@ std::vector<WordStart> word_starts(const Encoding& encoding);
 
 /// Encodes every text. `labels`: as labels_of() gives them; without, the examples have none, nor a scorer, and question
 /// answering none of its answers. Rows are texts; the two texts of each pair of embedding (of texts without a pair one
-/// row each); the windows of each question, whose `windows` are returned too, where it is not null. Throws DataError
-/// naming file and line of a question that leaves no room for its context, ConfigError for a task that the tokenizer
-/// has no mask for.
+/// row each, with the prompt and lower case that the folder's SentenceSettings say); the windows of each question,
+/// whose `windows` are returned too, where it is not null. Throws DataError naming file and line of a question that
+/// leaves no room for its context, and of a text with a token that the model has no row for (Tokenizer::usable_ids);
+/// ConfigError for a task that the tokenizer has no mask for.
 Examples encode_examples(const Dataset& data, const std::optional<Labels>& labels, const TaskHead& head, Metric metric,
                          const Tokenizer& tokenizer, const TaskEncoding& encoding,
                          std::shared_ptr<const Windows>* windows = nullptr);

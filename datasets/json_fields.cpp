@@ -2,37 +2,64 @@
 
 #include <fmt/format.h>
 
-#include "datasets/text_file.h"  // fail, in_quotes, listed, shown
+#include "compress/checkpoint/json_file.h"  // build_json
+#include "datasets/text_file.h"             // fail, in_quotes, listed, shown
 
 namespace compression::datasets {
 namespace {
 
 /// The parser's message is "[json.exception...] parse error at line 1, column 12: WHAT; last read: ..."
-std::string what_is_wrong(const Json::parse_error& error) {
-  std::string text = error.what();
+std::string what_is_wrong(std::string_view text) {
   text = text.substr(0, text.find("; last read: "));
   const size_t what = text.find(": ");
-  return what == std::string::npos ? text : text.substr(what + 2);
+  return std::string(what == std::string_view::npos ? text : text.substr(what + 2));
 }
 
-/// The byte where code point `index` begins; npos beyond the end.
-size_t byte_of(std::string_view text, int64_t index) {
-  size_t at = 0;
-  for (; index > 0 && at < text.size(); --index) {
-    do ++at;
-    while (at < text.size() && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80);
+/// Where the code points of a text are: each 256th is known, so that many answers are found in one pass.
+class CodePoints {
+ public:
+  explicit CodePoints(std::string_view text) : text_(text) {
+    size_t count = 0;
+    for (size_t at = 0; at < text.size(); at = next(at)) {
+      if (count++ % step == 0) known_.push_back(at);
+    }
   }
-  return index == 0 ? at : std::string_view::npos;
-}
 
-Answer answer_at(const Json& text, const Json& start, const std::string& context, const Place& place) {
+  /// The byte where code point `index` begins; npos beyond the end.
+  size_t byte_of(int64_t index) const {
+    if (index < 0 || static_cast<size_t>(index) / step > known_.size()) return std::string_view::npos;
+    const auto block = static_cast<size_t>(index) / step;
+    if (block == known_.size()) return index % step == 0 ? text_.size() : std::string_view::npos;
+    size_t at = known_[block];
+    for (auto left = index % step; left > 0; --left) {
+      if (at == text_.size()) return std::string_view::npos;
+      at = next(at);
+    }
+    return at;
+  }
+
+ private:
+  static constexpr int64_t step = 256;
+
+  size_t next(size_t at) const {
+    do ++at;
+    while (at < text_.size() && (static_cast<uint8_t>(text_[at]) & 0xC0) == 0x80);
+    return at;
+  }
+
+  std::string_view text_;
+  std::vector<size_t> known_;
+};
+
+Answer answer_at(const Json& text, const Json& start, const std::string& context, const CodePoints& places,
+                 const Place& place) {
   if (!text.is_string()) place.fail(fmt::format("an answer's text is {}, expected a string", value_shown(text)));
   if (!start.is_number_integer() || start < 0) {
     place.fail(fmt::format("an answer_start is {}, expected a number from 0", value_shown(start)));
   }
   Answer answer{text.get<std::string>()};
   if (answer.text.empty()) place.fail("an answer's text is empty, expected a part of the context");
-  const auto begin = byte_of(context, start.get<int64_t>());
+  const auto begin = places.byte_of(start.get<int64_t>());
   if (begin == std::string_view::npos || context.compare(begin, answer.text.size(), answer.text) != 0) {
     const auto found = begin >= context.size() ? "its end" : in_quotes(context.substr(begin, answer.text.size()));
     place.fail(fmt::format("at answer_start {} the context has {}, expected the answer {}", start.get<int64_t>(), found,
@@ -51,11 +78,10 @@ void Place::fail(const std::string& message) const {
 
 Json parse_json(std::string_view text, const Place& place) {
   try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::parse_error& error) {
-    place.fail(fmt::format("ill-formed JSON at column {}: {}", error.byte, what_is_wrong(error)));
-  } catch (const Json::out_of_range&) {
-    place.fail("a JSON number that is too large for a double");
+    return build_json<Json>(text, DoubleKeys::last_counts);
+  } catch (const JsonProblem& problem) {
+    if (!problem.byte) place.fail(problem.what());
+    place.fail(fmt::format("ill-formed JSON at column {}: {}", *problem.byte, what_is_wrong(problem.what())));
   }
 }
 
@@ -106,6 +132,7 @@ std::vector<std::string> list_field(const Json& object, const std::string& name,
 std::vector<Answer> answers_field(const Json& object, const std::string& name, const std::string& context,
                                   const Place& place) {
   const auto& value = field(object, name, place);
+  const CodePoints places(context);
   std::vector<Answer> answers;
   if (value.is_object()) {
     const auto &texts = field(value, "text", place), &starts = field(value, "answer_start", place);
@@ -113,10 +140,11 @@ std::vector<Answer> answers_field(const Json& object, const std::string& name, c
       place.fail(fmt::format("field {} has {} for text and {} for answer_start, expected two lists of one length",
                              in_quotes(name), value_shown(texts), value_shown(starts)));
     }
-    for (size_t i = 0; i < texts.size(); ++i) answers.push_back(answer_at(texts[i], starts[i], context, place));
+    for (size_t i = 0; i < texts.size(); ++i) answers.push_back(answer_at(texts[i], starts[i], context, places, place));
   } else if (value.is_array()) {
     for (const auto& each : value) {
-      answers.push_back(answer_at(field(each, "text", place), field(each, "answer_start", place), context, place));
+      answers.push_back(
+          answer_at(field(each, "text", place), field(each, "answer_start", place), context, places, place));
     }
   } else {
     place.fail(fmt::format("field {} is {}, expected answers with text and answer_start", in_quotes(name),

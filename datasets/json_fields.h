@@ -21,7 +21,7 @@ struct Place {
   [[noreturn]] void fail(const std::string& message) const;
 };
 
-/// Throws DataError if the text is no JSON.
+/// Of a key that occurs twice the last value counts. Throws DataError if the text is no JSON, or beyond build_json().
 Json parse_json(std::string_view text, const Place& place);
 
 /// A value on one line of a message; arrays and objects are only named.

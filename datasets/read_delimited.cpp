@@ -58,6 +58,28 @@ std::vector<std::string> parts(std::string_view text, std::string_view separator
   return all;
 }
 
+/// Whether a cell holds a list as Python and JSON write it: "['a', 'b']", "[0, 1]", "[]".
+bool looks_like_list(std::string_view cell) {
+  if (cell.size() < 2 || cell.front() != '[' || cell.back() != ']') return false;
+  const auto inner = cell.substr(1, cell.size() - 2);
+  return inner.empty() || inner.front() == '\'' || inner.front() == '"' ||
+         (inner.front() >= '0' && inner.front() <= '9');
+}
+
+/// Texts with quotes around them that were kept as letters.
+void warn_of_quotes(Dataset& data) {
+  const auto quoted = [](const TextInput& input) {
+    return looks_quoted(input.text) || (input.pair && looks_quoted(*input.pair));
+  };
+  const auto first = std::ranges::find_if(data.inputs, quoted);
+  if (first == data.inputs.end()) return;
+  data.warnings.push_back(fmt::format(
+      "{}:{}: quotes around the text are read as letters, in {} of {} texts; {} takes them off, as pandas and "
+      "the csv module write them",
+      data.path.string(), data.lines[static_cast<size_t>(first - data.inputs.begin())],
+      std::ranges::count_if(data.inputs, quoted), data.inputs.size(), kReadQuotes));
+}
+
 }  // namespace
 
 std::optional<size_t> parse_number(std::string_view text) {
@@ -70,8 +92,12 @@ std::optional<size_t> parse_number(std::string_view text) {
 size_t find_column(const RecordReader& header, const std::filesystem::path& path, const std::string& name) {
   const auto column = position(header.record(), name);
   if (!column) {
+    const bool quoted = !header.dialect().quotes && std::ranges::any_of(header.record(), [](const std::string& field) {
+      return looks_quoted(field);
+    });
     fail(path, header.line(),
-         fmt::format("no column {}, the columns are {}", in_quotes(name), listed(header.record())));
+         fmt::format("no column {}, the columns are {}{}", in_quotes(name), listed(header.record()),
+                     quoted ? fmt::format("; {} takes the quotes off", kReadQuotes) : ""));
   }
   return *column;
 }
@@ -83,13 +109,25 @@ void add_record(RecordReader& reader, const Columns& columns, bool labelled, Dat
       ++data.skipped;
       return;
     }
+    const bool torn = columns.may_be_quoted && std::ranges::any_of(record, [](const std::string& field) {
+                        return looks_quoted(field, /*open=*/true);
+                      });
     fail(data.path, reader.line(),
-         fmt::format("{} column{}, expected {}", record.size(), record.size() == 1 ? "" : "s", columns.count));
+         fmt::format("{} column{}, expected {}{}", record.size(), record.size() == 1 ? "" : "s", columns.count,
+                     torn ? fmt::format(": a field begins with a quote; {} reads fields in quotes, which may hold tabs "
+                                        "and line ends",
+                                        kReadQuotes)
+                          : ""));
   }
   std::string label = columns.label ? record[*columns.label] : "";
   const bool several = !columns.label_separator.empty();
   if (labelled && label.empty() && !several)
     fail(data.path, reader.line(), "an empty label, expected a name or an integer");
+  if (labelled && several && looks_like_list(label)) {
+    fail(data.path, reader.line(),
+         fmt::format("label {}, expected labels parted by {}; lists are read from JSONL", in_quotes(label),
+                     in_quotes(columns.label_separator)));
+  }
   TextInput input{record[columns.text], std::nullopt};
   if (columns.text_pair) input.pair = record[*columns.text_pair];
   data.inputs.push_back(std::move(input));
@@ -113,9 +151,11 @@ Dataset read_delimited(const FileConfig& file, std::string_view text, Dialect di
   labelled = labelled && task != TaskType::masked_lm;
   auto columns = file.header ? named_columns(reader, file, labelled) : numbered_columns(reader, file, labelled);
   if (task == TaskType::multi_label) columns.label_separator = file.label_separator;
+  columns.may_be_quoted = !dialect.quotes;
   if (!file.header) add_record(reader, columns, labelled, data);
   add_records(reader, columns, labelled, data);
   if (data.inputs.empty()) fail(file.path, "only a header, expected texts below it");
+  if (!dialect.quotes) warn_of_quotes(data);
   return data;
 }
 

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include "datasets/json_fields.h"  // Json, Place
+#include "compress/workflow/limits.h"  // line_bytes
+#include "datasets/json_fields.h"      // Json, Place
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes
 
@@ -100,6 +101,9 @@ Dataset read_jsonl(const FileConfig& file, std::string_view text, bool labelled,
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
     ++number;
+    if (line.size() > limits::line_bytes) {
+      fail(file.path, number, fmt::format("{} bytes, expected at most {} a line", line.size(), limits::line_bytes));
+    }
     const bool blank = line.find_first_not_of(" \t\r") == std::string_view::npos;
     if (!blank) add_line(line, {file.path, number}, file, labelled, task, data);
   }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
-#include "datasets/json_fields.h"  // Json, Place
+#include "compress/workflow/limits.h"  // contexts_growth
+#include "datasets/json_fields.h"      // Json, Place
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes
 
@@ -15,6 +16,24 @@ const Json& list(const Json& object, const std::string& name, const Place& place
   return value;
 }
 
+/// How much the copies of contexts add up to, of which each question has one.
+class ContextSum {
+ public:
+  ContextSum(const Place& whole, size_t file_bytes)
+      : whole_(whole), most_(file_bytes * limits::contexts_growth + limits::contexts_extra) {}
+
+  void add(const std::string& context) {
+    sum_ += context.size();
+    if (sum_ <= most_) return;
+    whole_.fail(fmt::format(
+        "contexts of more than {} bytes, counted as often as there are questions on them, expected less", most_));
+  }
+
+ private:
+  const Place& whole_;
+  uint64_t most_, sum_ = 0;
+};
+
 }  // namespace
 
 Dataset read_squad(const FileConfig& file, std::string_view text, bool labelled) {
@@ -22,11 +41,13 @@ Dataset read_squad(const FileConfig& file, std::string_view text, bool labelled)
   data.path = file.path;
   const Place whole{file.path};
   const Json json = parse_json(text, whole);
+  ContextSum sum(whole, text.size());
   for (const auto& article : list(json, "data", whole)) {
     for (const auto& paragraph : list(article, "paragraphs", whole)) {
       const auto context = text_field(paragraph, "context", whole);
       for (const auto& question : list(paragraph, "qas", whole)) {
         const Place place{file.path, 0, fmt::format("question {}", in_quotes(text_field(question, "id", whole)))};
+        sum.add(context);
         data.inputs.push_back({text_field(question, "question", place), context});
         data.answers.emplace_back();
         if (labelled || question.contains("answers")) {

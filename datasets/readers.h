@@ -26,6 +26,7 @@ struct Columns {
   size_t text = 0;
   std::optional<size_t> text_pair, label;
   bool skip_ragged = false;          // leaves out a record with another count; else it is an error
+  bool may_be_quoted = false;        // a record with another count may be a field in quotes, torn apart
   std::string label_separator = {};  // parts several labels; empty: there is one
 };
 

@@ -1,16 +1,18 @@
 #include "datasets/text_file.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <system_error>
 
-#include "compress/workflow/error.h"  // DataError
+#include "compress/checkpoint/file.h"  // open_stream
+#include "compress/workflow/error.h"   // DataError
+#include "compress/workflow/limits.h"  // piped_bytes
 
 namespace compression::datasets {
 namespace {
@@ -53,16 +55,23 @@ bool eight_ascii(const char* bytes) {
   return (word & 0x8080808080808080u) == 0;
 }
 
+/// Of a regular file, or of a pipe (a process substitution, or standard input). Of another file there is no telling how
+/// long it is: /dev/zero has no end.
 std::string read_bytes(const std::filesystem::path& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (!file) fail(path, fmt::format("cannot be read: {}", std::strerror(errno)));
-  std::error_code no_size;
-  const auto size = std::filesystem::file_size(path, no_size);
+  const auto file = open_stream(path);
+  struct stat status {};
+  if (!file || ::fstat(::fileno(file.get()), &status) != 0) {
+    fail(path, fmt::format("cannot be read: {}", std::strerror(errno)));
+  }
+  if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) fail(path, "no regular file, expected a file of texts");
   std::string bytes;
-  if (!no_size) bytes.reserve(size + 1);
+  if (S_ISREG(status.st_mode)) bytes.reserve(static_cast<size_t>(status.st_size) + 1);
   std::array<char, 1 << 16> block;
   for (size_t count; (count = std::fread(block.data(), 1, block.size(), file.get())) > 0;) {
     bytes.append(block.data(), count);
+    if (S_ISFIFO(status.st_mode) && bytes.size() > limits::piped_bytes) {
+      fail(path, fmt::format("more than {} bytes through a pipe, expected at most that", limits::piped_bytes));
+    }
   }
   if (std::ferror(file.get())) fail(path, fmt::format("cannot be read: {}", std::strerror(errno)));
   return bytes;

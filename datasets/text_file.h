@@ -9,7 +9,8 @@
 
 namespace compression::datasets {
 
-/// The file's text without its byte order mark. Throws DataError: not there, a folder, empty, or not UTF-8.
+/// The file's text without its byte order mark. Throws DataError: not there, a folder, neither a regular file nor a
+/// pipe, empty, or not UTF-8.
 std::string read_text(const std::filesystem::path& path);
 
 /// Throws DataError("path:line: message").

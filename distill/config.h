@@ -60,9 +60,9 @@ struct LossConfig {
         "layer_map", self.layer_map,
         "uniform: evenly spread, the default; last: last to last, the default of relations (of the last layer alone); "
         "minimum_distance: each of the teacher's layers that uniform names teaches the student's nearest, chosen anew "
-        "for every batch (CoFi), for hidden_states");
+        "for every text (CoFi), for hidden_states");
     visit("relation_heads", self.relation_heads,
-          "Heads that queries, keys and values are dealt out to; the teacher's heads if absent");
+          "Heads that queries, keys and values are dealt out to; the heads of the teacher's layer if absent");
   }
 };
 void validate(const LossConfig& config, Problems& problems);

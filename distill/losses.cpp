@@ -4,8 +4,9 @@
 
 #include <stdexcept>
 
-#include "compress/task/task.h"    // labelled_logits, without_padding
-#include "compress/train/batch.h"  // ignored_label
+#include "compress/task/task.h"       // labelled_logits, without_padding
+#include "compress/train/autocast.h"  // Autocast
+#include "compress/train/batch.h"     // ignored_label
 
 namespace compression::distill {
 namespace {
@@ -16,14 +17,19 @@ Tensor full(const Tensor& x) {
   return x.to(torch::kFloat);
 }
 
+/// A loss is computed in float32, whatever the models' products are: autocast would round its own products too.
+Autocast in_float32(const Tensor& like) {
+  return Autocast(std::nullopt, like.device());
+}
+
 /// 1 - cosine along the last dimension.
 Tensor cosine_distance(const Tensor& a, const Tensor& b) {
   return 1.0 - torch::cosine_similarity(a, b, -1);
 }
 
-/// The mean of `values` where `weight`, which is broadcast to them, is 1.
+/// The mean of `values` where `weight`, which is broadcast to them, is 1; 0 where it is 1 nowhere.
 Tensor mean_where(const Tensor& values, const Tensor& weight) {
-  return (values * weight).sum() / weight.expand_as(values).sum();
+  return (values * weight).sum() / weight.expand_as(values).sum().clamp_min(1.0);
 }
 
 [[noreturn]] void no_such_distance(const char* loss) {
@@ -33,6 +39,8 @@ Tensor mean_where(const Tensor& values, const Tensor& weight) {
 }  // namespace
 
 Tensor logits_loss(const Tensor& student, const Tensor& teacher, double temperature, Distance distance) {
+  if (student.size(0) == 0) return full(student).sum();  // 0, with a gradient
+  const auto exact = in_float32(student);
   if (distance == Distance::mse) return torch::mse_loss(full(student), full(teacher));
   const auto log_student = torch::log_softmax(full(student) / temperature, -1);
   const auto log_teacher = torch::log_softmax(full(teacher) / temperature, -1);
@@ -49,6 +57,7 @@ Tensor logits_loss(const Tensor& student, const Tensor& teacher, double temperat
 
 Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teacher, const Tensor& labels,
                         const Tensor& mask, double temperature, Distance distance) {
+  const auto exact = in_float32(student);
   switch (task) {
     case TaskType::classification:
       return logits_loss(student, teacher, temperature, distance);
@@ -60,7 +69,10 @@ Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teac
       return torch::mse_loss(student, teacher);
     case TaskType::embedding: {
       if (student.size(1) == teacher.size(1)) return (student - teacher).square().sum(-1).mean();
-      const auto cosines = [](const Tensor& rows) { return rows.matmul(rows.t()); };
+      const auto cosines = [](const Tensor& rows) {
+        const auto units = rows / rows.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
+        return units.matmul(units.t());
+      };
       return torch::mse_loss(cosines(student), cosines(teacher));
     }
     case TaskType::token_classification:
@@ -69,6 +81,9 @@ Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teac
       return logits_loss(labelled_logits(student, chosen), labelled_logits(teacher, chosen), temperature, distance);
     }
     case TaskType::question_answering: {
+      if (distance == Distance::mse) {
+        return mean_where((full(student) - full(teacher)).square(), full(mask).unsqueeze(-1));
+      }
       const auto own = without_padding(student, mask), other = without_padding(teacher, mask);
       const auto of = [&](int64_t end) {
         return logits_loss(own.select(-1, end), other.select(-1, end), temperature, distance);
@@ -79,18 +94,55 @@ Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teac
   throw std::logic_error("task");
 }
 
-Tensor hidden_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
+int64_t task_logits_count(TaskType task, const Tensor& labels, const Tensor& mask, Distance distance, bool same_width) {
+  const auto texts = mask.size(0), tokens = mask.sum().item<int64_t>();
+  switch (task) {
+    case TaskType::embedding:
+      return same_width ? texts : texts * texts;
+    case TaskType::token_classification:
+    case TaskType::masked_lm:
+      return labels.defined() ? label_count(task, labels) : tokens;
+    case TaskType::question_answering:
+      return distance == Distance::mse ? tokens : texts;
+    default:
+      return texts;
+  }
+}
+
+namespace {
+
+/// Of each token: [batch, sequence].
+Tensor hidden_distances(const Tensor& student, const Tensor& teacher, Distance distance) {
   switch (distance) {
     case Distance::mse:
-      return mean_where((full(student) - full(teacher)).square().mean(-1), full(mask));
+      return (full(student) - full(teacher)).square().mean(-1);
     case Distance::cosine:
-      return mean_where(cosine_distance(full(student), full(teacher)), full(mask));
+      return cosine_distance(full(student), full(teacher));
     default:
       no_such_distance("hidden_states");
   }
 }
 
+}  // namespace
+
+Tensor hidden_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
+  const auto exact = in_float32(student);
+  return mean_where(hidden_distances(student, teacher, distance), full(mask));
+}
+
+Tensor hidden_losses(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
+  const auto exact = in_float32(student);
+  const auto real = full(mask);
+  return (hidden_distances(student, teacher, distance) * real).sum(1) / real.sum(1).clamp_min(1.0);
+}
+
+int64_t attention_count(const Tensor& mask, Distance distance) {
+  const auto tokens = mask.sum(1);
+  return (distance == Distance::mse ? tokens * tokens : tokens).sum().item<int64_t>();
+}
+
 Tensor attention_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, Distance distance) {
+  const auto exact = in_float32(student);
   const bool same_heads = student.size(1) == teacher.size(1);
   const auto maps = [&](const Tensor& t) { return same_heads ? full(t) : full(t).mean(1, true); };
   const auto s = maps(student), t = maps(teacher);
@@ -109,6 +161,7 @@ Tensor attention_loss(const Tensor& student, const Tensor& teacher, const Tensor
 }
 
 Tensor relation_loss(const Tensor& student, const Tensor& teacher, const Tensor& mask, int64_t heads) {
+  const auto exact = in_float32(student);
   const auto padding = mask.eq(0).unsqueeze(1).unsqueeze(2);  // [batch, 1, 1, key]
   const auto log_relation = [&](const Tensor& x) {
     const auto split = full(x).unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);

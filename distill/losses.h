@@ -36,17 +36,27 @@ torch::Tensor logits_loss(const torch::Tensor& student, const torch::Tensor& tea
 ///                       widths differ, mean squared difference of the cosines of all texts of the batch (similarity-
 ///                       preserving distillation, arXiv 1907.09682)
 ///   token_classification, masked_lm   logits_loss() over the labelled tokens, over those of `mask` without labels
-///   question_answering  logits_loss() over the tokens that are not padding, mean of start and end
+///   question_answering  logits_loss() over the tokens that are not padding, mean of start and end; mse: mean squared
+///                       difference over these tokens
+/// 0 where the batch has nothing of what the mean is over.
 torch::Tensor task_logits_loss(TaskType task, const torch::Tensor& student, const torch::Tensor& teacher,
                                const torch::Tensor& labels, const torch::Tensor& mask, double temperature,
                                Distance distance = Distance::kl);
 
-/// Hidden states over the tokens that are not padding. student, teacher: [batch, sequence, width]; mask: int64 [batch,
-/// sequence].
+/// What task_logits_loss() is a mean over: texts or windows, tokens, or pairs of texts. mask: int64 [batch, sequence].
+int64_t task_logits_count(TaskType task, const torch::Tensor& labels, const torch::Tensor& mask, Distance distance,
+                          bool same_width = true);
+
+/// Hidden states over the tokens that are not padding; 0 where there is none, as of all losses below. student, teacher:
+/// [batch, sequence, width]; mask: int64 [batch, sequence].
 ///   mse     mean squared difference, as in TinyBERT (arXiv 1909.10351)
 ///   cosine  mean of 1 - cosine of each token's vectors, as in DistilBERT (arXiv 1910.01108)
 torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
                           Distance distance = Distance::mse);
+
+/// The same of each text alone: [batch].
+torch::Tensor hidden_losses(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
+                            Distance distance = Distance::mse);
 
 /// Attention probabilities between tokens that are not padding. student, teacher: [batch, heads, query, key]; where the
 /// numbers of heads differ, the means over heads are compared.
@@ -55,6 +65,9 @@ torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& tea
 ///   cosine  1 - cosine of each query's probabilities, mean over queries and heads
 torch::Tensor attention_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
                              Distance distance = Distance::mse);
+
+/// What attention_loss() is a mean over: pairs of tokens of mse, else queries.
+int64_t attention_count(const torch::Tensor& mask, Distance distance);
 
 /// Self-attention relations of MiniLMv2 (Wang et al., arXiv 2012.15828): queries, keys or values, [batch, sequence,
 /// width], are dealt out to `heads` relation heads; KL(teacher || student) of softmax(x x^T / sqrt(width / heads)) over

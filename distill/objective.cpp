@@ -5,8 +5,7 @@
 
 #include <algorithm>
 
-#include "compress/task/task.h"       // label_loss
-#include "compress/train/batch.h"     // ignored_label
+#include "compress/task/task.h"       // label_loss, label_count
 #include "compress/workflow/error.h"  // ConfigError
 
 namespace compression::distill {
@@ -31,29 +30,22 @@ std::vector<LayerPair> layer_pairs(const LossConfig& config, const ModelShape& s
   return pairs;
 }
 
-void check_heads(const char* whose, const ModelShape& shape, int64_t layer) {
+void check_heads(LossType type, const char* whose, const ModelShape& shape, int64_t layer) {
   if (shape.attention_widths.at(static_cast<size_t>(layer)) > 0) return;
   throw ConfigError(
-      fmt::format("losses of attentions: found layer {} of the {}, which has no heads; expected layers "
+      fmt::format("losses of {}: found layer {} of the {}, which has no heads; expected layers "
                   "that have some, in losses.layers",
-                  layer, whose));
+                  enum_name(type), layer, whose));
 }
 
 void check_relation_heads(int64_t heads, const char* whose, const ModelShape& shape, int64_t layer) {
   const auto width = shape.attention_widths.at(static_cast<size_t>(layer));
-  if (width == 0 || width % heads != 0) {
+  if (heads < 1 || width == 0 || width % heads != 0) {
     throw ConfigError(
         fmt::format("losses of relations: relation_heads: found {}, expected a divisor of {}, the width of "
                     "the queries in layer {} of the {}",
                     heads, width, layer, whose));
   }
-}
-
-/// 0 for a batch of texts without labels.
-torch::Tensor loss_on_labels(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
-                             const torch::Tensor& mask) {
-  if (task == TaskType::classification && labels.eq(ignored_label).all().item<bool>()) return logits.sum() * 0.0;
-  return label_loss(task, logits, labels, mask);
 }
 
 Distance distance_of(const LossConfig& config) {
@@ -67,16 +59,17 @@ ModelShape shape_of(const Model& model) {
   ModelShape shape{.layers = static_cast<int64_t>(config.layers.size()), .hidden_size = config.hidden_size};
   for (const auto& layer : config.layers) {
     shape.attention_widths.push_back(layer.num_attention_heads * config.attention_head_size);
+    shape.heads.push_back(layer.num_attention_heads);
   }
-  shape.heads = config.layers.back().num_attention_heads;
   return shape;
 }
 
 DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher,
                                    TaskType task)
-    : task_(task) {
+    : task_(task), same_width_(student.hidden_size == teacher.hidden_size) {
+  const c10::InferenceMode ordinary(false);  // projections are trained
   for (auto& config : losses) {
-    Term term{.config = std::move(config), .layers = {}, .projections = {}};
+    Term term{.config = std::move(config), .layers = {}, .projections = {}, .relation_heads = {}};
     const auto type = term.config.type;
     switch (type) {
       case LossType::hidden_states:
@@ -89,16 +82,19 @@ DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelSh
       case LossType::attentions:
         term.layers = layer_pairs(term.config, student, teacher);
         for (const auto& pair : term.layers) {
-          check_heads("student", student, pair.student);
-          check_heads("teacher", teacher, pair.teacher);
+          check_heads(type, "student", student, pair.student);
+          check_heads(type, "teacher", teacher, pair.teacher);
         }
         break;
       case LossType::relations:
         term.layers = layer_pairs(term.config, student, teacher);
-        term.relation_heads = term.config.relation_heads.value_or(teacher.heads);
         for (const auto& pair : term.layers) {
-          check_relation_heads(term.relation_heads, "student", student, pair.student);
-          check_relation_heads(term.relation_heads, "teacher", teacher, pair.teacher);
+          check_heads(type, "student", student, pair.student);
+          check_heads(type, "teacher", teacher, pair.teacher);
+          const auto heads = term.config.relation_heads.value_or(teacher.heads.at(static_cast<size_t>(pair.teacher)));
+          check_relation_heads(heads, "student", student, pair.student);
+          check_relation_heads(heads, "teacher", teacher, pair.teacher);
+          term.relation_heads.push_back(heads);
         }
         break;
       case LossType::logits:
@@ -111,8 +107,9 @@ DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelSh
       for (size_t i = 0; i < term.layers.size(); ++i) {
         if (!shared || i == 0) {
           const double range = 1.0 / std::sqrt(static_cast<double>(student.hidden_size));
-          projections_.push_back(
-              torch::empty({teacher.hidden_size, student.hidden_size}).uniform_(-range, range).requires_grad_());
+          projections_.push_back(torch::empty({teacher.hidden_size, student.hidden_size}, torch::kFloat)
+                                     .uniform_(-range, range)
+                                     .requires_grad_());
         }
         term.projections.push_back(projections_.size() - 1);
       }
@@ -153,9 +150,9 @@ torch::Tensor DistillationLoss::on_layers(const Term& term, const ModelOutput& s
       loss = attention_loss(student.attentions.at(s), teacher.attentions.at(t), mask, distance_of(term.config));
     } else if (term.config.type == LossType::relations) {
       const auto &own = student.projections.at(s), &other = teacher.projections.at(t);
-      loss = relation_loss(own.query, other.query, mask, term.relation_heads) +
-             relation_loss(own.key, other.key, mask, term.relation_heads) +
-             relation_loss(own.value, other.value, mask, term.relation_heads);
+      const auto heads = term.relation_heads[i];
+      loss = relation_loss(own.query, other.query, mask, heads) + relation_loss(own.key, other.key, mask, heads) +
+             relation_loss(own.value, other.value, mask, heads);
     } else {
       loss = hidden_loss(projected(term, i, student.hidden_states.at(s)), teacher.hidden_states.at(t), mask,
                          distance_of(term.config));
@@ -166,35 +163,68 @@ torch::Tensor DistillationLoss::on_layers(const Term& term, const ModelOutput& s
 }
 
 /// CoFi (Xia et al., arXiv 2204.00408): each of the teacher's layers teaches the layer of the student whose hidden
-/// states are nearest to its own at the moment.
+/// states are nearest to its own at the moment; chosen for each text, so that no text's choice is another's.
 torch::Tensor DistillationLoss::nearest_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
                                                const torch::Tensor& mask) const {
   std::vector<torch::Tensor> own;
   for (size_t s = 1; s < student.hidden_states.size(); ++s) {
     own.push_back(projected(term, 0, student.hidden_states[s]));
   }
-  const auto distance = [&](const torch::Tensor& s, const LayerPair& pair) {
-    return hidden_loss(s, teacher.hidden_states.at(static_cast<size_t>(pair.teacher)), mask, distance_of(term.config));
-  };
+  const auto texts_tokens = mask.sum(1);
+  const double tokens = std::max(texts_tokens.sum().item<double>(), 1.0);
   torch::Tensor sum;
   for (const auto& pair : term.layers) {
-    size_t nearest = 0;
+    const auto& target = teacher.hidden_states.at(static_cast<size_t>(pair.teacher));
+    torch::Tensor nearest;  // int64 [batch]
     {
       const at::NoGradGuard no_grad;
-      std::vector<double> distances;
-      for (const auto& s : own) distances.push_back(distance(s, pair).item<double>());
-      nearest = static_cast<size_t>(std::ranges::min_element(distances) - distances.begin());
+      std::vector<torch::Tensor> distances;
+      for (const auto& s : own) distances.push_back(hidden_losses(s, target, mask, distance_of(term.config)));
+      nearest = torch::stack(distances).argmin(0);
     }
-    const auto loss = distance(own[nearest], pair);
-    sum = sum.defined() ? sum + loss : loss;
+    for (size_t s = 0; s < own.size(); ++s) {
+      const auto texts = nearest.eq(static_cast<int64_t>(s)).nonzero().squeeze(1);
+      if (texts.size(0) == 0) continue;
+      const auto of = [&](const torch::Tensor& t) { return t.index_select(0, texts); };
+      const auto share = of(texts_tokens).sum().item<double>() / tokens;
+      const auto loss = hidden_loss(of(own[s]), of(target), of(mask), distance_of(term.config)) * share;
+      sum = sum.defined() ? sum + loss : loss;
+    }
   }
   return sum / static_cast<double>(term.layers.size());
 }
 
-torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const ModelOutput& teacher,
-                                           const torch::Tensor& labels, const torch::Tensor& mask) const {
-  auto total = torch::zeros({}, student.logits.options().dtype(torch::kFloat));
+std::vector<double> DistillationLoss::counts(const torch::Tensor& labels, const torch::Tensor& mask) const {
+  std::vector<double> all;
   for (const auto& term : terms_) {
+    int64_t count = 0;
+    switch (term.config.type) {
+      case LossType::logits:
+        count = task_logits_count(task_, labels, mask, distance_of(term.config), same_width_);
+        break;
+      case LossType::labels:
+        count = label_count(task_, labels);
+        break;
+      case LossType::attentions:
+        count = attention_count(mask, distance_of(term.config));
+        break;
+      case LossType::hidden_states:
+      case LossType::embeddings:
+      case LossType::relations:
+        count = mask.sum().item<int64_t>();
+        break;
+    }
+    all.push_back(static_cast<double>(count));
+  }
+  return all;
+}
+
+torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const ModelOutput& teacher,
+                                           const torch::Tensor& labels, const torch::Tensor& mask,
+                                           std::span<const double> shares) const {
+  auto total = torch::zeros({}, student.logits.options().dtype(torch::kFloat));
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    const auto& term = terms_[i];
     torch::Tensor loss;
     switch (term.config.type) {
       case LossType::logits:
@@ -202,13 +232,13 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
                                 distance_of(term.config));
         break;
       case LossType::labels:
-        loss = loss_on_labels(task_, student.logits.to(torch::kFloat), labels, mask);
+        loss = label_loss(task_, student.logits.to(torch::kFloat), labels, mask);
         break;
       default:
         loss = term.config.layer_map == LayerMap::minimum_distance ? nearest_layers(term, student, teacher, mask)
                                                                    : on_layers(term, student, teacher, mask);
     }
-    total = total + loss * term.config.weight;
+    total = total + loss * (term.config.weight * (shares.empty() ? 1.0 : shares[i]));
   }
   return total;
 }
@@ -229,6 +259,23 @@ DistillObjective::DistillObjective(Model student, std::vector<Teacher> teachers)
 }
 
 torch::Tensor DistillObjective::loss(const Batch& batch) {
+  return part(batch, counts(batch));
+}
+
+/// Of each teacher's losses in turn.
+std::vector<double> DistillObjective::counts(const Batch& batch) const {
+  std::vector<double> all;
+  for (const auto& teacher : teachers_) {
+    const auto own = teacher.loss.counts(batch.labels, batch.attention_mask);
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all;
+}
+
+torch::Tensor DistillObjective::part(const Batch& batch, std::span<const double> of_step) {
+  auto shares = counts(batch);
+  for (size_t i = 0; i < shares.size(); ++i) shares[i] = of_step[i] > 0 ? shares[i] / of_step[i] : 0.0;
+  auto left = std::span<const double>(shares);
   const auto own = student_->forward(batch, capture_);
   torch::Tensor sum;
   for (auto& teacher : teachers_) {
@@ -239,7 +286,9 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
       const at::NoGradGuard no_grad;
       target = teacher.model->forward(batch, teacher.loss.capture());
     }
-    const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask) * teacher.weight;
+    const auto of_teacher = left.first(teacher.loss.size());
+    left = left.subspan(teacher.loss.size());
+    const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask, of_teacher) * teacher.weight;
     sum = sum.defined() ? sum + loss : loss;
   }
   return sum;

@@ -2,6 +2,7 @@
 // The distillation objective: a weighted sum of losses between a student's and a teacher's outputs.
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "compress/train/objective.h"  // Objective
@@ -16,7 +17,7 @@ struct ModelShape {
   int64_t layers = 0;
   int64_t hidden_size = 0;
   std::vector<int64_t> attention_widths = {};  // of the queries of each layer; for relations
-  int64_t heads = 0;                           // of the last layer; for relations
+  std::vector<int64_t> heads = {};             // of each layer; for relations
 };
 ModelShape shape_of(const Model& model);
 
@@ -38,9 +39,16 @@ class DistillationLoss {
   bool logits_only() const;
 
   /// A scalar. Hidden states hold the embeddings first, then each layer's output. labels: the task's, may be
-  /// undefined if no loss is on them; mask: int64 [batch, sequence].
+  /// undefined if no loss is on them; mask: int64 [batch, sequence]. shares: what each loss is multiplied by besides
+  /// its weight, as Objective::part() says; empty: 1.
   torch::Tensor operator()(const ModelOutput& student, const ModelOutput& teacher, const torch::Tensor& labels,
-                           const torch::Tensor& mask) const;
+                           const torch::Tensor& mask, std::span<const double> shares = {}) const;
+
+  /// How many losses there are.
+  size_t size() const { return terms_.size(); }
+
+  /// What each of them is a mean over.
+  std::vector<double> counts(const torch::Tensor& labels, const torch::Tensor& mask) const;
 
   /// The learnt projections, [teacher size, student size] each.
   const std::vector<torch::Tensor>& parameters() const { return projections_; }
@@ -51,7 +59,7 @@ class DistillationLoss {
     LossConfig config;
     std::vector<LayerPair> layers;    // positions in what is captured
     std::vector<size_t> projections;  // one a pair, or one for all with minimum_distance; empty where sizes are equal
-    int64_t relation_heads = 0;
+    std::vector<int64_t> relation_heads;  // one a pair
   };
   torch::Tensor on_layers(const Term& term, const ModelOutput& student, const ModelOutput& teacher,
                           const torch::Tensor& mask) const;
@@ -60,6 +68,7 @@ class DistillationLoss {
   torch::Tensor projected(const Term& term, size_t pair, const torch::Tensor& hidden) const;
 
   TaskType task_ = TaskType::classification;
+  bool same_width_ = true;
   std::vector<Term> terms_;
   std::vector<torch::Tensor> projections_;
 };
@@ -77,6 +86,8 @@ class DistillObjective : public Objective {
   DistillObjective(Model student, std::vector<Teacher> teachers);
 
   torch::Tensor loss(const Batch& batch) override;
+  std::vector<double> counts(const Batch& batch) const override;
+  torch::Tensor part(const Batch& batch, std::span<const double> of_step) override;
   std::vector<torch::Tensor> parameters() override;
 
  private:

@@ -2,18 +2,18 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <set>
 
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/train/autocast.h"           // autocast_dtype
-#include "compress/train/trainer.h"            // train_model
-#include "compress/workflow/error.h"           // UnsupportedError, StorageError
-#include "compress/workflow/fingerprint.h"     // Fingerprint
-#include "distill/config.h"                    // DistillConfig
-#include "distill/objective.h"                 // DistillObjective
-#include "distill/student.h"                   // keep_layers, select_weights
-#include "distill/teacher_cache.h"             // TeacherCache
-#include "distill/teacher_outputs.h"           // TeacherOutputs
+#include "compress/checkpoint/model_folder.h"           // load_model, save_model
+#include "compress/checkpoint/sentence_transformers.h"  // module_files
+#include "compress/tokenizer/sentence_settings.h"       // transformer_folder
+#include "compress/train/autocast.h"                    // autocast_dtype
+#include "compress/train/trainer.h"                     // train_model
+#include "compress/workflow/error.h"                    // UnsupportedError, StorageError
+#include "distill/config.h"                             // DistillConfig
+#include "distill/objective.h"                          // DistillObjective
+#include "distill/student.h"                            // keep_layers, select_weights
+#include "distill/teacher_cache.h"                      // TeacherCache
+#include "distill/teacher_outputs.h"                    // TeacherOutputs
 
 namespace compression::distill {
 namespace {
@@ -24,32 +24,12 @@ bool is_of_text(TaskType task) {
          task == TaskType::embedding;
 }
 
-/// What a teacher's outputs follow from: its files, the texts as it reads them, and the arithmetic.
-std::string cache_key(const std::filesystem::path& folder, bool hidden_states, const BatchSource& source,
-                      Precision precision) {
-  Fingerprint all;
-  std::set<std::filesystem::path> files = {folder / "config.json"};
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
-  }
-  for (const auto& file : files) all.add(file_fingerprint(file));
-  all.add(enum_name(precision));
-  all.add(hidden_states ? "hidden states" : "logits");
-  for (const auto& examples : source.plan(0)) {
-    const auto batch = source.collate(examples);
-    for (const auto& tensor : {batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.examples}) {
-      all.add(tensor.data_ptr(), tensor.nbytes());
-    }
-  }
-  return all.text();
-}
-
 /// What the teacher says of all training texts, from the cache if it has it. Nothing where that would take more than
 /// the cache may: logits alone are kept in memory then, with hidden states the teacher has to run for every batch.
-std::optional<TeacherOutputs> outputs_of(Model& teacher, const std::filesystem::path& folder, bool hidden_states,
-                                         const Inputs& inputs, const DistillConfig& config, const Context& context) {
+std::optional<TeacherOutputs> outputs_of(Model& teacher, const std::filesystem::path& folder, bool new_head,
+                                         bool hidden_states, Precision precision, const Inputs& inputs,
+                                         const DistillConfig& config, const Context& context) {
   const auto source = inputs.data.batches(Split::train, *load_tokenizer(folder), {.unlabelled = true});
-  const auto precision = resolve_precision(config.train, context.device);
   const auto cache_folder = config.teacher_cache.folder.value_or(context.cache_folder);
   const TeacherCache cache(cache_folder, cache_folder.empty() ? 0 : config.teacher_cache.max.bytes);
   const auto bytes = teacher_output_bytes(teacher->config(), hidden_states, *source);
@@ -63,7 +43,10 @@ std::optional<TeacherOutputs> outputs_of(Model& teacher, const std::filesystem::
     if (cache.max_bytes() > 0) context.logger->warn("{} are not kept: teacher_cache.max is too small", what);
     return hidden_states ? std::nullopt : std::optional(compute());
   }
-  const auto key = cache_key(folder, hidden_states, *source, precision);
+  const bool fused = config.train.fused && context.device.is_cpu();
+  const auto key =
+      teacher_key(folder, inputs.data.head(), new_head ? std::optional(context.seed) : std::nullopt, hidden_states,
+                  *source, fmt::format("{} {} {}", enum_name(precision), fused, context.device.str()));
   if (const auto kept = cache.find(key); kept && kept->contains("logits")) {
     context.logger->info("{} are in {}", what, cache.file(key).string());
     return TeacherOutputs::from_tensors(*kept);
@@ -108,17 +91,18 @@ class DistillStage : public Stage {
     if (config_.teacher) configs.push_back({.model = *config_.teacher});
     std::vector<Teacher> teachers;
     std::vector<std::filesystem::path> folders;
+    std::vector<bool> new_heads;
     for (const auto& config : configs) {
       // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
       const bool asks_outputs = std::ranges::any_of(
           losses(config), [](const LossConfig& loss) { return loss.type == LossType::logits && loss.weight > 0; });
       folders.push_back(inputs.model(config.model).folder);
-      auto model = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}).model;
+      auto [model, notes, warnings] = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}, context);
       teachers.push_back({.model = std::move(model), .weight = config.weight});
+      new_heads.push_back(!notes.empty());
     }
 
-    auto [student, notes] = load_model(student_folder, {.head = head, .new_head = true});
-    for (const auto& note : notes) context.logger->info("{}: {}", student_folder.string(), note);
+    auto [student, notes, warnings] = load_model(student_folder, {.head = head, .new_head = true}, context);
     const auto& from = config_.student;
     if (from.layers) student = keep_layers(student, *from.layers);
     if (from.hidden_size || from.num_attention_heads || from.intermediate_size) {
@@ -126,22 +110,28 @@ class DistillStage : public Stage {
     }
 
     const auto tokenizer = load_tokenizer(student_folder);
+    const WithUnlabelled data(inputs.data);
+    // One for the teachers too, whose outputs are kept under its name.
+    const auto precision =
+        choose_precision(config_.train, *student, *training_batches(*tokenizer, data, config_.train, context), context);
+    auto train = config_.train;
+    train.precision = precision.precision;
     for (size_t i = 0; i < teachers.size(); ++i) {
       auto& [model, loss, outputs, weight] = teachers[i];
       loss = DistillationLoss(losses(configs[i]), shape_of(student), shape_of(model), head.task);
       loss.to(context.device);
       model->to(context.device);
-      model->set_fused(fused_arithmetic(config_.train, context.device));
+      model->set_fused(fused_arithmetic(train, context.device));
       const bool of_text = loss.logits_only() && is_of_text(head.task);
       if (!of_text) check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
       const auto needs = loss.capture();
       if (!is_of_text(head.task) || needs.attentions || needs.projections) continue;
-      outputs = outputs_of(model, folders[i], needs.hidden_states, inputs, config_, context);
+      outputs =
+          outputs_of(model, folders[i], new_heads[i], needs.hidden_states, train.precision, inputs, config_, context);
       if (outputs) model = Model(nullptr);
     }
     DistillObjective objective(student, std::move(teachers));
-    const auto result =
-        train_model(student, objective, *tokenizer, WithUnlabelled(inputs.data), config_.train, context);
+    const auto result = train_model(student, objective, *tokenizer, data, config_.train, context, precision);
     save_model(student, *tokenizer, context.work_folder);
     return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
   }

@@ -5,9 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
-#include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
-#include "compress/workflow/error.h"          // CheckpointError, StorageError
+#include "compress/checkpoint/safetensors.h"            // SafetensorsFile, write_safetensors
+#include "compress/checkpoint/sentence_transformers.h"  // module_files
+#include "compress/tokenizer/sentence_settings.h"       // transformer_folder
+#include "compress/workflow/error.h"                    // CheckpointError, StorageError
+#include "compress/workflow/fields.h"                   // enum_name
+#include "compress/workflow/fingerprint.h"              // Fingerprint
 
 namespace compression::distill {
 namespace {
@@ -18,10 +23,42 @@ constexpr std::string_view prefix = "teacher-", suffix = ".safetensors";
 
 bool is_ours(const fs::path& file) {
   const auto name = file.filename().string();
-  return name.starts_with(prefix) && name.ends_with(suffix);
+  if (!name.starts_with(prefix) || !name.ends_with(suffix)) return false;
+  const auto key = std::string_view(name).substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+  return key.size() == 32 && key.find_first_not_of("0123456789abcdef") == key.npos && fs::is_regular_file(file);
 }
 
+constexpr int format = 2;  // of what is kept, and of what it depends on
+
 }  // namespace
+
+std::string teacher_key(const fs::path& folder, const TaskHead& head, std::optional<uint64_t> new_head,
+                        bool hidden_states, const BatchSource& source, std::string_view arithmetic) {
+  Fingerprint all;
+  const auto add = [&](std::string_view text) { all.add(fmt::format("{}:{}", text.size(), text)); };
+  add(COMPRESS_VERSION);
+  add(fmt::format("format {}", format));
+  add(enum_name(head.task));
+  for (const auto& label : head.labels) add(label);
+  add(new_head ? fmt::format("a new head of seed {}", *new_head) : "the files' head");
+  const auto encoder = transformer_folder(folder);
+  std::set<fs::path> files = {encoder / "config.json"};
+  for (const auto& entry : fs::directory_iterator(encoder)) {
+    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
+  }
+  if (const auto modules = folder / "modules.json"; fs::exists(modules)) files.insert(modules);
+  for (const auto& file : module_files(folder)) files.insert(folder / file);
+  for (const auto& file : files) add(file_fingerprint(file));
+  add(arithmetic);
+  add(hidden_states ? "hidden states" : "logits");
+  for (const auto& examples : source.plan(0)) {
+    const auto batch = source.collate(examples);
+    for (const auto& tensor : {batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.examples}) {
+      all.add(tensor.data_ptr(), tensor.nbytes());
+    }
+  }
+  return all.text();
+}
 
 fs::path TeacherCache::file(const std::string& key) const {
   return folder_ / fmt::format("{}{}{}", prefix, key, suffix);

@@ -7,8 +7,17 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+
+#include "compress/train/batch.h"  // BatchSource, TaskHead
 
 namespace compression::distill {
+
+/// What a teacher's outputs are kept by: this program, the files of the teacher's folder, its head and the names of its
+/// outputs in their order, the texts as it reads them, and the arithmetic. new_head: the seed of a head that the files
+/// do not have.
+std::string teacher_key(const std::filesystem::path& folder, const TaskHead& head, std::optional<uint64_t> new_head,
+                        bool hidden_states, const BatchSource& source, std::string_view arithmetic);
 
 /// A folder of safetensors files, one a key, of at most `max_bytes` in all. Files of others in it are left alone. Runs
 /// may share it.

@@ -32,7 +32,7 @@ Tensor token_offsets(const BatchSource& source) {
 
 /// One output a text.
 int64_t logits_width(const ModelConfig& config) {
-  return config.task == TaskType::embedding ? config.hidden_size : static_cast<int64_t>(config.labels.size());
+  return config.task == TaskType::embedding ? config.embedding_width() : static_cast<int64_t>(config.labels.size());
 }
 
 /// Values of a token.

@@ -40,9 +40,9 @@ struct ExportConfig {
           "which are faster, on the CPU");
     visit(
         "tolerance", self.tolerance,
-        "Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001. The fused "
-        "runtime rounds activations in another way: there, if absent, all logits together may differ by 3 % of their "
-        "root mean square with 16-bit weights, and by 20 % with int8");
+        "Largest difference of a logit between the file, as it is loaded again, and what the runtime computes of the "
+        "model; absent: 0.001, of the fused runtime with int8 and 16-bit weights 0.00001, times the logits' root mean "
+        "square where that is above 1");
   }
 };
 void validate(const ExportConfig& config, Problems& problems);

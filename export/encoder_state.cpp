@@ -1,103 +1,30 @@
 #include "export/encoder_state.h"
 
 #include <fmt/format.h>
-#include <torch/types.h>
 
-#include "compress/model/relative_positions.h"  // relative_rows
-#include "compress/workflow/error.h"            // UnsupportedError
+#include "compress/model/packed.h"    // packed_state
+#include "compress/workflow/error.h"  // UnsupportedError
 
 namespace compression::exporter {
-namespace {
 
-ops::Function function_of(const std::string& activation) {
-  if (activation == "relu") return ops::Function::relu;
-  if (activation == "tanh") return ops::Function::tanh;
-  return activation == "gelu" ? ops::Function::gelu : ops::Function::gelu_tanh;
+std::string fused_lacks(const ModelConfig& config) {
+  const bool reads_first = config.task == TaskType::classification || config.task == TaskType::multi_label ||
+                           config.task == TaskType::regression;
+  if (reads_first && can_pack(config)) return "";
+  const bool long_texts = config.max_length() > ops::int16_attention_limit;
+  const auto what = !reads_first ? std::string("this task")
+                    : long_texts ? fmt::format("texts of {} tokens", config.max_length())
+                                 : std::string("the disentangled attention");
+  return fmt::format("{} of the family {}", what, config.model_type);
 }
-
-class Writer {
- public:
-  ops::EncoderState state;
-
-  void tensor(const std::string& name, const torch::Tensor& value) {
-    state.tensors.insert(name, value.detach().to(torch::kCPU).contiguous());
-  }
-  void number(const std::string& name, double value) { state.numbers.insert(name, value); }
-
-  void linear(const std::string& name, const Linear& layer) {
-    tensor(name + ".weight", layer->weight);
-    tensor(name + ".bias", layer->bias);
-    if (layer->format() == WeightFormat::int8) tensor(name + ".weight_scale", layer->weight_scale.reshape({-1}));
-    if (layer->input_scale.defined()) tensor(name + ".input_scale", layer->input_scale);
-  }
-  void table(const std::string& name, const Embedding& table) {
-    if (!table) return;
-    tensor(name + ".weight", table->weight);
-    if (table->format() == WeightFormat::int8) tensor(name + ".weight_scale", table->weight_scale);
-  }
-  void norm(const std::string& name, const LayerNorm& norm) {
-    tensor(name + ".weight", norm->weight);
-    tensor(name + ".bias", norm->bias);
-  }
-};
-
-/// float32 [heads, 2 longest - 1]: what is added to the score of a pair of tokens, by key - query.
-torch::Tensor position_bias(const EncoderLayerImpl& layer, const RelativeTable& shared, const ModelConfig& config) {
-  const auto rows = relative_rows(config.encoder, config.max_length()).flip(0);  // they are by query - key
-  auto table = shared->table;
-  auto values = table->forward(rows).t();
-  if (!layer.position_heads.empty()) values = values.index_select(0, torch::tensor(layer.position_heads, torch::kLong));
-  return values.contiguous();
-}
-
-}  // namespace
 
 ops::EncoderState encoder_state(const Model& model) {
-  const torch::NoGradGuard no_grad;
   const auto& config = model->config();
-  auto& encoder = *model->encoder;
-  const auto* head = dynamic_cast<const SequenceHead*>(model->head.get());
-  if (config.encoder.relative == RelativeAttention::disentangled || head == nullptr) {
+  if (const auto lacks = fused_lacks(config); !lacks.empty()) {
     throw UnsupportedError(
-        fmt::format("export: runtime: fused has no kernels for {} of the family {}: choose runtime: portable",
-                    head == nullptr ? "this task" : "the disentangled attention", config.model_type));
+        fmt::format("export: runtime: fused has no kernels for {}: choose runtime: portable", lacks));
   }
-  Writer writer;
-  writer.number("format", 1);
-  writer.number("layers", static_cast<double>(encoder.layers.size()));
-  writer.number("head_size", static_cast<double>(config.attention_head_size));
-  writer.number("score_scale", encoder.layers.front()->score_scale());
-  writer.number("eps", config.layer_norm_eps);
-  writer.number("max_length", static_cast<double>(config.max_length()));
-  writer.number("padding_position", static_cast<double>(encoder.embeddings->padding_position));
-  writer.number("function", static_cast<double>(function_of(config.hidden_act)));
-  writer.number("head.function", static_cast<double>(function_of(head->activation)));
-  const auto& embeddings = *encoder.embeddings;
-  writer.table("embeddings.word", embeddings.word_embeddings);
-  writer.table("embeddings.position", embeddings.position_embeddings);
-  writer.table("embeddings.token_type", embeddings.token_type_embeddings);
-  writer.norm("embeddings.norm", embeddings.norm);
-  if (embeddings.projection) writer.linear("embeddings.projection", embeddings.projection);
-  for (size_t i = 0; i < encoder.layers.size(); ++i) {
-    const auto name = fmt::format("layer.{}", i);
-    const auto own = config.first_use(i);
-    writer.number(name + ".weights", static_cast<double>(own));
-    if (own < i) continue;
-    const auto& layer = *encoder.layers[i];
-    writer.linear(name + ".query", layer.query);
-    writer.linear(name + ".key", layer.key);
-    writer.linear(name + ".value", layer.value);
-    writer.linear(name + ".attention_output", layer.attention_output);
-    writer.norm(name + ".attention_norm", layer.attention_norm);
-    writer.linear(name + ".intermediate", layer.intermediate);
-    writer.linear(name + ".output", layer.output);
-    writer.norm(name + ".output_norm", layer.output_norm);
-    if (encoder.relative && layer.heads > 0)
-      writer.tensor(name + ".position_bias", position_bias(layer, encoder.relative, config));
-  }
-  writer.linear("head.dense", head->dense);
-  writer.linear("head.classifier", head->classifier);
-  return writer.state;
+  return packed_state(*model->encoder, *model->head, config);
 }
 
 }  // namespace compression::exporter

@@ -1,10 +1,15 @@
 #pragma once
 // Our model as the fused runtime takes it.
 
+#include <string>
+
 #include "compress/model/model.h"  // Model
 #include "compress/ops/encoder.h"  // EncoderState
 
 namespace compression::exporter {
+
+/// Why the runtime has no kernels for what such a model computes, "this task of the family bert"; empty if it has.
+std::string fused_lacks(const ModelConfig& config);
 
 /// Throws UnsupportedError, naming the family, where the runtime has no kernels for what the model computes.
 ops::EncoderState encoder_state(const Model& model);

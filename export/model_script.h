@@ -1,8 +1,6 @@
 #pragma once
 // Our model as TorchScript, and the check of the file that was written.
 
-#include <limits>
-
 #include "compress/model/model.h"  // Model
 #include "export/config.h"         // Runtime
 #include "export/script.h"         // Script
@@ -20,16 +18,20 @@ struct Parity {
   Evaluation model, file;
 };
 
-/// How far a file may be from its model.
+/// How far a file's logits may be from its model's: `absolute`, or `relative` times the root mean square of all logits,
+/// whichever is more.
 struct ParityBounds {
-  double largest_difference = 1e-3;
-  double relative_difference = std::numeric_limits<double>::infinity();
-  double metric = 0.001;  // of metrics above 1: that share of it
+  double absolute = 1e-3;
+  double relative = 1e-3;
 };
 
-/// Runs both over a labelled source. Throws CheckpointError naming `name` if a bound is broken or a logit is not
-/// finite.
+/// Runs both over a labelled source, on the CPU. Throws CheckpointError naming `name` if the bound is broken or a logit
+/// is not finite. What the two reach is told and not judged: how good a model must be is a goal's matter.
 Parity check_parity(const LogitsFunction& model, const LogitsFunction& file, const BatchSource& source,
                     const ParityBounds& bounds, const std::string& name, const Context& context);
+
+/// What a file of a runtime computes, as a model: the model itself, or a copy with LibTorch's products; with a scale a
+/// token in the fused runtime where the model has one for all its input.
+Model as_runtime(const Model& model, Runtime runtime);
 
 }  // namespace compression::exporter

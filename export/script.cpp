@@ -1,13 +1,22 @@
 #include "export/script.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/csrc/jit/frontend/resolver.h>
 #include <torch/csrc/jit/frontend/sugared_value.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
+#include <atomic>
+#include <clocale>
+#include <cmath>
+#include <locale>
+#include <memory>
 
-#include "compress/workflow/error.h"  // CheckpointError, StorageError, UnsupportedError
+#include "compress/workflow/error.h"    // CheckpointError, StorageError, UnsupportedError
+#include "compress/workflow/failure.h"  // is_out_of_memory
+#include "compress/workflow/limits.h"   // labels
+#include "export/archive.h"             // check_archive
 
 namespace compression::exporter {
 namespace {
@@ -33,10 +42,84 @@ class OperatorResolver : public torch::jit::Resolver {
   }
 };
 
-/// Where TorchScript's messages say what was wrong: after the trace of the source.
-std::string last_line(std::string text) {
+/// What TorchScript's messages say was wrong: after the trace of the source, on one line.
+std::string reason_of(const std::exception& failure) {
+  const auto* own = dynamic_cast<const c10::Error*>(&failure);
+  std::string text = own != nullptr ? own->what_without_backtrace() : failure.what();
   while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.substr(text.find_last_of('\n') + 1);
+  const auto error = text.rfind("Error: ");
+  const auto begin = text.rfind('\n', error == std::string::npos ? text.size() : error);
+  text = text.substr(begin == std::string::npos ? 0 : begin + 1);
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  constexpr size_t longest = 300;
+  return text.size() > longest ? text.substr(0, longest) + "..." : text;
+}
+
+/// Whether forward() takes three tensors, and what else it takes has a default.
+bool takes_a_batch(const c10::FunctionSchema& schema) {
+  const auto& arguments = schema.arguments();
+  if (arguments.size() < 4 || schema.is_vararg()) return false;  // the module itself is the first
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    const bool is_tensor = c10::TensorType::get()->isSubtypeOf(*arguments[i].type());
+    if (i < 4 ? !is_tensor : !arguments[i].default_value().has_value()) return false;
+  }
+  return true;
+}
+
+/// Sizes of the output for a batch; -1: any that is not 0.
+std::vector<int64_t> expected_sizes(const std::optional<TaskHead>& head, const Batch& batch) {
+  const auto texts = batch.size(), tokens = batch.input_ids.size(1);
+  if (!head) return {texts, -1};
+  const auto labels = static_cast<int64_t>(head->labels.size());
+  switch (head->task) {
+    case TaskType::classification:
+    case TaskType::multi_label:
+      return {texts, labels};
+    case TaskType::regression:
+      return {texts, 1};
+    case TaskType::embedding:
+      return {texts, -1};
+    case TaskType::token_classification:
+      return {texts, tokens, labels};
+    case TaskType::question_answering:
+      return {texts, tokens, 2};
+    case TaskType::masked_lm:
+      return {texts, tokens, -1};
+  }
+  throw std::logic_error("task");
+}
+
+/// "[32, 3]"; [32, any] for -1.
+std::string sizes_text(at::IntArrayRef sizes) {
+  std::vector<std::string> texts;
+  for (const auto size : sizes) texts.push_back(size < 0 ? "any" : std::to_string(size));
+  return fmt::format("[{}]", fmt::join(texts, ", "));
+}
+
+std::string tensor_text(const at::Tensor& tensor) {
+  if (!tensor.defined()) return "an undefined tensor";
+  const auto number = std::string(c10::toString(tensor.scalar_type()));
+  if (tensor.layout() != at::kStrided) return "a tensor of " + number + " that is not dense";
+  if (!tensor.device().is_cpu()) return fmt::format("a tensor of {} on the device {}", number, tensor.device().str());
+  return fmt::format("{} {}", number, sizes_text(tensor.sizes()));
+}
+
+/// What the output is, if it is no numbers of those sizes.
+std::optional<std::string> misfit(const c10::IValue& output, at::IntArrayRef sizes) {
+  if (!output.isTensor()) return output.type()->repr_str();
+  const auto& tensor = output.toTensor();
+  bool fits = tensor.defined() && tensor.layout() == at::kStrided && tensor.device().is_cpu() &&
+              tensor.is_floating_point() && tensor.dim() == static_cast<int64_t>(sizes.size());
+  for (size_t i = 0; fits && i < sizes.size(); ++i) {
+    const auto found = tensor.size(static_cast<int64_t>(i));
+    fits = sizes[i] < 0 ? found > 0 : found == sizes[i];
+  }
+  return fits ? std::nullopt : std::optional(tensor_text(tensor));
+}
+
+bool has_nan(const at::Tensor& floats) {
+  const auto* begin = floats.data_ptr<float>();
+  return std::any_of(begin, begin + floats.numel(), [](float value) { return std::isnan(value); });
 }
 
 /// Whether a layer that is used again, as shared ones are, has put its value there already.
@@ -44,6 +127,23 @@ template <class Value>
 bool is_kept(const std::vector<std::pair<std::string, Value>>& values, const std::string& name) {
   return std::ranges::find(values, name, &std::pair<std::string, Value>::first) != values.end();
 }
+
+/// While it lives, numbers are written and read as in C: LibTorch prints those of a TorchScript file's text by the
+/// process's locale. A locale is the whole process's: other threads see it too.
+class PlainNumbers {
+ public:
+  PlainNumbers() : of_c_(std::setlocale(LC_ALL, nullptr)), of_streams_(std::locale::global(std::locale::classic())) {}
+  ~PlainNumbers() {
+    std::locale::global(of_streams_);
+    std::setlocale(LC_ALL, of_c_.c_str());
+  }
+  PlainNumbers(const PlainNumbers&) = delete;
+  PlainNumbers& operator=(const PlainNumbers&) = delete;
+
+ private:
+  std::string of_c_;
+  std::locale of_streams_;
+};
 
 }  // namespace
 
@@ -112,7 +212,7 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
                            tensor(name + ".weight", layer->weight), float32,
                            tensor(name + ".weight_scale", layer->weight_scale), tensor(name + ".bias", layer->bias));
       }
-      const auto packed = attribute(name + ".packed", layer->packed().value());
+      const auto packed = attribute(name + ".packed", Linear(layer)->packed()->value());
       const auto product = [&](const std::string& input) {
         return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");
@@ -124,7 +224,7 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
       const auto tokens = let(fmt::format("torch.reshape({}, [-1, {}])", x, width));
       const auto scale = let(
           fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
-      const auto range = let(fmt::format("torch.full([1, {}], 1.0)", width));
+      const auto range = let(fmt::format("torch.full([1, {}], 1.0, dtype={})", width, float32));
       const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])",
                                                 tokens, scale, range, PackedInt8::range_low)));
       const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
@@ -169,6 +269,7 @@ torch::jit::Module Script::compile() const {
 }
 
 void save_script(const Script& script, const fs::path& file) {
+  const PlainNumbers plain;
   const auto module = script.compile();
   const fs::path temporary = file.string() + ".tmp";
   std::error_code error;
@@ -176,6 +277,7 @@ void save_script(const Script& script, const fs::path& file) {
     module.save(temporary.string());
   } catch (const c10::Error& failure) {
     fs::remove(temporary, error);
+    if (is_out_of_memory(failure)) throw;
     throw StorageError(fmt::format("{}: can't be written: {}", file.string(), failure.what_without_backtrace()));
   }
   fs::rename(temporary, file, error);
@@ -185,25 +287,61 @@ void save_script(const Script& script, const fs::path& file) {
 torch::jit::Module load_script(const fs::path& file) {
   if (!fs::is_regular_file(file)) throw CheckpointError(file.string() + ": no such file");
   const IgnoreWarnings ignore;
+  const PlainNumbers plain;
   try {
-    auto module = torch::jit::load(file.string(), torch::kCPU);
+    check_archive(file);
+    auto module = torch::jit::load(file.string(), torch::kCPU, /*load_debug_files=*/false);
     module.eval();
     return module;
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& failure) {
+    if (is_out_of_memory(failure)) throw;
     std::string reason = failure.what();
     reason = reason.substr(0, reason.find('\n'));
     throw CheckpointError(fmt::format("{}: not a TorchScript file that can be read: {}", file.string(), reason));
   }
 }
 
-LogitsFunction script_logits(const torch::jit::Module& module) {
-  return [module = module](const Batch& batch) mutable {
-    try {
-      return module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids}).toTensor();
-    } catch (const std::exception& failure) {
-      throw UnsupportedError(fmt::format("the TorchScript model can't run {} texts of {} tokens: {}", batch.size(),
-                                         batch.input_ids.size(1), last_line(failure.what())));
+LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& use) {
+  const auto forward = module.find_method("forward");
+  if (!forward || !takes_a_batch(forward->function().getSchema())) {
+    std::vector<std::string> arguments;
+    if (forward) {
+      for (const auto& argument : forward->function().getSchema().arguments()) arguments.push_back(argument.name());
     }
+    throw CheckpointError(
+        fmt::format("{}: found {}, expected forward(self, input_ids, attention_mask, token_type_ids), of tensors",
+                    use.name, forward ? fmt::format("forward({})", fmt::join(arguments, ", ")) : "no forward()"));
+  }
+  // Without a head, the classes of the first output are those of all.
+  const auto classes = std::make_shared<std::atomic<int64_t>>(-1);
+  return [module = module, use, classes](const Batch& batch) mutable {
+    c10::IValue output;
+    try {
+      output = module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids});
+    } catch (const std::exception& failure) {
+      if (is_out_of_memory(failure)) throw;
+      throw UnsupportedError(fmt::format("{}: can't run {} texts of {} tokens: {}", use.name, batch.size(),
+                                         batch.input_ids.size(1), reason_of(failure)));
+    }
+    auto sizes = expected_sizes(use.head, batch);
+    if (!use.head && *classes >= 0) sizes.back() = *classes;
+    if (const auto found = misfit(output, sizes)) {
+      throw CheckpointError(
+          fmt::format("{}: its output is {}, expected Float {}", use.name, *found, sizes_text(sizes)));
+    }
+    const auto logits = output.toTensor().to(torch::kFloat).contiguous();
+    if (has_nan(logits))
+      throw CheckpointError(use.name + ": its output has values that are no numbers, expected logits");
+    if (!use.head) {
+      if (logits.size(1) > limits::labels) {
+        throw CheckpointError(fmt::format("{}: its output has {} classes, expected at most {}", use.name,
+                                          logits.size(1), limits::labels));
+      }
+      *classes = logits.size(1);
+    }
+    return logits;
   };
 }
 

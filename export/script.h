@@ -10,6 +10,7 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,11 +69,21 @@ class Script {
 /// Writes the file under a temporary name, then renames it. Throws StorageError.
 void save_script(const Script& script, const std::filesystem::path& file);
 
-/// Throws CheckpointError if it is not there, damaged, or not TorchScript.
+/// Throws CheckpointError if it is not there, damaged, or not TorchScript. A model.pt is a program: do not load one
+/// that you would not run.
 torch::jit::Module load_script(const std::filesystem::path& file);
 
-/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction; it throws UnsupportedError where
-/// the file's own code fails, on a text that is too long for example.
-LogitsFunction script_logits(const torch::jit::Module& module);
+/// Whose output it is, and for what.
+struct ScriptUse {
+  std::string name = "the TorchScript model";  // begins messages: the file
+  std::optional<TaskHead> head = {};           // absent: a classifier, of any classes
+};
+
+/// forward(input_ids, attention_mask, token_type_ids) -> logits, as a LogitsFunction, which any number of threads may
+/// call. Throws CheckpointError if there is no such forward(). The function itself throws it where the output is not
+/// one of numbers, of the shape that the head has (compress/task/task.h; without one [batch, classes], always the same
+/// classes); 16-bit and 64-bit numbers become float32. It throws UnsupportedError where the file's own code fails, on a
+/// text that is too long for example.
+LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& use = {});
 
 }  // namespace compression::exporter

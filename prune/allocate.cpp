@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "compress/evaluate/cost.h"    // encoder_macs, parameter_count
 #include "compress/workflow/error.h"   // ConfigError
@@ -87,23 +88,47 @@ std::optional<int64_t> count_of(const Counts& counts, UnitKind kind) {
 
 }  // namespace
 
-std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost) {
-  const auto& config = model->config();
+std::vector<double> unit_costs(const ModelConfig& config, const std::function<int64_t(const ModelConfig&)>& cost) {
   const auto all = cost(config);
   std::vector<double> costs;
-  for (const auto& group : model->prunable_units()) {
-    auto fewer = config;
-    for (size_t i = 0; i < fewer.layers.size(); ++i) {
-      if (static_cast<int64_t>(config.first_use(i)) != group.layer) continue;
-      auto& layer = fewer.layers[i];
-      --(group.kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size);
+  for (size_t first = 0; first < config.layers.size(); ++first) {
+    if (config.first_use(first) < first) continue;
+    for (const auto kind : kKinds) {
+      auto fewer = config;
+      for (size_t i = first; i < fewer.layers.size(); ++i) {
+        if (config.first_use(i) != first) continue;
+        auto& layer = fewer.layers[i];
+        --(kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size);
+      }
+      costs.push_back(static_cast<double>(all - cost(fewer)));
     }
-    costs.push_back(static_cast<double>(all - cost(fewer)));
   }
   return costs;
 }
 
+std::optional<double> largest_reduction(const ModelConfig& config, const BudgetConfig& budget, int64_t length) {
+  if (!budget.macs_reduction && !budget.parameter_reduction) return std::nullopt;
+  const auto costs = budget.macs_reduction
+                         ? unit_costs(config, [&](const ModelConfig& c) { return encoder_macs(c, length); })
+                         : unit_costs(config, parameter_count);
+  double all = 0.0, least = 0.0;
+  size_t group = 0;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.first_use(i) < i) continue;
+    const auto& layer = config.layers[i];
+    for (const auto kind : kKinds) {
+      const auto units = kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size;
+      const auto stay = kind == UnitKind::heads ? int64_t{1} : budget.multiple_of;
+      all += costs[group] * static_cast<double>(units);
+      if (!budget.whole_blocks) least += costs[group] * static_cast<double>(std::min(stay, units));
+      ++group;
+    }
+  }
+  return least > 0.0 ? all / least : std::numeric_limits<double>::infinity();
+}
+
 std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, const Rules& rules) {
+  check_finite(importance, "importance");
   std::vector<int64_t> chosen(importance.size());
   for (const auto kind : kKinds) {
     const Ranking ranking(importance, std::vector<double>(importance.size(), 1.0), kind, rules);
@@ -120,6 +145,8 @@ std::vector<torch::Tensor> choose_global(const Importance& importance, const Cou
 
 std::vector<torch::Tensor> choose_within(const Importance& importance, const std::vector<double>& costs, double budget,
                                          const Rules& rules) {
+  check_finite(importance, "importance");
+  if (!std::isfinite(budget)) throw ConfigError(fmt::format("a budget of {}, expected a finite number", budget));
   const Ranking heads(importance, costs, UnitKind::heads, rules);
   const Ranking units(importance, costs, UnitKind::intermediate, rules);
   const auto least = heads.cost(heads.least()) + units.cost(units.least());
@@ -161,16 +188,17 @@ Budget::Budget(Model& model, BudgetConfig config, int64_t length,
     }
   }
   if (config_.macs_reduction) {
-    costs_ = unit_costs(model, [&](const ModelConfig& c) { return encoder_macs(c, length); });
+    costs_ = unit_costs(model->config(), [&](const ModelConfig& c) { return encoder_macs(c, length); });
     reduction_ = *config_.macs_reduction;
   } else if (config_.parameter_reduction) {
-    costs_ = unit_costs(model, parameter_count);
+    costs_ = unit_costs(model->config(), parameter_count);
     reduction_ = *config_.parameter_reduction;
   } else if (config_.latency_reduction) {
     latency_ = timed(model->config(), length);
     // A layer that shares its weights with others takes its time as often.
-    const auto heads = unit_costs(model, [](const ModelConfig& c) { return units_of(c, UnitKind::heads); });
-    const auto units = unit_costs(model, [](const ModelConfig& c) { return units_of(c, UnitKind::intermediate); });
+    const auto heads = unit_costs(model->config(), [](const ModelConfig& c) { return units_of(c, UnitKind::heads); });
+    const auto units =
+        unit_costs(model->config(), [](const ModelConfig& c) { return units_of(c, UnitKind::intermediate); });
     for (size_t g = 0; g < heads.size(); ++g) {
       costs_.push_back(latency_->per_head * heads[g] + latency_->per_unit * units[g]);
     }

@@ -14,7 +14,15 @@ namespace compression::prune {
 
 /// By how much `cost` of the model's config (encoder_macs, parameter_count) falls with each unit of a group: one a
 /// group, in the order of prunable_units(). Units of layers that share their weights count once for each.
-std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost);
+std::vector<double> unit_costs(const ModelConfig& config, const std::function<int64_t(const ModelConfig&)>& cost);
+
+inline std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost) {
+  return unit_costs(model->config(), cost);
+}
+
+/// How many times fewer multiply-adds or parameters a budget of a reduction can leave at most, since some units have to
+/// stay; nothing of other budgets.
+std::optional<double> largest_reduction(const ModelConfig& config, const BudgetConfig& budget, int64_t length);
 
 /// How units may be chosen over layers.
 struct Rules {
@@ -22,8 +30,8 @@ struct Rules {
   bool whole_blocks = false;  // a group may lose all its units; else one (or `multiple` FFN units) stays in each
 };
 
-/// The best units of all layers together: `totals` of each kind, all if absent; up to rules.multiple - 1 FFN units fewer
-/// may stay. Throws ConfigError if there are not so many, or more have to stay.
+/// The best units of all layers together: `totals` of each kind, all if absent; up to rules.multiple - 1 FFN units
+/// fewer may stay. Throws ConfigError if there are not so many, or more have to stay.
 std::vector<torch::Tensor> choose_global(const Importance& importance, const Counts& totals, const Rules& rules = {});
 
 /// The units with the largest sum of scores whose costs, one a group and unit, sum to at most `budget`. Units of a kind

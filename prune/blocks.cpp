@@ -32,12 +32,13 @@ std::vector<Block> blocks(Model& model) {
 }
 
 std::vector<Texts> embed(Model& model, const BatchSource& source, const Context& context) {
+  const at::NoGradGuard no_grad;  // what follows is differentiated at most with respect to blocks' sums
   std::vector<Texts> all;
   for (const auto& examples : source.plan(0)) {
     context.check_stop();
     const auto batch = source.collate(examples).to(context.device);
     all.push_back({model->encoder->attention_context(batch.input_ids, batch.attention_mask),
-                   model->encoder->embeddings->forward(batch.input_ids, batch.token_type_ids),
+                   model->encoder->embeddings->forward(batch.input_ids, batch.token_type_ids, batch.attention_mask),
                    batch.attention_mask.to(torch::kBool), batch});
   }
   if (all.empty()) throw DataError("there is no text to calibrate on");

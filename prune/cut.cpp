@@ -22,6 +22,7 @@ torch::Tensor best_units(const torch::Tensor& scores, int64_t count) {
 
 std::vector<torch::Tensor> keep_best(const Importance& importance, const std::vector<int64_t>& counts) {
   check_groups(importance.size(), counts.size());
+  check_finite(importance, "importance");
   std::vector<torch::Tensor> kept;
   for (size_t i = 0; i < importance.size(); ++i) {
     const auto& group = importance[i];
@@ -48,7 +49,7 @@ void mask_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
   const auto groups = model.prunable_units();
   check_groups(groups.size(), kept.size());
   for (size_t i = 0; i < groups.size(); ++i) {
-    auto mask = torch::zeros({groups[i].count});
+    auto mask = torch::zeros({groups[i].count}, torch::kFloat);
     mask.index_fill_(0, kept[i], 1.0);
     *groups[i].mask = mask.to(groups[i].columns.front().device());
   }
@@ -59,12 +60,13 @@ void clear_masks(Prunable& model) {
 }
 
 void cut_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
+  const c10::InferenceMode ordinary(false);  // what is left can be trained
   const at::NoGradGuard no_grad;
   auto groups = model.prunable_units();
   check_groups(groups.size(), kept.size());
   for (size_t i = 0; i < groups.size(); ++i) {
     auto& group = groups[i];
-    const auto features = (kept[i].unsqueeze(1) * group.width + torch::arange(group.width)).flatten();
+    const auto features = (kept[i].unsqueeze(1) * group.width + torch::arange(group.width, torch::kLong)).flatten();
     const auto cut = [&](torch::Tensor& tensor, int64_t dimension) {
       tensor.mutable_grad().reset();
       tensor.set_data(tensor.index_select(dimension, features.to(tensor.device())).contiguous());

@@ -57,7 +57,9 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
       out += fmt::format("<rect x=\"{:.2f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"{:.0f}\" fill=\"{}\"/>\n",
                          offset + left + static_cast<double>(i) * width, y, width, row_height, colour(share));
     }
-    const double mark = offset + left + row_width * static_cast<double>(row.kept) / static_cast<double>(std::max<int64_t>(row.units, 1));
+    const double mark =
+        offset + left +
+        row_width * static_cast<double>(row.kept) / static_cast<double>(std::max<int64_t>(row.units, 1));
     out += fmt::format(
         "<line x1=\"{0:.2f}\" x2=\"{0:.2f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\" stroke=\"#d00\" stroke-width=\"2\"/>\n",
         mark, y - 2, y + row_height + 2);

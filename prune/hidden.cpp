@@ -4,9 +4,11 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
-#include "compress/checkpoint/checkpoint.h"  // state_dict
+#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/model/resize.h"           // resized
-#include "compress/task/task.h"              // label_loss
+#include "compress/task/task.h"              // label_loss, label_counts
+#include "compress/train/autocast.h"         // OrdinaryMode
+#include "compress/train/objective.h"        // to_own_means
 #include "compress/workflow/error.h"         // DataError
 #include "compress/workflow/fields.h"        // enum_name
 #include "prune/importance.h"                // random_uniform, strength
@@ -32,35 +34,55 @@ torch::Tensor magnitudes(const Model& model) {
   const auto& config = model->config();
   const auto hidden = config.hidden_size;
   const auto narrower = state_dict(*Model(with_hidden_size(config, hidden - 1)));
-  auto squares = torch::zeros({hidden});
+  auto squares = torch::zeros({hidden}, torch::kFloat);
   for (const auto& [name, tensor] : state_dict(*model)) {
     for (int64_t d = 0; d < tensor.dim(); ++d) {
       if (narrower.at(name).size(d) == tensor.size(d)) continue;
-      squares += tensor.detach().to(torch::kCPU, torch::kFloat).square().transpose(0, d).reshape({hidden, -1}).sum(1);
+      const auto repeats = hidden_repeats(name, d, config);
+      const auto rows = tensor.detach().to(torch::kCPU, torch::kFloat).square().transpose(0, d);
+      squares += rows.reshape({repeats, hidden, -1}).sum({0, 2});
     }
   }
   return squares.sqrt();
+}
+
+torch::Tensor finite(const torch::Tensor& scores, ImportanceMethod method) {
+  if (const auto odd = not_finite(scores); !odd.empty()) {
+    throw DataError(fmt::format("{}: the scores of the hidden dimensions: found {}, expected finite numbers",
+                                enum_name(method), odd));
+  }
+  return scores;
 }
 
 }  // namespace
 
 torch::Tensor hidden_scores(Model& model, const BatchSource& source, const Context& context, ImportanceMethod method,
                             bool per_text) {
-  if (method == ImportanceMethod::magnitude) return magnitudes(model);
+  const OrdinaryMode ordinary(context.device);
+  if (method == ImportanceMethod::magnitude) return finite(magnitudes(model), method);
   if (method == ImportanceMethod::random) return random_uniform(model->config().hidden_size, context.seed);
   if (!by_masks(method)) throw std::invalid_argument(fmt::format("{} has no mask of hidden states", enum_name(method)));
   const auto plan = source.plan(0);
-  if (plan.empty()) throw DataError("importance: there is no text to score on");
-  auto scores = torch::zeros({model->config().hidden_size});
+  int64_t batches = 0;
+  auto scores = torch::zeros({model->config().hidden_size}, torch::kFloat);
   for (size_t i = 0; i < plan.size(); ++i) {
     context.check_stop();
     context.progress(static_cast<int64_t>(i), static_cast<int64_t>(plan.size()), "scoring");
     const auto batch = source.collate(plan[i]).to(context.device);
+    const auto task = model->config().task;
+    const auto count = static_cast<double>(label_count(task, batch.labels));
+    if (count == 0.0) continue;
+    ++batches;
     const auto gradients = mask_gradients(model, batch);
-    const auto each = per_text ? strength(gradients * batch.size(), method).sum(0) : strength(gradients.sum(0), method);
-    scores += each.to(torch::kCPU);
+    if (per_text) {
+      const auto to_own = to_own_means(count, label_counts(task, batch.labels).to(torch::kDouble));
+      scores += strength(gradients * to_own.to(torch::kFloat).unsqueeze(1), method).sum(0).to(torch::kCPU);
+    } else {
+      scores += strength(gradients.sum(0), method).to(torch::kCPU);
+    }
   }
-  return scores;
+  if (batches == 0) throw DataError("importance: there is no text to score on");
+  return finite(scores, method);
 }
 
 Model keep_hidden(const Model& model, const torch::Tensor& kept) {

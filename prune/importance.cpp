@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "compress/workflow/error.h"   // CheckpointError, DataError
-#include "compress/workflow/fields.h"  // enum_name
-#include "prune/surgeon.h"             // surgeon_scores
+#include "compress/checkpoint/checkpoint.h"  // not_finite
+#include "compress/train/autocast.h"         // OrdinaryMode
+#include "compress/workflow/error.h"         // CheckpointError, DataError
+#include "compress/workflow/fields.h"        // enum_name
+#include "prune/surgeon.h"                   // surgeon_scores
 
 namespace compression::prune {
 namespace {
@@ -57,12 +60,13 @@ class Masks {
 
 Importance zeros(const std::vector<UnitGroup>& groups) {
   Importance importance;
-  for (const auto& group : groups) importance.push_back({group.kind, group.layer, torch::zeros({group.count})});
+  for (const auto& group : groups)
+    importance.push_back({group.kind, group.layer, torch::zeros({group.count}, torch::kFloat)});
   return importance;
 }
 
 torch::Tensor random_uniform(int64_t count, std::mt19937_64& generator) {
-  auto values = torch::empty({count});
+  auto values = torch::empty({count}, torch::kFloat);
   auto* to = values.data_ptr<float>();
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(generator() >> 40) * 0x1p-24f;
   return values;
@@ -72,6 +76,7 @@ torch::Tensor random_uniform(int64_t count, std::mt19937_64& generator) {
 torch::Tensor sum_by_unit(const UnitGroup& group, const std::vector<torch::Tensor>& rows,
                           const std::vector<torch::Tensor>& columns) {
   auto sums = torch::zeros({group.count}, columns.front().options());
+  if (group.count == 0) return sums;  // the block went whole
   for (const auto& t : rows) sums += t.reshape({group.count, -1}).sum(1);
   for (const auto& t : columns) sums += t.sum(0).reshape({group.count, -1}).sum(1);
   return sums;
@@ -102,20 +107,33 @@ Importance taylor_scores(std::vector<UnitGroup>& groups, const LossSource& next_
   return importance;
 }
 
-/// The losses of a source's batches. `begin` is told how many texts a batch has before its loss is computed.
+/// The losses of a source's batches, of which those without anything that the objective counts are left out. `begin` is
+/// told of a batch before its loss is computed.
 LossSource losses(Objective& objective, const BatchSource& source, const Context& context,
-                  std::function<void(int64_t texts)> begin) {
+                  std::function<void(const Batch& batch)> begin) {
   return [&, begin = std::move(begin), plan = source.plan(0), next = size_t{0}]() mutable {
-    if (next == plan.size()) return std::optional<torch::Tensor>();
-    context.check_stop();
-    const auto batch = source.collate(plan[next++]).to(context.device);
-    context.progress(static_cast<int64_t>(next), static_cast<int64_t>(plan.size()), "scoring");
-    begin(batch.size());
-    return std::optional(objective.loss(batch));
+    while (next < plan.size()) {
+      context.check_stop();
+      const auto batch = source.collate(plan[next++]).to(context.device);
+      context.progress(static_cast<int64_t>(next), static_cast<int64_t>(plan.size()), "scoring");
+      if (std::ranges::all_of(objective.counts(batch), [](double count) { return count == 0.0; })) continue;
+      begin(batch);
+      return std::optional(objective.loss(batch));
+    }
+    return std::optional<torch::Tensor>();
   };
 }
 
 }  // namespace
+
+void check_finite(const Importance& importance, std::string_view what) {
+  for (const auto& group : importance) {
+    if (const auto odd = not_finite(group.scores); !odd.empty()) {
+      throw DataError(fmt::format("{}: the scores of {} of layer {}: found {}, expected finite numbers", what,
+                                  enum_name(group.kind), group.layer, odd));
+    }
+  }
+}
 
 torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method) {
   return method == ImportanceMethod::fisher ? gradient.square() : gradient.abs();
@@ -144,6 +162,7 @@ Importance score_units(Prunable& model, const LossSource& next_loss, ImportanceM
     throw std::invalid_argument(fmt::format("{} is not a score of losses", enum_name(method)));
   }
   if (batches == 0) throw DataError("importance: there is no text to score on");
+  check_finite(importance, enum_name(method));
   return importance;
 }
 
@@ -160,6 +179,7 @@ Importance magnitude_scores(Prunable& model) {
     importance[i].scores =
         sum_by_unit(groups[i], squares(groups[i].rows), squares(groups[i].columns)).sqrt().to(torch::kCPU);
   }
+  check_finite(importance, enum_name(ImportanceMethod::magnitude));
   return importance;
 }
 
@@ -172,11 +192,12 @@ Importance random_scores(Prunable& model, uint64_t seed) {
 
 Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context,
                        const ScoreOptions& options) {
+  const OrdinaryMode ordinary(context.device);
   if (options.method == ImportanceMethod::magnitude) return magnitude_scores(*model);
   if (options.method == ImportanceMethod::random) return random_scores(*model, context.seed);
   if (options.method == ImportanceMethod::surgeon) return surgeon_scores(model, source, context.seed, context);
   if (!options.per_text) {
-    return score_units(*model, losses(objective, source, context, [](int64_t) {}), options.method);
+    return score_units(*model, losses(objective, source, context, [](const Batch&) {}), options.method);
   }
   if (!by_masks(options.method)) {
     throw std::invalid_argument(fmt::format("{} has no gradients of single texts", enum_name(options.method)));
@@ -184,18 +205,21 @@ Importance score_units(Model& model, Objective& objective, const BatchSource& so
   auto groups = model->prunable_units();
   auto importance = zeros(groups);
   Masks masks(groups);
-  int64_t texts = 0, all = 0;
-  const auto next_loss = losses(objective, source, context, [&](int64_t count) {
-    texts = count;
-    masks.set(count);
+  torch::Tensor to_own;  // from the gradient of the batch's mean to that of each text's: [batch, 1]
+  int64_t batches = 0;
+  const auto next_loss = losses(objective, source, context, [&](const Batch& batch) {
+    const auto by_text = objective.counts_by_text(batch);
+    to_own = to_own_means(objective.counts(batch).front(), by_text).to(context.device, torch::kFloat).unsqueeze(1);
+    masks.set(batch.size());
   });
-  for (; const auto loss = next_loss(); all += texts) {
-    const auto gradients = masks.gradients(*loss * texts);  // the loss is the texts' mean
+  for (; const auto loss = next_loss(); ++batches) {
+    const auto gradients = masks.gradients(*loss);
     for (size_t i = 0; i < gradients.size(); ++i) {
-      importance[i].scores += strength(gradients[i], options.method).sum(0).to(torch::kCPU);
+      importance[i].scores += strength(gradients[i] * to_own, options.method).sum(0).to(torch::kCPU);
     }
   }
-  if (all == 0) throw DataError("importance: there is no text to score on");
+  if (batches == 0) throw DataError("importance: there is no text to score on");
+  check_finite(importance, enum_name(options.method));
   return importance;
 }
 
@@ -217,7 +241,7 @@ Importance read_importance(const nlohmann::json& json, const std::string& file) 
       const auto kind = group.at("kind").get<std::string>();
       const auto scores = group.at("scores").get<std::vector<float>>();
       importance.push_back({kind == enum_name(UnitKind::heads) ? UnitKind::heads : UnitKind::intermediate,
-                            group.at("layer").get<int64_t>(), torch::tensor(scores)});
+                            group.at("layer").get<int64_t>(), torch::tensor(scores, torch::kFloat)});
     }
     return importance;
   } catch (const nlohmann::json::exception& error) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "compress/model/units.h"       // Prunable
@@ -26,15 +27,21 @@ using LossSource = std::function<std::optional<torch::Tensor>()>;
 
 /// Scores by the gradients of each batch's loss; gradients are cleared between batches. With a mask variable m of one a
 /// unit, summed over batches:
-///   first_order: |dLoss/dm|. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
-///   fisher: (dLoss/dm)^2, the diagonal of the empirical Fisher information. Kwon et al., arXiv 2204.09656,
-///   section 4.1. taylor: |sum of w dLoss/dw| over all weights of the unit, those that make it and those that read it.
-///   Molchanov et
-///     al., arXiv 1906.10771, with the absolute value in place of the square.
+///
+/// - first_order: |dLoss/dm|. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
+/// - fisher: (dLoss/dm)^2, the diagonal of the empirical Fisher information. Kwon et al., arXiv 2204.09656,
+/// section 4.1.
+/// - taylor: |sum of w dLoss/dw| over all weights of the unit, those that make it and those that read it. Molchanov et
+///   al., arXiv 1906.10771, with the absolute value in place of the square.
+///
 /// The model should be in evaluation mode; its parameters get no gradient, and its masks are undefined afterwards.
-/// Throws DataError if there is no batch; std::invalid_argument for a method without gradients.
+/// Throws DataError if there is no batch, or a score is not finite; std::invalid_argument for a method without
+/// gradients.
 Importance score_units(Prunable& model, const LossSource& next_loss,
                        ImportanceMethod method = ImportanceMethod::first_order);
+
+/// Throws DataError, which names `what` scored, kind, layer and unit, if a score is not finite.
+void check_finite(const Importance& importance, std::string_view what);
 
 /// What a mask's gradient adds to the score: |gradient| of first_order, its square of fisher.
 torch::Tensor strength(const torch::Tensor& gradient, ImportanceMethod method);
@@ -50,11 +57,12 @@ Importance random_scores(Prunable& model, uint64_t seed);
 
 struct ScoreOptions {
   ImportanceMethod method = ImportanceMethod::first_order;
-  bool per_text = false;  // first_order and fisher: gradients of each text's loss, in place of each batch's mean
+  bool per_text = false;  // first_order and fisher: gradients of each text's own mean loss, in place of each batch's
 };
 
 /// Any method over a whole source, of which magnitude and random need nothing, and surgeon (surgeon.h) not the
-/// objective. Chance is seeded by context.seed. Throws Interrupted.
+/// objective. Chance is seeded by context.seed. With per_text, scores do not depend on which texts share a batch; texts
+/// without anything that the objective counts add nothing. Throws DataError if there is no other; Interrupted.
 Importance score_units(Model& model, Objective& objective, const BatchSource& source, const Context& context,
                        const ScoreOptions& options = {});
 

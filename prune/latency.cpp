@@ -21,7 +21,7 @@ double layer_ms(const ModelConfig& config, LayerShape shape, int64_t length) {
   EncoderLayer layer(config, shape);
   layer->eval();
   for (auto& parameter : layer->parameters()) parameter.fill_(0.01);
-  const auto x = torch::full({1, length, config.hidden_size}, 0.5);
+  const auto x = torch::full({1, length, config.hidden_size}, 0.5, torch::kFloat);
   EncoderOutput none;
   return measure([&] { layer->forward(x, {}, {}, none); }, seconds_each).median_ms;
 }

@@ -47,7 +47,7 @@ std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {
         fmt::format("prune: labels: found teacher with task {}, expected classification with it", enum_name(task)));
   }
   const auto& folder = inputs.model(*score_.teacher).folder;
-  auto teacher = load_model(folder, {.head = inputs.data.head()}).model;
+  auto teacher = load_model(folder, {.head = inputs.data.head()}, context_).model;
   teacher->to(context_.device);
   // The same subset as the texts that are scored on, in the same order.
   const auto texts = inputs.data.batches(Split::train, *load_tokenizer(folder),

@@ -1,10 +1,14 @@
 #include "prune/reconstruct.h"
 
+#include <fmt/format.h>
 #include <torch/types.h>
 
 #include <functional>
 
-#include "prune/blocks.h"  // Block, Texts
+#include "compress/checkpoint/checkpoint.h"  // not_finite
+#include "compress/train/autocast.h"         // OrdinaryMode
+#include "compress/workflow/error.h"         // DataError
+#include "prune/blocks.h"                    // Block, Texts
 
 namespace compression::prune {
 namespace {
@@ -31,7 +35,7 @@ void fit_units(Block block, Block original, const torch::Tensor& kept, const std
                const std::vector<Texts>& whole, double damping, const Context& context) {
   const auto makers = block.makers(), originals = original.makers();
   const auto width = block.width();
-  const auto features = (kept.unsqueeze(1) * width + torch::arange(width)).flatten();
+  const auto features = (kept.unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
   const auto count = static_cast<int64_t>(makers.size()) * features.size(0);
   LeastSquares fit(makers.front()->weight.size(1), count);
   for (size_t i = 0; i < own.size(); ++i) {
@@ -101,6 +105,26 @@ torch::Tensor with_bias(const torch::Tensor& inputs) {
   return torch::cat({inputs, torch::ones({inputs.size(0), 1}, inputs.options())}, 1);
 }
 
+void require_finite(const torch::Tensor& sums) {
+  if (!not_finite(sums).empty()) {
+    throw DataError("found NaN or infinity in the units' values on the texts, expected finite numbers");
+  }
+}
+
+torch::Tensor cholesky_factor(const torch::Tensor& matrix) {
+  require_finite(matrix);
+  const auto [factor, failed] = torch::linalg_cholesky_ex(matrix);
+  if (failed.item<int>() != 0) {
+    throw DataError("the least squares over the units' values have no solution in double precision: raise damping");
+  }
+  return factor;
+}
+
+double mean_square(const torch::Tensor& diagonal) {
+  const auto mean = diagonal.numel() > 0 ? diagonal.mean().item<double>() : 0.0;
+  return mean > 0.0 ? mean : 1.0;
+}
+
 LeastSquares::LeastSquares(int64_t inputs, int64_t outputs)
     : gram_(torch::zeros({inputs + 1, inputs + 1}, torch::kDouble)),
       cross_(torch::zeros({inputs + 1, outputs}, torch::kDouble)) {}
@@ -116,8 +140,8 @@ std::pair<torch::Tensor, torch::Tensor> LeastSquares::solve(const torch::Tensor&
   const auto inputs = weight.size(1);
   const auto given = torch::cat({weight, bias.unsqueeze(1)}, 1).t().to(gram_.options());  // [inputs + 1, outputs]
   auto pull = torch::zeros({inputs + 1}, gram_.options());
-  if (inputs > 0) pull.slice(0, 0, inputs).copy_(gram_.diagonal().slice(0, 0, inputs).mean() * damping);
-  const auto factor = torch::linalg_cholesky(gram_ + torch::diag(pull));
+  pull.slice(0, 0, inputs).fill_(damping * mean_square(gram_.diagonal().slice(0, 0, inputs)));
+  const auto factor = cholesky_factor(gram_ + torch::diag(pull));
   const auto solution = torch::cholesky_solve(cross_ + pull.unsqueeze(1) * given, factor).t();
   return {solution.slice(1, 0, inputs).to(weight.options()), solution.select(1, inputs).to(bias.options())};
 }
@@ -135,21 +159,27 @@ torch::Tensor LeastSquares::factors(const torch::Tensor& weight, const torch::Te
   const auto left = cross_.slice(0, 0, inputs) -
                     gram_.slice(0, 0, inputs).select(1, inputs).unsqueeze(1) * bias.to(gram_.options()).unsqueeze(0);
   const auto with_target = by_unit((left * w).sum(1), 0);  // [units]
-  const auto pull = of_units.diagonal().mean() * damping;
-  const auto factor = torch::linalg_cholesky(of_units + pull * torch::eye(units, gram_.options()));
+  const auto pull = damping * mean_square(of_units.diagonal());
+  const auto factor = cholesky_factor(of_units + pull * torch::eye(units, gram_.options()));
   return torch::cholesky_solve((with_target + pull).unsqueeze(1), factor).squeeze(1);
 }
 
 void reconstruct(Model& model, Model& original, const std::vector<torch::Tensor>& kept, const BatchSource& texts,
                  Reconstruction method, double damping, const Context& context) {
   if (method == Reconstruction::none) return;
+  const OrdinaryMode ordinary(context.device);
   const at::NoGradGuard no_grad;
   const auto all = blocks(model), originals = blocks(original);
   auto own = embed(model, texts, context), whole = embed(original, texts, context);
   for (size_t i = 0; i < all.size(); ++i) {
     context.progress(static_cast<int64_t>(i), static_cast<int64_t>(all.size()), "reconstructing");
-    if (method == Reconstruction::layerwise && kept[i].numel() > 0) fit_units(all[i], originals[i], kept[i], own, whole, damping, context);
-    fit_block(all[i], originals[i], own, whole, method, damping, context);
+    try {
+      const bool fits_units = method == Reconstruction::layerwise && kept[i].numel() > 0;
+      if (fits_units) fit_units(all[i], originals[i], kept[i], own, whole, damping, context);
+      fit_block(all[i], originals[i], own, whole, method, damping, context);
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("{} of layer {}: {}", all[i].attention ? "attention" : "FFN", i / 2, error.what()));
+    }
   }
   if (method != Reconstruction::layerwise) return;
   auto *head = model->head->as<SequenceHead>(), *original_head = original->head->as<SequenceHead>();

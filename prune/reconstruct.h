@@ -13,6 +13,17 @@ namespace compression::prune {
 /// [rows, inputs] -> [rows, inputs + 1]: the last is 1, what a bias is multiplied by.
 torch::Tensor with_bias(const torch::Tensor& inputs);
 
+/// Throws DataError if one of such sums over texts is not finite.
+void require_finite(const torch::Tensor& sums);
+
+/// The lower Cholesky factor of a symmetric float64 matrix of sums over texts. Throws DataError if they are not finite,
+/// or it has none.
+torch::Tensor cholesky_factor(const torch::Tensor& matrix);
+
+/// The mean of a matrix's diagonal, which damping is in shares of. Where all of it is 0, as of units that are 0 on all
+/// texts, 1: any damping then keeps what is given.
+double mean_square(const torch::Tensor& diagonal);
+
 /// The normal equations of a linear layer that is fitted to given outputs: the Gram matrix of its inputs and what they
 /// have in common with the outputs. Sums are float64; inputs and outputs themselves are not kept.
 class LeastSquares {
@@ -43,16 +54,18 @@ class LeastSquares {
 /// Fits a pruned model to `original`, of which it has the units `kept` of each group, on these texts and without
 /// training: block by block, from the first on, with what the pruned model itself gives as inputs, so that errors of
 /// the blocks before are made good too.
-///   rescale, least_squares: what reads heads and FFN units, so that each block's sum before its LayerNorm is that of
-///   the
-///     original. Tokens are weighted as the LayerNorm will divide them, padding is left out, and of the last layer only
-///     what the head reads counts.
-///   layerwise: before that, what makes the units, so that their values before the activation, or the queries, keys and
-///     values, are those of the original; and at the end the head's layers.
+///
+/// - rescale, least_squares: what reads heads and FFN units, so that each block's sum before its LayerNorm is that of
+/// the
+///   original. Tokens are weighted as the LayerNorm will divide them, padding is left out, and of the last layer only
+///   what the head reads counts.
+/// - layerwise: before that, what makes the units, so that their values before the activation, or the queries, keys and
+///   values, are those of the original; and at the end the head's layers.
+///
 /// Both models are in evaluation mode.
 ///
 /// Memory: the inputs of one block for all texts in both models, and one LeastSquares. Throws UnsupportedError if
-/// layers share weights; DataError if there is no text; Interrupted.
+/// layers share weights; DataError if there is no text, or what it gives is not finite; Interrupted.
 void reconstruct(Model& model, Model& original, const std::vector<torch::Tensor>& kept, const BatchSource& texts,
                  Reconstruction method, double damping, const Context& context);
 

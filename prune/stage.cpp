@@ -29,7 +29,7 @@ class PruneStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.head = inputs.data.head()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}, context).model;
     model->to(context.device);
     const auto hidden = config_.budget.hidden_size ? cut_hidden(model, *tokenizer, inputs, context) : nlohmann::json();
     Pruner pruner(model, *tokenizer, config_.score, config_.reconstruct, inputs, context);

@@ -4,19 +4,54 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
-#include "prune/blocks.h"       // Block, Texts
-#include "prune/reconstruct.h"  // with_bias
+#include "compress/task/task.h"        // label_counts
+#include "compress/train/autocast.h"   // OrdinaryMode
+#include "compress/workflow/fields.h"  // enum_name
+#include "prune/blocks.h"              // Block, Texts
+#include "prune/reconstruct.h"         // with_bias, cholesky_factor
 
 namespace compression::prune {
 namespace {
 
 constexpr double kDamping = 1e-3;
 
+/// So that neighbours differ (the finaliser of SplitMix64).
+uint64_t mixed(uint64_t x) {
+  x += 0x9E3779B97F4A7C15;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+/// Normal numbers in the logits' shape. Those of a text follow from the seed and the text's position in the source
+/// alone, not from the batch that it is in; padding has zeros.
+torch::Tensor directions(const torch::Tensor& logits, const Batch& batch, TaskType task, uint64_t seed) {
+  auto all = torch::zeros(logits.sizes(), torch::kFloat);
+  const bool by_token = logits.dim() == 3;
+  const bool labelled_alone = task == TaskType::masked_lm && batch.labels.defined();  // rows are of labelled tokens
+  const auto mask = batch.attention_mask.cpu();
+  const auto counts =
+      labelled_alone ? label_counts(task, batch.labels).cpu() : torch::ones({batch.size()}, torch::kLong);
+  int64_t begin = 0;
+  for (int64_t text = 0; text < batch.size(); ++text) {
+    auto generator = at::detail::createCPUGenerator(
+        mixed(seed ^ mixed(static_cast<uint64_t>(batch.examples[text].item<int64_t>()))));
+    if (by_token) {
+      const auto tokens = mask[text].nonzero().squeeze(1);
+      all[text].index_copy_(0, tokens, torch::randn({tokens.size(0), logits.size(2)}, generator, torch::kFloat));
+      continue;
+    }
+    const auto count = counts[text].item<int64_t>();
+    all.slice(0, begin, begin + count).copy_(torch::randn({count, logits.size(1)}, generator, torch::kFloat));
+    begin += count;
+  }
+  return all.to(logits.device());
+}
+
 /// Of each block the second moment of gradients with respect to its sum times its deviation: float64 [hidden, hidden].
 /// The square of an error of the normalised sum along it is what the logits' square changes by, on average.
 std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& all, const BatchSource& source,
                                              uint64_t seed, const Context& context) {
-  auto generator = at::detail::createCPUGenerator(seed);
   const auto hidden = model->config().hidden_size;
   std::vector<torch::Tensor> moments(all.size());
   for (auto& moment : moments) moment = torch::zeros({hidden, hidden}, torch::kDouble);
@@ -30,8 +65,8 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
       x = block.norm()->forward(sums.back());
     }
     const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x}, texts.batch);
-    const auto directions = torch::randn(logits.sizes(), generator).to(logits.device());
-    const auto gradients = torch::autograd::grad({(logits * directions).sum()}, sums);
+    const auto along = directions(logits, texts.batch, model->config().task, seed);
+    const auto gradients = torch::autograd::grad({(logits * along).sum()}, sums);
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < all.size(); ++i) {
       const auto g = texts.rows(gradients[i] / all[i].sensitivity(sums[i]), all[i]);
@@ -45,6 +80,7 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
 
 /// R with R' R = m, for a symmetric m that is positive up to rounding.
 torch::Tensor root(const torch::Tensor& m) {
+  require_finite(m);
   const auto [values, vectors] = torch::linalg_eigh(m);
   return (vectors * values.clamp_min(0.0).sqrt()).t();
 }
@@ -56,15 +92,15 @@ torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weig
   const auto inputs = gram.size(0) - fixed, units = inputs / width;
   if (units == 0) return torch::zeros({0}, gram.options());
   auto pull = torch::zeros({gram.size(0)}, gram.options());
-  pull.slice(0, 0, inputs).fill_(gram.diagonal().slice(0, 0, inputs).mean() * damping);
-  const auto factor = torch::linalg_cholesky(gram + torch::diag(pull));
+  pull.slice(0, 0, inputs).fill_(damping * mean_square(gram.diagonal().slice(0, 0, inputs)));
+  const auto factor = cholesky_factor(gram + torch::diag(pull));
   auto inverse = torch::cholesky_inverse(factor).slice(0, 0, inputs).slice(1, 0, inputs);
   auto w = weight.t();                             // [inputs that are left, outputs]
   auto left = torch::arange(units, torch::kLong);  // units
   auto costs = torch::zeros({units}, gram.options());
   auto last = torch::zeros({}, gram.options());  // of the units that went before
   const auto features = [&](const torch::Tensor& u) {
-    return (u.unsqueeze(1) * width + torch::arange(width)).flatten();
+    return (u.unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
   };
   while (left.size(0) > 0) {
     const auto n = left.size(0);
@@ -93,6 +129,7 @@ torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weig
 }
 
 Importance surgeon_scores(Model& model, const BatchSource& source, uint64_t seed, const Context& context) {
+  const OrdinaryMode ordinary(context.device);
   auto all = blocks(model);
   const auto curvatures = output_curvatures(model, all, source, seed, context);
   const at::NoGradGuard no_grad;
@@ -117,6 +154,7 @@ Importance surgeon_scores(Model& model, const BatchSource& source, uint64_t seed
     const auto costs = removal_costs(gram, along_logits, block.width(), 1, kDamping);
     importance.push_back({groups[i].kind, groups[i].layer, costs.to(torch::kFloat)});
   }
+  check_finite(importance, enum_name(ImportanceMethod::surgeon));
   return importance;
 }
 

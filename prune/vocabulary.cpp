@@ -10,17 +10,25 @@
 
 #include "compress/checkpoint/checkpoint.h"    // state_dict, load_state_dict
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
+#include "compress/tokenizer/fit.h"            // check_fit
 #include "compress/tokenizer/trim.h"           // trim_tokenizer
+#include "compress/workflow/error.h"           // StorageError
 
 namespace compression::prune {
 namespace {
 
+/// The tokens of a batch's texts: with masked_lm those that are masked in it too, which its labels name.
+torch::Tensor tokens_of(const Batch& batch, TaskType task) {
+  if (task != TaskType::masked_lm) return batch.input_ids.flatten();
+  return torch::where(batch.labels.eq(ignored_label), batch.input_ids, batch.labels).flatten();
+}
+
 /// How often each token occurs in the texts to train on.
 std::vector<int64_t> count_tokens(const DataProvider& data, const Tokenizer& tokenizer) {
   const auto texts = data.batches(Split::train, tokenizer, {.unlabelled = true});
-  std::vector<int64_t> counts(static_cast<size_t>(tokenizer.vocabulary_size()));
+  std::vector<int64_t> counts(static_cast<size_t>(tokenizer.usable_ids()));
   for (const auto& examples : texts->plan(0)) {
-    const auto ids = texts->collate(examples).input_ids.flatten();
+    const auto ids = tokens_of(texts->collate(examples), data.head().task);
     for (int64_t i = 0; i < ids.numel(); ++i) ++counts.at(static_cast<size_t>(ids.data_ptr<int64_t>()[i]));
   }
   return counts;
@@ -33,16 +41,25 @@ class VocabularyStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    const auto model = load_model(folder, {.head = inputs.data.head()}).model;
+    const auto model = load_model(folder, {.head = inputs.data.head()}, context).model;
+    for (const auto& line : check_fit(*tokenizer, model->config(), folder)) {
+      context.logger->warn("{}: the tokens are left out", line);
+    }
+    // Where positions count from the padding token's id, it keeps it: all before it stay.
+    const auto pad = model->config().pad_token_id;
+    const auto first = model->config().encoder.positions_after_padding ? std::max(config_.common, pad) : config_.common;
     std::vector<bool> used;
     int64_t in_texts = 0;
     for (const auto count : count_tokens(inputs.data, *tokenizer)) {
       const bool counts = count >= config_.min_count;
       in_texts += counts ? 1 : 0;
-      used.push_back(counts || static_cast<int64_t>(used.size()) < config_.common);
+      const auto id = static_cast<int64_t>(used.size());
+      used.push_back(counts || id < first || id == pad);
     }
     const auto trimmed = context.work_folder / "trimmed";
-    std::filesystem::create_directory(trimmed);
+    if (!std::filesystem::create_directory(trimmed)) {  // it is removed again below
+      throw StorageError(trimmed.string() + ": is there already, expected a work folder without it");
+    }
     const auto kept = trim_tokenizer(*tokenizer, used, trimmed);
     context.logger->info("{} of {} tokens stay, {} of them in the training texts", kept.size(),
                          model->config().vocab_size, in_texts);
@@ -69,9 +86,12 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
     if (at == kept.end() || *at != id) return std::nullopt;
     return at - kept.begin();
   };
-  if (new_id(config.pad_token_id) != config.pad_token_id) {
-    throw std::invalid_argument(fmt::format("the padding token, {}, would get another id", config.pad_token_id));
+  const auto pad = new_id(config.pad_token_id);
+  if (!pad || (config.encoder.positions_after_padding && *pad != config.pad_token_id)) {
+    throw std::invalid_argument(fmt::format("the padding token, {}, would {}", config.pad_token_id,
+                                            pad ? "get another id, and positions count from it" : "go"));
   }
+  config.pad_token_id = *pad;
   config.vocab_size = static_cast<int64_t>(kept.size());
   if (config.source.is_object()) {
     for (auto& [key, value] : config.source.items()) {
@@ -81,7 +101,7 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
     }
   }
   auto state = state_dict(*model);
-  const auto rows = torch::tensor(kept);
+  const auto rows = torch::tensor(kept, torch::kLong);
   for (auto& [name, tensor] : state) {
     const bool of_words = name.find("embeddings.word_embeddings.") != std::string::npos ||
                           (config.task == TaskType::masked_lm && name == "head.bias");
@@ -89,7 +109,6 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
   }
   Model smaller(config);
   load_state_dict(*smaller, state);
-  for (auto& linear : smaller->linears()) linear->repack();
   smaller->train(model->is_training());
   return smaller;
 }

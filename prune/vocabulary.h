@@ -33,8 +33,8 @@ struct VocabularyConfig {
 void validate(const VocabularyConfig& config, Problems& problems);
 
 /// Keeps these rows of the table of words, and of what a head for masked words has for each; ascending ids. Ids in the
-/// config become those of the rows that are left. Throws std::invalid_argument if the padding token would get another
-/// id: positions count from it.
+/// config become those of the rows that are left. Throws std::invalid_argument if the padding token would go, or get
+/// another id where positions count from it.
 Model keep_tokens(const Model& model, const std::vector<int64_t>& kept);
 
 std::unique_ptr<Stage> make_stage(const VocabularyConfig& config);

@@ -2,9 +2,12 @@
 
 #include <torch/types.h>
 
+#include "compress/train/autocast.h"  // OrdinaryMode
+
 namespace compression::quantize {
 
 double correct_biases(Model& quantized, Model& original, const BatchSource& texts, const Context& context) {
+  const OrdinaryMode ordinary(context.device);
   const at::NoGradGuard no_grad;
   struct Sums {
     torch::Tensor inputs, outputs;  // float64 [in] of the original's, [out] of the int8 layer's

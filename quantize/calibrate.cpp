@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compress/train/autocast.h"  // OrdinaryMode
 #include "compress/workflow/error.h"  // DataError
 
 namespace compression::quantize {
@@ -40,7 +41,9 @@ torch::Tensor rows_of(const torch::Tensor& x, const torch::Tensor& mask) {
 }  // namespace
 
 void each_input(Model& model, std::vector<Linear> linears, const BatchSource& texts, const Context& context,
-                const std::function<void(size_t i, const torch::Tensor& rows)>& visit) {
+                const std::function<void(size_t i, const torch::Tensor& rows)>& visit,
+                const std::function<void(const Batch& batch)>& begin) {
+  const OrdinaryMode ordinary(context.device);
   const at::NoGradGuard no_grad;
   const auto plan = texts.plan(0);
   if (plan.empty()) throw DataError("there is no text to calibrate on");
@@ -53,6 +56,7 @@ void each_input(Model& model, std::vector<Linear> linears, const BatchSource& te
     context.check_stop();
     context.progress(static_cast<int64_t>(b), static_cast<int64_t>(plan.size()), "calibrating");
     const auto batch = texts.collate(plan[b]).to(context.device);
+    begin(batch);
     mask = batch.attention_mask.defined() ? batch.attention_mask.to(torch::kBool) : torch::Tensor();
     model->forward(batch);
   }

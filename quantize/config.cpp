@@ -32,7 +32,7 @@ void validate(const QuantizeConfig& config, Problems& problems) {
             "smooth_quant true");
   only_with(config.calibrates(), config.calibration_examples != absent.calibration_examples, "calibration_examples",
             "scheme " + scheme + ", which reads no texts", "scheme int8_static, smooth_quant or bias_correction");
-  problems.within("max_drop", config.max_drop, 0, 1);
+  problems.at_least("max_drop", config.max_drop, 0);
   problems.require(config.percentile > 50 && config.percentile <= 100, "percentile",
                    "found " + number_text(config.percentile) + ", expected a number above 50, up to 100");
   problems.at_least("calibration_examples", config.calibration_examples, 0);

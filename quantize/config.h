@@ -60,9 +60,10 @@ struct QuantizeConfig {
     visit("embeddings", self.embeddings, "Format of the embedding tables; the scheme's if absent");
     visit("ignore", self.ignore,
           "Of int8: linear layers that stay fp32, as patterns of names in the checkpoint: \"*.output.dense\"");
-    visit("max_drop", self.max_drop,
-          "Of int8: how far the metric on the validation texts may fall, from 0 to 1; the layers that lose most stay "
-          "fp32, as few as that takes");
+    visit(
+        "max_drop", self.max_drop,
+        "Of int8: how much worse the metric on the validation texts may get: fall by, up to 1, or rise by, where less "
+        "is better; the layers that lose most stay fp32, as few as that takes");
     visit("sensitivity", self.sensitivity,
           "Of int8: evaluate with each linear layer alone in int8; the table is in compress.json");
     visit("observer", self.observer,

@@ -5,14 +5,17 @@
 
 #include <algorithm>
 
-#include "compress/workflow/error.h"  // UnsupportedError
+#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
+#include "compress/checkpoint/name_table.h"  // checkpoint_names
+#include "compress/workflow/error.h"         // UnsupportedError
+#include "compress/workflow/fields.h"        // enum_name
 
 namespace compression::quantize {
 
 Int8Rows quantize_rows(const torch::Tensor& weight) {
   const at::NoGradGuard no_grad;
   const auto w = weight.to(torch::kFloat);
-  if (w.numel() == 0) return {w.to(torch::kChar), torch::ones({w.size(0), 1})};
+  if (w.numel() == 0) return {w.to(torch::kChar), torch::ones({w.size(0), 1}, torch::kFloat)};
   auto scale = w.abs().amax(1, true) / 127.0;
   scale = torch::where(scale == 0, torch::ones_like(scale), scale);
   return {torch::round(w / scale).clamp(-127, 127).to(torch::kChar), scale};
@@ -39,8 +42,34 @@ void require_float32(const Model& model) {
   }
 }
 
+namespace {
+
+/// Throws UnsupportedError if a number of the weight has no place in the 16-bit format.
+void require_fits(const std::string& name, const torch::Tensor& weight, WeightFormat format) {
+  if (format != WeightFormat::float16 && format != WeightFormat::bfloat16) return;
+  const auto dtype = format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16;
+  const auto odd = not_finite(weight.to(dtype));
+  if (odd.empty()) return;
+  const auto largest = weight.abs().max().item<double>();
+  throw UnsupportedError(fmt::format(
+      "{}: found a weight of {:.6g}, which {} does not hold ({}): it holds numbers up to {:.6g}; supported for it: {}",
+      name, largest, enum_name(format), odd, format == WeightFormat::float16 ? 65504.0 : 3.38953e38,
+      format == WeightFormat::float16 ? "bf16, int8, fp32" : "int8, fp32"));
+}
+
+}  // namespace
+
 void quantize(Model& model, const Formats& formats) {
   require_float32(model);
+  const c10::InferenceMode ordinary(false);  // tensors that tell when they change
+  for (auto& [name, linear] : model->named_linears()) {
+    const bool stays = std::ranges::find(formats.unquantized, name) != formats.unquantized.end();
+    if (!stays) require_fits(name + ".weight", linear->weight, formats.linear);
+  }
+  for (const auto& [name, tensor] : state_dict(*model)) {
+    const bool of_table = name.find("_embeddings.weight") != std::string::npos;
+    if (of_table) require_fits(checkpoint_names(model->config())(name), tensor, formats.embeddings);
+  }
   auto& config = model->config();
   const bool is_static =
       formats.linear == WeightFormat::int8 && formats.activations == ActivationScheme::static_per_tensor;
@@ -50,14 +79,14 @@ void quantize(Model& model, const Formats& formats) {
     if (found == formats.input_scales.end()) {
       throw UnsupportedError(fmt::format("static activations without an input scale of {}: calibrate first", name));
     }
-    return torch::full({1}, found->second);
+    return torch::full({1}, found->second, torch::kFloat);
   };
   for (auto& [name, linear] : model->named_linears()) {
     if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
     if (formats.linear == WeightFormat::int8) {
       const auto rows = quantize_rows(linear->weight);
       linear->store_int8(rows.values, rows.scale, formats.activations, input_scale(name));
-    } else {
+    } else if (formats.linear != WeightFormat::float32) {
       linear->store_16bit(formats.linear);
     }
   }

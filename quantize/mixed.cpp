@@ -77,11 +77,11 @@ std::vector<LayerSensitivity> measure_sensitivity(Model model, const Formats& fo
 MixedPrecision quantize_within(Model model, const Formats& formats, double max_drop, const Evaluate& evaluate) {
   MixedPrecision result;
   const auto linears = model->linears().size();
-  const double least = evaluate(model).value() - max_drop - 1e-12;
+  const auto whole = evaluate(model);
   const auto attempt = [&](const Names& unquantized) {
     auto candidate = quantized(model, formats, unquantized);
     result.trials.push_back({unquantized, evaluate(candidate)});
-    const bool within = result.trials.back().evaluation.value() >= least;
+    const bool within = result.trials.back().evaluation.within(whole, max_drop);
     if (within || unquantized.size() == linears) result.model = candidate;  // the best that there is
     return within;
   };
@@ -105,6 +105,10 @@ MixedPrecision quantize_within(Model model, const Formats& formats, double max_d
     if (attempt(fewer)) unquantized = fewer;
   }
   return result;
+}
+
+bool bound_holds(const Evaluation& changed, const Evaluation& quantized, const Evaluation& original, double max_drop) {
+  return changed.within(original, max_drop) || changed.within(quantized, 0.0);
 }
 
 nlohmann::json sensitivity_json(const std::vector<LayerSensitivity>& sensitivity) {

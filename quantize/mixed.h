@@ -38,10 +38,14 @@ struct MixedPrecision {
   std::vector<Trial> trials;                  // in the order of trying
 };
 
-/// As many layers in int8 as the bound allows: `model`'s metric may fall by `max_drop`. If not all can be, the most
-/// sensitive stay float32: so many of them as a binary search finds, and of these each that the bound allows becomes
-/// int8 after all. `formats.unquantized` stay in any case.
+/// As many layers in int8 as the bound allows: `model`'s metric may get worse by `max_drop`. If not all can be, the
+/// most sensitive stay float32: so many of them as a binary search finds, and of these each that the bound allows
+/// becomes int8 after all. `formats.unquantized` stay in any case.
 MixedPrecision quantize_within(Model model, const Formats& formats, double max_drop, const Evaluate& evaluate);
+
+/// Whether a change that is made to the quantized model afterwards can stay: it is within the bound from the original,
+/// or no worse than without.
+bool bound_holds(const Evaluation& changed, const Evaluation& quantized, const Evaluation& original, double max_drop);
 
 nlohmann::json sensitivity_json(const std::vector<LayerSensitivity>& sensitivity);
 nlohmann::json trials_json(const std::vector<Trial>& trials);

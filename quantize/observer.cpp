@@ -41,15 +41,16 @@ class MovingAverage : public Observer {
   double low_ = 0.0, high_ = 0.0;
 };
 
-/// Counts magnitudes in equal bins from 0 to a range.
+/// Counts magnitudes in equal bins from 0 to a range. The range is the power of two above the largest, so that the
+/// counts are the same in whatever order and batches the values come.
 class HistogramObserver : public Observer {
  protected:
-  static constexpr size_t bins = 2048;
+  static constexpr size_t bins = 4096;
 
   void observe(const torch::Tensor& x, double largest) override {
     largest_ = std::max(largest_, largest);
-    if (range_ == 0.0 && largest > smallest_limit) range_ = largest;
-    while (range_ > 0.0 && range_ < largest) widen();
+    if (range_ == 0.0 && largest > smallest_limit) range_ = std::exp2(std::floor(std::log2(largest)) + 1.0);
+    while (range_ > 0.0 && range_ <= largest) widen();
     const double per_unit = range_ > 0.0 ? static_cast<double>(bins) / range_ : 0.0;
     const auto* values = x.data_ptr<float>();
     for (int64_t i = 0; i < x.numel(); ++i) {
@@ -65,6 +66,13 @@ class HistogramObserver : public Observer {
 
   double width() const { return range_ / static_cast<double>(bins); }
   double edge(size_t bin) const { return static_cast<double>(bin) * width(); }
+
+  /// Bins up to the last that has values.
+  size_t used() const {
+    size_t end = bins;
+    while (end > 1 && counts_[end - 1] == 0.0) --end;
+    return end;
+  }
 
   std::vector<double> counts_ = std::vector<double>(bins);
   double total_ = 0.0, largest_ = 0.0;
@@ -86,10 +94,12 @@ class Percentile : public HistogramObserver {
  protected:
   double chosen() const override {
     const double wanted = share_ * total_;
-    double below = 0.0;
+    double below = 0.0, from = 0.0;  // what the bins before hold, and where the last of them that holds something ends
     for (size_t i = 0; i < bins; ++i) {
-      if (counts_[i] > 0.0 && below + counts_[i] >= wanted) return edge(i) + (wanted - below) / counts_[i] * width();
+      if (counts_[i] == 0.0) continue;
+      if (below + counts_[i] >= wanted) return std::lerp(from, edge(i + 1), (wanted - below) / counts_[i]);
       below += counts_[i];
+      from = edge(i + 1);
     }
     return largest_;
   }
@@ -145,8 +155,9 @@ class Mse : public HistogramObserver {
  protected:
   double chosen() const override {
     double best = largest_, least = std::numeric_limits<double>::infinity();
-    for (size_t end = 1; end <= bins; ++end) {
-      if (const double found = squared_error(end); found < least) {
+    const auto last = used();
+    for (size_t end = 1; end <= last; ++end) {
+      if (const double found = squared_error(end, last); found < least) {
         least = found;
         best = edge(end);
       }
@@ -156,7 +167,7 @@ class Mse : public HistogramObserver {
 
  private:
   /// Times the width of a bin.
-  double squared_error(size_t end) const {
+  double squared_error(size_t end, size_t last) const {
     const double top = edge(end), step = top / levels;
     const auto rounding = [step](double x) {  // integral of the squared error of rounding, from 0 to x
       const double whole = std::nearbyint(x / step), rest = x / step - whole;
@@ -164,7 +175,7 @@ class Mse : public HistogramObserver {
     };
     const auto clipping = [top](double x) { return (x - top) * (x - top) * (x - top) / 3.0; };
     double sum = 0.0, before = 0.0;
-    for (size_t i = 0; i < bins; ++i) {
+    for (size_t i = 0; i < last; ++i) {
       if (i == end) before = 0.0;
       const double now = i < end ? rounding(edge(i + 1)) : clipping(edge(i + 1));
       sum += counts_[i] * (now - before);

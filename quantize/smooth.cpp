@@ -5,10 +5,34 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "compress/train/autocast.h"  // OrdinaryMode
+
 namespace compression::quantize {
 namespace {
 
 constexpr int64_t sampled_tokens = 2048;  // a layer
+
+/// Chooses one token in `every`, by the text's position in the source and the token's in the text: the same ones
+/// whatever the batches are.
+class TokenSample {
+ public:
+  explicit TokenSample(const BatchSource& texts) {
+    int64_t tokens = 0;
+    for (const auto& examples : texts.plan(0)) tokens += texts.collate(examples).attention_mask.sum().item<int64_t>();
+    every_ = std::max<int64_t>((tokens + sampled_tokens - 1) / sampled_tokens, 1);
+  }
+
+  /// The rows, among those of a batch's tokens, that are chosen: int64 [rows].
+  torch::Tensor rows(const Batch& batch) const {
+    constexpr int64_t prime = 7919;
+    const auto mask = batch.attention_mask.cpu();
+    const auto numbers = batch.examples.cpu().unsqueeze(1) * prime + mask.cumsum(1);
+    return numbers.index({mask.to(torch::kBool)}).remainder(every_).eq(0).nonzero().squeeze(1);
+  }
+
+ private:
+  int64_t every_ = 1;
+};
 
 /// What one linear layer makes is, feature by feature, what the other reads.
 struct Fold {
@@ -25,7 +49,7 @@ std::vector<Fold> folds(Model& model, const std::vector<std::string>& unquantize
   const auto add = [&](const Linear& maker, const Linear& reader) {
     const auto& name = names.at(reader.get());
     if (reader->weight.numel() == 0 || std::ranges::find(unquantized, name) != unquantized.end()) return;
-    all.push_back({name, maker, reader, torch::zeros({reader->weight.size(1)}), {}});
+    all.push_back({name, maker, reader, torch::zeros({reader->weight.size(1)}, torch::kFloat), {}});
   };
   const auto& config = model->config();
   for (size_t i = 0; i < model->encoder->layers.size(); ++i) {
@@ -54,7 +78,7 @@ double squared_error(const Fold& fold, const torch::Tensor& factor, const torch:
   if (formats.activations == ActivationScheme::static_per_tensor) {
     const auto observer = make_observer(options);
     observer->add(x);
-    input_scale = torch::full({1}, observer->scale());
+    input_scale = torch::full({1}, observer->scale(), torch::kFloat);
   }
   const auto rows = quantize_rows(weight * factor);
   Linear quantized(weight.size(1), weight.size(0));
@@ -75,33 +99,37 @@ void apply(Fold& fold, const torch::Tensor& factor) {
 
 std::vector<SmoothedLayer> smooth(Model& model, const Formats& formats, const ObserverOptions& observer,
                                   std::optional<double> strength, const BatchSource& texts, const Context& context) {
+  const OrdinaryMode ordinary(context.device);
   const at::NoGradGuard no_grad;
   auto all = folds(model, formats.unquantized);
   if (all.empty()) return {};
   std::vector<Linear> readers;
   for (const auto& fold : all) readers.push_back(fold.reader);
-  const auto batches = std::max<int64_t>(static_cast<int64_t>(texts.plan(0).size()), 1);
-  const auto share = (sampled_tokens + batches - 1) / batches;
-  each_input(model, readers, texts, context, [&](size_t i, const torch::Tensor& rows) {
-    if (rows.size(0) == 0) return;
-    all[i].largest = torch::maximum(all[i].largest, rows.abs().amax(0));
-    const auto count = std::min(share, rows.size(0));
-    all[i].samples.push_back(rows.index_select(0, torch::arange(count).mul(rows.size(0)).floor_divide(count)));
-  });
+  const TokenSample sample(texts);
+  torch::Tensor sampled_rows;  // of the batch
+  each_input(
+      model, readers, texts, context,
+      [&](size_t i, const torch::Tensor& rows) {
+        if (rows.size(0) == 0) return;
+        all[i].largest = torch::maximum(all[i].largest, rows.abs().amax(0));
+        all[i].samples.push_back(rows.index_select(0, sampled_rows));
+      },
+      [&](const Batch& batch) { sampled_rows = sample.rows(batch); });
 
   std::vector<SmoothedLayer> result;
   for (auto& fold : all) {
     context.check_stop();
     if (fold.samples.empty()) continue;
-    const auto sample = torch::cat(fold.samples);
+    const auto sampled = torch::cat(fold.samples);
     fold.samples.clear();
+    if (sampled.size(0) == 0) continue;
     const auto none = torch::ones_like(fold.largest);
-    const double before = squared_error(fold, none, sample, formats, observer);
+    const double before = squared_error(fold, none, sampled, formats, observer);
     SmoothedLayer best{fold.name, 0.0, before, before};
     auto chosen = none;
     const auto attempt = [&](double candidate) {
       const auto factor = factors(fold, candidate);
-      const double error = squared_error(fold, factor, sample, formats, observer);
+      const double error = squared_error(fold, factor, sampled, formats, observer);
       if (!strength && !(error < best.error)) return;
       best = {fold.name, candidate, error, before};
       chosen = factor;

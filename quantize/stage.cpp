@@ -23,7 +23,7 @@ class QuantizeStage : public Stage {
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto model = load_model(folder, {.head = inputs.data.head()}).model;
+    auto model = load_model(folder, {.head = inputs.data.head()}, context).model;
     require_float32(model);
     const bool is_static = config_.scheme == Scheme::int8_static;
     Formats formats{.linear = format_of(config_.scheme),
@@ -93,17 +93,16 @@ class QuantizeStage : public Stage {
     return {{"observer", kind}, {"least", least}, {"most", most}};
   }
 
-  /// With max_drop, only where the bound holds with the corrected biases too.
+  /// With max_drop, only where the bound holds with the corrected biases too, or the metric is no worse for them.
   nlohmann::json correct(Model& quantized, Model& original, const BatchSource& texts, const Evaluate& evaluate_model,
                          const Context& context) const {
     auto corrected = copy(quantized);
     const double moved = correct_biases(corrected, original, texts, context);
-    const bool kept = !config_.max_drop || evaluate_model(corrected).value() >=
-                                               std::min(evaluate_model(original).value() - *config_.max_drop - 1e-12,
-                                                        evaluate_model(quantized).value());
+    const bool kept = !config_.max_drop || bound_holds(evaluate_model(corrected), evaluate_model(quantized),
+                                                       evaluate_model(original), *config_.max_drop);
     if (kept) quantized = corrected;
     context.logger->info("bias correction: biases move by {:.3g} on average{}", moved,
-                         kept ? "" : "; not kept: the metric would fall by more than max_drop");
+                         kept ? "" : "; not kept: the metric would get worse by more than max_drop");
     return {{"mean_shift", moved}, {"kept", kept}};
   }
 

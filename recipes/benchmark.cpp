@@ -11,7 +11,7 @@ namespace compression::recipes {
 Timing measure_batch(const Runnable& model, int64_t batch, int64_t length, double seconds, int64_t instances) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
   Batch texts;
-  texts.input_ids = torch::randint(0, model.tokenizer->vocabulary_size(), {batch, length}, generator, torch::kLong);
+  texts.input_ids = torch::randint(0, model.tokenizer->usable_ids(), {batch, length}, generator, torch::kLong);
   texts.attention_mask = torch::ones_like(texts.input_ids);
   texts.token_type_ids = torch::zeros_like(texts.input_ids);
   texts = texts.to(model.device);

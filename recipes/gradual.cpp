@@ -12,12 +12,13 @@
 #include "compress/evaluate/cost.h"            // encoder_macs
 #include "compress/evaluate/evaluate.h"        // evaluate
 #include "compress/workflow/error.h"           // StorageError
+#include "compress/workflow/failure.h"         // is_out_of_memory
 #include "compress/workflow/fields.h"          // enum_name
 #include "compress/workflow/folder_writer.h"   // FolderWriter
+#include "compress/workflow/message.h"         // json_text
 #include "prune/allocate.h"                    // Budget
 #include "prune/pruner.h"                      // Pruner
 #include "prune/schedule.h"                    // GradualSchedule
-#include "recipes/runnable.h"                  // open_model
 
 namespace compression::recipes {
 namespace {
@@ -44,13 +45,14 @@ class RoundFiles {
       if (kept.at("fingerprint") == fingerprint_) return kept.at("rounds");
       logger.info("{}: of other settings or inputs; beginning again", file().string());
     } catch (const std::exception& error) {
+      if (is_out_of_memory(error)) throw;
       logger.warn("{}; beginning again", error.what());
     }
     return json::array();
   }
 
   void write(const json& rounds) const {
-    write_text_file(file(), json({{"fingerprint", fingerprint_}, {"rounds", rounds}}).dump(1) + "\n");
+    write_text_file(file(), json_text(json({{"fingerprint", fingerprint_}, {"rounds", rounds}}), 1) + "\n");
   }
 
   fs::path round(size_t number, std::string_view suffix = "") const {
@@ -70,10 +72,22 @@ void link_files(const fs::path& from, const fs::path& to) {
   fs::create_directories(to, error);
   for (const auto& entry : fs::directory_iterator(from)) {
     const auto target = to / entry.path().filename();
+    if (entry.is_directory()) {
+      link_files(entry.path(), target);
+      continue;
+    }
     fs::create_hard_link(entry.path(), target, error);
     if (error) fs::copy_file(entry.path(), target, error);
     if (error) throw StorageError(fmt::format("{}: can't be written: {}", target.string(), error.message()));
   }
+}
+
+/// Removes a folder so that no part of it is ever there under its name, at whatever instant the process ends.
+void discard(const fs::path& folder, const fs::path& gone) {
+  std::error_code error;
+  fs::remove_all(gone, error);  // of a process that ended here
+  if (fs::exists(folder)) fs::rename(folder, gone);
+  fs::remove_all(gone, error);
 }
 
 /// Of the round at `position`, from distill.epochs in the first to last_epochs at 1.
@@ -102,7 +116,6 @@ class GradualStage : public Stage {
     const auto start_macs = encoder_macs(load_model_config(start), length);
     const auto teacher = validation(inputs.model(config_.distill.teacher).folder, inputs, context);
     const auto metric = std::string(enum_name(teacher.metric));
-    const double sign = higher_is_better(teacher.metric) ? 1.0 : -1.0;
     const bool resumable = !context.checkpoints.folder.empty();
     const RoundFiles files(resumable ? context.checkpoints.folder : context.work_folder / "rounds",
                            context.checkpoints.fingerprint);
@@ -121,8 +134,8 @@ class GradualStage : public Stage {
       const auto [folder, notes] = run_round(number, *position, start, current, files, inputs, context);
       const auto reached = validation(folder, inputs, context);
       const auto macs = encoder_macs(load_model_config(folder), length);
-      const auto fewer = static_cast<double>(start_macs) / static_cast<double>(macs);
-      const bool kept = !config_.max_drop || sign * (teacher.value() - reached.value()) <= *config_.max_drop + 1e-9;
+      const auto fewer = static_cast<double>(start_macs) / static_cast<double>(std::max<int64_t>(macs, 1));
+      const bool kept = !config_.max_drop || reached.within(teacher, *config_.max_drop);
       context.logger->info("round {}: {:.2f} times fewer multiply-adds, validation {} {:.4f}, the teacher's {:.4f}{}",
                            number, fewer, metric, reached.value(), teacher.value(), kept ? "" : ": undone");
       rounds.push_back({{"position", *position},
@@ -156,9 +169,12 @@ class GradualStage : public Stage {
   }
 
  private:
+  /// Of a model with its classes in the data's order, whatever their order in its folder.
   static Evaluation validation(const fs::path& folder, const Inputs& inputs, const Context& context) {
-    const auto model = open_model(folder, std::nullopt, context.device);
-    return evaluate(model.logits, *inputs.data.batches(Split::validation, *model.tokenizer, {}), context);
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;  // its classes in the order of the data's
+    model->to(context.device);
+    const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
+    return evaluate(logits, *inputs.data.batches(Split::validation, *load_tokenizer(folder), {}), context);
   }
 
   /// Cuts the model in `current` and distils it.
@@ -171,6 +187,7 @@ class GradualStage : public Stage {
       cut_model(prune::cubic_share(position), start, current, writer.folder(), inputs, context);
       writer.commit();
     }
+    fs::remove_all(result);  // of a kill before the round was written down
     FolderWriter writer(result);
     auto training = context;
     training.work_folder = writer.folder();
@@ -183,7 +200,7 @@ class GradualStage : public Stage {
     config.train.epochs = epochs_at(position, config_);
     const auto notes = make_stage(config)->run(models, training).notes;
     writer.commit();
-    fs::remove_all(cut);
+    discard(cut, files.round(number, ".gone"));
     fs::remove_all(state);
     return {result, notes};
   }
@@ -231,7 +248,7 @@ void validate(const GradualConfig& config, Problems& problems) {
                    "another model");
   problems.within("rounds", config.rounds, 1, 1000);
   problems.within("last_epochs", config.last_epochs, 1, 100000);
-  problems.within("max_drop", config.max_drop, 0, 1);
+  problems.at_least("max_drop", config.max_drop, 0);
   problems.within("max_halvings", config.max_halvings, 0, 20);
 }
 

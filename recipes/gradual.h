@@ -70,9 +70,11 @@ struct GradualConfig {
         "last_epochs", self.last_epochs,
         "Epochs of the last round; from the first, which has those of distill, they grow evenly; absent: all have the "
         "same");
-    visit("max_drop", self.max_drop,
-          "Largest accepted drop of accuracy on the validation texts, from 0 to 1; a round below it is undone, and the "
-          "steps after it are half as long; absent: every round stays");
+    visit(
+        "max_drop", self.max_drop,
+        "How much worse than the teacher's the metric on the validation texts may be: lower by, up to 1, or higher by, "
+        "where less is better; a round beyond it is undone, and the steps after it are half as long; absent: every "
+        "round stays");
     visit("max_halvings", self.max_halvings, "How often the steps are halved before it ends");
   }
 };

@@ -1,18 +1,19 @@
 #include "recipes/load.h"
 
 #include <algorithm>
-#include <fstream>
 
-#include "recipes/overrides.h"    // apply_overrides
-#include "recipes/reader.h"       // Reader
-#include "recipes/text.h"         // listed
-#include "recipes/variables.h"    // resolve_variables
-#include "recipes/yaml_reader.h"  // parse_yaml
+#include "compress/checkpoint/file.h"   // open_stream
+#include "compress/workflow/files.h"    // refused
+#include "compress/workflow/limits.h"   // recipe_bytes
+#include "compress/workflow/message.h"  // printable, one_line
+#include "recipes/overrides.h"          // apply_overrides
+#include "recipes/reader.h"             // Reader
+#include "recipes/text.h"               // listed
+#include "recipes/variables.h"          // resolve_variables
+#include "recipes/yaml_reader.h"        // parse_yaml
 
 namespace compression::recipes {
 namespace {
-
-constexpr std::streamsize kMaxBytes = 1 << 20;  // parse_yaml refuses less; this bounds what is read of a device
 
 std::vector<std::string_view> stage_kinds() {
   std::vector<std::string_view> kinds;
@@ -30,14 +31,13 @@ StageConfig default_config(std::string_view kind) {
 
 std::string read_file(const std::filesystem::path& path) {
   if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
-    throw ConfigError(path.string() + ": is a folder, expected a recipe");
+    throw ConfigError(printable(path.string()) + ": is a folder, expected a recipe");
   }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw ConfigError(path.string() + ": can't be opened, expected a recipe");
-  std::string text(static_cast<size_t>(kMaxBytes), '\0');
-  file.read(text.data(), kMaxBytes);
-  if (file.bad()) throw ConfigError(path.string() + ": can't be read");
-  text.resize(static_cast<size_t>(file.gcount()));
+  const auto file = open_stream(path);
+  if (!file) throw ConfigError(one_line(refused(path, "can't be opened, expected a recipe", errno)));
+  std::string text(limits::recipe_bytes + 1, '\0');  // one more is told by the parser
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  if (std::ferror(file.get())) throw ConfigError(one_line(refused(path, "can't be read", errno)));
   return text;
 }
 
@@ -70,8 +70,9 @@ void Reader::read(const Node& node, const std::string& key, StageEntry& stage) {
   check_keys(node, key, known, node.find("id") ? std::vector<std::string_view>{} : std::vector<std::string_view>{"id"});
 }
 
-Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
+Recipe parse_recipe(const std::string& text, const std::string& file, const std::vector<std::string>& overrides,
                     FileCheck files) {
+  const auto name = printable(file);  // ConfigError takes a line's end for that of a message
   Issues issues;
   Node root = parse_yaml(text, name, issues);
   if (root.kind == Node::Kind::nothing) throw ConfigError(name + ": is empty, expected a recipe");

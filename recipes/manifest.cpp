@@ -2,26 +2,82 @@
 
 #include <fmt/format.h>
 
-#include "compress/checkpoint/json_file.h"  // read_json_file
-#include "compress/workflow/error.h"        // Error
-#include "compress/workflow/fingerprint.h"  // file_fingerprint
+#include "compress/checkpoint/json_file.h"              // read_json_file
+#include "compress/checkpoint/sentence_transformers.h"  // module_files
+#include "compress/workflow/error.h"                    // Error
+#include "compress/workflow/fingerprint.h"              // file_fingerprint
+#include "compress/workflow/message.h"                  // printable
+#include "compress/workflow/own_folder.h"               // manifest_name
 
 namespace compression::recipes {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr auto manifest_name = "compress.json";
+using nlohmann::json;
+
+constexpr std::string_view rounds = "rounds/";  // of gradual pruning: may be removed at any time
+
+json listed_file(const fs::directory_entry& entry) {
+  return {{"bytes", entry.file_size()}, {"xxh128", file_fingerprint(entry.path())}};
+}
+
+/// Names, relative to the folder, of the files in it that a manifest lists.
+std::vector<std::string> listed_names(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const auto name = entry.path().lexically_relative(folder).generic_string();
+    const bool of_ours = name == manifest_name || name == unfinished_name || name == "metrics.jsonl";
+    if (!of_ours && !name.starts_with(rounds) && entry.is_regular_file()) names.push_back(name);
+  }
+  return names;
+}
+
+bool is_of_model(const fs::directory_entry& entry) {
+  const auto name = entry.path().filename().string();
+  if (name == manifest_name || name == "report.json" || !entry.is_regular_file()) return false;
+  if (printable(name) != name) return false;  // no file of a model has such a name, and JSON could not hold it
+  const auto kind = entry.path().extension();
+  return kind == ".json" || kind == ".txt" || kind == ".model" || kind == ".safetensors" || kind == ".pt";
+}
+
+/// "1_Pooling"
+bool is_module(const fs::directory_entry& entry) {
+  const auto name = entry.path().filename().string();
+  const auto digits = name.find_first_not_of("0123456789");
+  return entry.is_directory() && digits != 0 && digits != name.npos && name[digits] == '_' && printable(name) == name;
+}
 
 }  // namespace
 
-nlohmann::json list_files(const fs::path& folder) {
-  auto files = nlohmann::json::object();
+json list_files(const fs::path& folder) {
+  auto files = json::object();
+  for (const auto& name : listed_names(folder)) files[name] = listed_file(fs::directory_entry(folder / name));
+  return files;
+}
+
+json list_model_files(const fs::path& folder) {
+  auto files = json::object();
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const auto name = entry.path().filename().string();
-    if (name == manifest_name || name == "metrics.jsonl" || !entry.is_regular_file()) continue;
-    files[name] = {{"bytes", entry.file_size()}, {"xxh128", file_fingerprint(entry.path())}};
+    if (is_of_model(entry)) files[entry.path().filename().string()] = listed_file(entry);
+    if (!is_module(entry)) continue;
+    for (const auto& inner : fs::directory_iterator(entry)) {
+      if (is_of_model(inner)) files[inner.path().lexically_relative(folder).generic_string()] = listed_file(inner);
+    }
+  }
+  for (const auto& file : module_files(folder)) {
+    files[file.generic_string()] = listed_file(fs::directory_entry(folder / file));
   }
   return files;
+}
+
+std::optional<fs::path> foreign_file(const fs::path& folder) {
+  if (!fs::exists(folder / manifest_name)) return std::nullopt;  // nothing there, or a folder that was not finished
+  const auto manifest = read_json_file(folder / manifest_name);
+  const auto files = manifest.value("files", json::object());
+  for (const auto& name : listed_names(folder)) {
+    if (!files.contains(name)) return folder / name;
+  }
+  return std::nullopt;
 }
 
 std::optional<nlohmann::json> find_finished(const fs::path& folder, const std::string& fingerprint,
@@ -30,13 +86,14 @@ std::optional<nlohmann::json> find_finished(const fs::path& folder, const std::s
   if (!fs::exists(folder)) return std::nullopt;
   try {
     auto manifest = read_json_file(folder / manifest_name);
-    if (manifest.at("format") != manifest_format || manifest.at("fingerprint") != fingerprint) {
+    if (manifest.at("format") != manifest_format || manifest.at("fingerprint").get<std::string>() != fingerprint) {
       reason = "its settings or inputs have changed";
       return std::nullopt;
     }
     for (const auto& [name, file] : manifest.at("files").items()) {
       const auto path = folder / name;
-      if (!fs::exists(path) || fs::file_size(path) != file.at("bytes") || file_fingerprint(path) != file.at("xxh128")) {
+      if (!fs::exists(path) || fs::file_size(path) != file.at("bytes").get<uint64_t>() ||
+          file_fingerprint(path) != file.at("xxh128").get<std::string>()) {
         reason = name + " is damaged or missing";
         return std::nullopt;
       }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
-#include "compress/workflow/error.h"  // ConfigError
+#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/message.h"  // one_line
 
 namespace compression::recipes {
 namespace {
@@ -88,8 +90,8 @@ void Issues::throw_if_any(const std::string& file) const {
   for (const Issue& issue : sorted) {
     const std::string place =
         issue.origin.set.empty() ? file + ":" + std::to_string(issue.origin.line) : "--set " + issue.origin.set;
-    message +=
-        (message.empty() ? "" : "\n") + place + ": " + issue.key + (issue.key.empty() ? "" : ": ") + issue.message;
+    message += (message.empty() ? "" : "\n") +
+               one_line(place + ": " + issue.key + (issue.key.empty() ? "" : ": ") + issue.message);
   }
   throw ConfigError(message);
 }

@@ -13,27 +13,33 @@ struct Panel {
   const char* title;
   const char* unit;
   Cost cost;
+  bool timed;  // of stages that were measured alone
 };
 constexpr std::array<Panel, 3> panels = {{
-    {"multiply-adds of the encoder", "M", [](const StageReport& s) { return static_cast<double>(s.macs) / 1e6; }},
-    {"model file", "MB", [](const StageReport& s) { return static_cast<double>(s.bytes) / 1e6; }},
-    {"latency of one text", "ms", [](const StageReport& s) { return s.latency.median_ms; }},
+    {"multiply-adds of the encoder", "M", [](const StageReport& s) { return static_cast<double>(s.macs) / 1e6; },
+     false},
+    {"model file", "MB", [](const StageReport& s) { return static_cast<double>(s.bytes) / 1e6; }, false},
+    {"latency of one text", "ms", [](const StageReport& s) { return s.latency->median_ms; }, true},
 }};
 
-/// The metric, so that more is better.
+/// The metric's distance from 0, so that more is better; and the metric of that again.
+double quality(const Report& report, double value) {
+  return compression::drop(0.0, value, report.metric);
+}
 double quality(const Report& report, const StageReport& stage) {
-  return higher_is_better(report.metric) ? stage.value() : -stage.value();
+  return quality(report, stage.value());
 }
 
 constexpr double panel_width = 400, panel_height = 320, left = 60, right = 30, top = 40, bottom = 50;
 
-/// An interval of values, and the pixels that it is drawn on; logarithmic where asked.
+/// An interval of values, and the pixels that it is drawn on; logarithmic where asked, then `low` is above 0 and what
+/// is below it is drawn there: a model that lost all heads and units costs nothing.
 struct Axis {
   double low, high, from, to;
   bool logarithmic;
 
   double operator()(double value) const {
-    const auto scale = [&](double x) { return logarithmic ? std::log(x) : x; };
+    const auto scale = [&](double x) { return logarithmic ? std::log(std::max(x, low)) : x; };
     return from + (scale(value) - scale(low)) / (scale(high) - scale(low)) * (to - from);
   }
 };
@@ -48,14 +54,28 @@ std::string text(double x, double y, const char* anchor, const std::string& cont
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor, escaped(content));
 }
 
-std::string draw(const Report& report, const Panel& panel, double offset) {
+/// The stages that have a place in the panel.
+Report drawn_in(const Report& report, const Panel& panel) {
+  auto drawn = report;
+  std::erase_if(drawn.stages, [&](const StageReport& stage) {
+    return !std::isfinite(stage.value()) || (panel.timed && !stage.latency);
+  });
+  return drawn;
+}
+
+std::string draw(const Report& whole, const Panel& panel, double offset) {
+  const auto report = drawn_in(whole, panel);
+  if (report.stages.empty()) {
+    return text(offset + panel_width / 2, top - 15, "middle", fmt::format("{}: not measured", panel.title));
+  }
   double low = 1e300, high = 0, worst = 1e300, best = -1e300;
   for (const auto& stage : report.stages) {
-    low = std::min(low, panel.cost(stage));
+    if (panel.cost(stage) > 0) low = std::min(low, panel.cost(stage));
     high = std::max(high, panel.cost(stage));
     worst = std::min(worst, quality(report, stage));
     best = std::max(best, quality(report, stage));
   }
+  if (high == 0) low = high = 1e-3;  // nothing costs anything
   const double margin = std::max(0.1 * (best - worst), 0.002);
   const Axis x{low / 1.15, high * 1.15, offset + left, offset + panel_width - right, true};
   const Axis y{worst - margin, best + margin, panel_height - bottom, top, false};
@@ -67,8 +87,7 @@ std::string draw(const Report& report, const Panel& panel, double offset) {
     out += text(x(value), panel_height - bottom + 18, "middle", fmt::format("{:.3g} {}", value, panel.unit));
   }
   for (const double value : {worst, best}) {
-    out += text(x.from - 5, y(value) + 4, "end",
-                value_text(report.metric, higher_is_better(report.metric) ? value : -value));
+    out += text(x.from - 5, y(value) + 4, "end", value_text(report.metric, quality(report, value)));
   }
   const auto best_stages = front(report, panel.cost);
   std::string line;

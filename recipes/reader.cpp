@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "recipes/text.h"  // in_quotes, listed, look_alike
 
@@ -100,6 +101,23 @@ bool Reader::read_text(const Node& node, const std::string& key, std::string_vie
   }
   value = node.text;
   return true;
+}
+
+/// As a shell reads it: ~ and what begins with ~/ are in the user's own folder, by HOME. Another user's is refused: a
+/// path that is used as it is would make a folder called ~.
+bool Reader::read_path(const Node& node, const std::string& key, std::string_view expected, std::string& value) {
+  if (!read_text(node, key, expected, value)) return false;
+  if (!value.starts_with('~')) return true;
+  const char* home = std::getenv("HOME");
+  const bool own = value == "~" || value.starts_with("~/");
+  if (own && home != nullptr && *home != '\0') {
+    value.replace(0, 1, home);
+    return true;
+  }
+  wrong(
+      node, key,
+      own ? "a path without ~, since HOME is not set" : "a path that begins with ~/, or ./~ for a folder of that name");
+  return false;
 }
 
 std::optional<std::string_view> Reader::read_name(const Node& node, const std::string& key,

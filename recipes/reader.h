@@ -37,6 +37,7 @@ class Reader {
   void read_integer(const Node& node, const std::string& key, int64_t& value);
   void read_integer(const Node& node, const std::string& key, uint64_t& value);
   void read_number(const Node& node, const std::string& key, double& value);
+  bool read_path(const Node& node, const std::string& key, std::string_view expected, std::string& value);
   bool read_text(const Node& node, const std::string& key, std::string_view expected, std::string& value);
   std::optional<std::string_view> read_name(const Node& node, const std::string& key,
                                             const std::vector<std::string_view>& names);
@@ -75,7 +76,7 @@ void Reader::read(const Node& node, const std::string& key, T& value) {
   } else if constexpr (std::same_as<T, double>) {
     read_number(node, key, value);
   } else if constexpr (std::same_as<T, std::filesystem::path>) {
-    if (std::string text; read_text(node, key, "a path", text)) value = text;
+    if (std::string text; read_path(node, key, "a path", text)) value = text;
   } else {
     static_assert(std::same_as<T, std::string>, "a field of a type that fields.h does not list");
     if (std::string text; read_text(node, key, "a text", text)) value = text;
@@ -112,7 +113,8 @@ void Reader::read_enum(const Node& node, const std::string& key, E& value) {
 template <TextValue T>
 void Reader::read_text_value(const Node& node, const std::string& key, T& value) {
   std::string text;
-  if (!read_text(node, key, T::type_name, text)) return;
+  constexpr bool may_be_path = std::same_as<T, Reference>;
+  if (!(may_be_path ? read_path(node, key, T::type_name, text) : read_text(node, key, T::type_name, text))) return;
   try {
     from_text(text, value);
   } catch (const ConfigError& error) {

@@ -202,7 +202,8 @@ struct Recipe {
 /// config.json.
 void validate(const Recipe& config, Problems& problems);
 
-/// That the files and folders which the recipe names are there.
+/// That the files and folders which the recipe names are there, what output_folder.h asks of the run's folder, and what
+/// the models' config.json and tokenizers tell (preflight.h).
 void validate_files(const Recipe& recipe, Problems& problems);
 
 }  // namespace compression::recipes

@@ -209,7 +209,9 @@ constexpr std::string_view kAfterSample = R"(```
 - **Stages** run in order. Each is a map with an `id` and one key that says its kind. A stage names models by `of`, `from`
   or `teacher`: the id of an earlier stage, or a checkpoint folder (a folder with a `config.json`). What an `export` stage
   makes is a file to ship, which no later stage can take.
-- **Paths** are relative to the folder that the program runs in, not to the recipe.
+- **Paths** are relative to the folder that the program runs in, not to the recipe. `~` and `~/...` begin in the user's own folder
+  (`HOME`); a folder called `~` is `./~`. `output` is apart from everything that the recipe reads: it neither is, nor holds, nor lies in
+  it.
 - **Unknown keys**, keys that are there twice, values of another type and values out of range are errors. All are told at
   once, with their lines, before anything runs. A number in quotes is a text; `true` and `false` are the only booleans.
 - **Nothing**: a key without a value (`heads:`, or `heads: null`) is as good as no key; `finetune:` alone takes all defaults.

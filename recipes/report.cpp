@@ -5,18 +5,12 @@
 
 #include <algorithm>
 
-#include "compress/workflow/fields.h"  // enum_name
-#include "prune/config.h"              // PruneConfig
+#include "compress/workflow/byte_size.h"  // shown_bytes, shown_count
+#include "compress/workflow/fields.h"     // enum_name
+#include "prune/config.h"                 // PruneConfig
 
 namespace compression::recipes {
 namespace {
-
-std::string megabytes(int64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
-std::string millions(int64_t count) {
-  return fmt::format("{:.1f} M", static_cast<double>(count) / 1e6);
-}
 
 /// "3.4x", how many times `value` is less than `base`.
 std::string fewer(int64_t base, int64_t value) {
@@ -25,6 +19,56 @@ std::string fewer(int64_t base, int64_t value) {
 
 double per_second(double milliseconds) {
   return StageReport::throughput_batch * 1e3 / milliseconds;
+}
+
+constexpr auto not_measured = "not measured";
+
+std::string latency_text(const StageReport& stage) {
+  if (!stage.latency) return not_measured;
+  const auto& [median, low, high, runs] = *stage.latency;
+  return fmt::format("{:.2f} ms ({:.2f} to {:.2f})", median, low, high);
+}
+
+std::string throughput_text(const StageReport& stage) {
+  if (!stage.throughput) return not_measured;
+  const auto& [median, low, high, runs] = *stage.throughput;
+  return fmt::format("{:.0f} ({:.0f} to {:.0f})", per_second(median), per_second(high), per_second(low));
+}
+
+nlohmann::json timing_json(const StageReport& stage) {
+  nlohmann::json json = {{"latency_ms", nullptr}, {"latency_spread_ms", nullptr}, {"latency_runs", 0},
+                         {"throughput", nullptr}, {"throughput_spread", nullptr}, {"throughput_runs", 0}};
+  if (stage.latency) {
+    json["latency_ms"] = stage.latency->median_ms;
+    json["latency_spread_ms"] = {stage.latency->low_ms, stage.latency->high_ms};
+    json["latency_runs"] = stage.latency->runs;
+  }
+  if (stage.throughput) {
+    json["throughput"] = per_second(stage.throughput->median_ms);
+    json["throughput_spread"] = {per_second(stage.throughput->high_ms), per_second(stage.throughput->low_ms)};
+    json["throughput_runs"] = stage.throughput->runs;
+  }
+  return json;
+}
+
+/// A text in a cell of a table.
+std::string in_cell(const std::string& text) {
+  std::string cell;
+  for (const char c : text) cell += c == '|' ? "\\|" : std::string(1, c);
+  return cell;
+}
+
+/// What became of the stages that are not in the table above it.
+std::string unfinished_markdown(const Report& report) {
+  auto out =
+      fmt::format("\n## Ended early\n\nThe run ended before its end, so goals are not checked: {}\n", report.error);
+  if (report.unfinished.empty()) return out;
+  out += "\n| stage | kind | |\n|---|---|---|\n";
+  for (const auto& s : report.unfinished) {
+    out +=
+        fmt::format("| {} | {} | {}{} |\n", s.id, s.kind, s.state, s.message.empty() ? "" : ": " + in_cell(s.message));
+  }
+  return out;
 }
 
 /// "teacher: at step 12 the loss is nan (median before 0.41): back to step 10, with 0.5 times the learning rate"
@@ -54,7 +98,7 @@ std::string rounds_markdown(const StageReport& stage, Metric metric) {
 }  // namespace
 
 bool Report::met() const {
-  return std::all_of(goals.begin(), goals.end(), [](const GoalReport& goal) { return goal.met; });
+  return error.empty() && std::all_of(goals.begin(), goals.end(), [](const GoalReport& goal) { return goal.met; });
 }
 
 const StageReport* Report::find(const std::string& id) const {
@@ -64,8 +108,7 @@ const StageReport* Report::find(const std::string& id) const {
 }
 
 double Report::drop(const StageReport& stage, const StageReport& base) const {
-  const double difference = base.value() - stage.value();
-  return higher_is_better(metric) ? difference : -difference;
+  return compression::drop(stage.value(), base.value(), metric);
 }
 
 std::string value_text(Metric metric, double value) {
@@ -81,19 +124,14 @@ nlohmann::json report_json(const Report& report) {
                       {"kind", s.kind},
                       {"fingerprint", s.fingerprint},
                       {"skipped", s.skipped},
-                      {metric + "_drop", base ? report.drop(s, *base) : 0.0},
+                      {metric + "_drop", base ? nlohmann::json(report.drop(s, *base)) : nlohmann::json()},
                       {"validation_" + metric, s.validation},
                       {"parameters", s.parameters},
                       {"macs", s.macs},
                       {"bytes", s.bytes},
-                      {"latency_ms", s.latency.median_ms},
-                      {"latency_spread_ms", {s.latency.low_ms, s.latency.high_ms}},
-                      {"latency_runs", s.latency.runs},
-                      {"throughput", s.texts_per_second()},
-                      {"throughput_spread", {per_second(s.throughput.high_ms), per_second(s.throughput.low_ms)}},
-                      {"throughput_runs", s.throughput.runs},
                       {"rollbacks", s.rollbacks},
                       {"rounds", s.rounds}});
+    stages.back().update(timing_json(s));
     stages.back().update(nlohmann::json(s.reached));
     stages.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
     if (s.peak_device_memory) stages.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
@@ -101,6 +139,10 @@ nlohmann::json report_json(const Report& report) {
   auto goals = nlohmann::json::array();
   for (const auto& g : report.goals) {
     goals.push_back({{"goal", g.goal}, {"wanted", g.wanted}, {"reached", g.reached}, {"met", g.met}});
+  }
+  auto unfinished = nlohmann::json::array();
+  for (const auto& s : report.unfinished) {
+    unfinished.push_back({{"id", s.id}, {"kind", s.kind}, {"state", s.state}, {"message", s.message}});
   }
   return {
       {"name", report.name},
@@ -115,6 +157,8 @@ nlohmann::json report_json(const Report& report) {
       {"stages", stages},
       {"goals", goals},
       {"warnings", report.warnings},
+      {"error", report.error.empty() ? nlohmann::json() : nlohmann::json(report.error)},
+      {"unfinished", unfinished},
       {"met", report.met()}};
 }
 
@@ -135,14 +179,12 @@ std::string report_markdown(const Report& report) {
       metric, points ? "drop" : "rise");
   out += "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& s : report.stages) {
-    out += fmt::format(
-        "| {} | {} | {} | {:.2f} | {} | {} ({}) | {} ({}) | {:.2f} ms ({:.2f} to {:.2f}) | {:.0f} ({:.0f} to "
-        "{:.0f}) | {} |\n",
-        s.id, s.kind, value_text(report.metric, s.value()), base ? (points ? 100 : 1) * report.drop(s, *base) : 0.0,
-        millions(s.parameters), millions(s.macs), base ? fewer(base->macs, s.macs) : "1.0x", megabytes(s.bytes),
-        base ? fewer(base->bytes, s.bytes) : "1.0x", s.latency.median_ms, s.latency.low_ms, s.latency.high_ms,
-        s.texts_per_second(), per_second(s.throughput.high_ms), per_second(s.throughput.low_ms),
-        s.peak_memory ? fmt::format("{:.0f} MB", static_cast<double>(*s.peak_memory) / 1e6) : "not known");
+    out += fmt::format("| {} | {} | {} | {} | {} | {} ({}) | {} ({}) | {} | {} | {} |\n", s.id, s.kind,
+                       value_text(report.metric, s.value()),
+                       base ? fmt::format("{:.2f}", (points ? 100 : 1) * report.drop(s, *base)) : "not known",
+                       shown_count(s.parameters), shown_count(s.macs), base ? fewer(base->macs, s.macs) : "1.0x",
+                       shown_bytes(s.bytes), base ? fewer(base->bytes, s.bytes) : "1.0x", latency_text(s),
+                       throughput_text(s), s.peak_memory ? shown_bytes(*s.peak_memory, 0) : "not known");
   }
   out += fmt::format(
       "\n{} and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "
@@ -152,6 +194,7 @@ std::string report_markdown(const Report& report) {
       "while the stage was made.\n\nMeasured on {}.\n\n![{} against cost](report.svg)\n",
       points ? "Drops (in points)" : "Rises", report.baseline, report.max_length, report.max_length,
       describe(report.machine), metric);
+  if (!report.error.empty()) out += unfinished_markdown(report);
   std::string scores;
   for (const auto& s : report.stages) {
     if (s.kind == prune::PruneConfig::kind) scores += fmt::format("![scores of {0}]({0}/importance.svg)\n", s.id);

@@ -19,16 +19,22 @@ struct StageReport {
   int64_t parameters = 0;
   int64_t macs = 0;                                        // of the encoder, for one text of max_length tokens
   int64_t bytes = 0;                                       // of the model file
-  Timing latency;                                          // one text of max_length tokens
-  Timing throughput;                                       // 32 of them; a call's milliseconds
+  std::optional<Timing> latency;                           // one text of max_length tokens; absent: not measured
+  std::optional<Timing> throughput;                        // 32 of them; a call's milliseconds
   std::optional<int64_t> peak_memory, peak_device_memory;  // bytes, while the stage ran; absent where not known
   nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
   nlohmann::json rounds = nlohmann::json::array();         // of gradual pruning, as in compress.json
   bool skipped = false;                                    // it was there already
 
   double value() const { return reached.value(); }
-  double texts_per_second() const { return throughput_batch * 1e3 / throughput.median_ms; }
   static constexpr int64_t throughput_batch = 32;
+};
+
+/// A stage that a run which ended early has not finished.
+struct UnfinishedStage {
+  std::string id, kind;
+  std::string state;    // failed, stopped or not run
+  std::string message;  // of one that failed or was stopped
 };
 
 struct GoalReport {
@@ -46,7 +52,10 @@ struct Report {
   std::vector<StageReport> stages;
   std::vector<GoalReport> goals;
   std::vector<std::string> warnings;  // what may have cost accuracy, in whole sentences
+  std::string error;                  // what ended the run before its end, on one line; empty: nothing
+  std::vector<UnfinishedStage> unfinished;
 
+  /// Whether it ran to its end and no goal was missed.
   bool met() const;
   const StageReport* find(const std::string& id) const;
 

@@ -4,28 +4,37 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
-#include "compress/checkpoint/json_file.h"    // read_json_file, write_text_file
-#include "compress/workflow/config_json.h"    // config_json
-#include "compress/workflow/error.h"          // Error
-#include "compress/workflow/fingerprint.h"    // fingerprint
-#include "compress/workflow/folder_lock.h"    // FolderLock
-#include "compress/workflow/folder_writer.h"  // FolderWriter, clear_leftovers
-#include "compress/workflow/input_files.h"    // InputFiles
-#include "compress/workflow/peak_memory.h"    // PeakMemory
-#include "recipes/benchmark.h"                // latency, throughput
-#include "recipes/manifest.h"                 // find_finished
-#include "recipes/plot.h"                     // report_svg
-#include "recipes/runnable.h"                 // open_model
-#include "recipes/task_data.h"                // TaskData
-#include "recipes/teachers.h"                 // teachers_of_other_families
+#include <algorithm>
+
+#include "compress/checkpoint/json_file.h"              // read_json_file, write_text_file
+#include "compress/checkpoint/sentence_transformers.h"  // limit_sentence_length
+#include "compress/workflow/byte_size.h"                // shown_bytes, shown_count
+#include "compress/workflow/config_json.h"              // config_json
+#include "compress/workflow/error.h"                    // Error
+#include "compress/workflow/failure.h"                  // current_failure_text
+#include "compress/workflow/fingerprint.h"              // fingerprint
+#include "compress/workflow/folder_lock.h"              // FolderLock
+#include "compress/workflow/folder_writer.h"            // FolderWriter, clear_leftovers
+#include "compress/workflow/input_files.h"              // InputFiles
+#include "compress/workflow/message.h"                  // json_text
+#include "compress/workflow/own_folder.h"               // manifest_name, require_ours
+#include "compress/workflow/peak_memory.h"              // PeakMemory
+#include "recipes/benchmark.h"                          // latency, throughput
+#include "recipes/data_report.h"                        // look_at
+#include "recipes/manifest.h"                           // find_finished
+#include "recipes/output_folder.h"                      // validate_output, resume_folder
+#include "recipes/plot.h"                               // report_svg
+#include "recipes/preflight.h"                          // check_models
+#include "recipes/quality.h"                            // quality_warnings
+#include "recipes/runnable.h"                           // open_model
+#include "recipes/task_data.h"                          // TaskData
+#include "recipes/teachers.h"                           // teachers_of_other_families
 
 namespace compression::recipes {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr auto manifest_name = "compress.json";
 
 std::string_view kind_of(const StageEntry& stage) {
   return std::visit([](const auto& config) { return std::decay_t<decltype(config)>::kind; }, stage.config);
@@ -55,7 +64,7 @@ class Models {
                       {"base", base_},
                       {"inputs", inputs},
                       {"data", data_}};
-    return fingerprint(all.dump());
+    return fingerprint(json_text(all));
   }
 
   json inputs_of(const StageEntry& stage) {
@@ -85,9 +94,9 @@ class Models {
   std::string external(const fs::path& path) {
     auto& hash = external_[path];
     if (hash.empty()) {
-      const auto list = list_files(path);
+      const auto list = list_model_files(path);
       for (const auto& [name, file] : list.items()) files_.add(path / name);
-      hash = fingerprint(list.dump());
+      hash = fingerprint(json_text(list));
     }
     return hash;
   }
@@ -107,25 +116,20 @@ TaskData read_data(const Recipe& recipe, InputFiles& files) {
                            config.unlabelled ? &*config.unlabelled : nullptr}) {
     if (file != nullptr && fs::is_regular_file(file->path)) files.add(file->path);
   }
-  return TaskData(recipe.task, config);
-}
-
-/// Where a stage's training keeps its state while it is at work.
-fs::path resume_folder(const Recipe& recipe, const std::string& id) {
-  return recipe.output / ("." + id + ".resume");
-}
-
-void remove_resume_folder(const Recipe& recipe, const std::string& id) {
-  std::error_code error;
-  fs::remove_all(resume_folder(recipe, id), error);
-  if (error)
-    throw StorageError(fmt::format("{}: can't be removed: {}", resume_folder(recipe, id).string(), error.message()));
+  return TaskData(recipe.task, config, recipe.model.path);
 }
 
 struct FinishedStage {
   json manifest;
   std::optional<int64_t> peak_memory, peak_device_memory;  // bytes
 };
+
+/// Texts with a token that the model has no row for are told before the first stage.
+void encode_all(const TaskData& data, const Tokenizer& tokenizer) {
+  for (const auto split : {Split::train, Split::validation, Split::test}) {
+    if (data.has(split)) data.batches(split, tokenizer, {.unlabelled = true});
+  }
+}
 
 /// Runs one stage and puts its folder in place.
 FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
@@ -139,6 +143,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   context.checkpoints.fingerprint = own;
   const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
   const auto artifact = runner->run(models.inputs(stage, data), context);
+  if (data.head().task == TaskType::embedding) limit_sentence_length(writer.folder(), recipe.data.max_length);
 
   const auto model =
       open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
@@ -167,10 +172,10 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
       {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
       {"machine",
        {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
-  write_text_file(writer.folder() / manifest_name, manifest.dump(2) + "\n");
+  write_text_file(writer.folder() / manifest_name, json_text(manifest, 2) + "\n");
   files.check();
   writer.commit();
-  remove_resume_folder(recipe, stage.id);
+  remove_resume_folder(resume_folder(recipe, stage.id));
   return {manifest, memory.host_bytes(), memory.device_bytes()};
 }
 
@@ -196,11 +201,6 @@ bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machin
   if (earlier.value("machine", json()) != machine_json(machine)) return false;
   for (const auto& old : earlier.value("stages", json::array())) {
     if (old.value("id", "") != stage.id || old.value("fingerprint", "") != stage.fingerprint) continue;
-    const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
-    stage.latency = {old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
-                     old.at("latency_runs")};
-    stage.throughput = {batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
-                        batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
     const auto bytes = [&](const char* key) {
       const auto found = old.find(key);
       return found == old.end() || found->is_null() ? std::nullopt : std::optional(found->get<int64_t>());
@@ -209,6 +209,12 @@ bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machin
       stage.peak_memory = bytes("peak_memory_bytes");
       stage.peak_device_memory = bytes("peak_device_memory_bytes");
     }
+    if (old.at("latency_ms").is_null() || old.at("throughput").is_null()) return false;  // that run ended early
+    const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
+    stage.latency = Timing{old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
+                           old.at("latency_runs")};
+    stage.throughput = Timing{batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
+                              batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
     return true;
   }
   return false;
@@ -222,13 +228,14 @@ json earlier_report(const fs::path& file) {
   }
 }
 
+/// The stages that have no timings yet.
 void measure_stages(Report& report, const Recipe& recipe, const Context& context) {
   const auto earlier = earlier_report(recipe.output / "report.json");
   for (auto& stage : report.stages) {
     try {
-      if (reuse_timing(stage, earlier, report.machine)) continue;
+      if (stage.throughput || reuse_timing(stage, earlier, report.machine)) continue;
     } catch (const json::exception&) {
-      context.logger->warn("report.json of the run before is not one of ours; measuring again");
+      context.logger->warn("report.json of the run before is not as it was written; measuring again");
     }
     context.check_stop();
     context.logger->info("{}: measuring latency and throughput", stage.id);
@@ -238,43 +245,155 @@ void measure_stages(Report& report, const Recipe& recipe, const Context& context
   }
 }
 
+}  // namespace
+
 std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
   std::vector<GoalReport> results;
   const auto& last = report.stages.back();
   const auto metric = std::string(enum_name(report.metric));
-  constexpr double rounding = 1e-9;  // 0.01 is met by a drop of 5 texts of 500
   if (goals.accuracy && goals.accuracy->min) {
     results.push_back({metric, "at least " + value_text(report.metric, *goals.accuracy->min),
-                       value_text(report.metric, last.value()), last.value() >= *goals.accuracy->min - rounding});
+                       value_text(report.metric, last.value()),
+                       within(last.value(), *goals.accuracy->min, 0.0, report.metric)});
   }
   if (goals.accuracy && goals.accuracy->max_drop) {
     const auto* base = report.find(goals.accuracy->relative_to->name);
-    const double drop = report.drop(last, *base);
     const bool points = higher_is_better(report.metric);
     const auto distance = [&](double x) {
       return points ? fmt::format("{:.2f} points below", 100 * x) : fmt::format("{:.4g} above", x);
     };
     results.push_back({metric, fmt::format("at most {} {}", distance(*goals.accuracy->max_drop), base->id),
-                       distance(drop), drop <= *goals.accuracy->max_drop + rounding});
+                       distance(report.drop(last, *base)),
+                       within(last.value(), base->value(), *goals.accuracy->max_drop, report.metric)});
   }
   if (goals.size) {
-    const auto size = [](int64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6); };
+    const auto size = [](int64_t bytes) { return shown_bytes(bytes, 2); };
     results.push_back(
         {"size", "at most " + size(goals.size->max.bytes), size(last.bytes), last.bytes <= goals.size->max.bytes});
   }
   if (goals.macs) {
     const auto* base = report.find(goals.macs->relative_to.name);
-    const double reduction = static_cast<double>(base->macs) / static_cast<double>(last.macs);
+    const double reduction = static_cast<double>(base->macs) / static_cast<double>(std::max<int64_t>(last.macs, 1));
     results.push_back(
         {"multiply-adds", fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
-         fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - rounding});
+         fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - metric_rounding});
   }
   return results;
 }
 
+namespace {
+
 std::string baseline_of(const Recipe& recipe) {
   const auto& accuracy = recipe.goals.accuracy;
   return accuracy && accuracy->relative_to ? accuracy->relative_to->name : recipe.stages.front().id;
+}
+
+/// Runs a stage, unless it is up to date, tells what it is, and adds it to the report.
+void finish_stage(const StageEntry& stage, const Recipe& recipe, Report& report, Models& models, const TaskData& data,
+                  const InputFiles& files, const Context& context) {
+  context.check_stop();
+  files.check();
+  const auto own = models.fingerprint_of(stage);
+  std::string reason;
+  const auto manifest = find_finished(recipe.output / stage.id, own, reason);
+  FinishedStage finished;
+  if (manifest) {
+    context.logger->info("{}: up to date, skipped", stage.id);
+    finished.manifest = *manifest;
+    remove_resume_folder(resume_folder(recipe, stage.id));
+  } else {
+    context.logger->info("{}: {}{}", stage.id, kind_of(stage), reason.empty() ? "" : " again: " + reason);
+    finished = run_stage(stage, recipe, own, models, data, files, context);
+  }
+  models.finished(stage.id, own);
+  models.watch(stage.id, finished.manifest);
+  report.stages.push_back(stage_report(stage, finished.manifest, report.split));
+  auto& entry = report.stages.back();
+  entry.skipped = manifest.has_value();
+  entry.peak_memory = finished.peak_memory;
+  entry.peak_device_memory = finished.peak_device_memory;
+  context.logger->info("{}: {} on the {} texts, {} parameters, {}", stage.id, describe(entry.reached), report.split,
+                       shown_count(entry.parameters), shown_bytes(entry.bytes));
+  for (const auto& warning : quality_warnings(recipe, report, finished.manifest)) {
+    context.logger->warn("{}", warning);
+    report.warnings.push_back(warning);
+  }
+}
+
+/// Throws ConfigError if the run would replace or remove anything that is not of this program's making, in whatever
+/// order stages are made: before any work.
+void require_own_output(const Recipe& recipe, Models& models) {
+  std::string problems;
+  for (const auto& stage : recipe.stages) {
+    const auto folder = recipe.output / stage.id;
+    const auto own = models.fingerprint_of(stage);
+    std::string reason;
+    const bool finished = find_finished(folder, own, reason).has_value();
+    models.finished(stage.id, own);
+    if (finished) continue;
+    require_ours(folder);
+    if (const auto file = foreign_file(folder)) {
+      problems += fmt::format(
+          "{}{}: not written by stage `{}`, whose folder has to be made again ({}), and would be removed with it: move "
+          "it away",
+          problems.empty() ? "" : "\n", file->string(), stage.id, reason);
+    }
+  }
+  if (!problems.empty()) throw ConfigError(problems);
+}
+
+/// Throws ConfigError: what `validate` says of the output folder, for callers without it too.
+void check_output(const Recipe& recipe) {
+  Problems problems;
+  validate_output(recipe, problems);
+  problems.throw_if_any();
+}
+
+void write_report(const Report& report, const fs::path& folder) {
+  write_text_file(folder / "report.json", json_text(report_json(report), 2) + "\n");
+  write_text_file(folder / "report.svg", report_svg(report));
+  write_text_file(folder / "report.md", report_markdown(report));
+}
+
+/// For use inside of a catch block: what ended the run at stage `at`, or after all stages.
+void add_failure(Report& report, const Recipe& recipe, size_t at) {
+  bool stopped = false;
+  try {
+    throw;
+  } catch (const Interrupted&) {
+    stopped = true;
+  } catch (...) {
+  }
+  auto message = current_failure_text();
+  std::ranges::replace(message, '\n', ' ');
+  report.error = at < recipe.stages.size() ? fmt::format("{}: {}", recipe.stages[at].id, message) : message;
+  for (size_t i = at; i < recipe.stages.size(); ++i) {
+    const auto& stage = recipe.stages[i];
+    const bool here = i == at;
+    report.unfinished.push_back({stage.id, std::string(kind_of(stage)),
+                                 !here     ? "not run"
+                                 : stopped ? "stopped"
+                                           : "failed",
+                                 here ? message : ""});
+  }
+}
+
+/// The report of the stages that are finished, while an exception is on its way. Never throws: what ended the run is
+/// what is to be told.
+void report_failure(Report& report, const Recipe& recipe, size_t at, const Context& context) {
+  try {
+    if (report.stages.empty()) return;
+    add_failure(report, recipe, at);
+    const bool may_measure = at < recipe.stages.size() && !(context.stop != nullptr && context.stop->load());
+    try {
+      if (may_measure) measure_stages(report, recipe, context);
+    } catch (...) {  // then without timings
+    }
+    write_report(report, recipe.output);
+    context.logger->info("report of what is finished: {}", (recipe.output / "report.md").string());
+  } catch (...) {
+    context.logger->warn("the report of what is finished can't be written: {}", current_failure_text());
+  }
 }
 
 }  // namespace
@@ -296,7 +415,9 @@ std::vector<StagePlan> plan(const Recipe& recipe) {
 }
 
 Report run(const Recipe& recipe, Context& context) {
+  check_output(recipe);
   const FolderLock lock(recipe.output);
+  for (const auto& stage : recipe.stages) clear_leftovers(recipe.output / stage.id);
   InputFiles files;
   const auto data = read_data(recipe, files);
   const auto size = [&](Split split) { return data.has(split) ? data.size(split) : 0; };
@@ -320,44 +441,36 @@ Report run(const Recipe& recipe, Context& context) {
                     "of FastFormers found (arXiv 2010.13382).",
                     other.stage, other.text));
   }
+  Problems problems;
+  auto checks = check_models(recipe, data.has_pairs(), problems);
+  problems.throw_if_any();
+  for (auto& line : checks.warnings) {
+    context.logger->warn("{}", line);
+    report.warnings.push_back(std::move(line));
+  }
+  for (const auto& folder : checks.beyond) encode_all(data, *load_tokenizer(folder));
+  for (const auto& warning : look_at(data, recipe).warnings) {
+    context.logger->warn("{}", warning);
+    report.warnings.push_back(warning);
+  }
   const auto classes = data.head().labels.size();
   context.logger->info("{}: {}, {} texts to train on, {} to validate, {} to test{}", recipe.name,
                        enum_name(data.head().task), report.train_size, report.validation_size, size(Split::test),
                        classes > 1 ? fmt::format("; {} classes", classes) : "");
   Models models(recipe, data, files);
-  for (const auto& stage : recipe.stages) {
-    context.check_stop();
-    files.check();
-    const auto own = models.fingerprint_of(stage);
-    clear_leftovers(recipe.output / stage.id);
-    std::string reason;
-    const auto manifest = find_finished(recipe.output / stage.id, own, reason);
-    const bool skipped = manifest.has_value();
-    FinishedStage finished;
-    if (skipped) {
-      context.logger->info("{}: up to date, skipped", stage.id);
-      finished.manifest = *manifest;
-      remove_resume_folder(recipe, stage.id);
-    } else {
-      context.logger->info("{}: {}{}", stage.id, kind_of(stage), reason.empty() ? "" : " again: " + reason);
-      finished = run_stage(stage, recipe, own, models, data, files, context);
+  require_own_output(recipe, models);
+  size_t at = 0;
+  try {
+    for (; at < recipe.stages.size(); ++at) {
+      finish_stage(recipe.stages[at], recipe, report, models, data, files, context);
     }
-    models.finished(stage.id, own);
-    models.watch(stage.id, finished.manifest);
-    report.stages.push_back(stage_report(stage, finished.manifest, report.split));
-    auto& entry = report.stages.back();
-    entry.skipped = skipped;
-    entry.peak_memory = finished.peak_memory;
-    entry.peak_device_memory = finished.peak_device_memory;
-    context.logger->info("{}: {} on the {} texts, {:.1f} M parameters, {:.1f} MB", stage.id, describe(entry.reached),
-                         report.split, static_cast<double>(entry.parameters) / 1e6,
-                         static_cast<double>(entry.bytes) / 1e6);
+    measure_stages(report, recipe, context);
+    report.goals = check_goals(recipe.goals, report);
+  } catch (...) {
+    report_failure(report, recipe, at, context);
+    throw;
   }
-  measure_stages(report, recipe, context);
-  report.goals = check_goals(recipe.goals, report);
-  write_text_file(recipe.output / "report.json", report_json(report).dump(2) + "\n");
-  write_text_file(recipe.output / "report.svg", report_svg(report));
-  write_text_file(recipe.output / "report.md", report_markdown(report));
+  write_report(report, recipe.output);
   return report;
 }
 

@@ -1,9 +1,11 @@
 #include "recipes/runnable.h"
 
-#include "compress/checkpoint/json_file.h"     // read_json_file
-#include "compress/checkpoint/model_folder.h"  // load_model
-#include "compress/workflow/error.h"           // CheckpointError
-#include "export/script.h"                     // load_script, script_logits
+#include "compress/checkpoint/json_file.h"         // read_json_file
+#include "compress/checkpoint/model_folder.h"      // load_model
+#include "compress/tokenizer/fit.h"                // check_fit
+#include "compress/tokenizer/sentence_settings.h"  // transformer_folder
+#include "compress/workflow/error.h"               // CheckpointError
+#include "export/script.h"                         // load_script, script_logits
 
 namespace compression::recipes {
 namespace {
@@ -28,26 +30,78 @@ fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+namespace {
+
+/// check_fit() for the model's task.
+std::vector<std::string> fit(const Runnable& model) {
+  const auto task = model.config->task;
+  return check_fit(*model.tokenizer, *model.config, model.file,
+                   {.pairs = task == TaskType::question_answering, .masks = task == TaskType::masked_lm});
+}
+
+void add(const std::vector<std::string>& lines, std::vector<std::string>& all) {
+  all.insert(all.end(), lines.begin(), lines.end());
+}
+
+/// Weights that are finite may overflow on the way: no metric, class or score is to be made of what comes out then.
+LogitsFunction checked(LogitsFunction logits, const fs::path& file) {
+  return [logits = std::move(logits), name = file.string()](const Batch& batch) {
+    auto outputs = logits(batch);
+    if (outputs.isnan().any().item<bool>()) {
+      throw CheckpointError(name + ": found NaN in what it gives for a text, expected numbers");
+    }
+    return outputs;
+  };
+}
+
+/// Tokens that a text is cut to where nobody says.
+int64_t longest_text(const Runnable& model, const fs::path& folder) {
+  const auto positions = model.config ? model.config->max_length() : Runnable().max_length;
+  const auto& of_tokenizer = model.tokenizer->max_length();
+  const bool of_sentences = model.config && model.config->task == TaskType::embedding;
+  const auto trained = trained_length(folder);
+  if (const auto& own = model.tokenizer->sentence().max_length; of_sentences && own) {
+    return std::min({positions, *own, trained.value_or(positions)});
+  }
+  return std::min(positions, trained ? *trained : of_tokenizer.value_or(positions));
+}
+
+}  // namespace
+
+void require_pairs(const Runnable& model) {
+  if (model.config) check_fit(*model.tokenizer, *model.config, model.file, {.pairs = true});
+}
+
 Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device) {
   const auto folder = folder_of(path);
   const bool is_folder = fs::is_directory(path);
+  const auto weights = transformer_folder(folder);
   Runnable runnable;
-  const bool script = !is_folder || (!fs::exists(path / "model.safetensors") && fs::exists(path / "model.pt"));
+  const bool script = !is_folder || (!fs::exists(weights / "model.safetensors") && fs::exists(path / "model.pt"));
+  runnable.file = !script ? weights / "model.safetensors" : is_folder ? path / "model.pt" : path;
+  if (!script || fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);
+  std::optional<int64_t> rows;
+  if (runnable.config) rows = runnable.config->vocab_size;
+  runnable.tokenizer = load_tokenizer(tokenizer.value_or(folder), rows);
+  runnable.warnings = runnable.tokenizer->warnings();
+  if (runnable.config) add(fit(runnable), runnable.warnings);
   if (script) {
-    runnable.file = is_folder ? path / "model.pt" : path;
-    runnable.logits = exporter::script_logits(exporter::load_script(runnable.file));
-    if (fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);
+    exporter::ScriptUse use{.name = runnable.file.string()};
+    if (runnable.config) use.head = TaskHead{runnable.config->labels, runnable.config->task};
+    runnable.logits = exporter::script_logits(exporter::load_script(runnable.file), use);
   } else {
-    auto model = load_model(path).model;
+    auto loaded = load_model(path);
+    auto& model = loaded.model;
+    for (const auto& warning : loaded.warnings) runnable.warnings.push_back(path.string() + ": " + warning);
     if (model->config().linear_format != WeightFormat::int8) runnable.device = device;
     model->to(runnable.device);
-    runnable.file = path / "model.safetensors";
+    const bool other_task = model->config().task != runnable.config->task;  // the tensors know the head
     runnable.config = model->config();
-    runnable.logits = [model](const Batch& batch) mutable { return model->forward(batch).logits; };
+    if (other_task) fit(runnable);
+    runnable.logits = [model = loaded.model](const Batch& batch) mutable { return model->forward(batch).logits; };
   }
-  runnable.tokenizer = load_tokenizer(tokenizer.value_or(folder));
-  if (runnable.config) runnable.max_length = runnable.config->max_length();
-  if (const auto length = trained_length(folder)) runnable.max_length = std::min(runnable.max_length, *length);
+  runnable.logits = checked(std::move(runnable.logits), runnable.file);
+  runnable.max_length = longest_text(runnable, folder);
   return runnable;
 }
 

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "compress/evaluate/evaluate.h"    // LogitsFunction
 #include "compress/model/config.h"         // ModelConfig
@@ -14,18 +16,23 @@ namespace compression::recipes {
 struct Runnable {
   LogitsFunction logits;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::optional<ModelConfig> config;   // absent for a model.pt without config.json beside it
-  std::filesystem::path file;          // with the weights
-  int64_t max_length = 512;            // tokens: what the recipe trained with, else what the model has positions for
+  std::optional<ModelConfig> config;  // absent for a model.pt without config.json beside it
+  std::filesystem::path file;         // with the weights
+  int64_t max_length = 512;           // tokens: what the recipe trained with, else what the folder's files allow
+  std::vector<std::string>
+      warnings;  // of load_model(), the tokenizer's files, and tokens that the model has no row for
   torch::Device device = torch::kCPU;  // where its inputs have to be
 };
 
 /// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of
 /// the one that the model is in. TorchScript files and int8 weights run on the CPU, others on `device`. Throws
-/// CheckpointError, UnsupportedError.
+/// CheckpointError (also where model and tokenizer do not fit: compress/tokenizer/fit.h), UnsupportedError.
 Runnable open_model(const std::filesystem::path& path,
                     const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
                     torch::Device device = torch::kCPU);
+
+/// For those who give it two texts together. Throws CheckpointError if it can't read such pairs.
+void require_pairs(const Runnable& model);
 
 /// The folder that a model is in: `path` itself, or that of the file. Throws CheckpointError if there is no such thing.
 std::filesystem::path folder_of(const std::filesystem::path& path);

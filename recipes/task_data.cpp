@@ -3,12 +3,27 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include "compress/task/task.h"             // check_metric, default_metric
-#include "compress/workflow/error.h"        // ConfigError, DataError
-#include "compress/workflow/fingerprint.h"  // fingerprint
+#include <algorithm>
+
+#include "compress/checkpoint/model_folder.h"  // load_model_config
+#include "compress/task/labels.h"              // with_classes_of
+#include "compress/task/task.h"                // check_metric, default_metric
+#include "compress/workflow/error.h"           // ConfigError, DataError
+#include "compress/workflow/fingerprint.h"     // fingerprint
 
 namespace compression::recipes {
 namespace {
+
+/// The classes of a checkpoint's head for the task; none if it has no such head, or can't be read: who loads it tells.
+std::vector<std::string> classes_of(const std::filesystem::path& model, TaskType task) {
+  if (model.empty()) return {};
+  try {
+    const auto config = load_model_config(model);
+    return config.task == task ? config.labels : std::vector<std::string>{};
+  } catch (const Error&) {
+    return {};
+  }
+}
 
 std::string content(const Tokenizer& tokenizer) {
   std::string all;
@@ -30,31 +45,50 @@ std::string_view split_name(Split split) {
   return "?";
 }
 
-TaskData::TaskData(const TaskConfig& task, const DataConfig& config)
+TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::filesystem::path& model)
     : encoding_{.max_length = config.max_length, .stride = config.stride} {
   const auto read = [&](Split split, const datasets::FileConfig& file) {
-    splits_[split].data = datasets::read_dataset(file, /*labelled=*/true, task.type);
+    auto& data = splits_[split].data;
+    data = datasets::read_dataset(file, /*labelled=*/true, task.type);
+    notes_.insert(notes_.end(), data.warnings.begin(), data.warnings.end());
   };
   read(Split::train, config.train);
   read(Split::validation, config.validation);
   if (config.test) read(Split::test, *config.test);
-  if (config.unlabelled) unlabelled_ = datasets::read_dataset(*config.unlabelled, /*labelled=*/false, task.type);
+  if (config.unlabelled) {
+    unlabelled_ = datasets::read_dataset(*config.unlabelled, /*labelled=*/false, task.type);
+    notes_.insert(notes_.end(), unlabelled_->warnings.begin(), unlabelled_->warnings.end());
+  }
   head_ = datasets::head_for(task.type, splits_[Split::train].data);
+  if (const auto classes = classes_of(model, task.type); !classes.empty() && task.type != TaskType::regression) {
+    head_ = with_classes_of(head_, classes);
+  }
   metric_ = task.metric.value_or(default_metric(head_));
   try {
     check_metric(metric_, head_);
   } catch (const ConfigError& error) {
     throw ConfigError(fmt::format("task.metric: {}", error.what()));
   }
-  for (auto& [split, entry] : splits_) entry.labels = datasets::labels_of(entry.data, head_);
+  std::map<std::string, std::string> splits_of;  // by what is noted of them
+  for (auto& [split, entry] : splits_) {
+    entry.labels = datasets::labels_of(entry.data, head_);
+    const auto note = datasets::label_note(entry.data, head_);
+    if (!note.empty()) splits_of[note] += fmt::format("{}{}", splits_of[note].empty() ? "" : ", ", split_name(split));
+  }
+  for (const auto& [note, splits] : splits_of) notes_.push_back(fmt::format("data ({}): {}", splits, note));
 }
 
 const datasets::Examples& TaskData::examples(const std::string& name, const datasets::Dataset& data,
                                              const std::optional<datasets::Labels>& labels,
                                              const Tokenizer& tokenizer) const {
-  auto& kept = examples_[fmt::format("{} {}", name, content(tokenizer))];
+  const std::lock_guard<std::mutex> lock(encoded_->mutex);
+  auto& kept = encoded_->examples[fmt::format("{} {} {} {}", name, content(tokenizer), tokenizer.usable_ids(),
+                                              tokenizer.sentence().prompt)];
   if (kept.encodings.empty()) {
-    kept = datasets::encode_examples(data, labels, head_, metric_, tokenizer, encoding_);
+    auto encoding = encoding_;
+    const auto& longest = tokenizer.sentence().max_length;
+    if (head_.task == TaskType::embedding && longest) encoding.max_length = std::min(encoding.max_length, *longest);
+    kept = datasets::encode_examples(data, labels, head_, metric_, tokenizer, encoding);
   }
   return kept;
 }
@@ -73,6 +107,15 @@ std::shared_ptr<const BatchSource> TaskData::batches(Split split, const Tokenize
   both.encodings.insert(both.encodings.end(), more.begin(), more.end());
   both.rows = torch::cat({both.rows, torch::full({static_cast<int64_t>(more.size())}, ignored_label, torch::kLong)});
   return datasets::make_batch_source(both, tokenizer.pad_id(), options);
+}
+
+bool TaskData::has_pairs() const {
+  if (head_.task == TaskType::embedding) return false;
+  const auto paired = [](const datasets::Dataset& data) {
+    return std::ranges::any_of(data.inputs, [](const TextInput& input) { return input.pair.has_value(); });
+  };
+  return std::ranges::any_of(splits_, [&](const auto& split) { return paired(split.second.data); }) ||
+         (unlabelled_ && paired(*unlabelled_));
 }
 
 std::string TaskData::fingerprint() const {

@@ -3,8 +3,10 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "compress/train/batch.h"  // DataProvider
 #include "datasets/examples.h"     // Dataset, Labels, Examples
@@ -12,10 +14,13 @@
 
 namespace compression::recipes {
 
+/// Its const functions may be called in several threads.
 class TaskData : public DataProvider {
  public:
-  /// Reads all files and checks all labels. Throws DataError, ConfigError for a metric that the labels do not allow.
-  TaskData(const TaskConfig& task, const DataConfig& config);
+  /// Reads all files and checks all labels. `model`: a checkpoint whose classes are taken, with their names and order,
+  /// where they are the data's (compress/task/labels.h). Throws DataError, ConfigError for a metric that the labels do
+  /// not allow.
+  TaskData(const TaskConfig& task, const DataConfig& config, const std::filesystem::path& model = {});
 
   bool has(Split split) const override { return splits_.contains(split); }
   std::shared_ptr<const BatchSource> batches(Split split, const Tokenizer& tokenizer,
@@ -28,6 +33,13 @@ class TaskData : public DataProvider {
   std::string fingerprint() const;
 
   int64_t size(Split split) const { return static_cast<int64_t>(splits_.at(split).data.inputs.size()); }
+  const datasets::Dataset& texts(Split split) const { return splits_.at(split).data; }
+
+  /// What is odd in the files and in their labels, a line each.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  /// Whether a model reads two texts together.
+  bool has_pairs() const;
 
   /// The split that results are reported on.
   Split reported() const { return has(Split::test) ? Split::test : Split::validation; }
@@ -45,7 +57,14 @@ class TaskData : public DataProvider {
   std::optional<datasets::Dataset> unlabelled_;
   TaskHead head_;
   Metric metric_;
-  mutable std::map<std::string, datasets::Examples> examples_;  // by name and the tokenizer's content
+  std::vector<std::string> notes_;
+
+  /// What was encoded so far, by name and the tokenizer's content; entries stay where they are.
+  struct Encoded {
+    std::mutex mutex;
+    std::map<std::string, datasets::Examples> examples;
+  };
+  std::unique_ptr<Encoded> encoded_ = std::make_unique<Encoded>();
 };
 
 std::string_view split_name(Split split);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"  // read_json_file
+#include "compress/checkpoint/json_file.h"         // read_json_file
+#include "compress/tokenizer/sentence_settings.h"  // transformer_folder
+#include "compress/workflow/failure.h"             // is_out_of_memory
 
 namespace compression::recipes {
 namespace {
@@ -61,11 +63,12 @@ struct Family {
 
 std::optional<Family> family_of(const Origin& origin) {
   try {
-    const auto config = read_json_file(origin.folder / "config.json");
+    const auto config = read_json_file(transformer_folder(origin.folder) / "config.json");
     return Family{config.at("model_type").get<std::string>(),
                   fmt::format("{} tokens{}", config.at("vocab_size").get<int64_t>(),
                               origin.cut_by.empty() ? "" : fmt::format(" less those that {} cut", origin.cut_by))};
-  } catch (const std::exception&) {
+  } catch (const std::exception& error) {
+    if (is_out_of_memory(error)) throw;
     return std::nullopt;
   }
 }

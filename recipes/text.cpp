@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "compress/workflow/message.h"  // printable, json_text
+
 namespace compression::recipes {
 namespace {
 
@@ -35,7 +37,7 @@ std::string in_quotes(std::string_view text) {
     if (!shown.empty() && (shown.back() & 0x80)) shown.pop_back();
     shown += "...";
   }
-  return nlohmann::json(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return printable(json_text(nlohmann::json(shown)));
 }
 
 std::string shown_key(std::string_view key) {

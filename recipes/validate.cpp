@@ -1,7 +1,11 @@
 // What must hold of a recipe beyond the types of its values.
 #include <algorithm>
 
-#include "compress/task/task.h"  // metrics_of
+#include "compress/task/task.h"                    // metrics_of
+#include "compress/tokenizer/sentence_settings.h"  // transformer_folder
+#include "compress/workflow/message.h"             // printable
+#include "recipes/output_folder.h"                 // validate_output
+#include "recipes/preflight.h"                     // check_models
 #include "recipes/recipe.h"
 #include "recipes/teachers.h"  // teachers_of_other_families
 #include "recipes/text.h"      // in_quotes, listed, did_you_mean
@@ -13,7 +17,7 @@ constexpr size_t kLongestId = 64;
 
 bool is_checkpoint(const std::filesystem::path& folder) {
   std::error_code ignored;
-  return std::filesystem::is_regular_file(folder / "config.json", ignored);
+  return std::filesystem::is_regular_file(transformer_folder(folder) / "config.json", ignored);
 }
 
 bool names_folder(const Reference& reference) {
@@ -73,13 +77,30 @@ void validate_reference(const Recipe& recipe, size_t index, const std::string& k
   problems.add(key, message + did_you_mean(reference.name, earlier));
 }
 
+Metric metric_of(const Recipe& recipe) {
+  return recipe.task.metric.value_or(metrics_of(recipe.task.type).front());
+}
+
+/// A share can't fall by more than 1; what a metric of which less is better rises by has no bound.
+void validate_drop(const Recipe& recipe, const std::string& key, const std::optional<double>& max_drop,
+                   Problems& problems) {
+  const bool told = max_drop && !(*max_drop >= 0);  // by the section itself
+  if (!told && higher_is_better(metric_of(recipe))) problems.within(key, max_drop, 0, 1);
+}
+
 void validate_stages(const Recipe& recipe, Problems& problems) {
   problems.require(!recipe.stages.empty(), "stages", "found an empty list, expected at least one stage");
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const StageEntry& stage = recipe.stages[i];
     validate_id(recipe, i, problems);
     std::visit(
-        [&](const auto& config) { problems.nested(join_key(join_key("stages", i), stage_kind(stage.config)), config); },
+        [&](const auto& config) {
+          const auto key = join_key(join_key("stages", i), stage_kind(stage.config));
+          problems.nested(key, config);
+          if constexpr (requires { config.max_drop; }) {
+            validate_drop(recipe, join_key(key, "max_drop"), config.max_drop, problems);
+          }
+        },
         stage.config);
     for_each_value(stage, join_key("stages", i), [&]<class T>(const std::string& key, const T& value) {
       if constexpr (std::same_as<T, Reference>) validate_reference(recipe, i, key, value, problems);
@@ -90,10 +111,8 @@ void validate_stages(const Recipe& recipe, Problems& problems) {
 void validate_goals(const Recipe& recipe, Problems& problems) {
   const Goals& goals = recipe.goals;
   if (goals.accuracy) problems.nested("goals.accuracy", *goals.accuracy);
-  if (goals.accuracy && higher_is_better(recipe.task.metric.value_or(metrics_of(recipe.task.type).front()))) {
-    const auto& drop = goals.accuracy->max_drop;
-    if (!drop || *drop >= 0) problems.within("goals.accuracy.max_drop", drop, 0, 1);
-  } else if (goals.accuracy) {
+  if (goals.accuracy) validate_drop(recipe, "goals.accuracy.max_drop", goals.accuracy->max_drop, problems);
+  if (goals.accuracy && !higher_is_better(metric_of(recipe))) {
     problems.require(!goals.accuracy->min, "goals.accuracy.min",
                      "set, but less is better of the task's metric; expected relative_to and max_drop");
   }
@@ -110,8 +129,11 @@ void validate_goals(const Recipe& recipe, Problems& problems) {
 }
 
 void require_checkpoint(const std::string& key, const std::filesystem::path& folder, Problems& problems) {
-  problems.require(is_checkpoint(folder), key,
-                   "found " + in_quotes(folder.string()) + ", expected a folder with a config.json");
+  std::error_code error;
+  const bool is_there = std::filesystem::exists(transformer_folder(folder) / "config.json", error);
+  const std::string refused = error ? ", which can't be looked at: " + error.message() : "";
+  problems.require(is_there && is_checkpoint(folder), key,
+                   "found " + in_quotes(folder.string()) + refused + ", expected a folder with a config.json");
 }
 
 }  // namespace
@@ -157,6 +179,8 @@ void validate(const Recipe& recipe, Problems& problems) {
   problems.require(recipe.version == 1, "version",
                    "found " + number_text(recipe.version) + ", expected 1, the only version");
   problems.require(!recipe.name.empty(), "name", "found nothing, expected the name of the run");
+  problems.require(printable(recipe.name) == recipe.name, "name",
+                   "found " + in_quotes(recipe.name) + ", expected a text without control characters");
   problems.require(!recipe.output.empty(), "output", "found nothing, expected the folder of the run");
   problems.nested("task", recipe.task);
   problems.nested("data", recipe.data);
@@ -173,11 +197,15 @@ void validate(const Recipe& recipe, Problems& problems) {
 void validate_files(const Recipe& recipe, Problems& problems) {
   require_checkpoint("model.path", recipe.model.path, problems);
   const auto require_data = [&](const std::string& key, const std::filesystem::path& path) {
-    std::error_code ignored;
-    const bool is_folder = std::filesystem::is_directory(path, ignored);
-    problems.require(!is_folder && std::filesystem::exists(path, ignored), key,
-                     "found " + in_quotes(path.string()) +
-                         (is_folder ? ", which is a folder" : ", which is not there") + "; expected a file of texts");
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    const bool is_folder = std::filesystem::is_directory(status);
+    const std::string found = is_folder ? "is a folder"
+                              : status.type() == std::filesystem::file_type::not_found
+                                  ? "is not there"
+                                  : "can't be looked at: " + error.message();
+    problems.require(std::filesystem::exists(status) && !is_folder, key,
+                     "found " + in_quotes(path.string()) + ", which " + found + "; expected a file of texts");
   };
   require_data("data.train.path", recipe.data.train.path);
   require_data("data.validation.path", recipe.data.validation.path);
@@ -191,11 +219,15 @@ void validate_files(const Recipe& recipe, Problems& problems) {
       if (!is_stage && names_folder(value)) require_checkpoint(key, value.name, problems);
     }
   });
+  validate_output(recipe, problems);
   for (const auto& other : teachers_of_other_families(recipe)) {
     problems.require(other.refused.empty(), other.refused,
                      "found a loss on tokens, but the teacher is " + other.text +
                          ": their tokens can't be paired; expected logits or labels with " + other.key);
   }
+  const auto& data = recipe.data;
+  const bool pairs = data.train.text_pair || data.validation.text_pair || (data.test && data.test->text_pair);
+  check_models(recipe, pairs, problems);
 }
 
 }  // namespace compression::recipes

@@ -14,6 +14,7 @@ using Kind = Node::Kind;
 
 constexpr size_t kMaxChain = 64;         // variables within variables
 constexpr size_t kMaxBytes = 64 * 1024;  // of one value
+constexpr size_t kMaxTotal = 16 << 20;   // of all that have variables
 
 Node* find_path(Node& root, std::string_view key) {
   Node* node = &root;
@@ -104,6 +105,8 @@ class Resolver {
       if (result.size() > kMaxBytes)
         throw ConfigError("longer than 64 KiB with its variables, expected a shorter text");
     }
+    total_ += result.size();
+    if (total_ > kMaxTotal) throw ConfigError("values longer than 16 MiB in all with their variables, expected less");
     node.text = std::move(result);
     return true;
   }
@@ -157,6 +160,7 @@ class Resolver {
 
   Node& root_;
   Issues& issues_;
+  size_t total_ = 0;
   std::vector<Active> active_;
   std::set<const Node*> done_, used_;
 };

@@ -15,8 +15,7 @@ using Json = nlohmann::ordered_json;
 bool needs_no_quotes(const std::string& text) {
   constexpr std::string_view special[] = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"};
   std::string name = text;
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c == '/' || c == '.'; }, '_');
+  std::replace_if(name.begin(), name.end(), [](char c) { return c == '/' || c == '.'; }, '_');
   std::string lower = text;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   const bool begins_with_letter = !text.empty() && std::isalpha(static_cast<unsigned char>(text.front()));

@@ -9,16 +9,17 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // join_key
-#include "recipes/text.h"              // in_quotes
+#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/fields.h"   // join_key
+#include "compress/workflow/limits.h"   // recipe_bytes
+#include "compress/workflow/message.h"  // one_line
+#include "recipes/text.h"               // in_quotes
 
 namespace compression::recipes {
 namespace {
 
 using Kind = Node::Kind;
 
-constexpr size_t kMaxBytes = 256 * 1024;
 constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxValues = 20000;
 
@@ -199,8 +200,9 @@ class TreeBuilder : public YAML::EventHandler {
 
 // yaml-cpp takes byte 4 for the end of the file, and passes ill-formed UTF-8 on.
 void check_characters(const std::string& text) {
-  if (text.size() > kMaxBytes) {
-    throw Failure{0, "the text has more than " + std::to_string(kMaxBytes) + " bytes, which is the most that is read"};
+  if (text.size() > limits::recipe_bytes) {
+    throw Failure{
+        0, "the text has more than " + std::to_string(limits::recipe_bytes) + " bytes, which is the most that is read"};
   }
   const auto line_of = [&](size_t position) {
     return static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(position), '\n')) + 1;
@@ -247,7 +249,7 @@ Node parse_yaml(const std::string& text, const std::string& file, Issues& issues
     return parse(text, issues);
   } catch (const Failure& failure) {
     const std::string line = failure.line > 0 ? ":" + std::to_string(failure.line) : "";
-    throw ConfigError(file + line + ": " + failure.message);
+    throw ConfigError(one_line(file + line + ": " + failure.message));
   }
 }
 

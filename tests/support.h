@@ -21,6 +21,15 @@ inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(COMPRESS_GOLDENS) / name;
 }
 
+/// Whether a folder of models/ (scripts/fetch_models.sh) is there. Where it is not, the case says that it is skipped
+/// (ctest counts it so), and should return.
+inline bool has_real_model(const std::string& name) {
+  const auto folder = std::filesystem::path(COMPRESS_SOURCE_DIR) / "models" / name;
+  if (std::filesystem::exists(folder)) return true;
+  WARN("SKIPPED: " << folder.string() << " is not there");
+  return false;
+}
+
 /// Reads every tensor of a golden file.
 inline std::map<std::string, torch::Tensor> golden_tensors(const std::string& name) {
   const auto file = SafetensorsFile::open(golden(name));

@@ -30,6 +30,7 @@ struct EvalOptions {
   std::optional<std::string> format, text, text_pair, label, metric;
   std::optional<int64_t> stride;
   bool no_header = false;
+  std::optional<bool> quotes;
   int64_t batch_size = 32;
 };
 
@@ -62,7 +63,7 @@ int validate_command(const RecipeOptions& options, bool json);
 int explain_command(const ExplainOptions& options, bool json);
 int eval_command(const EvalOptions& options, Context& context, bool json);
 int inspect_command(const InspectOptions& options, bool json);
-int tokenize_command(const ModelOptions& options, bool json);
+int tokenize_command(const ModelOptions& options, const Context& context, bool json);
 int predict_command(const PredictOptions& options, Context& context, bool json);
 int bench_command(const BenchOptions& options, Context& context, bool json);
 

@@ -1,20 +1,22 @@
 // The compress command: options, signals, and the one place where errors become exit codes.
 
-#include <ATen/Parallel.h>
 #include <spdlog/spdlog.h>
 #include <torch/cuda.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
-#include <csignal>
+#include <cerrno>
 #include <iostream>
-#include <new>
-#include <thread>
 
 #include "commands.h"
 #include "compress/workflow/error.h"    // Error
-#include "compress/workflow/machine.h"  // keep_freed_memory
-#include "recipes/text.h"               // in_quotes, listed, did_you_mean
+#include "compress/workflow/failure.h"  // failure_text
+#include "compress/workflow/files.h"    // refused
+#include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
+#include "compress/workflow/message.h"  // one_line
+#include "process.h"
+#include "recipes/text.h"  // in_quotes, listed, did_you_mean
 #include "terminal.h"
 
 namespace compression::app {
@@ -22,13 +24,8 @@ namespace {
 
 std::atomic<bool> stop{false};
 
-void on_signal(int signal) {
-  stop = true;
-  std::signal(signal, SIG_DFL);  // a second one ends the program at once
-}
-
 struct Settings {
-  int threads = 0;
+  int threads = 0;  // 0: not given
   std::string device = "cpu";
   std::string log_level = "info";
   bool json = false;
@@ -45,8 +42,13 @@ Context make_context(const Settings& settings) {
     }
     context.device = torch::kCUDA;
   }
-  context.threads = settings.threads > 0 ? settings.threads : static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(context.threads);
+  const int threads = settings.threads > 0 ? settings.threads : default_threads();
+  use_threads(threads);
+  if (const auto usable = usable_processors(); threads > usable) {
+    context.logger->warn("{}: {} threads on {} processor{} that this process may use: they wait for each other",
+                         settings.threads > 0 ? "--threads" : "OMP_NUM_THREADS", threads, usable,
+                         usable == 1 ? "" : "s");
+  }
   if (settings.log_level != "off") context.progress = make_progress();
   context.stop = &stop;
   return context;
@@ -87,7 +89,9 @@ int parse_and_run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
   Settings settings;
-  app.add_option("--threads", settings.threads, "Threads; all cores if absent")->check(CLI::Range(1, 4096));
+  app.add_option("--threads", settings.threads,
+                 "Threads; if absent OMP_NUM_THREADS, else as many as processors that the process may use")
+      ->check(CLI::Range(1, max_threads));
   app.add_option("--device", settings.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--log-level", settings.log_level, "trace, debug, info, warning, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
@@ -124,6 +128,8 @@ int parse_and_run(int argc, char** argv) {
       ->check(CLI::Range(0, 1 << 20));
   eval->add_flag("--no-header", eval_options.no_header,
                  "The first line of a CSV or TSV is data; name columns by number");
+  eval->add_flag("--quotes,!--no-quotes", eval_options.quotes,
+                 "Whether fields of a CSV or TSV may be in quotes; of a CSV they may, of a TSV quotes are letters");
   eval->add_option("--batch-size", eval_options.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
 
   InspectOptions inspect_options;
@@ -162,28 +168,32 @@ int parse_and_run(int argc, char** argv) {
     }
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    throw ConfigError(usage_problem(app, error) + "; compress --help tells more");
+    throw ConfigError(one_line(usage_problem(app, error)) + "; compress --help tells more");
   }
   auto context = make_context(settings);
   context.checkpoints.seconds = checkpoint_every;
   const bool json = settings.json;
-  if (run->parsed() || eval->parsed()) {  // the commands that look at it
-    std::signal(SIGINT, on_signal);
-    std::signal(SIGTERM, on_signal);
-  }
+  catch_stop_signals(stop, run->parsed());
   if (run->parsed()) return run_command(run_options, context, json);
   if (validate->parsed()) return validate_command(validate_options, json);
   if (explain->parsed()) return explain_command(explain_options, json);
   if (eval->parsed()) return eval_command(eval_options, context, json);
   if (inspect->parsed()) return inspect_command(inspect_options, json);
-  if (tokenize->parsed()) return tokenize_command(tokenize_options, json);
+  if (tokenize->parsed()) return tokenize_command(tokenize_options, context, json);
   if (predict->parsed()) return predict_command(predict_options, context, json);
   return bench_command(bench_options, context, json);
 }
 
 int fail(const std::exception& error, ExitCode code) {
-  std::cerr << "compress: " << error.what() << '\n';
+  std::cerr << "compress: " << failure_text(error) << '\n';
   return code;
+}
+
+/// Throws StorageError if what was printed has not reached standard output.
+void flush_output() {
+  if (std::cout) errno = 0;
+  std::cout.flush();
+  if (!std::cout) throw StorageError(refused("standard output", "can't be written", errno));
 }
 
 }  // namespace
@@ -191,12 +201,13 @@ int fail(const std::exception& error, ExitCode code) {
 
 int main(int argc, char** argv) {
   using namespace compression;
+  app::open_standard_files();
+  app::let_large_writes_fail();
   std::ios::sync_with_stdio(false);
   keep_freed_memory();
   try {
     const int code = app::parse_and_run(argc, argv);
-    std::cout.flush();
-    if (!std::cout) throw StorageError("standard output: can't be written");
+    app::flush_output();
     return code;
   } catch (const Interrupted& error) {
     return app::fail(error, app::interrupted);
@@ -206,9 +217,7 @@ int main(int argc, char** argv) {
     return app::fail(error, app::bad_input);
   } catch (const std::filesystem::filesystem_error& error) {
     return app::fail(error, app::storage);
-  } catch (const std::bad_alloc&) {
-    return app::fail(std::runtime_error("out of memory"), app::internal_error);
   } catch (const std::exception& error) {
-    return app::fail(std::runtime_error(std::string("internal error: ") + error.what()), app::internal_error);
+    return app::fail(error, app::internal_error);
   }
 }

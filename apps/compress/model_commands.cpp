@@ -1,22 +1,29 @@
 // eval, inspect, tokenize, predict, bench
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <charconv>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "commands.h"
 #include "compress/checkpoint/json_file.h"     // read_json_file
 #include "compress/checkpoint/model_folder.h"  // load_model_config
 #include "compress/evaluate/cost.h"            // parameter_count
+#include "compress/ops/bfloat16_choice.h"      // bfloat16_choice
 #include "compress/ops/linear.h"               // int8_kernel
 #include "compress/task/task.h"                // default_metric, check_metric
+#include "compress/workflow/byte_size.h"       // shown_bytes
 #include "compress/workflow/error.h"           // ConfigError
+#include "compress/workflow/limits.h"          // text_bytes
 #include "compress/workflow/machine.h"         // this_machine
+#include "compress/workflow/message.h"         // json_text, printable
 #include "datasets/answers.h"                  // AnswerFinder
 #include "datasets/dataset.h"                  // read_dataset
 #include "datasets/encoded.h"                  // make_batch_source
@@ -24,6 +31,7 @@
 #include "prune/importance.h"                  // read_importance
 #include "recipes/benchmark.h"                 // measure_batch
 #include "recipes/runnable.h"                  // open_model
+#include "recipes/text.h"                      // in_quotes
 
 namespace compression::app {
 namespace {
@@ -40,6 +48,7 @@ void check_length(std::string_view option, int64_t length, const recipes::Runnab
 
 recipes::Runnable open(const ModelOptions& options, const Context& context) {
   auto model = recipes::open_model(options.model, options.tokenizer, context.device);
+  for (const auto& warning : model.warnings) context.logger->warn("{}", warning);
   if (model.device != context.device) {
     throw UnsupportedError(model.file.string() +
                            ": TorchScript files and int8 weights run on the CPU: leave --device out");
@@ -59,14 +68,19 @@ int64_t class_count(const recipes::Runnable& model) {
                   .token_type_ids = torch::zeros({1, 2}, torch::kLong),
                   .labels = {},
                   .examples = {}};
-  return model.logits(one.to(model.device)).size(1);
+  const auto logits = model.logits(one.to(model.device));
+  if (logits.dim() != 2) {
+    throw UnsupportedError(fmt::format("{}: its output for a text has {} dimensions, expected 2: [batch, classes]",
+                                       model.file.string(), logits.dim()));
+  }
+  return logits.size(1);
 }
 
 /// What the config says; a file without one is taken for a classifier.
 TaskHead head_of(const recipes::Runnable& model) {
   if (model.config) return {model.config->labels, model.config->task};
   TaskHead head;
-  for (int64_t i = 0; i < class_count(model); ++i) head.labels.push_back(std::to_string(i));
+  for (int64_t i = 0, count = class_count(model); i < count; ++i) head.labels.push_back(std::to_string(i));
   return head;
 }
 
@@ -81,8 +95,8 @@ Metric metric_of(const EvalOptions& options, const TaskHead& head) {
     }
     return metric;
   }
-  throw ConfigError(fmt::format("--metric: found \"{}\", expected a metric of {} (docs/tasks.md)", *options.metric,
-                                enum_name(head.task)));
+  throw ConfigError(fmt::format("--metric: found {}, expected a metric of {} (docs/tasks.md)",
+                                recipes::in_quotes(*options.metric), enum_name(head.task)));
 }
 
 /// Lines as the task reads them: words for token_classification, and for pairs two texts parted by a tab.
@@ -107,6 +121,7 @@ datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType tas
     }
     data.answers.emplace_back();
   }
+  datasets::check_sizes(data, task);
   return data;
 }
 
@@ -134,14 +149,14 @@ Answer row_answer(const TaskHead& head, const torch::Tensor& row) {
         answer.object["scores"][names[c]] = at(shares, c);
         if (at(row, c) <= 0) continue;
         answer.object["labels"].push_back(names[c]);
-        answer.text += fmt::format("{}{}:{:.4f}", answer.text.empty() ? "" : "\t", names[c], at(shares, c));
+        answer.text += fmt::format("{}{}:{:.4f}", answer.text.empty() ? "" : "\t", printable(names[c]), at(shares, c));
       }
       return answer;
     }
     default: {
       const auto shares = torch::softmax(row, -1);
       const auto best = static_cast<size_t>(shares.argmax().item<int64_t>());
-      Answer answer{fmt::format("{}\t{:.4f}", names.at(best), at(shares, best)),
+      Answer answer{fmt::format("{}\t{:.4f}", printable(names.at(best)), at(shares, best)),
                     {{"label", names.at(best)}, {"score", at(shares, best)}}};
       for (size_t c = 0; c < names.size(); ++c) answer.object["scores"][names[c]] = at(shares, c);
       return answer;
@@ -158,26 +173,73 @@ Answer tags_answer(const TaskHead& head, const std::vector<std::string>& words, 
     const auto &text = words.at(word), &tag = head.labels.at(static_cast<size_t>(id));
     answer.object["words"].push_back(text);
     answer.object["tags"].push_back(tag);
-    answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", text, tag);
+    answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", printable(text), printable(tag));
   }
   return answer;
 }
 
+/// As std::getline(), which would take a line without end. Throws DataError.
+bool next_line(std::istream& in, std::string& line) {
+  line.clear();
+  auto* bytes = in.rdbuf();
+  constexpr auto end = std::istream::traits_type::eof();
+  auto byte = bytes->sbumpc();
+  if (byte == end) return false;
+  for (; byte != end && byte != '\n'; byte = bytes->sbumpc()) {
+    if (line.size() == limits::text_bytes) {
+      throw DataError(fmt::format("standard input: a line of more than {} bytes, expected at most that", line.size()));
+    }
+    line.push_back(static_cast<char>(byte));
+  }
+  return true;
+}
+
 std::vector<std::string> read_lines(std::istream& in) {
   std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  uint64_t bytes = 0;
+  for (std::string line; next_line(in, line); lines.push_back(line)) {
+    bytes += line.size() + 1;
+    if (bytes > limits::piped_bytes) {
+      throw DataError(fmt::format("standard input: more than {} bytes, expected at most that", limits::piped_bytes));
+    }
+  }
   return lines;
 }
 
-std::pair<int64_t, int64_t> parse_shape(const std::string& text) {
+constexpr int64_t max_tokens = 1'000'000;  // of a call
+constexpr size_t max_shapes = 1000;
+
+struct Shape {
+  std::string text;
+  int64_t batch = 0, length = 0;
+};
+
+Shape parse_shape(const std::string& text) {
   int64_t batch = 0, length = 0;
   const auto* end = text.data() + text.size();
   const auto first = std::from_chars(text.data(), end, batch);
   if (first.ec == std::errc() && first.ptr != end && *first.ptr == 'x') {
     const auto second = std::from_chars(first.ptr + 1, end, length);
-    if (second.ec == std::errc() && second.ptr == end && batch > 0 && length > 0) return {batch, length};
+    if (second.ec == std::errc() && second.ptr == end && batch > 0 && length > 0) {
+      if (batch <= max_tokens / length) return {text, batch, length};
+      throw ConfigError(
+          fmt::format("--shapes: found {}, expected at most {} tokens a call", recipes::in_quotes(text), max_tokens));
+    }
   }
-  throw ConfigError(fmt::format("--shapes: found \"{}\", expected BATCHxLENGTH, as in 32x128", text));
+  throw ConfigError(fmt::format("--shapes: found {}, expected BATCHxLENGTH, as in 32x128", recipes::in_quotes(text)));
+}
+
+/// All of them, before any is measured.
+std::vector<Shape> parse_shapes(const std::vector<std::string>& texts, const recipes::Runnable& model) {
+  if (texts.size() > max_shapes) {
+    throw ConfigError(fmt::format("--shapes: found {} shapes, expected at most {}", texts.size(), max_shapes));
+  }
+  std::vector<Shape> shapes;
+  for (const auto& text : texts) {
+    shapes.push_back(parse_shape(text));
+    check_length("--shapes", shapes.back().length, model);
+  }
+  return shapes;
 }
 
 void print_kernels(const json& kernels) {
@@ -187,10 +249,30 @@ void print_kernels(const json& kernels) {
   }
 }
 
+/// What the fused runtime computes bf16 weights of so many inputs with: "AVX-512 BF16; of 384 inputs bf16 (0.61 ms;
+/// fp32 0.84 ms); of 1536 inputs fp32 (0.90 ms; bf16 1.20 ms)".
+std::string bfloat16_kernels(const std::set<int64_t>& inputs) {
+  std::string text = ops::bfloat16_kernel();
+  for (const auto in : inputs) {
+    const auto choice = ops::bfloat16_choice(in);
+    const bool wide = choice.number == ops::Number::float32;
+    text += fmt::format("; of {} inputs {} ({:.2f} ms; {} {:.2f} ms)", in, wide ? "fp32" : "bf16",
+                        wide ? choice.float32_ms : choice.bfloat16_ms, wide ? "bf16" : "fp32",
+                        wide ? choice.bfloat16_ms : choice.float32_ms);
+  }
+  return text;
+}
+
+json kernels_for(const std::set<int64_t>& inputs) {
+  return {{"int8", ops::int8_kernel()}, {"bf16", bfloat16_kernels(inputs)}};
+}
+
 /// The shapes of the model that this one was cut from.
 std::vector<LayerShape> unpruned_layers(const ModelConfig& config, const fs::path& folder) {
   auto source = config.source;
-  source.erase("compress");
+  source.erase("pruned_heads");
+  if (source.contains("compress") && source["compress"].is_object())
+    source["compress"].erase("layers");  // the size of a head is needed still
   return read_model_config(source, (folder / "config.json").string()).layers;
 }
 
@@ -210,24 +292,31 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
                             .text_pair = options.text_pair,
                             .label = options.label};
   file.header = !options.no_header;
+  file.quotes = options.quotes;
   const auto model = open(options.model, context);
   const auto head = head_of(model);
   const auto metric = metric_of(options, head);
   const auto data = datasets::read_dataset(file, /*labelled=*/true, head.task);
+  const bool pairs = std::ranges::any_of(data.inputs, [](const TextInput& input) { return input.pair.has_value(); });
+  if (pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
+  for (const auto& warning : data.warnings) context.logger->warn("{}", warning);
+  if (const auto note = datasets::label_note(data, head); !note.empty()) {
+    context.logger->warn("{}: {}", data.path.string(), note);
+  }
   const auto examples = datasets::encode_examples(data, datasets::labels_of(data, head), head, metric, *model.tokenizer,
                                                   {.max_length = model.max_length, .stride = options.stride});
   const auto source =
       datasets::make_batch_source(examples, model.tokenizer->pad_id(), {.batch_size = options.batch_size});
   const auto result = evaluate(model.logits, *source, context);
-  std::cout << (as_json ? json(result).dump() : describe(result)) << '\n';
+  std::cout << (as_json ? json_text(json(result)) : describe(result)) << '\n';
   return success;
 }
 
 int inspect_command(const InspectOptions& options, bool as_json) {
-  const json kernels = {{"int8", ops::int8_kernel()}, {"bf16", ops::bfloat16_kernel()}};
   if (options.model.empty()) {
+    const auto kernels = kernels_for({384, 768, 3072});
     if (as_json) {
-      std::cout << json{{"kernels", kernels}, {"machine", machine_json(this_machine())}}.dump(2) << '\n';
+      std::cout << json_text(json{{"kernels", kernels}, {"machine", machine_json(this_machine())}}, 2) << '\n';
     } else {
       print_kernels(kernels);
     }
@@ -262,14 +351,19 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     importance = prune::read_importance(scores, scores_file.string());
     out["importance"] = scores;
   }
-  if (options.kernels) out["kernels"] = kernels;
+  if (options.kernels) {
+    int64_t widest = config.hidden_size;
+    for (const auto& layer : config.layers) widest = std::max(widest, layer.intermediate_size);
+    out["kernels"] = kernels_for({config.hidden_size, widest});
+  }
   if (as_json) {
-    std::cout << out.dump(2) << '\n';
+    std::cout << json_text(out, 2) << '\n';
     return success;
   }
-  if (options.kernels) print_kernels(kernels);
-  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", folder.string(), config.model_type,
-                           config.hidden_size, config.layers.size(), config.attention_head_size, enum_name(config.task),
+  if (options.kernels) print_kernels(out["kernels"]);
+  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", printable(folder.string()),
+                           printable(config.model_type), config.hidden_size, config.layers.size(),
+                           config.attention_head_size, enum_name(config.task),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
@@ -278,13 +372,18 @@ int inspect_command(const InspectOptions& options, bool as_json) {
       length);
   if (out.contains("files")) {
     for (const auto& [name, bytes] : out["files"].items()) {
-      std::cout << fmt::format("{}: {:.2f} MB\n", name, bytes.get<double>() / 1e6);
+      std::cout << fmt::format("{}: {}\n", name, shown_bytes(bytes.get<int64_t>(), 2));
     }
   }
   if (out.contains("manifest")) {
-    const auto stage = out["manifest"].value("stage", json::object());
-    std::cout << fmt::format("made by stage {} ({}) of recipe {}\n", stage.value("id", "?"), stage.value("kind", "?"),
-                             out["manifest"].value("recipe", "?"));
+    const auto& manifest = out["manifest"];
+    const auto text = [&](const char* key) {
+      const auto pointer = json::json_pointer(key);
+      const bool there = manifest.contains(pointer) && manifest[pointer].is_string();
+      return there ? one_line(manifest[pointer].get<std::string>(), 80) : "?";
+    };
+    std::cout << fmt::format("made by stage {} ({}) of recipe {}\n", text("/stage/id"), text("/stage/kind"),
+                             text("/recipe"));
   }
   const auto whole = unpruned_layers(config, folder);
   std::cout << fmt::format("{:>5}  {:<28}  {}\n", "layer", "heads", "FFN units");
@@ -309,25 +408,29 @@ int inspect_command(const InspectOptions& options, bool as_json) {
   return success;
 }
 
-int tokenize_command(const ModelOptions& options, bool as_json) {
+int tokenize_command(const ModelOptions& options, const Context& context, bool as_json) {
   const auto tokenizer = load_tokenizer(options.tokenizer ? *options.tokenizer : recipes::folder_of(options.model));
+  for (const auto& line : tokenizer->warnings()) context.logger->warn("{}", line);
   const EncodeOptions encode{.max_length = options.max_length.value_or(0)};
   constexpr size_t at_once = 4096;
   std::vector<TextInput> inputs;
+  size_t bytes = 0;
   const auto flush = [&] {
     for (const auto& encoding : tokenizer->encode_batch(inputs, encode)) {
       if (as_json) {
-        std::cout << json{{"input_ids", encoding.input_ids}, {"token_type_ids", encoding.token_type_ids}}.dump()
+        std::cout << json_text(json{{"input_ids", encoding.input_ids}, {"token_type_ids", encoding.token_type_ids}})
                   << '\n';
       } else {
         std::cout << fmt::format("{}\n", fmt::join(encoding.input_ids, " "));
       }
     }
     inputs.clear();
+    bytes = 0;
   };
-  for (std::string line; std::getline(std::cin, line);) {
+  for (std::string line; next_line(std::cin, line);) {
     inputs.push_back({line, std::nullopt});
-    if (inputs.size() == at_once) flush();
+    bytes += line.size();
+    if (inputs.size() == at_once || bytes >= limits::text_bytes) flush();
   }
   flush();
   return success;
@@ -342,6 +445,7 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
     throw UnsupportedError(fmt::format("{}: predict has nothing to say of a model for masked_lm: fine-tune it first",
                                        model.file.string()));
   }
+  if (options.pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
   const auto data = unlabelled(texts, head.task, options.pairs);
   std::shared_ptr<const datasets::Windows> windows;
   const auto examples = datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
@@ -363,21 +467,20 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   if (finder) {
     answers.clear();
     for (const auto& [text, score] : finder->answers()) {
-      answers.push_back({fmt::format("{}\t{:.4f}", text, score), {{"answer", text}, {"score", score}}});
+      answers.push_back({fmt::format("{}\t{:.4f}", printable(text), score), {{"answer", text}, {"score", score}}});
     }
   }
-  for (const auto& [text, object] : answers) std::cout << (as_json ? object.dump() : text) << '\n';
+  for (const auto& [text, object] : answers) std::cout << (as_json ? json_text(object) : text) << '\n';
   return success;
 }
 
 int bench_command(const BenchOptions& options, Context& context, bool as_json) {
   const auto model = open(options.model, context);
+  const auto shapes = parse_shapes(options.shapes, model);
   const auto machine = this_machine();
   json rows = json::array();
-  if (!as_json) std::cout << fmt::format("{}\non {}\n", model.file.string(), describe(machine));
-  for (const auto& shape : options.shapes) {
-    const auto [batch, length] = parse_shape(shape);
-    check_length("--shapes", length, model);
+  if (!as_json) std::cout << fmt::format("{}\non {}\n", printable(model.file.string()), describe(machine));
+  for (const auto& [shape, batch, length] : shapes) {
     const auto timing = recipes::measure_batch(model, batch, length, options.seconds, options.instances);
     const double texts = static_cast<double>(batch * options.instances) * 1e3 / timing.median_ms;
     rows.push_back({{"batch", batch},
@@ -393,7 +496,8 @@ int bench_command(const BenchOptions& options, Context& context, bool as_json) {
     }
   }
   if (as_json) {
-    std::cout << json{{"model", model.file.string()}, {"machine", machine_json(machine)}, {"results", rows}}.dump(2)
+    std::cout << json_text(json{{"model", model.file.string()}, {"machine", machine_json(machine)}, {"results", rows}},
+                           2)
               << '\n';
   }
   return success;

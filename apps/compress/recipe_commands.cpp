@@ -7,11 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "compress/workflow/error.h"  // ConfigError
-#include "recipes/load.h"             // load_recipe
-#include "recipes/reference.h"        // explain_keys
-#include "recipes/run.h"              // run, plan
-#include "recipes/write.h"            // recipe_json, to_yaml
+#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/message.h"  // json_text, printable
+#include "recipes/data_report.h"        // look_at
+#include "recipes/load.h"               // load_recipe
+#include "recipes/reference.h"          // explain_keys
+#include "recipes/run.h"                // run, plan
+#include "recipes/write.h"              // recipe_json, to_yaml
 
 namespace compression::app {
 
@@ -19,7 +21,7 @@ int run_command(const RecipeOptions& options, Context& context, bool json) {
   const auto recipe = recipes::load_recipe(options.recipe, options.overrides);
   const auto report = recipes::run(recipe, context);
   if (json) {
-    std::cout << recipes::report_json(report).dump(2) << '\n';
+    std::cout << json_text(recipes::report_json(report), 2) << '\n';
   } else {
     std::cout << recipes::report_markdown(report);
   }
@@ -35,9 +37,9 @@ int validate_command(const RecipeOptions& options, bool json) {
   try {
     const auto recipe = recipes::load_recipe(options.recipe, options.overrides);
     if (json) {
-      std::cout << nlohmann::json{{"valid", true}, {"problems", nlohmann::json::array()}}.dump(2) << '\n';
+      std::cout << json_text(nlohmann::json{{"valid", true}, {"problems", nlohmann::json::array()}}, 2) << '\n';
     } else {
-      std::cout << fmt::format("{}: valid, {} stages\n", options.recipe.string(), recipe.stages.size());
+      std::cout << fmt::format("{}: valid, {} stages\n", printable(options.recipe.string()), recipe.stages.size());
     }
     return success;
   } catch (const ConfigError& error) {
@@ -45,7 +47,7 @@ int validate_command(const RecipeOptions& options, bool json) {
     auto problems = nlohmann::json::array();
     std::istringstream lines(error.what());
     for (std::string line; std::getline(lines, line);) problems.push_back(line);
-    std::cout << nlohmann::json{{"valid", false}, {"problems", problems}}.dump(2) << '\n';
+    std::cout << json_text(nlohmann::json{{"valid", false}, {"problems", problems}}, 2) << '\n';
     return bad_input;
   }
 }
@@ -53,24 +55,33 @@ int validate_command(const RecipeOptions& options, bool json) {
 int explain_command(const ExplainOptions& options, bool json) {
   if (options.keys) {
     const auto text = recipes::explain_keys(*options.keys);
-    std::cout << (json ? nlohmann::json{{"section", *options.keys}, {"text", text}}.dump(2) + "\n" : text);
+    std::cout << (json ? json_text(nlohmann::json{{"section", *options.keys}, {"text", text}}, 2) + "\n" : text);
     return success;
   }
   const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);
   const auto stages = recipes::plan(recipe);
+  const auto data = recipes::look_at(recipe);
   if (json) {
     auto list = nlohmann::json::array();
     for (const auto& s : stages) {
       list.push_back({{"id", s.id}, {"kind", s.kind}, {"up_to_date", s.up_to_date}, {"reason", s.reason}});
     }
-    std::cout << nlohmann::json{{"recipe", recipes::recipe_json(recipe)}, {"plan", list}}.dump(2) << '\n';
+    std::cout << json_text(
+                     nlohmann::json{
+                         {"recipe", recipes::recipe_json(recipe)}, {"plan", list}, {"data", recipes::data_json(data)}},
+                     2)
+              << '\n';
     return success;
   }
   std::cout << "# As it will run, every default filled in\n"
             << recipes::to_yaml(recipe) << "\n# What `compress run` would do now\n";
   for (const auto& s : stages) {
-    std::cout << fmt::format("# {:<16} {:<10} {}\n", s.id, s.kind, s.up_to_date ? "up to date" : "to run: " + s.reason);
+    std::cout << fmt::format("# {:<16} {:<10} {}\n", s.id, s.kind,
+                             s.up_to_date ? "up to date" : "to run: " + one_line(s.reason));
   }
+  std::cout
+      << "\n# The data, in tokens of the recipe's model; of classes, how often each is in the splits above them\n";
+  for (const auto& line : recipes::data_lines(data)) std::cout << fmt::format("# {}\n", line);
   return success;
 }
 

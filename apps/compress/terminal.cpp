@@ -7,20 +7,35 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
+
+#include "compress/workflow/message.h"  // one_line
 
 namespace compression::app {
 namespace {
 
 constexpr auto clear_line = "\r\033[K";
 
-/// Standard error; a bar that is being drawn is wiped first.
+/// Whether standard error is a terminal that can wipe a line; one of TERM=dumb, as an editor's, can't.
+bool draws_bar() {
+  static const bool draws = [] {
+    const char* terminal = std::getenv("TERM");
+    return ::isatty(STDERR_FILENO) && terminal != nullptr && std::string_view(terminal) != "dumb";
+  }();
+  return draws;
+}
+
+/// Standard error, a line a message, whatever is in it; a bar that is being drawn is wiped first.
 class ErrorSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t text;
-    formatter_->format(message, text);
-    if (::isatty(STDERR_FILENO)) std::fputs(clear_line, stderr);
+    const auto payload = one_line({message.payload.data(), message.payload.size()});
+    auto line = message;
+    line.payload = payload;
+    formatter_->format(line, text);
+    if (draws_bar()) std::fputs(clear_line, stderr);
     std::fwrite(text.data(), 1, text.size(), stderr);
   }
   void flush_() override { std::fflush(stderr); }
@@ -36,7 +51,7 @@ std::shared_ptr<spdlog::logger> make_logger(const std::string& level) {
 }
 
 Progress make_progress() {
-  if (!::isatty(STDERR_FILENO)) return [](int64_t, int64_t, std::string_view) {};
+  if (!draws_bar()) return [](int64_t, int64_t, std::string_view) {};
   using Clock = std::chrono::steady_clock;
   return [drawn = Clock::time_point{}](int64_t done, int64_t total, std::string_view text) mutable {
     const auto now = Clock::now();

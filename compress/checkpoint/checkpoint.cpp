@@ -5,6 +5,8 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include "compress/checkpoint/json_file.h"    // read_json_file, excerpt
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
@@ -15,13 +17,6 @@ namespace {
 
 using nlohmann::json;
 using std::filesystem::path;
-
-/// "3 tensors are missing (a, b, c)"; of many, the first five.
-std::string problem(const std::vector<std::string>& names, std::string_view what) {
-  constexpr size_t shown = 5;
-  const std::vector<std::string> first(names.begin(), names.begin() + std::min(shown, names.size()));
-  return fmt::format("{} {} ({}{})", names.size(), what, fmt::join(first, ", "), names.size() > shown ? ", ..." : "");
-}
 
 StateDict read_file(const path& file_path) {
   const auto file = SafetensorsFile::open(file_path);
@@ -76,10 +71,19 @@ StateDict read_shards(const path& index_path) {
     }
   }
   std::vector<std::string> problems;
-  if (!missing_shards.empty()) problems.push_back(problem(missing_shards, "shards missing"));
-  if (!missing_tensors.empty()) problems.push_back(problem(missing_tensors, "tensors missing from their shards"));
+  if (!missing_shards.empty()) problems.push_back(counted(missing_shards, "shards missing"));
+  if (!missing_tensors.empty()) problems.push_back(counted(missing_tensors, "tensors missing from their shards"));
   if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", index_path.string(), fmt::join(problems, "; ")));
   return state;
+}
+
+/// Every file of the folder's weights, and the tensors that are read from it; absent: all.
+std::map<path, std::optional<std::vector<std::string>>> weight_files(const path& folder) {
+  if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
+  if (is_there(folder / "model.safetensors")) return {{folder / "model.safetensors", std::nullopt}};
+  std::map<path, std::optional<std::vector<std::string>>> files;
+  for (const auto& [shard, names] : read_index(folder / "model.safetensors.index.json")) files[folder / shard] = names;
+  return files;
 }
 
 bool is_listed(const std::string& name, const std::vector<std::string>& list) {
@@ -88,8 +92,21 @@ bool is_listed(const std::string& name, const std::vector<std::string>& list) {
 }
 
 bool fits(const torch::Tensor& found, const torch::Tensor& expected) {
-  const bool both_floating = found.is_floating_point() && expected.is_floating_point();
+  const auto is_number = [](const torch::Tensor& t) { return t.is_floating_point() && t.element_size() > 1; };
+  const bool both_floating = is_number(found) && is_number(expected);
   return found.sizes() == expected.sizes() && (both_floating || found.scalar_type() == expected.scalar_type());
+}
+
+/// A tensor that was read, and what became of it in the module's dtype.
+void check_finite(const torch::Tensor& found, const torch::Tensor& target, const std::function<std::string()>& place) {
+  if (const auto odd = not_finite(found); !odd.empty()) {
+    throw CheckpointError(fmt::format("{}: found {}, expected finite numbers", place(), odd));
+  }
+  if (found.scalar_type() == target.scalar_type()) return;
+  if (const auto odd = not_finite(target); !odd.empty()) {
+    throw CheckpointError(fmt::format("{}: found a number that becomes {} as {}, expected one that fits", place(), odd,
+                                      c10::toString(target.scalar_type())));
+  }
 }
 
 std::string type_text(const torch::Tensor& tensor) {
@@ -97,6 +114,23 @@ std::string type_text(const torch::Tensor& tensor) {
 }
 
 }  // namespace
+
+TensorShapes read_tensor_shapes(const path& folder) {
+  TensorShapes shapes;
+  for (const auto& [file, names] : weight_files(folder)) {
+    for (const auto& [name, info] : read_safetensors_header(file)) {
+      if (!names || std::ranges::find(*names, name) != names->end()) shapes[name] = info.shape;
+    }
+  }
+  return shapes;
+}
+
+path file_of_tensor(const path& folder, const std::string& name) {
+  for (const auto& [file, names] : weight_files(folder)) {
+    if (!names || std::ranges::find(*names, name) != names->end()) return file;
+  }
+  return folder;
+}
 
 StateDict read_state_dict(const path& folder) {
   if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
@@ -131,18 +165,41 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, co
   for (const auto& [name, tensor] : state) {
     if (!targets.contains(name)) (is_listed(name, options.ignore) ? report.ignored : unexpected).push_back(name);
   }
+  if (options.allow_unexpected) report.unexpected = std::move(unexpected), unexpected.clear();
 
   std::vector<std::string> problems;
-  if (!missing.empty()) problems.push_back(problem(missing, "tensors missing"));
-  if (!unexpected.empty()) problems.push_back(problem(unexpected, "tensors unexpected"));
-  if (!misshapen.empty()) problems.push_back(problem(misshapen, "tensors that do not fit"));
+  if (!missing.empty()) problems.push_back(counted(missing, "tensors missing"));
+  if (!unexpected.empty()) problems.push_back(counted(unexpected, "tensors unexpected"));
+  if (!misshapen.empty()) problems.push_back(counted(misshapen, "tensors that do not fit"));
   if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", options.source, fmt::join(problems, "; ")));
 
   const torch::NoGradGuard no_grad;
   for (auto& [name, target] : targets) {
-    if (const auto found = state.find(name); found != state.end()) target.copy_(found->second);
+    const auto found = state.find(name);
+    if (found == state.end()) continue;
+    target.copy_(found->second);
+    if (options.place) check_finite(found->second, target, [&, &name = name] { return options.place(name); });
   }
   return report;
+}
+
+std::string not_finite(const torch::Tensor& tensor) {
+  if (!tensor.is_floating_point() || tensor.numel() == 0) return "";
+  const auto values = tensor.detach();
+  const auto [least, most] = values.aminmax();  // NaN if any is: one pass, and no copy
+  if (std::isfinite(least.item<double>()) && std::isfinite(most.item<double>())) return "";
+  const auto place = values.isfinite().logical_not().nonzero()[0].to(torch::kCPU).contiguous();
+  const std::vector<int64_t> at(place.data_ptr<int64_t>(), place.data_ptr<int64_t>() + place.numel());
+  auto value = values;
+  for (const auto index : at) value = value[index];
+  const auto number = value.item<double>();
+  return fmt::format("{} at [{}]", std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf", fmt::join(at, ", "));
+}
+
+std::string counted(const std::vector<std::string>& names, std::string_view what) {
+  constexpr size_t shown = 5;
+  const std::vector<std::string> first(names.begin(), names.begin() + std::min(shown, names.size()));
+  return fmt::format("{} {} ({}{})", names.size(), what, fmt::join(first, ", "), names.size() > shown ? ", ..." : "");
 }
 
 StateDict state_dict(const torch::nn::Module& module) {

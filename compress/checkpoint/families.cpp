@@ -43,7 +43,7 @@ Family roberta() {
                        {"head.dense", "lm_head.dense"},
                        {"head.LayerNorm", "lm_head.layer_norm"},
                        {"head.decoder", "lm_head.decoder"}},
-          .not_ours = {"roberta.embeddings.token_type_ids", "roberta.pooler."}};
+          .not_ours = {"roberta.pooler."}};
 }
 
 Family xlm_roberta() {
@@ -185,6 +185,7 @@ Family deberta_v2() {
                        .layers = layers(24, 24, 6144),
                        .type_vocab_size = 0,
                        .layer_norm_eps = 1e-7,
+                       .encoder = {.masks_queries = true},
                        .head = {.activation = "gelu"}},
           .keys = {{"classifier_dropout", "cls_dropout"}},
           .also = {"relative_attention"},

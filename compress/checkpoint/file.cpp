@@ -8,62 +8,85 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string_view>
 #include <utility>
 
-#include "compress/workflow/error.h"  // CheckpointError, StorageError
+#include "compress/workflow/error.h"    // CheckpointError, StorageError
+#include "compress/workflow/failure.h"  // OutOfMemory
+#include "compress/workflow/files.h"    // refused, sync_path, parent_of
 
 namespace compression {
 namespace {
 
 [[noreturn]] void refuse(const std::filesystem::path& path, std::string_view what, int reason) {
-  throw StorageError(fmt::format("{}: {}: {}", path.string(), what, std::strerror(reason)));
+  throw StorageError(refused(path, what, reason));
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return value_; }
-
- private:
-  int value_;
-};
 
 }  // namespace
 
-FileContent::FileContent(const std::filesystem::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe must not make us wait
-  if (file.get() < 0) {
-    if (errno == ENOENT || errno == ENOTDIR) throw CheckpointError(path.string() + ": no such file");
-    refuse(path, "cannot be opened", errno);
+Stream open_stream(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) return {nullptr, &std::fclose};
+  ::fcntl(descriptor, F_SETFL, 0);  // what is read may be waited for
+  Stream stream(::fdopen(descriptor, "rb"), &std::fclose);
+  if (!stream) ::close(descriptor);
+  return stream;
+}
+
+InputFile::InputFile(std::filesystem::path path)
+    : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (descriptor_ < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) throw CheckpointError(path_.string() + ": no such file");
+    refuse(path_, "cannot be opened", errno);
   }
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) refuse(path, "cannot be examined", errno);
-  if (!S_ISREG(status.st_mode)) throw CheckpointError(path.string() + ": found no regular file, expected one");
-  if (status.st_size == 0) return;
+  const bool examined = ::fstat(descriptor_, &status) == 0;
+  const int reason = errno;
+  if (examined && S_ISREG(status.st_mode)) {
+    size_ = static_cast<uint64_t>(status.st_size);
+    return;
+  }
+  ::close(descriptor_);
+  if (!examined) refuse(path_, "cannot be examined", reason);
+  throw CheckpointError(path_.string() + ": found no regular file, expected one");
+}
 
-  const auto size = static_cast<size_t>(status.st_size);
-  void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (start == MAP_FAILED) refuse(path, "no memory for its bytes", errno);
-  bytes_ = {static_cast<std::byte*>(start), size};
-  for (size_t done = 0; done < size;) {
-    const auto count = ::read(file.get(), bytes_.data() + done, std::min(size - done, size_t{1} << 30));
+InputFile::~InputFile() {
+  ::close(descriptor_);
+}
+
+void InputFile::read(uint64_t begin, std::span<std::byte> bytes) const {
+  for (size_t done = 0; done < bytes.size();) {
+    const auto at = begin + done;
+    const auto count = ::pread(descriptor_, bytes.data() + done, std::min(bytes.size() - done, size_t{1} << 30),
+                               static_cast<off_t>(at));
     if (count < 0 && errno == EINTR) continue;
-    const int reason = errno;
-    if (count <= 0) ::munmap(start, size);
-    if (count < 0) refuse(path, "cannot be read", reason);
+    if (count < 0) refuse(path_, "cannot be read", errno);
     if (count == 0) {
       throw CheckpointError(
-          fmt::format("{}: found {} bytes, expected {}: it changed while it was read", path.string(), done, size));
+          fmt::format("{}: found {} bytes, expected {}: it changed while it was read", path_.string(), at, size_));
     }
     done += static_cast<size_t>(count);
   }
+}
+
+FileContent::FileContent(const InputFile& file, uint64_t most_bytes) {
+  const auto size = static_cast<size_t>(file.size());
+  if (size > most_bytes) {
+    throw CheckpointError(
+        fmt::format("{}: found {} bytes, expected at most {}", file.path().string(), size, most_bytes));
+  }
+  if (size == 0) return;
+  void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (start == MAP_FAILED) throw OutOfMemory(fmt::format("{}: {} bytes", file.path().string(), size));
+  const std::span<std::byte> bytes(static_cast<std::byte*>(start), size);
+  try {
+    file.read(0, bytes);
+  } catch (...) {
+    ::munmap(start, size);
+    throw;
+  }
+  bytes_ = bytes;
 }
 
 FileContent::~FileContent() {
@@ -73,9 +96,11 @@ FileContent::~FileContent() {
 FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), written_path_(path_) {
   std::error_code ignored;
   const auto status = std::filesystem::status(path_, ignored);
+  if (std::filesystem::is_fifo(status)) refuse(path_, "is a pipe, expected a file or nothing", 0);
   if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) written_path_ += ".partial";
-  descriptor_ = ::open(written_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  descriptor_ = ::open(written_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
   if (descriptor_ < 0) refuse(path_, "cannot be created", errno);
+  ::fcntl(descriptor_, F_SETFL, 0);  // not to wait was for the opening of a pipe
 }
 
 FileWriter::~FileWriter() {
@@ -111,6 +136,7 @@ void FileWriter::finish() {
     ::unlink(written_path_.c_str());
     refuse(path_, "cannot be replaced", reason);
   }
+  sync_path(parent_of(path_));  // or the new name may be lost with the power
 }
 
 }  // namespace compression

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <memory>
-#include <set>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "compress/checkpoint/file.h"  // FileContent, FileWriter
@@ -15,29 +16,103 @@ namespace {
 
 using nlohmann::json;
 
-/// What json::parse does not refuse by itself: keys that occur twice, and depths that recursion cannot bear.
-class StrictnessCheck {
+/// Builds a document from the parser's events. With json::parse and a callback, which could look at keys and depth too,
+/// each object that ends goes through all that its parent holds: quadratic in the number of tensors of a header.
+template <class Json>
+class Builder {
  public:
-  explicit StrictnessCheck(const std::string& where) : where_(where) {}
+  Builder(Json& document, DoubleKeys double_keys) : document_(document), double_keys_(double_keys) {}
 
-  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
-    if (depth > 100) throw CheckpointError(where_ + ": found JSON nested deeper than 100 levels");
-    if (event == json::parse_event_t::object_start) keys_.emplace_back();
-    if (event == json::parse_event_t::object_end) keys_.pop_back();
-    if (event == json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
-      throw CheckpointError(fmt::format("{}: the key {} occurs twice", where_, excerpt(parsed)));
+  bool null() { return put(nullptr); }
+  bool boolean(bool value) { return put(value); }
+  bool number_integer(int64_t value) { return put(value); }
+  bool number_unsigned(uint64_t value) { return put(value); }
+  bool number_float(double value, const std::string&) { return put(value); }
+  bool string(std::string& value) { return put(std::move(value)); }
+  bool binary(typename Json::binary_t&) { return false; }
+
+  bool start_object(size_t) { return open(Json::value_t::object); }
+  bool end_object() { return close(); }
+  bool start_array(size_t) { return open(Json::value_t::array); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    const auto [member, is_new] = find_or_add(name);
+    if (!is_new && double_keys_ == DoubleKeys::refused) {
+      refuse("the key " + excerpt(nlohmann::json(name)) + " occurs twice");
     }
+    member_ = member;
     return true;
   }
 
+  bool parse_error(size_t byte, const std::string&, const nlohmann::detail::exception& error) {
+    if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
+      refuse("not JSON: found a number that is too large");
+    throw JsonProblem(error.what(), byte);
+  }
+
  private:
-  const std::string& where_;
-  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+  [[noreturn]] static void refuse(const std::string& message) { throw JsonProblem(message); }
+
+  /// The member of the innermost object, and whether it is new.
+  std::pair<Json*, bool> find_or_add(const std::string& name) {
+    auto& object = open_.back()->template get_ref<typename Json::object_t&>();
+    if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {  // whose own search goes through all of them
+      const auto [place, is_new] = places_.back().emplace(name, object.size());
+      if (is_new) object.emplace_back(name, nullptr);
+      return {&object.begin()[static_cast<std::ptrdiff_t>(place->second)].second, is_new};
+    } else {
+      const auto [member, is_new] = object.emplace(name, nullptr);
+      return {&member->second, is_new};
+    }
+  }
+
+  /// Puts a value where the next one belongs; where it is then.
+  template <class Value>
+  Json* place(Value&& value) {
+    if (++values_ > limits::json_values) {
+      refuse("found JSON of more than " + std::to_string(limits::json_values) + " values");
+    }
+    if (open_.empty()) {
+      document_ = Json(std::forward<Value>(value));
+      return &document_;
+    }
+    if (open_.back()->is_array())
+      return &open_.back()->template get_ref<typename Json::array_t&>().emplace_back(std::forward<Value>(value));
+    *member_ = Json(std::forward<Value>(value));
+    return member_;
+  }
+
+  template <class Value>
+  bool put(Value&& value) {
+    place(std::forward<Value>(value));
+    return true;
+  }
+
+  bool open(typename Json::value_t type) {
+    if (open_.size() >= limits::json_depth) {
+      refuse("found JSON nested deeper than " + std::to_string(limits::json_depth) + " levels");
+    }
+    open_.push_back(place(type));
+    places_.emplace_back();
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    places_.pop_back();
+    return true;
+  }
+
+  Json& document_;
+  const DoubleKeys double_keys_;
+  size_t values_ = 0;
+  std::vector<Json*> open_;  // arrays and objects whose end is to come; the others stay where they are until then
+  std::vector<std::unordered_map<std::string, size_t>> places_;  // of the members of an ordered object that is open
+  Json* member_ = nullptr;                                       // of the innermost object: what its last key names
 };
 
 /// "syntax error while parsing value", out of the library's longer text.
-std::string reason_of(const json::parse_error& error) {
-  const std::string_view text = error.what();
+std::string reason_of(std::string_view text) {
   const auto begin = text.find("syntax error");
   if (begin == std::string_view::npos) return "syntax error";
   return std::string(text.substr(begin, text.find(" - ", begin) - begin));
@@ -45,28 +120,37 @@ std::string reason_of(const json::parse_error& error) {
 
 }  // namespace
 
+template <class Json>
+Json build_json(std::string_view text, DoubleKeys double_keys) {
+  Json document;
+  Builder<Json> builder(document, double_keys);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return document;
+}
+
+template nlohmann::json build_json(std::string_view, DoubleKeys);
+template nlohmann::ordered_json build_json(std::string_view, DoubleKeys);
+
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
   try {
-    return json::parse(
-        text, [check = std::make_shared<StrictnessCheck>(where)](
-                  int depth, json::parse_event_t event, const json& parsed) { return (*check)(depth, event, parsed); });
-  } catch (const json::parse_error& error) {
-    const auto before = text.substr(0, error.byte > 0 ? std::min(error.byte - 1, text.size()) : 0);
+    return build_json(text);
+  } catch (const JsonProblem& problem) {
+    if (!problem.byte) throw CheckpointError(where + ": " + problem.what());
+    const auto before = text.substr(0, *problem.byte > 0 ? std::min(*problem.byte - 1, text.size()) : 0);
     const auto line = std::count(before.begin(), before.end(), '\n') + 1;
     const auto column = before.size() - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
-    throw CheckpointError(fmt::format("{}: line {}, column {}: not JSON: {}", where, line, column, reason_of(error)));
-  } catch (const json::out_of_range&) {
-    throw CheckpointError(where + ": not JSON: found a number that is too large");
+    throw CheckpointError(
+        fmt::format("{}: line {}, column {}: not JSON: {}", where, line, column, reason_of(problem.what())));
   }
 }
 
-std::string read_text_file(const std::filesystem::path& path) {
-  const FileContent file(path);
+std::string read_text_file(const std::filesystem::path& path, uint64_t most_bytes) {
+  const FileContent file(InputFile(path), most_bytes);
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-nlohmann::json read_json_file(const std::filesystem::path& path) {
-  return parse_json(read_text_file(path), path.string());
+nlohmann::json read_json_file(const std::filesystem::path& path, uint64_t most_bytes) {
+  return parse_json(read_text_file(path, most_bytes), path.string());
 }
 
 void write_text_file(const std::filesystem::path& path, std::string_view text) {

@@ -8,12 +8,14 @@
 
 #include "compress/model/model.h"          // Model
 #include "compress/tokenizer/tokenizer.h"  // Tokenizer
+#include "compress/workflow/context.h"     // Context
 
 namespace compression {
 
 struct LoadModelOptions {
-  /// The task, and its classes by id. A head of the same classes in another order is re-ordered; absent: the
-  /// checkpoint's own, which is that of sentence embeddings for an encoder without a head.
+  /// The task, and its classes by id (task/labels.h has how they are compared). The head's rows take this order, and
+  /// keep the checkpoint's names; rows of other classes are left out. Absent: the checkpoint's own, which is that of
+  /// sentence embeddings for an encoder without a head.
   std::optional<TaskHead> head;
   /// Whether a head is made where the checkpoint has none, or one of another task or other classes. Else that is an
   /// error.
@@ -22,17 +24,25 @@ struct LoadModelOptions {
 
 struct LoadedModel {
   Model model{nullptr};
-  std::vector<std::string> notes;  // what was not as in the checkpoint, in words: "a new head for 5 classes"
+  std::vector<std::string> notes;     // what was not as in the checkpoint, in words: "a new head for 5 classes"
+  std::vector<std::string> warnings;  // what is odd in it: "4 tensors in excess are ignored (fit_dense.bias, ...)"
 };
 
 /// Reads a folder, in evaluation mode. Weights keep the format that config.json names; new ones come from LibTorch's
-/// generator. Throws CheckpointError (missing, damaged, misshapen), UnsupportedError.
+/// generator. Which head the checkpoint has is known by its tensors; where they serve several, by config.json. Tensors
+/// in excess are ignored. Throws CheckpointError (missing, damaged, misshapen, NaN or infinite), UnsupportedError.
 LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptions& options = {});
 
-/// Only config.json. Throws as load_model.
+/// The same, and tells the context's logger the notes and warnings.
+LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptions& options, const Context& context);
+
+/// Only config.json, of weights that are beside it the names and shapes, which tell the head, and of a
+/// sentence-transformers folder what its modules are. Throws as load_model.
 ModelConfig load_model_config(const std::filesystem::path& folder);
 
-/// Writes config.json, model.safetensors, and copies of the tokenizer's files. Throws StorageError.
+/// Writes config.json, model.safetensors, and copies of the tokenizer's files; of a model for embedding also what
+/// sentence-transformers loads it with. Throws StorageError; DataError, before anything is written, if a tensor of the
+/// model is not finite.
 void save_model(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder);
 
 /// Copies a tokenizer's files. Throws StorageError.

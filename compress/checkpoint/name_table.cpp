@@ -1,9 +1,12 @@
 #include "compress/checkpoint/name_table.h"
 
+#include <ATen/ops/equal.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
 
 #include "compress/checkpoint/families.h"  // Family
@@ -49,11 +52,35 @@ bool is_bare(const Family& family, std::string_view name) {
 }
 
 std::string canonical_name(const Family& family, std::string name) {
-  for (const auto& [old, now] : {std::pair(".LayerNorm.gamma", ".LayerNorm.weight"),  // converted from TensorFlow
-                                 std::pair(".LayerNorm.beta", ".LayerNorm.bias")}) {
+  for (const auto& [old, now] : {std::pair(".gamma", ".weight"),  // of LayerNorms, converted from TensorFlow
+                                 std::pair(".beta", ".bias")}) {
     if (name.ends_with(old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
   }
   return is_bare(family, name) ? fmt::format("{}.{}", family.base, name) : name;
+}
+
+/// What stands before the encoder's own name, or before the names of an encoder without one: "module." of DataParallel,
+/// "model." of a class around it.
+std::string prefix_of(const Family& family, const std::vector<std::string>& names) {
+  for (const std::string_view anchor :
+       {"embeddings.word_embeddings.weight", "embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"}) {
+    std::set<std::string> prefixes;
+    for (const auto& name : names) {
+      if (!name.ends_with(anchor)) continue;
+      std::string_view prefix(name.data(), name.size() - anchor.size());
+      if (!prefix.empty() && !prefix.ends_with('.')) continue;
+      const auto own = fmt::format("{}.", family.base);
+      const bool has_own = prefix == own || prefix.ends_with("." + own);
+      prefixes.emplace(prefix.substr(0, prefix.size() - (has_own ? own.size() : 0)));
+    }
+    if (prefixes.contains("")) return "";
+    if (prefixes.size() == 1) return *prefixes.begin();
+    if (prefixes.size() > 1) {
+      throw CheckpointError(fmt::format("found {} encoders (tensors named {}...), expected one", prefixes.size(),
+                                        fmt::join(prefixes, "..., ")));
+    }
+  }
+  return "";
 }
 
 std::string layer_name(const Family& family, int64_t index, int64_t inner) {
@@ -85,17 +112,34 @@ std::string checkpoint_name(const Family& family, TaskType task, int64_t inner, 
 
 }  // namespace
 
-StateDict to_canonical(const std::string& model_type, StateDict state) {
+CanonicalNames canonical_names(const std::string& model_type, const std::vector<std::string>& names) {
   const auto& family = find_family(model_type);
+  CanonicalNames canonical{.of = {}, .prefix = prefix_of(family, names)};
+  for (const auto& name : names) {
+    const bool prefixed = name.starts_with(canonical.prefix);
+    canonical.of[name] = canonical_name(family, prefixed ? name.substr(canonical.prefix.size()) : name);
+  }
+  return canonical;
+}
+
+StateDict to_canonical(const CanonicalNames& names, StateDict state) {
   StateDict renamed;
   for (auto& [name, tensor] : state) {
-    const auto canonical = canonical_name(family, name);
-    if (!renamed.emplace(canonical, std::move(tensor)).second) {
+    const auto& canonical = names.of.at(name);
+    const auto [place, added] = renamed.emplace(canonical, tensor);
+    const auto& first = place->second;
+    if (!added && !(first.scalar_type() == tensor.scalar_type() && at::equal(first, tensor))) {
       throw CheckpointError(
-          fmt::format("tensor {}: found two tensors of this name, one of them as {}", canonical, name));
+          fmt::format("tensor {}: found two tensors of this name that differ, one of them as {}", canonical, name));
     }
   }
   return renamed;
+}
+
+StateDict to_canonical(const std::string& model_type, StateDict state) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state) names.push_back(name);
+  return to_canonical(canonical_names(model_type, names), std::move(state));
 }
 
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {
@@ -109,7 +153,9 @@ std::function<std::string(const std::string&)> checkpoint_names(const ModelConfi
 std::vector<std::string> ignorable_names(const std::string& model_type) {
   const auto& family = find_family(model_type);
   auto names = family.not_ours;
-  names.push_back(fmt::format("{}.embeddings.position_ids", family.base));  // a buffer of older checkpoints
+  for (const auto* buffer : {"position_ids", "token_type_ids"}) {  // of older checkpoints
+    names.push_back(fmt::format("{}.embeddings.{}", family.base, buffer));
+  }
   for (const auto& [task, ignored] : enum_names(TaskType{})) {
     for (const auto& module : family.head(task)) names.push_back(fmt::format("{}.", module.theirs));
   }

@@ -10,15 +10,17 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
 
-#include "compress/checkpoint/file.h"       // FileContent, FileWriter
+#include "compress/checkpoint/file.h"       // InputFile, FileContent, FileWriter
 #include "compress/checkpoint/json_file.h"  // parse_json, excerpt
 #include "compress/workflow/error.h"        // CheckpointError, UnsupportedError
+#include "compress/workflow/limits.h"       // header_bytes
 
 namespace compression {
 namespace {
@@ -28,8 +30,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
 
 constexpr uint64_t length_bytes = 8;
-constexpr uint64_t longest_header = 100'000'000;  // as in the reference library
-constexpr size_t highest_rank = 64;               // as in LibTorch
+constexpr size_t highest_rank = 64;  // as in LibTorch
 constexpr std::string_view metadata_key = "__metadata__";
 
 struct Dtype {
@@ -39,11 +40,21 @@ struct Dtype {
 };
 
 /// In the order in which the reference library writes them.
-constexpr std::array dtypes{Dtype{"I64", torch::kLong, 8},      Dtype{"F64", torch::kDouble, 8},
-                            Dtype{"F32", torch::kFloat, 4},     Dtype{"I32", torch::kInt, 4},
-                            Dtype{"BF16", torch::kBFloat16, 2}, Dtype{"F16", torch::kHalf, 2},
-                            Dtype{"I16", torch::kShort, 2},     Dtype{"I8", torch::kChar, 1},
-                            Dtype{"U8", torch::kByte, 1},       Dtype{"BOOL", torch::kBool, 1}};
+constexpr std::array dtypes{Dtype{"U64", torch::kUInt64, 8},
+                            Dtype{"I64", torch::kLong, 8},
+                            Dtype{"F64", torch::kDouble, 8},
+                            Dtype{"F32", torch::kFloat, 4},
+                            Dtype{"U32", torch::kUInt32, 4},
+                            Dtype{"I32", torch::kInt, 4},
+                            Dtype{"BF16", torch::kBFloat16, 2},
+                            Dtype{"F16", torch::kHalf, 2},
+                            Dtype{"U16", torch::kUInt16, 2},
+                            Dtype{"I16", torch::kShort, 2},
+                            Dtype{"F8_E4M3", torch::kFloat8_e4m3fn, 1},
+                            Dtype{"F8_E5M2", torch::kFloat8_e5m2, 1},
+                            Dtype{"I8", torch::kChar, 1},
+                            Dtype{"U8", torch::kByte, 1},
+                            Dtype{"BOOL", torch::kBool, 1}};
 
 std::string dtype_names() {
   std::vector<std::string_view> names;
@@ -140,18 +151,20 @@ class EntryReader {
   std::string where_;
 };
 
-std::string_view header_text(std::span<const std::byte> bytes, const std::string& path) {
-  if (bytes.size() < length_bytes) {
-    throw CheckpointError(fmt::format("{}: found {} bytes, expected a safetensors header", path, bytes.size()));
+std::string header_text(const InputFile& file) {
+  const auto path = file.path().string();
+  if (file.size() < length_bytes) {
+    throw CheckpointError(fmt::format("{}: found {} bytes, expected a safetensors header", path, file.size()));
   }
   uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), length_bytes);
-  const uint64_t longest = std::min<uint64_t>(longest_header, bytes.size() - length_bytes);
+  file.read(0, std::as_writable_bytes(std::span(&length, 1)));
+  const auto longest = std::min(limits::header_bytes, file.size() - length_bytes);
   if (length > longest) {
     throw CheckpointError(
         fmt::format("{}: header: found a length of {} bytes, expected at most {}", path, length, longest));
   }
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + length_bytes, length);
+  std::string text(length, '\0');
+  file.read(length_bytes, std::as_writable_bytes(std::span(text)));
   if (!text.starts_with('{')) throw CheckpointError(path + ": header: expected it to begin with {");
   return text;
 }
@@ -190,6 +203,23 @@ void check_coverage(const std::map<std::string, TensorInfo>& tensors, uint64_t d
     throw CheckpointError(
         fmt::format("{}: found {} bytes of data, expected {}, as many as its tensors have", path, data_size, covered));
   }
+}
+
+std::pair<std::map<std::string, TensorInfo>, std::map<std::string, std::string>> read_header(std::string_view text,
+                                                                                             uint64_t data_size,
+                                                                                             const std::string& path) {
+  std::map<std::string, TensorInfo> tensors;
+  std::map<std::string, std::string> metadata;
+  for (const json header = parse_json(text, path + ": header"); const auto& [name, entry] : header.items()) {
+    if (name == metadata_key) {
+      metadata = read_metadata(entry, path);
+    } else {
+      const auto where = fmt::format("{}: tensor {}", path, excerpt(json(name)));
+      tensors[name] = EntryReader(entry, where).read(data_size);
+    }
+  }
+  check_coverage(tensors, data_size, path);
+  return {std::move(tensors), std::move(metadata)};
 }
 
 const Dtype& writable_dtype(const std::string& name, const torch::Tensor& tensor, const std::filesystem::path& path) {
@@ -240,22 +270,19 @@ std::string make_header(const std::vector<Entry>& entries, const std::map<std::s
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile result;
   result.path_ = path.string();
-  result.file_ = std::make_shared<FileContent>(path);
-  const auto bytes = result.file_->bytes();
-  const auto text = header_text(bytes, result.path_);
+  const InputFile file(path);
+  const auto text = header_text(file);
   result.data_begin_ = length_bytes + text.size();
-  const uint64_t data_size = bytes.size() - result.data_begin_;
-
-  for (const json header = parse_json(text, result.path_ + ": header"); const auto& [name, entry] : header.items()) {
-    if (name == metadata_key) {
-      result.metadata_ = read_metadata(entry, result.path_);
-    } else {
-      const auto where = fmt::format("{}: tensor {}", result.path_, excerpt(json(name)));
-      result.tensors_[name] = EntryReader(entry, where).read(data_size);
-    }
-  }
-  check_coverage(result.tensors_, data_size, result.path_);
+  const uint64_t data_size = file.size() - result.data_begin_;
+  std::tie(result.tensors_, result.metadata_) = read_header(text, data_size, result.path_);
+  result.file_ = std::make_shared<FileContent>(file);
   return result;
+}
+
+std::map<std::string, TensorInfo> read_safetensors_header(const std::filesystem::path& path) {
+  const InputFile file(path);
+  const auto text = header_text(file);
+  return read_header(text, file.size() - length_bytes - text.size(), path.string()).first;
 }
 
 torch::Tensor SafetensorsFile::read(const std::string& name) const {
@@ -274,8 +301,7 @@ torch::Tensor SafetensorsFile::read(const std::string& name) const {
     return copy;
   }
   const bool is_bool = info.dtype == torch::kBool;
-  const auto view = at::from_blob(
-      data, info.shape, [keep = file_](void*) {}, is_bool ? torch::kByte : info.dtype);
+  const auto view = at::from_blob(data, info.shape, [keep = file_](void*) {}, is_bool ? torch::kByte : info.dtype);
   return is_bool ? view.ne(0) : view;
 }
 

@@ -44,6 +44,9 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
+/// The tensors that a file says it has, checked as SafetensorsFile::open() does; only the header is read.
+std::map<std::string, TensorInfo> read_safetensors_header(const std::filesystem::path& path);
+
 /// Writes `tensors` in the order of the reference library (widest dtype first, then by name), so that the bytes are the
 /// same as its own. Tensors may be on any device and need not be contiguous; those that share memory are written each
 /// on its own. Throws UnsupportedError for a tensor that the format cannot hold, StorageError if the file cannot be

@@ -47,6 +47,9 @@ int64_t parameter_count(const ModelConfig& config) {
     case TaskType::masked_lm:
       return count + linear(hidden, config.embedding_size()) + 2 * config.embedding_size() + config.vocab_size;
     case TaskType::embedding:
+      for (const auto& step : config.embedding.steps) {
+        if (step.dense) count += step.in * step.out + (step.bias ? step.out : 0);
+      }
       break;
   }
   return count;

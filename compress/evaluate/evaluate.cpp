@@ -1,23 +1,32 @@
 #include "compress/evaluate/evaluate.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "compress/train/autocast.h"   // Autocast
+#include "compress/workflow/error.h"   // DataError
 #include "compress/workflow/fields.h"  // enum_name
 
 namespace compression {
 
 double Evaluation::value() const {
   const auto found = values.find(metric);
-  return found == values.end() ? 0.0 : found->second;
+  return found == values.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
 }
 
 bool Evaluation::better_than(const Evaluation& other) const {
-  if (value() == other.value()) return loss < other.loss;
-  return higher_is_better(metric) ? value() > other.value() : value() < other.value();
+  if (better(value(), other.value(), metric)) return true;
+  if (better(other.value(), value(), metric)) return false;
+  return loss < other.loss || (!std::isnan(loss) && std::isnan(other.loss));
+}
+
+bool Evaluation::within(const Evaluation& base, double max_drop) const {
+  return compression::within(value(), base.value(), max_drop, metric);
 }
 
 void to_json(nlohmann::json& json, const Evaluation& evaluation) {
@@ -44,7 +53,8 @@ std::string describe(const Evaluation& evaluation) {
   const auto value_text = [&](Metric metric) {
     const bool counts = metric == Metric::accuracy || metric == Metric::exact_match;
     const auto found = evaluation.values.find(metric);
-    return fmt::format("{} {:.4f}{}", enum_name(metric), found == evaluation.values.end() ? 0.0 : found->second,
+    return fmt::format("{} {:.4f}{}", enum_name(metric),
+                       found == evaluation.values.end() ? std::numeric_limits<double>::quiet_NaN() : found->second,
                        counts ? fmt::format(" ({} of {})", evaluation.correct, evaluation.total) : "");
   };
   std::string text = value_text(evaluation.metric);
@@ -56,6 +66,7 @@ std::string describe(const Evaluation& evaluation) {
 
 void each_output(const LogitsFunction& logits, const BatchSource& source, const Context& context,
                  const std::function<void(const Batch&, const torch::Tensor&)>& visit) {
+  const Autocast float32(std::nullopt, context.device);
   const c10::InferenceMode inference;
   const auto plan = source.plan(0);
   for (size_t i = 0; i < plan.size(); ++i) {
@@ -70,13 +81,19 @@ Evaluation evaluate(const LogitsFunction& logits, const BatchSource& source, con
   const auto scorer = source.scorer();
   each_output(logits, source, context,
               [&](const Batch& batch, const torch::Tensor& outputs) { scorer->add(batch, outputs); });
-  return scorer->result();
+  const auto result = scorer->result();
+  if (result.total == 0) {
+    throw DataError(fmt::format("evaluation: none of {} texts has a token or label that can be scored", source.size()));
+  }
+  source.tell_left_out(context.logger);
+  if (!result.remark.empty()) context.logger->warn("evaluation: {}", result.remark);
+  return result;
 }
 
 torch::Tensor predict(const LogitsFunction& logits, const BatchSource& source, const Context& context) {
   torch::Tensor all;
   each_output(logits, source, context, [&](const Batch& batch, const torch::Tensor& outputs) {
-    if (!all.defined()) all = torch::zeros({source.size(), outputs.size(1)});
+    if (!all.defined()) all = torch::zeros({source.size(), outputs.size(1)}, torch::kFloat);
     all.index_copy_(0, batch.examples, outputs);
   });
   return all;

@@ -19,13 +19,17 @@ struct Evaluation {
   std::map<Metric, double> values{};  // of all the task's metrics
   int64_t correct = 0;                // what accuracy or exact_match counts; 0 for tasks without them
   int64_t total = 0;                  // texts, pairs, labelled tokens or questions
-  double loss = 0.0;                  // mean over them
+  double loss = 0.0;                  // mean over them; of questions over their windows
+  std::string remark{};               // where the metric is 0 by convention alone, why; not in JSON
 
-  /// Of the metric; 0 where nothing was evaluated.
+  /// Of the metric; NaN, which is worse than every number, where nothing was evaluated.
   double value() const;
 
   /// By the metric, then by the loss.
   bool better_than(const Evaluation& other) const;
+
+  /// Whether the metric is worse than that of `base` by at most `max_drop`, whichever way it counts.
+  bool within(const Evaluation& base, double max_drop) const;
 };
 
 /// {"metric": "f1", "f1": 0.9, "exact_match": 0.8, "correct": 8, "total": 10, "loss": 0.4}
@@ -46,7 +50,8 @@ class Scorer {
   virtual Evaluation result() const = 0;
 };
 
-/// In inference mode and float32, with the source's scorer. Every example must have a label. Throws Interrupted.
+/// In inference mode and float32, with the source's scorer. Every example must have a label. Throws DataError if there
+/// is nothing to score; Interrupted.
 Evaluation evaluate(const LogitsFunction& logits, const BatchSource& source, const Context& context);
 
 /// Calls visit(batch, logits) for every batch, both on the CPU. Throws Interrupted.

@@ -1,30 +1,24 @@
 #include "compress/evaluate/instances.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "compress/workflow/error.h"    // StorageError
+#include "compress/workflow/machine.h"  // allowed_processors, require_threads
+
 namespace compression {
 namespace {
-
-/// Processors that this thread may run on; none where the system does not say.
-std::vector<int> processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return {};
-  std::vector<int> all;
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &set)) all.push_back(i);
-  }
-  return all;
-}
 
 /// Share `index` of `count` of the processors, for this thread and those that it will start. With fewer processors than
 /// instances they take turns.
@@ -32,10 +26,14 @@ void stay_on(const std::vector<int>& all, int64_t index, int64_t count) {
   if (all.empty()) return;
   const auto size = static_cast<int64_t>(all.size());
   const auto first = index * size / count, last = std::max(first + 1, (index + 1) * size / count);
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (auto i = first; i < last; ++i) CPU_SET(all[static_cast<size_t>(i)], &set);
-  sched_setaffinity(0, sizeof set, &set);
+  const auto room = static_cast<size_t>(all.back()) + 1;
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(room), [](cpu_set_t* s) { CPU_FREE(s); });
+  if (set == nullptr) return;
+  CPU_ZERO_S(CPU_ALLOC_SIZE(room), set.get());
+  for (auto i = first; i < last; ++i) {
+    CPU_SET_S(static_cast<size_t>(all[static_cast<size_t>(i)]), CPU_ALLOC_SIZE(room), set.get());
+  }
+  sched_setaffinity(0, CPU_ALLOC_SIZE(room), set.get());
 }
 
 }  // namespace
@@ -43,13 +41,15 @@ void stay_on(const std::vector<int>& all, int64_t index, int64_t count) {
 void run_instances(int64_t count, const std::function<void(int64_t)>& work) {
   if (count < 1) throw std::invalid_argument("run_instances: expected at least one instance");
   if (count == 1) return work(0);
-  const auto all = processors();
+  const auto all = allowed_processors();
   const auto threads = static_cast<int>(std::max<int64_t>(1, at::get_num_threads() / count));
+  require_threads(count * threads);
   std::mutex mutex;
   std::exception_ptr failure;
-  std::vector<std::thread> instances;
+  std::vector<std::jthread> instances;  // joined before an exception leaves
+  instances.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
-    instances.emplace_back([&, i] {
+    const auto instance = [&, i] {
       stay_on(all, i, count);
       at::get_num_threads();  // the first call in a thread sets the program's number; the next line is for this one
                               // alone
@@ -60,7 +60,12 @@ void run_instances(int64_t count, const std::function<void(int64_t)>& work) {
         const std::lock_guard<std::mutex> lock(mutex);
         if (!failure) failure = std::current_exception();
       }
-    });
+    };
+    try {
+      instances.emplace_back(instance);
+    } catch (const std::system_error& error) {
+      throw StorageError(fmt::format("instance {} of {} can't be started: {}", i + 1, count, error.code().message()));
+    }
   }
   for (auto& instance : instances) instance.join();
   if (failure) std::rethrow_exception(failure);

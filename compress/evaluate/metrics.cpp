@@ -11,8 +11,15 @@
 #include <set>
 #include <tuple>
 
+#include "compress/workflow/error.h"  // DataError
+
 namespace compression::metrics {
 namespace {
+
+/// A metric of nothing is no number: a 0 would pass for a bad one, and of errors for a perfect one.
+void require_some(bool some, const char* metric) {
+  if (!some) throw DataError(std::string(metric) + ": found nothing to compute it of, expected at least one value");
+}
 
 double ratio(double part, double whole) {
   return whole == 0.0 ? 0.0 : part / whole;
@@ -141,6 +148,7 @@ double word_f1(const std::vector<std::string>& predicted, const std::vector<std:
 
 template <class Score>
 double best(std::string_view predicted, std::span<const std::string> expected, Score&& score) {
+  require_some(!expected.empty(), "answers");
   const auto own = answer_words(predicted);
   double highest = 0.0;
   for (const auto& answer : expected) highest = std::max<double>(highest, score(own, answer_words(answer)));
@@ -150,13 +158,13 @@ double best(std::string_view predicted, std::span<const std::string> expected, S
 }  // namespace
 
 double accuracy(const torch::Tensor& predicted, const torch::Tensor& expected) {
-  if (predicted.size(0) == 0) return 0.0;
+  require_some(predicted.size(0) > 0, "accuracy");
   const auto equal = predicted.eq(expected);
   return (equal.dim() == 1 ? equal : equal.all(-1)).to(torch::kDouble).mean().item<double>();
 }
 
 double f1(const torch::Tensor& predicted, const torch::Tensor& expected, Average average) {
-  if (predicted.numel() == 0) return 0.0;
+  require_some(predicted.numel() > 0, "f1");
   auto [own, other] = predicted.dim() > 1 ? std::pair(predicted, expected)
                       : average == Average::binary
                           ? std::pair(predicted.eq(1).unsqueeze(1), expected.eq(1).unsqueeze(1))
@@ -171,7 +179,7 @@ double f1(const torch::Tensor& predicted, const torch::Tensor& expected, Average
 }
 
 double matthews(const torch::Tensor& predicted, const torch::Tensor& expected) {
-  if (predicted.numel() == 0) return 0.0;
+  require_some(predicted.numel() > 0, "matthews");
   const auto [own, other] = one_hot(predicted, expected);
   const auto p = own.sum(0).to(torch::kDouble), t = other.sum(0).to(torch::kDouble);
   const auto n = static_cast<double>(predicted.size(0));
@@ -181,21 +189,30 @@ double matthews(const torch::Tensor& predicted, const torch::Tensor& expected) {
 }
 
 double pearson(const torch::Tensor& x, const torch::Tensor& y) {
-  if (x.numel() < 2) return 0.0;
+  require_some(x.numel() > 0, "pearson");
   const auto centred = [](const torch::Tensor& v) { return v.to(torch::kDouble) - v.to(torch::kDouble).mean(); };
   const auto a = centred(x), b = centred(y);
   return ratio((a * b).sum().item<double>(), std::sqrt((a * a).sum().item<double>() * (b * b).sum().item<double>()));
 }
 
 double spearman(const torch::Tensor& x, const torch::Tensor& y) {
-  return x.numel() < 2 ? 0.0 : pearson(ranks(x), ranks(y));
+  require_some(x.numel() > 0, "spearman");
+  return pearson(ranks(x), ranks(y));
 }
 
 double mean_squared_error(const torch::Tensor& x, const torch::Tensor& y) {
-  return x.numel() == 0 ? 0.0 : (x.to(torch::kDouble) - y.to(torch::kDouble)).square().mean().item<double>();
+  require_some(x.numel() > 0, "mse");
+  return (x.to(torch::kDouble) - y.to(torch::kDouble)).square().mean().item<double>();
+}
+
+bool is_entity_tag(std::string_view tag) {
+  constexpr std::string_view prefixes = "BIES";
+  if (tag == "O") return true;
+  return !tag.empty() && prefixes.find(tag.front()) != std::string_view::npos && (tag.size() == 1 || tag[1] == '-');
 }
 
 double entity_f1(std::span<const Tags> predicted, std::span<const Tags> expected) {
+  require_some(!expected.empty(), "entity_f1");
   const auto own = entities_of(predicted), other = entities_of(expected);
   const auto hits = static_cast<double>(std::ranges::count_if(own, [&](const Entity& e) { return other.contains(e); }));
   return ratio(2 * hits, static_cast<double>(own.size() + other.size()));

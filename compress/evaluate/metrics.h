@@ -1,6 +1,6 @@
 #pragma once
 // Metrics, each a function of predictions and what was expected. They equal scikit-learn's, scipy's, seqeval's and the
-// SQuAD script's (tests/goldens/evaluate). Shares are from 0 to 1. Where nothing was given they are 0.
+// SQuAD script's (tests/goldens/evaluate). Shares are from 0 to 1. Each throws DataError where nothing was given.
 
 #include <torch/types.h>
 
@@ -45,6 +45,25 @@ constexpr bool higher_is_better(Metric metric) {
   return metric != Metric::mse && metric != Metric::perplexity;
 }
 
+/// How much worse `reached` is than `base`: above 0 where it is worse, whichever way the metric counts. What compares
+/// values of a metric asks here, or the two functions below.
+constexpr double drop(double reached, double base, Metric metric) {
+  return higher_is_better(metric) ? base - reached : reached - base;
+}
+
+/// Rounding of a metric, which decides nothing: a drop of 0.01 is met by 5 texts of 500.
+inline constexpr double metric_rounding = 1e-9;
+
+/// Whether `reached` is worse than `base` by at most `max_drop`. What is no number is within no bound.
+constexpr bool within(double reached, double base, double max_drop, Metric metric) {
+  return drop(reached, base, metric) <= max_drop + metric_rounding;
+}
+
+/// Whether `one` is better than `other`. A number is better than what is none.
+constexpr bool better(double one, double other, Metric metric) {
+  return drop(one, other, metric) < 0 || (one == one && other != other);
+}
+
 namespace metrics {
 
 /// Both int64 [examples], or bool [examples, labels], whose rows have to be equal whole.
@@ -59,7 +78,7 @@ double f1(const torch::Tensor& predicted, const torch::Tensor& expected, Average
 /// Matthews' correlation coefficient for any number of classes (Gorodkin 2004). int64 [examples] each.
 double matthews(const torch::Tensor& predicted, const torch::Tensor& expected);
 
-/// Correlation of two float [examples]; 0 where one of them is constant.
+/// Correlation of two float [examples]; 0 where one of them is constant, as a single number is.
 double pearson(const torch::Tensor& x, const torch::Tensor& y);
 
 /// Pearson's of the ranks; equal values share the mean of theirs.
@@ -69,8 +88,12 @@ double mean_squared_error(const torch::Tensor& x, const torch::Tensor& y);
 
 using Tags = std::vector<std::string>;
 
-/// F1 of entities, micro-averaged: an entity counts if type and both ends are right. Tags are O, B-TYPE and I-TYPE, one
-/// list a text; what is ill-formed is read as conlleval does (seqeval's default mode).
+/// Whether F1 of entities can be made of a tag: O, or what begins, is inside of, ends or is the whole of an entity, as
+/// B-TYPE, I-TYPE, E-TYPE, S-TYPE, with or without the type: IOB1, IOB2, IOE1, IOE2, IOBES and BIOES.
+bool is_entity_tag(std::string_view tag);
+
+/// F1 of entities, micro-averaged: an entity counts if type and both ends are right. One list of tags a text; what is
+/// ill-formed is read as conlleval does (seqeval's default mode). 0 where neither has an entity.
 double entity_f1(std::span<const Tags> predicted, std::span<const Tags> expected);
 
 /// Of SQuAD 1.1: 1 if the answers are equal without case, punctuation, articles and white space, else 0; the best over

@@ -4,26 +4,25 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <limits>
+#include <map>
+#include <ranges>
 #include <set>
+#include <span>
 
 #include "compress/checkpoint/families.h"    // Family
 #include "compress/checkpoint/json_file.h"   // excerpt
 #include "compress/checkpoint/name_table.h"  // checkpoint_names
 #include "compress/workflow/error.h"         // CheckpointError, UnsupportedError
 #include "compress/workflow/fields.h"        // enum_name
+#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {
 
 using nlohmann::json;
-
-// No encoder comes near these; a hostile config must not make us allocate what the machine does not have.
-constexpr int64_t most_layers = 1024;
-constexpr int64_t widest = 65536;  // hidden size, heads times their size
-constexpr int64_t most_rows = int64_t{1} << 31;
-constexpr int64_t most_labels = int64_t{1} << 20;
-constexpr int64_t most_parameters = int64_t{1} << 34;
 
 constexpr int64_t format_version = 1;
 
@@ -44,6 +43,46 @@ constexpr std::string_view class_suffix(TaskType task) {
       break;
   }
   return "Model";
+}
+
+/// Text without spaces around it as a number, all of it.
+template <class T>
+std::optional<T> parsed(std::string_view text) {
+  constexpr std::string_view spaces = " \t\n\r";
+  text.remove_prefix(std::min(text.find_first_not_of(spaces), text.size()));
+  text = text.substr(0, text.find_last_not_of(spaces) + 1);
+  T value{};
+  const auto* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (text.empty() || error != std::errc() || stopped != end) return std::nullopt;
+  return value;
+}
+
+/// 12, and as some programs write it: 12.0, "12".
+std::optional<int64_t> whole_number(const json& value) {
+  if (value.is_string()) return parsed<int64_t>(value.get_ref<const std::string&>());
+  if (value.is_number_float()) {
+    const auto number = value.get<double>();
+    const bool fits = std::floor(number) == number && std::abs(number) < 0x1p53;
+    return fits ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
+  }
+  if (!value.is_number_integer()) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<uint64_t>() > std::numeric_limits<int64_t>::max()) return std::nullopt;
+  return value.get<int64_t>();
+}
+
+/// 1e-12, and as YAML's readers give it: "1e-12".
+std::optional<double> real_number(const json& value) {
+  if (value.is_string()) return parsed<double>(value.get_ref<const std::string&>());
+  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+}
+
+/// true, and as some programs write it: 1, "true".
+std::optional<bool> truth(const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value == 1 || value == "true" || value == "True") return true;
+  if (value == 0 || value == "false" || value == "False") return false;
+  return std::nullopt;
 }
 
 /// Reads the members of one object of the file; null counts as absent. Messages name file and key path.
@@ -71,11 +110,9 @@ class Fields {
   int64_t integer(const std::string& key, int64_t least, int64_t most) const {
     const auto expected = fmt::format("a whole number from {} to {}", least, most);
     const json& value = required(key, expected);
-    const bool fits = value.is_number_integer() &&
-                      !(value.is_number_unsigned() && value.get<uint64_t>() > std::numeric_limits<int64_t>::max()) &&
-                      value.get<int64_t>() >= least && value.get<int64_t>() <= most;
-    if (!fits) fail(key, excerpt(value), expected);
-    return value.get<int64_t>();
+    const auto number = whole_number(value);
+    if (!number || *number < least || *number > most) fail(key, excerpt(value), expected);
+    return *number;
   }
   int64_t integer_or(int64_t fallback, const std::string& key, int64_t least, int64_t most) const {
     return find(key) ? integer(key, least, most) : fallback;
@@ -84,10 +121,11 @@ class Fields {
   double real_or(double fallback, const std::string& key, double least, double most) const {
     const json* value = find(key);
     if (!value) return fallback;
-    if (!value->is_number() || value->get<double>() < least || value->get<double>() > most) {
+    const auto number = real_number(*value);
+    if (!number || !(*number >= least && *number <= most)) {
       fail(key, excerpt(*value), fmt::format("a number from {} to {}", least, most));
     }
-    return value->get<double>();
+    return *number;
   }
 
   std::string text(const std::string& key) const {
@@ -101,8 +139,10 @@ class Fields {
 
   bool flag_or(bool fallback, const std::string& key) const {
     const json* value = find(key);
-    if (value && !value->is_boolean()) fail(key, excerpt(*value), "true or false");
-    return value ? value->get<bool>() : fallback;
+    if (!value) return fallback;
+    const auto flag = truth(*value);
+    if (!flag) fail(key, excerpt(*value), "true or false");
+    return *flag;
   }
 
   const json& array(const std::string& key) const {
@@ -151,10 +191,6 @@ void refuse_unsupported_features(const Fields& fields) {
   for (const char* key : {"is_decoder", "add_cross_attention"}) {
     if (fields.flag_or(false, key)) fields.fail_unsupported(key, "true", "false");
   }
-  if (const json* heads = fields.find("pruned_heads"); heads && !heads->empty()) {
-    fields.fail_unsupported("pruned_heads", excerpt(*heads),
-                            "none; shapes of pruned layers are read from compress.layers");
-  }
 }
 
 /// The fields of a family, by our names for them. One that the family does not have is its default.
@@ -171,8 +207,12 @@ class FamilyFields {
     return name.empty() ? fallback : fields_.real_or(fallback, name, least, most);
   }
   bool is_given(const std::string& own) const { return !key(own).empty() && fields_.find(key(own)) != nullptr; }
-  std::string one_of(const std::string& own, const std::string& fallback, const std::vector<std::string>& names) const {
-    const auto name = fields_.text_or(fallback, key(own));
+  std::string one_of(const std::string& own, const std::string& fallback, const std::vector<std::string>& names,
+                     std::span<const std::pair<std::string_view, std::string_view>> other_names = {}) const {
+    auto name = fields_.text_or(fallback, key(own));
+    for (const auto& [other, same] : other_names) {
+      if (name == other) name = same;
+    }
     if (std::ranges::find(names, name) == names.end()) {
       fields_.fail_unsupported(key(own), excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
     }
@@ -190,11 +230,39 @@ class FamilyFields {
 
 const std::vector<std::string> activations{"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
 
+/// transformers' other names for the same functions.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 4> other_activations{
+    {{"gelu_python", "gelu"},
+     {"gelu_python_tanh", "gelu_pytorch_tanh"},
+     {"gelu_fast", "gelu_new"},
+     {"gelu_accurate", "gelu_new"}}};
+
+/// The names of "architectures": a list, or a text.
+std::vector<std::string> class_names(const json& config) {
+  std::vector<std::string> names;
+  const auto found = config.is_object() ? config.find("architectures") : config.end();
+  if (found == config.end()) return names;
+  for (const auto& name : found->is_array() ? *found : json::array({*found})) {
+    if (name.is_string()) names.push_back(name);
+  }
+  return names;
+}
+
 bool is_class(const Fields& fields, TaskType task) {
-  const json* names = fields.find("architectures");
-  return names && names->is_array() && std::ranges::any_of(*names, [&](const json& name) {
-           return name.is_string() && name.get_ref<const std::string&>().ends_with(class_suffix(task));
-         });
+  return std::ranges::any_of(class_names(fields.value()),
+                             [&](const std::string& name) { return name.ends_with(class_suffix(task)); });
+}
+
+/// "BertForSequenceClassification" tells the family where model_type is missing, as before transformers 3.
+std::string model_type_of(const Fields& fields) {
+  if (fields.find("model_type")) return fields.text("model_type");
+  for (const auto& name : class_names(fields.value())) {
+    for (const auto& family : families()) {
+      const auto rest = name.starts_with(family.class_prefix) ? name.substr(family.class_prefix.size()) : "";
+      if (rest == "Model" || rest.starts_with("For")) return std::string(family.model_type);
+    }
+  }
+  return fields.text("model_type");
 }
 
 std::vector<std::string> default_labels(int64_t count) {
@@ -203,34 +271,35 @@ std::vector<std::string> default_labels(int64_t count) {
   return labels;
 }
 
-std::vector<std::string> read_label_names(const Fields& fields) {
-  const auto names = fields.object("id2label");
-  std::vector<std::string> labels;
-  const size_t count = names.value().size();
-  for (size_t id = 0; id < count; ++id) {
-    const auto key = std::to_string(id);
-    if (!names.find(key)) fields.fail("id2label", "no id " + key, fmt::format("the ids 0 to {}", count - 1));
-    labels.push_back(names.text(key));
+/// id2label. Other values than texts have their JSON for a name, and null has none.
+std::map<int64_t, std::string> read_label_names(const Fields& fields) {
+  std::map<int64_t, std::string> names;
+  if (!fields.find("id2label")) return names;
+  const auto object = fields.object("id2label");
+  for (const auto& [key, name] : object.value().items()) {
+    const auto id = parsed<int64_t>(key);
+    if (!id || *id < 0 || *id >= limits::labels) {
+      fields.fail("id2label", "the id " + excerpt(json(key)), fmt::format("ids from 0 to {}", limits::labels - 1));
+    }
+    if (name.is_structured()) object.fail(key, excerpt(name), "a name");
+    names[*id] = name.is_null()     ? fmt::format("LABEL_{}", *id)
+                 : name.is_string() ? name.get<std::string>()
+                                    : name.dump();
   }
-  if (const std::set<std::string> distinct(labels.begin(), labels.end()); distinct.size() != count) {
-    fields.fail("id2label", fmt::format("{} names for {} ids", distinct.size(), count), "a name of its own for each");
-  }
-  return labels;
+  return names;
 }
 
-void check_label_ids(const Fields& fields, const std::vector<std::string>& labels) {
-  if (!fields.find("label2id")) return;
-  const auto ids = fields.object("label2id");
-  if (ids.value().size() != labels.size()) {
-    fields.fail("label2id", fmt::format("{} labels", ids.value().size()),
-                fmt::format("{}, as in id2label", labels.size()));
+/// Whether each id from 0 on has a name.
+bool are_whole(const std::map<int64_t, std::string>& names) {
+  return !names.empty() && names.rbegin()->first == static_cast<int64_t>(names.size()) - 1;
+}
+
+std::vector<std::string> labels_of(const std::map<int64_t, std::string>& names, int64_t count) {
+  auto labels = default_labels(count);
+  for (const auto& [id, name] : names) {
+    if (id < count) labels[static_cast<size_t>(id)] = name;
   }
-  for (size_t id = 0; id < labels.size(); ++id) {
-    if (const json* value = ids.find(labels[id]); !value || *value != id) {
-      fields.fail("label2id", fmt::format("{} for {}", value ? excerpt(*value) : "nothing", excerpt(labels[id])),
-                  fmt::format("{}, as in id2label", id));
-    }
-  }
+  return labels;
 }
 
 /// What transformers' problem_type calls tasks of one head.
@@ -239,43 +308,58 @@ constexpr std::array<std::pair<TaskType, std::string_view>, 3> problem_types{
      {TaskType::multi_label, "multi_label_classification"},
      {TaskType::regression, "regression"}}};
 
-/// The task and its labels.
+/// What a head with labels for whole texts is for.
+TaskType read_problem(const Fields& fields, size_t labels) {
+  if (fields.find("problem_type")) {
+    const auto problem = fields.text("problem_type");
+    const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
+    if (found != problem_types.end()) return found->first;
+  }
+  return labels == 1 ? TaskType::regression : TaskType::classification;  // as transformers does
+}
+
+/// The task and its labels, as far as the file tells.
 TaskHead read_head(const Fields& fields) {
   for (const auto task : {TaskType::question_answering, TaskType::masked_lm}) {
-    if (!is_class(fields, task)) continue;
-    if (task == TaskType::masked_lm && !fields.flag_or(true, "tie_word_embeddings")) {
-      fields.fail_unsupported("tie_word_embeddings", "false", "true, for masked language modelling");
-    }
-    return {.task = task};
+    if (is_class(fields, task)) return {.task = task};
   }
   const bool of_tokens = is_class(fields, TaskType::token_classification);
-  const auto problem = fields.text_or("", "problem_type");
-  TaskHead head{.task = of_tokens ? TaskType::token_classification : TaskType::classification};
-  if (!problem.empty() && !of_tokens) {
-    const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
-    if (found == problem_types.end()) {
-      fields.fail_unsupported("problem_type", excerpt(problem),
-                              "single_label_classification, multi_label_classification, regression");
+  const auto names = read_label_names(fields);
+  auto count = static_cast<int64_t>(names.size());
+  if (!are_whole(names)) count = fields.integer_or(count, "num_labels", 1, limits::labels);
+  if (count == 0 && (of_tokens || is_class(fields, TaskType::classification))) count = 2;
+  if (count == 0) return {.task = TaskType::embedding};
+  auto labels = labels_of(names, count);
+  const auto task = of_tokens ? TaskType::token_classification : read_problem(fields, labels.size());
+  return {.labels = std::move(labels), .task = task};
+}
+
+/// What of the head's fields contradicts itself, and what holds.
+void note_contradictions(const Fields& fields, std::vector<std::string>& notes) {
+  const auto names = read_label_names(fields);
+  const json* count = fields.find("num_labels");
+  const auto add = [&](std::string_view key, const std::string& text) { notes.push_back(std::string(key) + text); };
+  if (!names.empty() && !are_whole(names)) {
+    add("id2label", fmt::format(": found names for the ids {}, expected 0 to {}: a class without a name is LABEL_i",
+                                fmt::join(names | std::views::keys | std::views::take(8), ", "), names.size() - 1));
+  } else if (count && !names.empty() && whole_number(*count) != static_cast<int64_t>(names.size())) {
+    add("num_labels", fmt::format(": found {}, but id2label has {} names, which hold", excerpt(*count), names.size()));
+  }
+  if (const json* ids = fields.find("label2id"); ids && ids->is_object() && !names.empty()) {
+    for (const auto& [name, id] : ids->items()) {
+      const auto number = whole_number(id);
+      const auto found = number ? names.find(*number) : names.end();
+      if (!number || (found != names.end() && found->second == name)) continue;
+      add("label2id", fmt::format(": found {} for {}, unlike id2label, which holds", *number, excerpt(json(name))));
+      break;
     }
-    head.task = found->first;
   }
-  const int64_t count = fields.integer_or(0, "num_labels", 1, most_labels);
-  auto& labels = head.labels;
-  if (fields.find("id2label")) {
-    labels = read_label_names(fields);
-    check_label_ids(fields, labels);
-    if (count > 0 && count != static_cast<int64_t>(labels.size())) {
-      fields.fail("num_labels", std::to_string(count), fmt::format("{}, as in id2label", labels.size()));
+  if (const json* problem = fields.find("problem_type")) {
+    if (std::ranges::find(problem_types, fields.text("problem_type"), &std::pair<TaskType, std::string_view>::second) ==
+        problem_types.end()) {
+      add("problem_type", fmt::format(": found {}, which is left out: it is none of transformers'", excerpt(*problem)));
     }
-  } else if (count > 0 || of_tokens || is_class(fields, TaskType::classification)) {
-    labels = default_labels(count > 0 ? count : 2);
   }
-  if (labels.empty()) return {.task = TaskType::embedding};
-  if (labels.size() == 1 && problem.empty() && !of_tokens) head.task = TaskType::regression;  // as transformers does
-  if (head.task == TaskType::regression && labels.size() > 1) {
-    fields.fail_unsupported("problem_type", fmt::format("regression with {} labels", labels.size()), "one label");
-  }
-  return head;
 }
 
 struct UsualShape {
@@ -287,8 +371,9 @@ struct UsualShape {
 UsualShape read_usual_shape(const FamilyFields& fields, int64_t hidden_size, bool head_size_is_given) {
   UsualShape usual;
   const auto& fallback = fields.family().defaults.layers.front();
-  usual.layer.num_attention_heads = fields.integer("num_attention_heads", fallback.num_attention_heads, 1, widest);
-  usual.layer.intermediate_size = fields.integer("intermediate_size", fallback.intermediate_size, 1, most_rows);
+  usual.layer.num_attention_heads =
+      fields.integer("num_attention_heads", fallback.num_attention_heads, 1, limits::width);
+  usual.layer.intermediate_size = fields.integer("intermediate_size", fallback.intermediate_size, 1, limits::rows);
   usual.attention_head_size = hidden_size / usual.layer.num_attention_heads;
   if (hidden_size % usual.layer.num_attention_heads != 0 && !head_size_is_given) {
     fields.all().fail(fields.key("num_attention_heads"), std::to_string(usual.layer.num_attention_heads),
@@ -301,7 +386,7 @@ UsualShape read_usual_shape(const FamilyFields& fields, int64_t hidden_size, boo
 std::vector<int64_t> read_shared_layers(const FamilyFields& fields, int64_t repeats) {
   const LayerGroups groups{.repeats = repeats,
                            .groups = fields.integer("num_hidden_groups", 1, 1, repeats),
-                           .inner = fields.integer("inner_group_num", 1, 1, most_layers / repeats)};
+                           .inner = fields.integer("inner_group_num", 1, 1, limits::layers / repeats)};
   return shared_layers(groups);
 }
 
@@ -318,7 +403,8 @@ void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
   config.head.first_dropout = fields.real_or(0.0, "pooler_dropout", 0, 1);
   auto pooler_activations = activations;
   pooler_activations.insert(pooler_activations.begin(), "tanh");
-  config.head.activation = family_fields.one_of("pooler_hidden_act", config.head.activation, pooler_activations);
+  config.head.activation =
+      family_fields.one_of("pooler_hidden_act", config.head.activation, pooler_activations, other_activations);
 
   std::vector<std::string> kinds;
   if (const json* types = fields.find("pos_att_type"); types && types->is_array()) {
@@ -345,9 +431,9 @@ void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
     fields.fail_unsupported("norm_rel_ebd", excerpt(norm), "none, layer_norm");
   }
   encoder.relative_norm = norm == "layer_norm";
-  encoder.relative_range = fields.integer_or(-1, "max_relative_positions", -1, most_rows);
+  encoder.relative_range = fields.integer_or(-1, "max_relative_positions", -1, limits::rows);
   if (encoder.relative_range < 1) encoder.relative_range = config.max_position_embeddings;
-  encoder.relative_buckets = std::max<int64_t>(fields.integer_or(0, "position_buckets", -1, most_rows), 0);
+  encoder.relative_buckets = std::max<int64_t>(fields.integer_or(0, "position_buckets", -1, limits::rows), 0);
   // The buckets beyond the middle divide the logarithms of the distances from there to the range.
   if (encoder.relative_buckets == 1 ||
       (encoder.relative_buckets > 0 && encoder.relative_range - 1 <= encoder.relative_buckets / 2)) {
@@ -362,7 +448,7 @@ void read_encoder_options(const FamilyFields& fields, const UsualShape& usual, M
   auto& encoder = config.encoder;
   const auto& family = fields.family();
   if (family.has("embedding_size")) {
-    encoder.embedding_size = fields.integer("embedding_size", encoder.embedding_size, 1, widest);
+    encoder.embedding_size = fields.integer("embedding_size", encoder.embedding_size, 1, limits::width);
     encoder.embedding_projection |= encoder.embedding_size != config.hidden_size;
   }
   if (family.has("num_hidden_groups")) {
@@ -371,7 +457,7 @@ void read_encoder_options(const FamilyFields& fields, const UsualShape& usual, M
   }
   if (family.has("relative_attention_num_buckets")) {
     encoder.relative_rows =
-        fields.integer("relative_attention_num_buckets", encoder.relative_rows, encoder.relative_rows, most_rows);
+        fields.integer("relative_attention_num_buckets", encoder.relative_rows, encoder.relative_rows, limits::rows);
     encoder.bias_heads = usual.layer.num_attention_heads;
     if (config.pad_token_id != family.defaults.pad_token_id) {
       fields.all().fail_unsupported("pad_token_id", std::to_string(config.pad_token_id),
@@ -408,6 +494,38 @@ void read_position_heads(const Fields& layer, int64_t columns, LayerShape& shape
   }
 }
 
+/// What transformers 4 wrote for a model whose heads it had pruned: {"layer": [heads that are gone]}.
+void read_pruned_heads(const FamilyFields& family_fields, ModelConfig& config) {
+  const auto& fields = family_fields.all();
+  const json* pruned = fields.find("pruned_heads");
+  if (!pruned || pruned->empty()) return;
+  if (!config.encoder.shared_layers.empty()) {
+    fields.fail_unsupported("pruned_heads", excerpt(*pruned), "none, where layers share their weights");
+  }
+  const auto by_layer = fields.object("pruned_heads");
+  for (const auto& [key, heads] : by_layer.value().items()) {
+    const auto layer = parsed<size_t>(key);
+    if (!layer || *layer >= config.layers.size()) {
+      fields.fail("pruned_heads", "layer " + excerpt(json(key)), fmt::format("0 to {}", config.layers.size() - 1));
+    }
+    auto& shape = config.layers[*layer];
+    const auto all = shape.num_attention_heads;
+    std::set<int64_t> gone;
+    for (const auto& head : by_layer.array(key)) {
+      const auto number = whole_number(head);
+      if (!number || *number < 0 || *number >= all) {
+        by_layer.fail(key, excerpt(head), fmt::format("heads from 0 to {}", all - 1));
+      }
+      gone.insert(*number);
+    }
+    shape.num_attention_heads -= static_cast<int64_t>(gone.size());
+    if (config.encoder.relative != RelativeAttention::bias) continue;
+    for (int64_t head = 0; head < all; ++head) {
+      if (!gone.empty() && !gone.contains(head)) shape.position_heads.push_back(head);
+    }
+  }
+}
+
 void read_layers(const Fields& compress, ModelConfig& config) {
   const size_t count = compress.array("layers").size();
   if (count != config.layers.size()) {
@@ -422,8 +540,8 @@ void read_layers(const Fields& compress, ModelConfig& config) {
     if (has_bias) keys.insert("position_heads");
     layer.allow_only(keys);
     auto& shape = config.layers[i];
-    shape.num_attention_heads = layer.integer("num_attention_heads", 0, widest);
-    shape.intermediate_size = layer.integer("intermediate_size", 0, most_rows);
+    shape.num_attention_heads = layer.integer("num_attention_heads", 0, limits::width);
+    shape.intermediate_size = layer.integer("intermediate_size", 0, limits::rows);
     if (has_bias) read_position_heads(layer, config.encoder.bias_heads, shape);
     if (const auto first = config.first_use(i); config.layers[first] != shape) {
       compress.fail("layers", fmt::format("other sizes for layer {} than for layer {}", i, first),
@@ -433,11 +551,11 @@ void read_layers(const Fields& compress, ModelConfig& config) {
 }
 
 void read_compress(const Fields& compress, ModelConfig& config) {
-  if (const auto found = compress.integer("format", 0, most_rows); found != format_version) {
+  if (const auto found = compress.integer("format", 0, limits::rows); found != format_version) {
     compress.fail_unsupported("format", std::to_string(found), std::to_string(format_version));
   }
   compress.allow_only({"format", "attention_head_size", "layers", "weight_format", "embedding_format"});
-  config.attention_head_size = compress.integer_or(config.attention_head_size, "attention_head_size", 1, widest);
+  config.attention_head_size = compress.integer_or(config.attention_head_size, "attention_head_size", 1, limits::width);
   if (compress.find("layers")) read_layers(compress, config);
   using enum WeightFormat;
   config.linear_format = read_format(compress, "weight_format", {float32, float16, bfloat16});
@@ -514,25 +632,11 @@ void read_quantization(const Fields& quantization, ModelConfig& config) {
   config.linear_format = WeightFormat::int8;
 }
 
-/// Parameters of the embeddings, the layers and the head, without what is small.
-double parameter_count(const ModelConfig& config) {
-  const auto hidden = static_cast<double>(config.hidden_size), narrow = static_cast<double>(config.embedding_size());
-  const double tables = static_cast<double>(config.vocab_size) + static_cast<double>(config.max_position_embeddings) +
-                        static_cast<double>(config.type_vocab_size);
-  double rows = static_cast<double>(config.encoder.relative_rows) + static_cast<double>(config.labels.size()) + hidden;
-  if (config.encoder.embedding_projection) rows += narrow;
-  for (const auto& layer : config.layers) {
-    rows += 6.0 * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
-    rows += 2.0 * static_cast<double>(layer.intermediate_size);
-  }
-  return rows * hidden + tables * narrow;
-}
-
 void check_sizes(const ModelConfig& config, const std::string& file) {
   for (const auto& layer : config.layers) {
-    if (layer.num_attention_heads * config.attention_head_size > widest) {
+    if (layer.num_attention_heads * config.attention_head_size > limits::width) {
       throw CheckpointError(fmt::format("{}: found {} heads of size {}, expected at most {} features in all", file,
-                                        layer.num_attention_heads, config.attention_head_size, widest));
+                                        layer.num_attention_heads, config.attention_head_size, limits::width));
     }
   }
   if (config.pad_token_id >= config.vocab_size) {
@@ -543,9 +647,9 @@ void check_sizes(const ModelConfig& config, const std::string& file) {
     throw CheckpointError(fmt::format("{}: max_position_embeddings: found {}, expected more than pad_token_id, {}, + 1",
                                       file, config.max_position_embeddings, config.pad_token_id));
   }
-  if (parameter_count(config) > static_cast<double>(most_parameters)) {
+  if (weight_count(config) > static_cast<double>(limits::parameters)) {
     throw CheckpointError(fmt::format("{}: found sizes that make {:.3g} parameters, expected at most {}", file,
-                                      parameter_count(config), most_parameters));
+                                      weight_count(config), limits::parameters));
   }
 }
 
@@ -557,11 +661,16 @@ UsualShape usual_shape(const ModelConfig& config) {
   if (!config.layers.empty()) usual.layer = config.layers.front();
   usual.layer.position_heads.clear();
   const json source = config.source.is_object() ? config.source : json::object();
-  if (source.value(key("hidden_size"), json()) == config.hidden_size) {
+  // Of layers that differ, the largest: a program that reads the usual fields alone may not find 0 there.
+  for (const auto& layer : config.layers) {
+    usual.layer.num_attention_heads =
+        std::max({usual.layer.num_attention_heads, layer.num_attention_heads, int64_t{1}});
+    usual.layer.intermediate_size = std::max({usual.layer.intermediate_size, layer.intermediate_size, int64_t{1}});
+  }
+  if (whole_number(source.value(key("hidden_size"), json())) == config.hidden_size) {
     for (const auto& [own, size] : {std::pair("num_attention_heads", &usual.layer.num_attention_heads),
                                     std::pair("intermediate_size", &usual.layer.intermediate_size)}) {
-      if (const json kept = source.value(key(own), json()); kept.is_number_integer() && kept > 0)
-        *size = kept.get<int64_t>();
+      if (const auto kept = whole_number(source.value(key(own), json())); kept && *kept > 0) *size = *kept;
     }
   }
   if (config.encoder.bias_heads > 0) usual.layer.num_attention_heads = config.encoder.bias_heads;
@@ -663,9 +772,34 @@ void write_dtype(json& out, WeightFormat linear_format) {
 
 }  // namespace
 
+int64_t ModelConfig::embedding_width() const {
+  int64_t width = pooled_width();
+  for (const auto& step : embedding.steps) {
+    if (step.dense) width = step.out;
+  }
+  return width;
+}
+
 size_t ModelConfig::first_use(size_t i) const {
   const auto& shared = encoder.shared_layers;
   return shared.empty() ? i : static_cast<size_t>(std::ranges::find(shared, shared.at(i)) - shared.begin());
+}
+
+double weight_count(const ModelConfig& config) {
+  const auto hidden = static_cast<double>(config.hidden_size), narrow = static_cast<double>(config.embedding_size());
+  double tables = static_cast<double>(config.vocab_size) + static_cast<double>(config.type_vocab_size);
+  if (config.encoder.position_embeddings) tables += static_cast<double>(config.max_position_embeddings);
+  double rows = static_cast<double>(config.encoder.relative_rows) + static_cast<double>(config.labels.size()) + hidden;
+  if (config.encoder.embedding_projection) rows += narrow;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.first_use(i) < i) continue;
+    const auto& layer = config.layers[i];
+    const double projections = config.encoder.own_position_projections ? 6.0 : 4.0;
+    rows +=
+        projections * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
+    rows += 2.0 * static_cast<double>(layer.intermediate_size);
+  }
+  return rows * hidden + tables * narrow;
 }
 
 std::vector<int64_t> shared_layers(const LayerGroups& groups) {
@@ -695,9 +829,37 @@ LayerGroups layer_groups(const ModelConfig& config) {
                   fmt::join(weights, ", "), config.model_type));
 }
 
-ModelConfig read_model_config(const nlohmann::json& json, const std::string& file) {
+std::optional<TaskType> named_task(const ModelConfig& config) {
+  const auto& prefix = find_family(config.model_type).class_prefix;
+  for (const auto& name : class_names(config.source)) {
+    for (const auto task : {TaskType::classification, TaskType::token_classification, TaskType::question_answering,
+                            TaskType::masked_lm}) {
+      if (name.ends_with(class_suffix(task))) return task;
+    }
+    if (name == fmt::format("{}{}", prefix, class_suffix(TaskType::embedding))) return TaskType::embedding;
+  }
+  return std::nullopt;
+}
+
+TaskHead head_of_classes(const ModelConfig& config, TaskType task, int64_t classes) {
+  if (task == TaskType::question_answering || task == TaskType::masked_lm || task == TaskType::embedding) {
+    return {.task = task};
+  }
+  const json none = json::object();
+  const Fields fields(config.source.is_object() ? config.source : none, "config.json");
+  auto labels = labels_of(read_label_names(fields), classes);
+  const bool of_tokens = task == TaskType::token_classification;
+  const auto problem = of_tokens ? task : read_problem(fields, labels.size());
+  return {.labels = std::move(labels), .task = problem};
+}
+
+bool has_label_names(const ModelConfig& config) {
+  return config.source.is_object() && are_whole(read_label_names(Fields(config.source, "config.json")));
+}
+
+ModelConfig read_model_config(const nlohmann::json& json, const std::string& file, std::vector<std::string>* notes) {
   const Fields all(json, file);
-  const auto model_type = all.text("model_type");
+  const auto model_type = model_type_of(all);
   const auto& family = find_family(model_type, all.where("model_type"));
   refuse_unsupported_features(all);
   const FamilyFields fields(all, family);
@@ -705,15 +867,15 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
 
   const bool has_compress = all.find("compress") != nullptr;
   const bool head_size_is_given = has_compress && all.object("compress").find("attention_head_size") != nullptr;
-  config.vocab_size = fields.integer("vocab_size", config.vocab_size, 1, most_rows);
-  config.hidden_size = fields.integer("hidden_size", config.hidden_size, 1, widest);
+  config.vocab_size = fields.integer("vocab_size", config.vocab_size, 1, limits::rows);
+  config.hidden_size = fields.integer("hidden_size", config.hidden_size, 1, limits::width);
   const auto usual = read_usual_shape(fields, config.hidden_size, head_size_is_given);
   config.attention_head_size = usual.attention_head_size;
   const auto layer_count = static_cast<int64_t>(config.layers.size());
-  config.layers.assign(static_cast<size_t>(fields.integer("num_hidden_layers", layer_count, 1, most_layers)),
+  config.layers.assign(static_cast<size_t>(fields.integer("num_hidden_layers", layer_count, 1, limits::layers)),
                        usual.layer);
 
-  config.hidden_act = fields.one_of("hidden_act", config.hidden_act, activations);
+  config.hidden_act = fields.one_of("hidden_act", config.hidden_act, activations, other_activations);
   config.hidden_dropout_prob = fields.real("hidden_dropout_prob", config.hidden_dropout_prob, 0, 1);
   config.attention_probs_dropout_prob =
       fields.real("attention_probs_dropout_prob", config.attention_probs_dropout_prob, 0, 1);
@@ -721,9 +883,9 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
     config.classifier_dropout = fields.real("classifier_dropout", 0, 0, 1);
   }
   config.max_position_embeddings =
-      fields.integer("max_position_embeddings", config.max_position_embeddings, 1, most_rows);
+      fields.integer("max_position_embeddings", config.max_position_embeddings, 1, limits::positions);
   config.type_vocab_size = fields.integer("type_vocab_size", config.type_vocab_size,
-                                          std::min<int64_t>(family.defaults.type_vocab_size, 1), most_rows);
+                                          std::min<int64_t>(family.defaults.type_vocab_size, 1), limits::rows);
   config.layer_norm_eps = fields.real("layer_norm_eps", config.layer_norm_eps, 0, 1);
   config.initializer_range = fields.real("initializer_range", config.initializer_range, 0, 1e6);
   config.pad_token_id = fields.integer("pad_token_id", config.pad_token_id, 0, config.vocab_size - 1);
@@ -731,6 +893,8 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
   config.task = head.task;
   config.labels = std::move(head.labels);
   read_encoder_options(fields, usual, config);
+  if (!has_compress || !all.object("compress").find("layers")) read_pruned_heads(fields, config);
+  if (notes) note_contradictions(all, *notes);
 
   if (has_compress) read_compress(all.object("compress"), config);
   if (all.find("quantization_config")) read_quantization(all.object("quantization_config"), config);
@@ -748,6 +912,7 @@ nlohmann::json write_model_config(const ModelConfig& config) {
     if (const auto key = family.key(own); !key.empty()) out[std::string(key)] = std::move(value);
   };
   out["model_type"] = config.model_type;
+  if (const auto pruned = out.find("pruned_heads"); pruned != out.end() && !pruned->empty()) out.erase(pruned);
   put("vocab_size", config.vocab_size);
   put("hidden_size", config.hidden_size);
   put("num_hidden_layers", groups.repeats);

@@ -67,6 +67,7 @@ constexpr std::array<std::pair<TaskType, std::string_view>, 7> enum_names(TaskTy
 struct TaskHead {
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
   TaskType task = TaskType::classification;
+  std::vector<std::string> written = {};  // what the data calls each of them, where labels are a model's; else empty
   bool operator==(const TaskHead&) const = default;
 };
 
@@ -75,8 +76,8 @@ struct EncoderOptions {
   int64_t embedding_size = 0;         // columns of the embedding tables; 0: hidden_size
   bool embedding_projection = false;  // a linear layer makes hidden_size of them
   bool position_embeddings = true;    // of absolute positions
-  bool positions_after_padding =
-      false;  // pad_token_id + n for the n-th token that is not padding, pad_token_id for padding
+  /// A token's position is pad_token_id + n for the n-th that is not padding, and pad_token_id for padding.
+  bool positions_after_padding = false;
   /// Layers of the same number have the same weights (ALBERT); numbers are in the order of their first use. Empty: each
   /// layer has its own.
   std::vector<int64_t> shared_layers = {};
@@ -89,6 +90,9 @@ struct EncoderOptions {
   bool content_to_position = false, position_to_content = false;
   bool own_position_projections = false;  // else keys and queries of positions are made as those of the content
   bool relative_norm = false;             // the table goes through a LayerNorm
+  /// Tokens of mask 0 have embeddings of 0 and see all others alike (DeBERTa). Only a text's first token has a use for
+  /// that, for it is read whatever its mask is.
+  bool masks_queries = false;
 
   bool operator==(const EncoderOptions&) const = default;
 };
@@ -100,6 +104,37 @@ struct HeadOptions {
   std::optional<std::string> mlm_activation = {};  // of masked language modelling; absent: hidden_act
 
   bool operator==(const HeadOptions&) const = default;
+};
+
+/// How the hidden states of a text's tokens become one vector, by the names of sentence-transformers.
+enum class Pooling { cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken };
+constexpr std::array<std::pair<Pooling, std::string_view>, 6> enum_names(Pooling) {
+  return {{{Pooling::cls, "cls"},
+           {Pooling::max, "max"},
+           {Pooling::mean, "mean"},
+           {Pooling::mean_sqrt_len_tokens, "mean_sqrt_len_tokens"},
+           {Pooling::weightedmean, "weightedmean"},
+           {Pooling::lasttoken, "lasttoken"}}};
+}
+
+/// What is done to a pooled vector: a linear layer with an activation, or division by its norm.
+struct EmbeddingStep {
+  bool dense = false;  // the others are of it alone
+  int64_t in = 0, out = 0;
+  bool bias = true;
+  std::string activation = "identity";  // identity, tanh, relu, gelu, sigmoid, silu
+
+  bool operator==(const EmbeddingStep&) const = default;
+};
+
+/// A model for embedding, as sentence-transformers' modules behind the encoder say. The default is the mean, divided by
+/// its norm.
+struct EmbeddingOptions {
+  std::vector<Pooling> pooling = {Pooling::mean};  // of several, the vectors follow each other
+  std::vector<EmbeddingStep> steps = {EmbeddingStep{}};
+  std::string unsupported = {};  // what of the modules we do not have, in words: a model for embedding is refused
+
+  bool operator==(const EmbeddingOptions&) const = default;
 };
 
 struct ModelConfig {
@@ -122,10 +157,11 @@ struct ModelConfig {
 
   EncoderOptions encoder = {};
   HeadOptions head = {};
+  EmbeddingOptions embedding = {};  // not of config.json: checkpoint/sentence_transformers.h
 
   WeightFormat linear_format = WeightFormat::float32;
-  std::vector<std::string> unquantized =
-      {};  // names in the checkpoint of linear layers that stay float32 beside int8 ones
+  /// Names in the checkpoint of linear layers that stay float32 beside int8 ones.
+  std::vector<std::string> unquantized = {};
   WeightFormat embedding_format = WeightFormat::float32;
   ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
 
@@ -137,6 +173,10 @@ struct ModelConfig {
   int64_t max_length() const {
     return max_position_embeddings - (encoder.positions_after_padding ? pad_token_id + 1 : 0);
   }
+
+  /// Numbers of a text's vector: pooled, and as a model for embedding gives it.
+  int64_t pooled_width() const { return static_cast<int64_t>(embedding.pooling.size()) * hidden_size; }
+  int64_t embedding_width() const;
 
   /// The first layer that has the weights of layer `i`: itself, unless they are shared.
   size_t first_use(size_t i) const;
@@ -156,13 +196,31 @@ LayerGroups layer_groups(const ModelConfig& config);
 /// The inverse: the weights of each layer.
 std::vector<int64_t> shared_layers(const LayerGroups& groups);
 
+/// Numbers in the tensors of the embeddings, the layers and the head, without biases and norms.
+double weight_count(const ModelConfig& config);
+
 /// Reads a config.json. `file` is named in messages. Accepts the Hugging Face fields of the model families
-/// (checkpoint/families.h), with the defaults that transformers has for them, and "compress" (docs/artifact.md). A
-/// classifier without id2label has the labels LABEL_0 and LABEL_1: transformers does not write
-/// its defaults. Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError (another
-/// model type, activation, position embedding, problem type or quantization). The task follows from "architectures"
-/// and "problem_type", as in transformers.
-ModelConfig read_model_config(const nlohmann::json& json, const std::string& file);
+/// (checkpoint/families.h), with the defaults that transformers has for them, and "compress" (docs/artifact.md).
+/// Numbers may be written as texts, and whole ones as 12.0; model_type may be left to "architectures". A classifier
+/// without id2label has the labels LABEL_0 and LABEL_1: transformers does not write its defaults. label2id says nothing
+/// that id2label does not, and is not read. What contradicts itself without harm goes to `notes`, a line each, where
+/// that is not null. Throws CheckpointError (missing or ill-typed field, sizes that do not fit), UnsupportedError
+/// (another model type, activation, position embedding or quantization). The task follows from "architectures" and
+/// "problem_type", as in transformers.
+ModelConfig read_model_config(const nlohmann::json& json, const std::string& file,
+                              std::vector<std::string>* notes = nullptr);
+
+/// The task whose class of the family "architectures" names: embedding of the bare encoder, nothing of any other class.
+/// One class serves classification, multi_label and regression: then classification.
+std::optional<TaskType> named_task(const ModelConfig& config);
+
+/// What config.json says of a head of `task` with so many classes: its labels, LABEL_i for those without a name, and of
+/// a head for whole texts whether it is for classification, multi_label or regression. A task without classes has no
+/// labels, whatever `classes` is.
+TaskHead head_of_classes(const ModelConfig& config, TaskType task, int64_t classes);
+
+/// Whether the labels are those that config.json gives one by one, from 0 on.
+bool has_label_names(const ModelConfig& config);
 
 /// The inverse. The usual heads and intermediate size stay those of config.source; where a layer differs from them,
 /// "compress" holds the shapes. It also names 16-bit weights and the format of the embeddings; int8 linear layers make

@@ -15,12 +15,21 @@ std::shared_ptr<torch::nn::Module> scope(torch::nn::Module& parent, const std::s
   return parent.register_module(name, std::make_shared<torch::nn::Module>(name));
 }
 
+/// In the dtype of scores, in which float32's lowest number, the mask, may be infinite: a row without any key would
+/// then be NaN.
+torch::Tensor to_scores(const torch::Tensor& bias, torch::Dtype dtype) {
+  if (dtype == torch::kHalf) return bias.clamp_min(std::numeric_limits<c10::Half>::lowest()).to(dtype);
+  if (dtype == torch::kBFloat16) return bias.clamp_min(std::numeric_limits<c10::BFloat16>::lowest()).to(dtype);
+  return bias.to(dtype);
+}
+
 }  // namespace
 
 EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config)
     : dropout(config.hidden_dropout_prob),
       max_length(config.max_length()),
-      padding_position(config.encoder.positions_after_padding ? config.pad_token_id : -1) {
+      padding_position(config.encoder.positions_after_padding ? config.pad_token_id : -1),
+      masks_queries(config.encoder.masks_queries) {
   const auto width = config.embedding_size();
   word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, width, config.pad_token_id));
   if (config.encoder.position_embeddings) {
@@ -50,7 +59,12 @@ std::vector<Embedding> EmbeddingsImpl::tables() const {
   return tables;
 }
 
-torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids) {
+bool masks_first(const torch::Tensor& attention_mask) {
+  return attention_mask.defined() && !attention_mask.select(1, 0).all().item<bool>();
+}
+
+torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
+                                      const torch::Tensor& attention_mask) {
   const auto length = input_ids.size(1);
   check_length(length);
   auto x = word_embeddings->forward(input_ids);
@@ -65,7 +79,9 @@ torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torc
     }
     x = x + position_embeddings->forward(positions);
   }
-  x = torch::dropout(norm->forward(x), dropout, is_training());
+  x = norm->forward(x);
+  if (masks_queries && masks_first(attention_mask)) x = x * attention_mask.to(x.scalar_type()).unsqueeze(-1);
+  x = torch::dropout(x, dropout, is_training());
   return projection ? projection->forward(x) : x;
 }
 
@@ -169,12 +185,11 @@ torch::Tensor EncoderLayerImpl::attended(const torch::Tensor& x, const Attention
   if (capture.projections) out.projections.push_back(std::move(projected));
   auto bias = relative_scores(q, k, context);
   if (context.mask.defined()) bias = bias.defined() ? bias + context.mask : context.mask;
-  if (bias.defined()) bias = bias.to(q.scalar_type());
   const double dropout = is_training() ? attention_dropout : 0.0;
   torch::Tensor result;
   if (!capture.attentions) {
-    result = torch::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, dropout,
-                                                 /*is_causal=*/false, score_scale());
+    const auto added = bias.defined() ? std::optional(to_scores(bias, q.scalar_type())) : std::nullopt;
+    result = torch::scaled_dot_product_attention(q, k, v, added, dropout, /*is_causal=*/false, score_scale());
   } else {
     auto scores = torch::matmul(q, k.transpose(-1, -2)) * score_scale();
     if (bias.defined()) scores = scores + bias;
@@ -223,8 +238,9 @@ AttentionContext EncoderImpl::attention_context(const torch::Tensor& input_ids, 
     context.pairs = relative->pairs(input_ids.size(1));
   }
   if (attention_mask.defined() && !attention_mask.all().item<bool>()) {
-    context.mask =
-        (1.0 - attention_mask.to(torch::kFloat)).mul(std::numeric_limits<float>::lowest()).unsqueeze(1).unsqueeze(2);
+    auto present = attention_mask.to(torch::kFloat).unsqueeze(1).unsqueeze(2);
+    if (embeddings->masks_queries && masks_first(attention_mask)) present = present * present.transpose(-1, -2);
+    context.mask = (1.0 - present).mul(std::numeric_limits<float>::lowest());
   }
   return context;
 }
@@ -235,7 +251,7 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
     return fused_forward(*this, input_ids, attention_mask, token_type_ids, capture, *fused);
   }
   EncoderOutput out;
-  auto x = embeddings->forward(input_ids, token_type_ids);
+  auto x = embeddings->forward(input_ids, token_type_ids, attention_mask);
   const auto context = attention_context(input_ids, attention_mask);
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (auto& layer : layers) {

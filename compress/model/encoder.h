@@ -48,7 +48,10 @@ struct EncoderOutput {
 class EmbeddingsImpl : public torch::nn::Module {
  public:
   explicit EmbeddingsImpl(const ModelConfig& config);
-  torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids);
+
+  /// attention_mask and token_type_ids may be undefined.
+  torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
+                        const torch::Tensor& attention_mask = {});
 
   /// Throws UnsupportedError if the model has no positions for texts of `length` tokens.
   void check_length(int64_t length) const;
@@ -63,12 +66,16 @@ class EmbeddingsImpl : public torch::nn::Module {
   double dropout;
   const int64_t max_length;
   const int64_t padding_position;  // positions count from it, and padding has it; -1: they count all tokens from 0
+  const bool masks_queries;        // as in EncoderOptions
 };
 TORCH_MODULE(Embeddings);
 
+/// Whether a text's first token has the mask 0. attention_mask may be undefined.
+bool masks_first(const torch::Tensor& attention_mask);
+
 /// What attention takes besides the tokens.
 struct AttentionContext {
-  torch::Tensor mask;  // added to the scores, [batch, 1, 1, key], or undefined
+  torch::Tensor mask;  // added to the scores, [batch, 1, 1 or query, key], or undefined
   RelativeTable relative{nullptr};
   RelativePairs pairs;
 };

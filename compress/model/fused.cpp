@@ -21,6 +21,9 @@ using torch::Tensor;
 float* floats(const Tensor& t) {
   return t.data_ptr<float>();
 }
+Tensor new_floats(at::IntArrayRef sizes) {
+  return torch::empty(sizes, torch::kFloat);
+}
 ops::Rows rows_of(const Tensor& t) {
   return {floats(t), t.stride(0)};
 }
@@ -62,8 +65,8 @@ std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attent
     }
     packed->begin.push_back(packed->tokens());
   }
-  packed->places = torch::tensor(places);
-  packed->first = torch::tensor(std::vector<int64_t>(packed->begin.begin(), packed->begin.end() - 1));
+  packed->places = torch::tensor(places, torch::kLong);
+  packed->first = torch::tensor(std::vector<int64_t>(packed->begin.begin(), packed->begin.end() - 1), torch::kLong);
   return packed;
 }
 
@@ -130,10 +133,10 @@ void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic,
       torch::addmm_out(out, linear.bias, x.full, linear.weight.t());
       break;
     case Arithmetic::bfloat16:
-      out.copy_(torch::linear(x.full, linear.bfloat16_weight(), linear.bias.to(torch::kBFloat16)));
+      out.copy_(torch::linear(x.full, *linear.bfloat16_weight(), linear.bias.to(torch::kBFloat16)));
       break;
     case Arithmetic::int16:
-      ops::matmul_forward(x.rows, linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
+      ops::matmul_forward(x.rows, *linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
   }
 }
 
@@ -150,7 +153,7 @@ void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Ari
       ops::matmul_weight_gradient(floats(dy), dy.size(1), dy.stride(0), x.rows, floats(target.gradient), !target.fresh);
     }
     if (dx.defined()) {
-      ops::matmul_input_gradient(floats(dy), dy.size(0), dy.stride(0), linear.int16_weight(), floats(dx), dx.stride(0),
+      ops::matmul_input_gradient(floats(dy), dy.size(0), dy.stride(0), *linear.int16_weight(), floats(dx), dx.stride(0),
                                  accumulate);
     }
     return;
@@ -168,7 +171,7 @@ void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Ari
     }
   };
   if (target.gradient.defined()) product(target.gradient, gradient.t(), x.full, !target.fresh);
-  if (dx.defined()) product(dx, gradient, half ? linear.bfloat16_weight() : linear.weight, accumulate);
+  if (dx.defined()) product(dx, gradient, half ? *linear.bfloat16_weight() : linear.weight, accumulate);
 }
 
 ops::Activation activation_of(const std::string& name) {
@@ -202,11 +205,13 @@ class LayerPass {
                   .begin = pass_.packed->begin.data(),
                   .heads = layer_->heads,
                   .head_size = layer_->head_size,
+                  .scale = static_cast<float>(layer_->score_scale()),
                   .first_query_only = first_only,
                   .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
     if (pass_.relative) {
-      bias_ = layer_->position_heads.empty() ? pass_.distance_bias
-                                             : pass_.distance_bias.index_select(0, torch::tensor(layer_->position_heads));
+      bias_ = layer_->position_heads.empty()
+                  ? pass_.distance_bias
+                  : pass_.distance_bias.index_select(0, torch::tensor(layer_->position_heads, torch::kLong));
       attention_.bias = floats(bias_);
       attention_.reach = (pass_.distance_rows.numel() + 1) / 2;
     }
@@ -251,8 +256,8 @@ class LayerPass {
                   d_attended);
     const auto d_context = torch::empty_like(context_);
     linear_backward(*layer.attention_output, d_attended, *context_operand_, arithmetic, d_context, false);
-    const auto d_query = torch::empty(query_.sizes()), d_key = torch::empty(key_.sizes()),
-               d_value = torch::empty(value_.sizes());
+    const auto d_query = torch::empty_like(query_), d_key = torch::empty_like(key_),
+               d_value = torch::empty_like(value_);
     const bool biased = bias_.defined() && pass_.relative->table->weight.requires_grad();
     const auto d_distances = biased ? torch::zeros_like(bias_) : Tensor();
     ops::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
@@ -266,7 +271,7 @@ class LayerPass {
     d_bias(layer.key, d_key);
     d_bias(layer.value, d_value);
     linear_backward(*layer.query, d_query, query_operand(), arithmetic, d_residual, true);
-    auto dx = first_only_ ? torch::empty({x_tokens_, d_residual.size(1)}) : d_residual;
+    auto dx = first_only_ ? new_floats({x_tokens_, d_residual.size(1)}) : d_residual;
     linear_backward(*layer.key, d_key, *x_, arithmetic, dx, !first_only_);
     linear_backward(*layer.value, d_value, *x_, arithmetic, dx, true);
     if (first_only_) {
@@ -290,7 +295,8 @@ class LayerPass {
     auto& table = pass_.relative->table->weight;
     auto by_head = gradient;
     if (!layer_->position_heads.empty()) {
-      by_head = torch::zeros_like(pass_.distance_bias).index_copy(0, torch::tensor(layer_->position_heads), gradient);
+      by_head = torch::zeros_like(pass_.distance_bias)
+                    .index_copy(0, torch::tensor(layer_->position_heads, torch::kLong), gradient);
     }
     sums_of(table);
     table.mutable_grad().index_add_(0, pass_.distance_rows, by_head.t());
@@ -301,7 +307,7 @@ class LayerPass {
   Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const ops::Dropout& dropout, bool keep,
                   Norm& kept) {
     auto y = torch::empty_like(x);
-    if (keep) kept = {torch::empty_like(x), torch::empty({x.size(0)})};
+    if (keep) kept = {torch::empty_like(x), new_floats({x.size(0)})};
     ops::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight),
                           floats(norm->bias), dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
                           keep ? floats(kept.inverse_deviation) : nullptr);
@@ -316,22 +322,22 @@ class LayerPass {
     x_ = operand(x, arithmetic);
     const auto residual = first_only_ ? x.index_select(0, pass_.packed->first) : x;
     if (first_only_) first_ = operand(residual, arithmetic);
-    query_ = torch::empty({queries, width});
-    key_ = torch::empty({x.size(0), width});
-    value_ = torch::empty({x.size(0), width});
+    query_ = new_floats({queries, width});
+    key_ = new_floats({x.size(0), width});
+    value_ = new_floats({x.size(0), width});
     linear_forward(*layer.query, query_operand(), arithmetic, query_);
     linear_forward(*layer.key, *x_, arithmetic, key_);
     linear_forward(*layer.value, *x_, arithmetic, value_);
-    context_ = torch::empty({queries, width});
-    log_sum_ = torch::empty({attention_.heads, queries});
+    context_ = new_floats({queries, width});
+    log_sum_ = new_floats({attention_.heads, queries});
     ops::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
                            rows_of(context_), floats(log_sum_));
     context_operand_ = operand(context_, arithmetic);
-    auto sum = torch::empty({queries, x.size(1)});
+    auto sum = new_floats({queries, x.size(1)});
     linear_forward(*layer.attention_output, *context_operand_, arithmetic, sum);
     const auto middle = add_norm(layer.attention_norm, sum, residual, after_attention_, keep, attention_norm_);
     middle_ = operand(middle, arithmetic);
-    inner_ = torch::empty({queries, layer.intermediate->weight.size(0)});
+    inner_ = new_floats({queries, layer.intermediate->weight.size(0)});
     linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
     const auto units = torch::empty_like(inner_);
     ops::activation_forward(activation_of(layer.activation), queries, inner_.size(1), floats(inner_), floats(units));
@@ -368,7 +374,7 @@ class EmbeddingPass {
   Tensor forward() {
     const auto& packed = *pass_.packed;
     const auto rows = [](const Embedding& table, const std::vector<int64_t>& ids) {
-      return table->weight.index_select(0, torch::tensor(ids));
+      return table->weight.index_select(0, torch::tensor(ids, torch::kLong));
     };
     const auto sum = rows(embeddings_->word_embeddings, packed.ids);
     if (embeddings_->position_embeddings) sum.add_(rows(embeddings_->position_embeddings, packed.positions));
@@ -376,7 +382,7 @@ class EmbeddingPass {
     auto y = torch::empty_like(sum);
     if (pass_.keep) {
       normalized_ = torch::empty_like(sum);
-      inverse_deviation_ = torch::empty({sum.size(0)});
+      inverse_deviation_ = new_floats({sum.size(0)});
     }
     ops::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
                               pass_.keep ? floats(normalized_) : nullptr,
@@ -434,11 +440,11 @@ class EmbeddingPass {
       const auto at = std::lower_bound(unique.begin(), unique.end(), ids[t]);
       rows[t] = at != unique.end() && *at == ids[t] ? at - unique.begin() : -1;
     }
-    const auto values = torch::zeros({static_cast<int64_t>(unique.size()), gradient.size(1)});
+    const auto values = torch::zeros({static_cast<int64_t>(unique.size()), gradient.size(1)}, torch::kFloat);
     scatter(rows, gradient, values);
-    const auto sparse =
-        torch::_sparse_coo_tensor_unsafe(torch::tensor(unique).unsqueeze(0), values, table->weight.sizes(),
-                                         values.options().layout(torch::kSparse), /*is_coalesced=*/true);
+    const auto sparse = torch::_sparse_coo_tensor_unsafe(torch::tensor(unique, torch::kLong).unsqueeze(0), values,
+                                                         table->weight.sizes(), values.options().layout(torch::kSparse),
+                                                         /*is_coalesced=*/true);
     auto& present = table->weight.mutable_grad();
     present = present.defined() ? present + sparse : sparse;
   }
@@ -478,6 +484,12 @@ uint64_t draw_seed() {
 
 }  // namespace
 
+void linear_products(LinearImpl& linear, const Tensor& x, const Tensor& dy, Arithmetic arithmetic) {
+  const auto read = operand(x, arithmetic);
+  linear_forward(linear, *read, arithmetic, new_floats({x.size(0), dy.size(1)}));
+  linear_backward(linear, dy, *read, arithmetic, torch::empty_like(x), /*accumulate=*/false);
+}
+
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
   if (capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
@@ -511,8 +523,7 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
   if (encoder.relative) {
     pass.relative = encoder.relative;
     pass.distance_rows = relative_rows(encoder.layers.front()->options, input_ids.size(1)).flip(0);
-    pass.distance_bias =
-        encoder.relative->table->weight.detach().index_select(0, pass.distance_rows).t().contiguous();
+    pass.distance_bias = encoder.relative->table->weight.detach().index_select(0, pass.distance_rows).t().contiguous();
   }
 
   Tensor x;
@@ -531,11 +542,13 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
       record(node, x);
     }
   }
-  if (encoder.embeddings->projection) x = encoder.embeddings->projection->forward(x);
+  // Autocast gives bfloat16 here; what follows reads floats.
+  if (encoder.embeddings->projection) x = encoder.embeddings->projection->forward(x).to(torch::kFloat);
 
   EncoderOutput out;
   const auto unpack = [&](const Tensor& tokens) {
-    const auto flat = torch::zeros({input_ids.numel(), tokens.size(1)}).index_copy(0, pass.packed->places, tokens);
+    const auto flat =
+        torch::zeros({input_ids.numel(), tokens.size(1)}, torch::kFloat).index_copy(0, pass.packed->places, tokens);
     return flat.view({input_ids.size(0), input_ids.size(1), tokens.size(1)});
   };
   if (capture.hidden_states) out.hidden_states.push_back(unpack(x));

@@ -18,4 +18,9 @@ bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const 
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                             const torch::Tensor& token_type_ids, const Capture& capture, Arithmetic arithmetic);
 
+/// The products of one linear layer as the layers above make them, forward and backward: x w^T + bias, the weight's
+/// gradient (added to its own) and dx. Float32, x: [rows, in], dy: [rows, out]. For those who measure them, under a
+/// NoGradGuard.
+void linear_products(LinearImpl& linear, const torch::Tensor& x, const torch::Tensor& dy, Arithmetic arithmetic);
+
 }  // namespace compression

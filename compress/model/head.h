@@ -22,8 +22,8 @@ class Head : public torch::nn::Module {
   /// The linear layers that quantization changes: all but the classifier, which is small.
   virtual std::vector<Linear> linears() { return {}; }
 
-  /// Normal(0, initializer_range) for the classifier, 0 for its bias, from LibTorch's generator.
-  void initialize_classifier();
+  /// In place of every dropout that the config asks for; absent: the config's.
+  virtual void set_dropout(std::optional<double> value) { dropout = value.value_or(config_dropout_); }
 
   Linear classifier{nullptr};  // [labels, hidden]: what is new for a new task; null for tasks without one
   double dropout;              // before the classifier
@@ -32,7 +32,7 @@ class Head : public torch::nn::Module {
   void make_classifier(int64_t in, int64_t labels);
 
  private:
-  double initializer_range_;
+  double config_dropout_;
 };
 
 /// One label a text, a number or several labels, from its first token: dropout, a dense layer, an activation, dropout,
@@ -43,12 +43,14 @@ class SequenceHead : public Head {
 
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
   std::vector<Linear> linears() override { return {dense}; }
+  void set_dropout(std::optional<double> value) override;
 
   Linear dense{nullptr};
   const std::string activation;
+  std::optional<double> first_dropout;  // before the dense layer, where it is another one
 
  private:
-  std::optional<double> first_dropout_;
+  std::optional<double> config_first_dropout_;
 };
 
 /// A label a token: dropout and the classifier. Logits: [batch, sequence, labels]. Of question answering the labels are
@@ -59,6 +61,10 @@ class TokenHead : public Head {
 
   Capture needs() const override { return {.last_hidden_state = true}; }
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
+  void set_dropout(std::optional<double> value) override;
+
+ private:
+  bool spans_;
 };
 
 /// Masked language modelling (BERT, arXiv 1810.04805): a dense layer, an activation, LayerNorm, and the products with
@@ -81,16 +87,22 @@ class MaskedLmHead : public Head {
   Embedding words_;  // the encoder's: not registered here
 };
 
-/// A vector a text (Sentence-BERT, arXiv 1908.10084): the mean of the last hidden states over tokens that are not
-/// padding, divided by its norm. "Logits": [batch, hidden]. Without parameters.
+/// A vector a text (Sentence-BERT, arXiv 1908.10084): the last hidden states of tokens that are not padding, pooled,
+/// and what EmbeddingOptions say after that. "Logits": [batch, width]. Its linear layers stay float32, as classifiers
+/// do.
 class EmbeddingHead : public Head {
  public:
-  explicit EmbeddingHead(const ModelConfig& config) : Head(config) {}
+  /// Throws UnsupportedError for modules that we do not have, std::invalid_argument for steps that do not fit.
+  explicit EmbeddingHead(const ModelConfig& config);
 
-  Capture needs() const override { return {.last_hidden_state = true}; }
+  Capture needs() const override;
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
 
+  const EmbeddingOptions options;
+  std::vector<Linear> dense;  // one a step; null where it is no linear layer. Registered as dense_0, dense_1, ...
+
   static constexpr double smallest_norm = 1e-12;
+  static constexpr double smallest_weight = 1e-9;  // what sums over tokens are divided by at least
 };
 
 /// The head that the config asks for.

@@ -36,7 +36,7 @@ torch::Tensor PackedInt8::linear(const torch::Tensor& x, ActivationScheme scheme
   if (scheme == ActivationScheme::per_tensor) return run(x);
   const auto tokens = x.reshape({-1, x.size(-1)});
   const auto scale = tokens.abs().amax(-1, true).clamp_min(smallest_scale);
-  const auto range = torch::full({1, x.size(-1)}, 1.0);
+  const auto range = torch::full({1, x.size(-1)}, 1.0, torch::kFloat);
   const auto product = run(torch::cat({tokens / scale, range, range * range_low})).slice(0, 0, tokens.size(0)) * scale;
   auto sizes = x.sizes().vec();
   sizes.back() = product.size(1);

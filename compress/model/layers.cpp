@@ -1,10 +1,15 @@
 #include "compress/model/layers.h"
 
+#include <array>
+#include <stdexcept>
+
 namespace compression {
 namespace {
 
 torch::Dtype dtype_of(WeightFormat format) {
-  return format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16;
+  if (format == WeightFormat::float16) return torch::kHalf;
+  if (format == WeightFormat::bfloat16) return torch::kBFloat16;
+  throw std::invalid_argument("store_16bit: expected float16 or bfloat16");
 }
 
 }  // namespace
@@ -16,8 +21,13 @@ torch::Tensor activate(const torch::Tensor& x, const std::string& name) {
 }
 
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
-  weight = register_parameter("weight", torch::empty({out_features, in_features}));
-  bias = register_parameter("bias", torch::empty({out_features}));
+  weight = register_parameter("weight", torch::empty({out_features, in_features}, torch::kFloat));
+  bias = register_parameter("bias", torch::empty({out_features}, torch::kFloat));
+}
+
+void LinearImpl::drop_bias() {
+  parameters_.erase("bias");
+  bias = register_buffer("bias", torch::zeros_like(bias.detach()));
 }
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
@@ -32,19 +42,45 @@ torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
       return torch::linear(x, weight, bias);
     case WeightFormat::float16:
       return torch::linear(x, weight.to(x.scalar_type()), bias);
-    case WeightFormat::bfloat16:
-      return torch::linear(x.to(torch::kBFloat16), weight, bias.to(torch::kBFloat16)).to(x.scalar_type());
-    case WeightFormat::int8:
-      if (activations_ != ActivationScheme::static_per_tensor) {
-        return packed_.linear(x.to(torch::kFloat), activations_) + bias;
+    case WeightFormat::bfloat16: {
+      const auto rounded = x.to(torch::kBFloat16);
+      if (products == Products::ours) {
+        return torch::linear(rounded.to(torch::kFloat), weight.to(torch::kFloat), bias).to(x.scalar_type());
       }
-      // What the integers give, computed in float32: LibTorch's int8 operators saturate on some processors. The fused
-      // runtime multiplies the integers.
-      return torch::linear(
-          torch::fake_quantize_per_tensor_affine(x.to(torch::kFloat), input_scale.item<double>(), 0, -128, 127),
-          weight.to(torch::kFloat) * weight_scale, bias);
+      return torch::linear(rounded, weight, bias.to(torch::kBFloat16)).to(x.scalar_type());
+    }
+    case WeightFormat::int8:
+      return products == Products::ours ? int8_products(x) : libtorch_int8(x);
   }
   throw std::logic_error("weight format");
+}
+
+torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
+  const torch::NoGradGuard no_grad;
+  const auto in = x.to(torch::kFloat).contiguous();
+  float scale = 0.0f;  // each token's own
+  if (activations_ == ActivationScheme::static_per_tensor) scale = input_scale.item<float>();
+  if (activations_ == ActivationScheme::per_tensor && in.numel() > 0) scale = in.abs().max().item<float>() / 127.0f;
+  const auto weights = ours_.of(std::array{weight, weight_scale, bias}, [&](ops::LinearWeight& form) {
+    const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias.contiguous();
+    ops::pack_linear(ops::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
+                     weight.size(0), weight.size(1), form);
+  });
+  auto sizes = in.sizes().vec();
+  sizes.back() = weight.size(0);
+  const auto y = torch::empty(sizes, torch::kFloat);
+  ops::multiply_rows(in.data_ptr<float>(), in.numel() / in.size(-1), *weights, scale, y.data_ptr<float>());
+  return y;
+}
+
+torch::Tensor LinearImpl::libtorch_int8(const torch::Tensor& x) {
+  if (activations_ != ActivationScheme::static_per_tensor) {
+    return packed()->linear(x.to(torch::kFloat), activations_) + bias;
+  }
+  // What the integers give, computed in float32: LibTorch's int8 operators saturate on some processors.
+  return torch::linear(
+      torch::fake_quantize_per_tensor_affine(x.to(torch::kFloat), input_scale.item<double>(), 0, -128, 127),
+      weight.to(torch::kFloat) * weight_scale, bias);
 }
 
 void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
@@ -56,42 +92,32 @@ void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& sc
   bias.requires_grad_(false);
   format_ = WeightFormat::int8;
   activations_ = scheme;
-  repack();
 }
 
 void LinearImpl::store_16bit(WeightFormat format) {
+  const auto stored = weight.detach().to(dtype_of(format));
   parameters_.erase("weight");
-  weight = register_buffer("weight", weight.detach().to(dtype_of(format)));
+  weight = register_buffer("weight", stored);
   bias.requires_grad_(false);
   format_ = format;
 }
 
-void LinearImpl::repack() {
-  const bool packs = format_ == WeightFormat::int8 && activations_ != ActivationScheme::static_per_tensor;
-  if (packs && weight.numel() > 0) packed_ = PackedInt8(weight, weight_scale);
+std::shared_ptr<const PackedInt8> LinearImpl::packed() {
+  return packed_.of(std::array{weight, weight_scale}, [&](PackedInt8& form) { form = {weight, weight_scale}; });
 }
 
-bool LinearImpl::CopyOf::renew(const torch::Tensor& weight) {
-  // Without a version (inference mode) nothing tells of changes.
-  const int64_t now = weight.is_inference() ? -1 : static_cast<int64_t>(weight._version());
-  if (now >= 0 && version == now && data == weight.data_ptr()) return false;
-  data = weight.data_ptr();
-  version = now;
-  return true;
+std::shared_ptr<const torch::Tensor> LinearImpl::bfloat16_weight() {
+  return bfloat16_.of(std::array{weight}, [&](torch::Tensor& form) { form = weight.detach().to(torch::kBFloat16); });
 }
 
-const torch::Tensor& LinearImpl::bfloat16_weight() {
-  if (bfloat16_of_.renew(weight)) bfloat16_ = weight.detach().to(torch::kBFloat16);
-  return bfloat16_;
-}
-
-const ops::Int16Weight& LinearImpl::int16_weight() {
-  if (int16_of_.renew(weight)) ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), int16_);
-  return int16_;
+std::shared_ptr<const ops::Int16Weight> LinearImpl::int16_weight() {
+  return int16_.of(std::array{weight}, [&](ops::Int16Weight& form) {
+    ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), form);
+  });
 }
 
 EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id) : padding_id_(padding_id) {
-  weight = register_parameter("weight", torch::empty({rows, width}));
+  weight = register_parameter("weight", torch::empty({rows, width}, torch::kFloat));
 }
 
 torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
@@ -115,14 +141,15 @@ void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor&
 }
 
 void EmbeddingImpl::store_16bit(WeightFormat format) {
+  const auto stored = weight.detach().to(dtype_of(format));
   parameters_.erase("weight");
-  weight = register_buffer("weight", weight.detach().to(dtype_of(format)));
+  weight = register_buffer("weight", stored);
   format_ = format;
 }
 
 LayerNormImpl::LayerNormImpl(int64_t width, double epsilon) : eps(epsilon) {
-  weight = register_parameter("weight", torch::ones({width}));
-  bias = register_parameter("bias", torch::zeros({width}));
+  weight = register_parameter("weight", torch::ones({width}, torch::kFloat));
+  bias = register_parameter("bias", torch::zeros({width}, torch::kFloat));
 }
 
 torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {

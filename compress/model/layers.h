@@ -7,40 +7,51 @@
 #include <functional>
 
 #include "compress/model/config.h"       // WeightFormat, ActivationScheme
+#include "compress/model/derived.h"      // Derived
 #include "compress/model/int8_linear.h"  // PackedInt8
 #include "compress/ops/int16_matmul.h"   // Int16Weight
+#include "compress/ops/linear.h"         // LinearWeight
 
 namespace compression {
 
 /// What the products of the fused form (fused.h) are made with; sums are float32.
 enum class Arithmetic { float32, bfloat16, int16 };
 
+/// Whose products weights of fewer bits are multiplied with: those of compress/ops, which the fused runtime has; or
+/// LibTorch's operators, which a portable file has.
+enum class Products { ours, libtorch };
+
 class LinearImpl : public torch::nn::Module {
  public:
   /// Weights are float32 and not initialised: a model is built to be filled.
   LinearImpl(int64_t in_features, int64_t out_features);
 
-  /// x: [..., in] -> [..., out]. 16-bit weights: float16 is widened to compute, bfloat16 computes as it is. int8 with
-  /// static activations: q w^T * input_scale * weight_scale + bias, q = clamp(round(x / input_scale), -128, 127), ties
-  /// to even.
+  /// x: [..., in] -> [..., out]. Weights in float16 are widened to compute. bfloat16: x is rounded to it, products are
+  /// added in float32, and so is the bias; with Products::libtorch the result is rounded to bfloat16 too. int8: q w^T *
+  /// scale * weight_scale + bias, with exact sums, where q = clamp(round(x / scale), -128, 127), ties to even, and
+  /// scale = max |x| / 127 of each token (per_token) or of all of x (per_tensor), or input_scale (static_per_tensor).
+  /// With Products::libtorch: PackedInt8; static activations in float32. Results of int8 have no gradient. Any number
+  /// of threads may call it while nobody changes the layer.
   torch::Tensor forward(const torch::Tensor& x);
 
   /// Replaces the weight by one in another format, which cannot be trained. int8: values [out, in] with scale [out, 1];
   /// static activations need `input_scale`, float32 [1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
                   const torch::Tensor& input_scale = {});
-  void store_16bit(WeightFormat format);
+  void store_16bit(WeightFormat format);  // float16 or bfloat16
 
-  /// To be called when int8 tensors were filled in place.
-  void repack();
+  /// The bias becomes 0, and nothing that can be trained: a layer without one.
+  void drop_bias();
 
   WeightFormat format() const { return format_; }
   ActivationScheme activations() const { return activations_; }
-  const PackedInt8& packed() const { return packed_; }
+
+  /// An int8 weight for LibTorch's operator, made anew when it has changed.
+  std::shared_ptr<const PackedInt8> packed();
 
   /// Copies of a float32 weight for training with less precision, made anew when the weight has changed.
-  const torch::Tensor& bfloat16_weight();
-  const ops::Int16Weight& int16_weight();
+  std::shared_ptr<const torch::Tensor> bfloat16_weight();
+  std::shared_ptr<const ops::Int16Weight> int16_weight();
 
   torch::Tensor weight;        // [out, in]
   torch::Tensor weight_scale;  // float32 [out, 1] with int8
@@ -50,20 +61,18 @@ class LinearImpl : public torch::nn::Module {
   /// Where set, forward() shows it the input first: for calibration.
   std::function<void(const torch::Tensor& x)> watch;
 
+  Products products = Products::ours;
+
  private:
+  torch::Tensor int8_products(const torch::Tensor& x);
+  torch::Tensor libtorch_int8(const torch::Tensor& x);
+
   WeightFormat format_ = WeightFormat::float32;
   ActivationScheme activations_ = ActivationScheme::per_token;
-  PackedInt8 packed_;
-
-  /// Tells whether the weight is still as it was when a copy was made.
-  struct CopyOf {
-    const void* data = nullptr;
-    int64_t version = -1;
-    bool renew(const torch::Tensor& weight);
-  };
-  torch::Tensor bfloat16_;
-  ops::Int16Weight int16_;
-  CopyOf bfloat16_of_, int16_of_;
+  Derived<ops::LinearWeight> ours_;  // of int8
+  Derived<PackedInt8> packed_;
+  Derived<torch::Tensor> bfloat16_;
+  Derived<ops::Int16Weight> int16_;
 };
 TORCH_MODULE(Linear);
 
@@ -77,7 +86,7 @@ class EmbeddingImpl : public torch::nn::Module {
 
   /// int8: values [rows, width] with a scale a row [rows, 1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale);
-  void store_16bit(WeightFormat format);
+  void store_16bit(WeightFormat format);  // float16 or bfloat16
 
   /// The table in float32, widened where it is stored in less.
   torch::Tensor full_weight() const;

@@ -15,7 +15,8 @@ namespace {
 void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
   if (format == WeightFormat::int8) {
     const auto& w = linear->weight;
-    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), torch::ones({w.size(0), 1}), scheme, torch::ones({1}));
+    const auto ones = [](at::IntArrayRef sizes) { return torch::ones(sizes, torch::kFloat); };
+    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), ones({w.size(0), 1}), scheme, ones({1}));
   } else if (format != WeightFormat::float32) {
     linear->store_16bit(format);
   }
@@ -23,7 +24,8 @@ void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
 
 void store_as(Embedding& table, WeightFormat format) {
   if (format == WeightFormat::int8) {
-    table->store_int8(torch::zeros(table->weight.sizes(), torch::kChar), torch::ones({table->weight.size(0), 1}));
+    table->store_int8(torch::zeros(table->weight.sizes(), torch::kChar),
+                      torch::ones({table->weight.size(0), 1}, torch::kFloat));
   } else if (format != WeightFormat::float32) {
     table->store_16bit(format);
   }
@@ -32,6 +34,7 @@ void store_as(Embedding& table, WeightFormat format) {
 }  // namespace
 
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
+  const c10::InferenceMode ordinary(false);  // tensors that can be trained, and that tell when they change
   encoder = register_module("bert", Encoder(config_));
   head = register_module("head", make_head(config_, *encoder));
   auto unknown = config_.unquantized;
@@ -45,7 +48,42 @@ ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   for (auto& table : embeddings()) store_as(table, config_.embedding_format);
 }
 
+bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
+  if (config_.linear_format == WeightFormat::float32 || products_ != Products::ours || is_training()) return false;
+  if (capture.hidden_states || capture.attentions || capture.projections) return false;
+  if (!batch.input_ids.is_cpu() || batch.input_ids.numel() == 0 || !can_pack(config_)) return false;
+  // One scale for the whole input is not what the runtime has: it never sees all texts at once.
+  if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
+  if (config_.encoder.masks_queries && masks_first(batch.attention_mask)) return false;
+  for (const auto& layer : encoder->layers) {
+    if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
+  }
+  for (const auto& linear : linears()) {
+    if (linear->watch || !linear->weight.is_cpu()) return false;
+  }
+  return true;
+}
+
+ModelOutput ModelImpl::forward_packed(const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  const auto& ids = batch.input_ids;
+  encoder->embeddings->check_length(ids.size(1));
+  const auto runtime = packed_.of(*encoder, *head, config_);
+  const auto mask = batch.attention_mask.defined() ? batch.attention_mask : torch::ones_like(ids);
+  const auto types = batch.token_type_ids.defined() ? batch.token_type_ids : torch::zeros_like(ids);
+  if (dynamic_cast<const SequenceHead*>(head.get())) return {runtime->forward(ids, mask, types), {}, {}, {}};
+  EncoderOutput encoded;
+  encoded.last_hidden_state = runtime->last_hidden_state(ids, mask, types);
+  return {head->forward(encoded, batch), {}, {}, {}};
+}
+
+void ModelImpl::set_products(Products products) {
+  products_ = products;
+  for (auto& linear : linears()) linear->products = products;
+}
+
 ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
+  if (computes_packed(batch, capture)) return forward_packed(batch);
   auto both = capture;
   both |= head->needs();
   auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
@@ -75,6 +113,7 @@ void ModelImpl::set_dropout(std::optional<double> hidden, std::optional<double> 
     layer->hidden_dropout = hidden.value_or(config_.hidden_dropout_prob);
     layer->attention_dropout = attention.value_or(config_.attention_probs_dropout_prob);
   }
+  head->set_dropout(hidden);
 }
 
 std::vector<UnitGroup> ModelImpl::prunable_units() {
@@ -155,8 +194,8 @@ std::vector<Embedding> ModelImpl::embeddings() {
 Model copy(const Model& model) {
   Model twin(model->config());
   load_state_dict(*twin, state_dict(*model));
-  for (auto& linear : twin->linears()) linear->repack();
   twin->train(model->is_training());
+  twin->set_products(model->products());
   return twin;
 }
 

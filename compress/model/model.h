@@ -3,6 +3,7 @@
 
 #include "compress/model/encoder.h"  // Encoder
 #include "compress/model/head.h"     // Head
+#include "compress/model/packed.h"   // PackedModel
 #include "compress/train/batch.h"    // Batch
 
 namespace compression {
@@ -19,12 +20,15 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   /// A model of the given shapes; its weights are still to be filled, or initialised.
   explicit ModelImpl(ModelConfig config);
 
+  /// Weights of fewer bits, in evaluation mode on the CPU: computed as the fused runtime does (packed.h), without
+  /// gradients, where it has kernels for the family and nothing is captured. Any number of threads may call it then, as
+  /// long as nobody changes the model.
   ModelOutput forward(const Batch& batch, const Capture& capture = {});
 
   /// Normal(0, initializer_range) for matrices, 0 for biases, 1 for LayerNorm, from LibTorch's generator.
   void initialize();
 
-  /// In place of the config's; for training. Absent: the config's.
+  /// In place of the config's, for training: `hidden` of the head's too. Absent: the config's.
   void set_dropout(std::optional<double> hidden, std::optional<double> attention);
 
   /// The form that the encoder computes in; absent: LibTorch's operators.
@@ -32,6 +36,11 @@ class ModelImpl : public torch::nn::Module, public Prunable {
 
   /// Whether the backward pass makes activations again, to save memory.
   void set_recompute(bool recompute) { encoder->recompute = recompute; }
+
+  /// Whose products weights of fewer bits are multiplied with. libtorch: all is computed by LibTorch's operators, as a
+  /// portable file does.
+  void set_products(Products products);
+  Products products() const { return products_; }
 
   /// Throws UnsupportedError if the linear layers are quantized.
   std::vector<UnitGroup> prunable_units() override;
@@ -49,7 +58,12 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   std::shared_ptr<Head> head;
 
  private:
+  bool computes_packed(const Batch& batch, const Capture& capture);
+  ModelOutput forward_packed(const Batch& batch);
+
   ModelConfig config_;
+  Products products_ = Products::ours;
+  PackedModel packed_;
 };
 TORCH_MODULE(Model);
 

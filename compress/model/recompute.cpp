@@ -19,11 +19,13 @@ class Surroundings {
         generator_(at::globalContext().defaultGenerator(device)),
         state_(generator_.get_state()),
         autocast_(at::autocast::is_autocast_enabled(device.type())),
+        cache_(at::autocast::is_autocast_cache_enabled()),
         dtype_(at::autocast::get_autocast_dtype(device.type())) {}
 
   void set() {
     generator_.set_state(state_);
     at::autocast::set_autocast_enabled(device_.type(), autocast_);
+    at::autocast::set_autocast_cache_enabled(cache_);
     at::autocast::set_autocast_dtype(device_.type(), dtype_);
   }
 
@@ -31,8 +33,35 @@ class Surroundings {
   torch::Device device_;
   at::Generator generator_;
   Tensor state_;
-  bool autocast_;
+  bool autocast_, cache_;
   torch::Dtype dtype_;
+};
+
+/// While it lives, surroundings are others; then they are as before, after an exception too.
+class Within {
+ public:
+  Within(Surroundings& others, torch::Device device) : before_(device) { others.set(); }
+  ~Within() { before_.set(); }
+  Within(const Within&) = delete;
+  Within& operator=(const Within&) = delete;
+
+ private:
+  Surroundings before_;
+};
+
+/// While it lives, autocast keeps no weight that it has cast: one that was cast without gradients would be taken where
+/// they are wanted, and one that was cast in a backward pass in the steps after it.
+class WithoutCastCache {
+ public:
+  WithoutCastCache() : before_(at::autocast::is_autocast_cache_enabled()) {
+    at::autocast::set_autocast_cache_enabled(false);
+  }
+  ~WithoutCastCache() { at::autocast::set_autocast_cache_enabled(before_); }
+  WithoutCastCache(const WithoutCastCache&) = delete;
+  WithoutCastCache& operator=(const WithoutCastCache&) = delete;
+
+ private:
+  bool before_;
 };
 
 struct RecomputeNode : torch::autograd::Node {
@@ -42,15 +71,15 @@ struct RecomputeNode : torch::autograd::Node {
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     if (!gradients.front().defined()) return {Tensor()};
-    Surroundings now(x.device());
     const auto input = x.detach().requires_grad_();
+    const torch::AutoGradMode enable(true);
+    Tensor y;
     {
-      const torch::AutoGradMode enable(true);
-      before->set();
-      const auto y = function(input);
-      now.set();
-      torch::autograd::backward({y}, {gradients.front()});
+      const Within forward(*before, x.device());
+      const WithoutCastCache uncached;
+      y = function(input);
     }
+    torch::autograd::backward({y}, {gradients.front()});
     return {input.grad()};
   }
 };
@@ -64,6 +93,7 @@ Tensor recomputed(std::function<Tensor(const Tensor&)> function, const Tensor& x
   Tensor y;
   {
     const torch::NoGradGuard no_grad;
+    const WithoutCastCache uncached;
     y = function(x.detach());
   }
   node->set_next_edges(torch::autograd::collect_next_edges(x));

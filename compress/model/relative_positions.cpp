@@ -27,8 +27,9 @@ Tensor bias_rows(const Tensor& distance) {
 Tensor bucketed(const Tensor& distance, int64_t buckets, int64_t range) {
   const auto middle = buckets / 2;
   const auto size = torch::where(distance.abs() < middle, torch::full_like(distance, middle - 1), distance.abs());
-  const auto span = torch::log(torch::tensor(static_cast<float>(static_cast<double>(range - 1) / middle)));
-  const auto logarithmic = torch::ceil(torch::log(size / middle) / span * (middle - 1)) + middle;
+  const auto span =
+      torch::log(torch::tensor(static_cast<float>(static_cast<double>(range - 1) / middle), torch::kFloat));
+  const auto logarithmic = torch::ceil(torch::log(size.to(torch::kFloat) / middle) / span * (middle - 1)) + middle;
   return torch::where(size <= middle, distance.to(torch::kFloat), logarithmic * distance.sign()).to(torch::kLong);
 }
 

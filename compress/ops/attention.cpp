@@ -22,6 +22,7 @@ namespace compression::ops {
 /// One head of one sequence.
 struct Head {
   int64_t queries, tokens, size;
+  float scale;
   ConstRows query, key, value, context, d_context;
   Rows out, d_query, d_key, d_value;
   float* log_sum;     // [queries]
@@ -57,30 +58,30 @@ HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_ste
   const F d;
   const int64_t n = Lanes();
 #undef OPS_DECLARE
-#define OPS_DECLARE(r)                                                                          \
-  [[maybe_unused]] VF left##r = R > r && accumulate ? hn::LoadU(d, c + (r)*ld_c) : hn::Zero(d); \
-  [[maybe_unused]] VF right##r = R > r && accumulate ? hn::LoadU(d, c + (r)*ld_c + n) : hn::Zero(d);
+#define OPS_DECLARE(r)                                                                            \
+  [[maybe_unused]] VF left##r = R > r && accumulate ? hn::LoadU(d, c + (r) * ld_c) : hn::Zero(d); \
+  [[maybe_unused]] VF right##r = R > r && accumulate ? hn::LoadU(d, c + (r) * ld_c + n) : hn::Zero(d);
   OPS_ROWS(OPS_DECLARE)
   for (int64_t k = 0; k < depth; ++k) {
     const auto b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + n);
     b += ld_b;
 #undef OPS_STEP
-#define OPS_STEP(r)                          \
-  if constexpr (R > r) {                     \
-    const auto x = hn::Set(d, a[(r)*a_row]); \
-    left##r = hn::MulAdd(x, b0, left##r);    \
-    right##r = hn::MulAdd(x, b1, right##r);  \
-    OPS_PIN(left##r);                        \
-    OPS_PIN(right##r);                       \
+#define OPS_STEP(r)                            \
+  if constexpr (R > r) {                       \
+    const auto x = hn::Set(d, a[(r) * a_row]); \
+    left##r = hn::MulAdd(x, b0, left##r);      \
+    right##r = hn::MulAdd(x, b1, right##r);    \
+    OPS_PIN(left##r);                          \
+    OPS_PIN(right##r);                         \
   }
     OPS_ROWS(OPS_STEP)
     a += a_step;
   }
 #undef OPS_STORE
-#define OPS_STORE(r)                           \
-  if constexpr (R > r) {                       \
-    hn::StoreU(left##r, d, c + (r)*ld_c);      \
-    hn::StoreU(right##r, d, c + (r)*ld_c + n); \
+#define OPS_STORE(r)                             \
+  if constexpr (R > r) {                         \
+    hn::StoreU(left##r, d, c + (r) * ld_c);      \
+    hn::StoreU(right##r, d, c + (r) * ld_c + n); \
   }
   OPS_ROWS(OPS_STORE)
 }
@@ -172,7 +173,7 @@ void ForwardHead(const Head& head, float* scratch) {
   float* key_t = value + tokens * wide;
   float* scores = key_t + size * padded;
   float* result = scores + block * padded;
-  CopyRows(head.query, head.queries, size, wide, 1.0f / std::sqrt(static_cast<float>(size)), {query, wide});
+  CopyRows(head.query, head.queries, size, wide, head.scale, {query, wide});
   CopyRows(head.value, tokens, size, wide, 1.0f, {value, wide});
   CopyTransposed(head.key, tokens, size, padded, key_t);
   const bool drop = head.drop;
@@ -217,7 +218,7 @@ void BackwardHead(const Head& head, float* scratch) {
   const F d;
   const int64_t tokens = head.tokens, size = head.size, wide = PadColumns(size), padded = PadColumns(tokens);
   const int64_t block = std::min(kQueryBlock, head.queries);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  const float scale = head.scale;
   float* query = scratch;
   float* d_context = query + head.queries * wide;
   float* key = d_context + head.queries * wide;
@@ -304,6 +305,7 @@ void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum
       head.queries = shape.first_query_only ? 1 : tokens;
       head.tokens = tokens;
       head.size = shape.head_size;
+      head.scale = shape.scale;
       head.log_sum = log_sum + h * shape.queries() + query;
       if (shape.bias != nullptr) head.bias = shape.bias + h * shape.bias_width() + shape.reach - 1;
       if (d_biases != nullptr) head.d_bias = d_biases + item * shape.bias_width() + shape.reach - 1;

@@ -13,6 +13,7 @@ struct AttentionShape {
   int64_t sequences = 0;
   const int64_t* begin = nullptr;  // [sequences + 1]: sequence s has the tokens [begin[s], begin[s + 1])
   int64_t heads = 0, head_size = 0;
+  float scale = 1.0f;             // what scores are multiplied by, before the bias
   bool first_query_only = false;  // queries are those of each sequence's first token: [sequences, heads * head_size]
   Dropout dropout;                // of the probabilities
   /// Added to the scores, or null: [heads, 2 * reach - 1], for a key and a query of one sequence at

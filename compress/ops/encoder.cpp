@@ -9,6 +9,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "compress/ops/bfloat16_choice.h"  // bfloat16_choice
+
 namespace compression::ops {
 namespace {
 
@@ -16,6 +18,7 @@ using at::Tensor;
 using Tensors = c10::Dict<std::string, Tensor>;
 
 constexpr int64_t format_version = 1;
+constexpr int64_t most_layers = 1024, widest_head = 65'536;
 
 // Rows that keep a thread busy on a weight that it reads from the second-level cache: a group of texts; a part of the
 // intermediate layer.
@@ -34,6 +37,12 @@ class Reader {
     TORCH_CHECK(state_.numbers.contains(name), "compress.Encoder: the number ", name, " is missing");
     return state_.numbers.at(name);
   }
+  double real(const std::string& name, double least, double most) const {
+    const double found = number(name);
+    TORCH_CHECK(found >= least && found <= most, "compress.Encoder: ", name, ": found ", found,
+                ", expected a number from ", least, " to ", most);
+    return found;
+  }
   int64_t integer(const std::string& name, int64_t least, int64_t most) const {
     const double found = number(name);
     TORCH_CHECK(found >= static_cast<double>(least) && found <= static_cast<double>(most) && std::floor(found) == found,
@@ -46,9 +55,15 @@ class Reader {
   Tensor tensor(const std::string& name, at::IntArrayRef sizes) const {
     TORCH_CHECK(has(name), "compress.Encoder: the tensor ", name, " is missing");
     const auto found = state_.tensors.at(name);
-    TORCH_CHECK(found.defined() && found.device().is_cpu() && found.sizes() == sizes, "compress.Encoder: ", name,
-                ": found ", found.sizes(), ", expected ", sizes);
-    return found.contiguous();
+    TORCH_CHECK(found.defined() && found.layout() == at::kStrided && found.device().is_cpu(),
+                "compress.Encoder: ", name, ": found no dense tensor on the CPU");
+    TORCH_CHECK(found.sizes() == sizes, "compress.Encoder: ", name, ": found ", found.sizes(), ", expected ", sizes);
+    // LibTorch takes what a file says of a tensor's place in its storage as it is.
+    const auto bytes = static_cast<uint64_t>(found.storage_offset()) * found.element_size() + found.nbytes();
+    TORCH_CHECK(found.is_contiguous() && found.storage_offset() >= 0 && bytes <= found.storage().nbytes(),
+                "compress.Encoder: ", name, ": found a tensor that is not contiguous in its storage of ",
+                found.storage().nbytes(), " bytes");
+    return found;
   }
   Tensor floats(const std::string& name, at::IntArrayRef sizes) const {
     const auto found = tensor(name, sizes);
@@ -56,30 +71,65 @@ class Reader {
                 ", expected Float");
     return found;
   }
-  int64_t rows(const std::string& name) const {
-    TORCH_CHECK(has(name) && state_.tensors.at(name).dim() == 2, "compress.Encoder: the matrix ", name, " is missing");
-    return state_.tensors.at(name).size(0);
+  at::IntArrayRef matrix(const std::string& name) const {
+    const bool is_matrix = has(name) && state_.tensors.at(name).defined() && state_.tensors.at(name).dim() == 2;
+    TORCH_CHECK(is_matrix, "compress.Encoder: the matrix ", name, " is missing");
+    return state_.tensors.at(name).sizes();
+  }
+  int64_t rows(const std::string& name, int64_t least = 0) const {
+    const auto found = matrix(name)[0];
+    TORCH_CHECK(found >= least, "compress.Encoder: ", name, ": found ", found, " rows, expected ", least, " or more");
+    return found;
   }
 
  private:
   const EncoderState& state_;
 };
 
+Stored stored_as(at::ScalarType type) {
+  switch (type) {
+    case at::kChar:
+      return Stored::int8;
+    case at::kBFloat16:
+      return Stored::bfloat16;
+    case at::kHalf:
+      return Stored::float16;
+    default:
+      return Stored::float32;
+  }
+}
+
+at::ScalarType type_of(Stored stored) {
+  switch (stored) {
+    case Stored::int8:
+      return at::kChar;
+    case Stored::bfloat16:
+      return at::kBFloat16;
+    case Stored::float16:
+      return at::kHalf;
+    case Stored::float32:
+      break;
+  }
+  return at::kFloat;
+}
+
+/// What a weight of so many inputs is multiplied as here: itself, or wider.
+Number number_for(Stored stored, int64_t in) {
+  switch (stored) {
+    case Stored::int8:
+      return Number::int8;
+    case Stored::bfloat16:
+      return bfloat16_choice(in).number;
+    default:
+      return Number::float32;
+  }
+}
+
 /// The tensors of one linear layer.
 struct Plain {
   Tensor weight, scale, bias;  // scale: of int8
   float input_scale = 0.0f;    // of int8; 0: measured for each row
 
-  Number number() const {
-    switch (weight.scalar_type()) {
-      case at::kChar:
-        return Number::int8;
-      case at::kBFloat16:
-        return Number::bfloat16;
-      default:
-        return Number::float32;
-    }
-  }
   void widen() {
     weight = weight.to(at::kFloat);
     if (scale.defined()) weight = weight * scale.unsqueeze(1);
@@ -105,25 +155,30 @@ Plain read_linear(const Reader& reader, const std::string& name, int64_t out, in
                   ".input_scale: found ", plain.input_scale, ", expected a finite number above 0");
     }
   }
-  if (type == at::kHalf) plain.weight = plain.weight.to(at::kFloat);
   return plain;
 }
 
 void pack(const Plain& plain, LinearWeight& result) {
-  pack_linear(plain.number(), plain.weight.data_ptr(), plain.scale.defined() ? plain.scale.data_ptr<float>() : nullptr,
-              plain.bias.data_ptr<float>(), plain.weight.size(0), plain.weight.size(1), result);
+  const auto stored = stored_as(plain.weight.scalar_type());
+  const auto number = number_for(stored, plain.weight.size(1));
+  const auto weight = number == Number::float32 ? plain.weight.to(at::kFloat) : plain.weight;
+  pack_linear(number, weight.data_ptr(), plain.scale.defined() ? plain.scale.data_ptr<float>() : nullptr,
+              plain.bias.data_ptr<float>(), weight.size(0), weight.size(1), result);
+  result.stored = stored;
   result.input_scale = plain.input_scale;
 }
 
 Plain unpack(const LinearWeight& weight) {
-  const auto type = weight.number == Number::int8       ? at::kChar
-                    : weight.number == Number::bfloat16 ? at::kBFloat16
-                                                        : at::kFloat;
-  Plain plain{at::empty({weight.out, weight.in}, type), {}, at::empty({weight.out}), weight.input_scale};
+  const auto type = type_of(weight.stored);
+  Plain plain{at::empty({weight.out, weight.in}, weight.number == Number::float32 ? at::kFloat : type),
+              {},
+              at::empty({weight.out}, at::kFloat),
+              weight.input_scale};
   unpack_linear(weight, plain.weight.data_ptr());
+  plain.weight = plain.weight.to(type);
   std::copy_n(weight.bias.data(), weight.out, plain.bias.data_ptr<float>());
   if (weight.number == Number::int8) {
-    plain.scale = at::empty({weight.out});
+    plain.scale = at::empty({weight.out}, at::kFloat);
     std::copy_n(weight.scale.data(), weight.out, plain.scale.data_ptr<float>());
   }
   return plain;
@@ -133,7 +188,7 @@ void write_linear(Tensors& tensors, const std::string& name, const Plain& plain)
   tensors.insert(name + ".weight", plain.weight.contiguous());
   tensors.insert(name + ".bias", plain.bias.contiguous());
   if (plain.scale.defined()) tensors.insert(name + ".weight_scale", plain.scale.contiguous());
-  if (plain.input_scale > 0.0f) tensors.insert(name + ".input_scale", at::full({1}, plain.input_scale));
+  if (plain.input_scale > 0.0f) tensors.insert(name + ".input_scale", at::full({1}, plain.input_scale, at::kFloat));
 }
 
 int64_t whole_panels(int64_t columns) {
@@ -145,8 +200,14 @@ int64_t whole_panels(int64_t columns) {
 
 /// A padded batch without its padding.
 struct Encoder::Batch {
+  /// What attention takes of a text for keys: all its tokens; all but the first, which is there to be computed alone;
+  /// or, where the mask is 0 throughout, all columns with equal probability, as a softmax of equal scores has it.
+  enum class Keys : uint8_t { all, but_first, equal };
+
   std::vector<int64_t> ids, positions, types, places;  // [tokens]; place: row * length + column
+  std::vector<bool> present;                           // [tokens]: what the mask says
   std::vector<int64_t> begin = {0};                    // [texts + 1]
+  std::vector<Keys> keys;                              // [texts]
 
   int64_t tokens() const { return begin.back(); }
   int64_t texts() const { return static_cast<int64_t>(begin.size()) - 1; }
@@ -170,29 +231,27 @@ void Encoder::Table::add(int64_t row, float* to) const {
   const auto width = weight.size(1);
   const auto* values = static_cast<const char*>(weight.data_ptr()) + row * width * weight.element_size();
   const float by = scale.defined() ? scale.data_ptr<float>()[row] : 1.0f;
-  const auto type = weight.scalar_type();
-  add_row(type == at::kChar       ? Stored::int8
-          : type == at::kHalf     ? Stored::float16
-          : type == at::kBFloat16 ? Stored::bfloat16
-                                  : Stored::float32,
-          values, by, width, to);
+  add_row(stored_as(weight.scalar_type()), values, by, width, to);
 }
 
 Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
+  const OrdinaryFloats ordinary;
+  const OneThread alone;  // a process that loads a model may fork before it calls it: a team would not be in the child
   const Reader reader(state);
   const auto version = reader.integer("format", 0, 1 << 20);
   TORCH_CHECK(version == format_version, "compress.Encoder: the file's format is ", version,
               ", this library reads format ", format_version);
-  head_size_ = reader.integer("head_size", 1, 1 << 16);
-  max_length_ = reader.integer("max_length", 1, 1 << 24);
+  head_size_ = reader.integer("head_size", 1, widest_head);
+  max_length_ = reader.integer("max_length", 1, int16_attention_limit);
   padding_position_ = reader.integer("padding_position", -1, int64_t{1} << 40);
+  masks_queries_ = state.numbers.contains("masks_queries") && reader.integer("masks_queries", 0, 1) == 1;
   function_ = static_cast<Function>(reader.integer("function", 0, 4));
-  score_scale_ = static_cast<float>(reader.number("score_scale"));
-  eps_ = static_cast<float>(reader.number("eps"));
+  score_scale_ = static_cast<float>(reader.real("score_scale", -1e6, 1e6));
+  eps_ = static_cast<float>(reader.real("eps", 0, 1));
 
   const auto table = [&](const std::string& name, int64_t width) {
     Table result;
-    result.weight = reader.tensor(name + ".weight", {reader.rows(name + ".weight"), width});
+    result.weight = reader.tensor(name + ".weight", {reader.rows(name + ".weight", 1), width});
     check_type(name, result.weight.scalar_type());
     if (result.weight.scalar_type() == at::kChar) {
       result.scale = reader.floats(name + ".weight_scale", {result.weight.size(0), 1});
@@ -208,19 +267,19 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     return result;
   };
 
-  reader.rows("embeddings.word.weight");
-  embedding_size_ = state.tensors.at("embeddings.word.weight").size(1);
+  embedding_size_ = reader.matrix("embeddings.word.weight")[1];
+  TORCH_CHECK(embedding_size_ >= 1, "compress.Encoder: embeddings.word.weight: found no columns");
   word_ = table("embeddings.word", embedding_size_);
   if (reader.has("embeddings.position.weight")) position_ = table("embeddings.position", embedding_size_);
   if (reader.has("embeddings.token_type.weight")) token_type_ = table("embeddings.token_type", embedding_size_);
   embedding_norm_ = norm("embeddings.norm", embedding_size_);
   hidden_ = embedding_size_;
   if (reader.has("embeddings.projection.weight")) {
-    hidden_ = reader.rows("embeddings.projection.weight");
+    hidden_ = reader.rows("embeddings.projection.weight", 1);
     projection_ = linear("embeddings.projection", hidden_, embedding_size_);
   }
 
-  const auto count = reader.integer("layers", 1, 1 << 16);
+  const auto count = reader.integer("layers", 1, most_layers);
   for (int64_t i = 0; i < count; ++i) {
     const auto name = "layer." + std::to_string(i);
     const auto own = reader.integer(name + ".weights", 0, i);
@@ -238,7 +297,8 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     for (const auto* part : {".query", ".key", ".value"}) {
       parts.push_back(read_linear(reader, name + part, width, hidden_));
     }
-    const bool same = parts[0].number() == parts[1].number() && parts[1].number() == parts[2].number();
+    const auto type = [&](size_t p) { return parts[p].weight.scalar_type(); };
+    const bool same = type(0) == type(1) && type(1) == type(2);
     const bool scaled = same && parts[0].scale.defined();
     if (!same) {
       for (auto& part : parts) part.widen();
@@ -249,7 +309,8 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
                   parts[1].input_scale, " and ", parts[2].input_scale, "; expected the same");
     }
     Plain joined{at::zeros({3 * layer->part, hidden_}, parts[0].weight.scalar_type()),
-                 scaled ? at::ones({3 * layer->part}) : Tensor(), at::zeros({3 * layer->part}), parts[0].input_scale};
+                 scaled ? at::ones({3 * layer->part}, at::kFloat) : Tensor(), at::zeros({3 * layer->part}, at::kFloat),
+                 parts[0].input_scale};
     for (int64_t p = 0; p < 3; ++p) {
       const auto& part = parts[static_cast<size_t>(p)];
       const auto place = [&](const Tensor& all) { return all.slice(0, p * layer->part, p * layer->part + width); };
@@ -275,7 +336,7 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
   if (reader.has("head.dense.weight")) {
     head_function_ = static_cast<Function>(reader.integer("head.function", 0, 4));
     dense_ = linear("head.dense", hidden_, hidden_);
-    classifier_ = linear("head.classifier", reader.rows("head.classifier.weight"), hidden_);
+    classifier_ = linear("head.classifier", reader.rows("head.classifier.weight", 1), hidden_);
   }
   for (const auto& layer : layers_) {
     stride_ = std::max({stride_, layer->qkv.words, layer->attention_output.words, layer->intermediate.words});
@@ -290,6 +351,7 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
 Encoder::~Encoder() = default;
 
 EncoderState Encoder::state() const {
+  const OneThread alone;
   EncoderState state;
   state.numbers = numbers_.copy();
   auto& tensors = state.tensors;
@@ -382,7 +444,10 @@ class Encoder::Pass {
       layer(*encoder_.layers_[i], !all_tokens && i + 1 == layers, next);
     }
     if (all_tokens) {
-      copy_rows(tokens_, [&](int64_t r) { return out + batch_.places[static_cast<size_t>(token_ + r)] * width; });
+      copy_rows(tokens_, [&](int64_t r) {
+        const auto t = static_cast<size_t>(token_ + r);
+        return batch_.present[t] ? out + batch_.places[t] * width : nullptr;
+      });
     } else if (encoder_.dense_) {
       head(out, width);
     } else {
@@ -436,10 +501,13 @@ class Encoder::Pass {
     norm_rows(encoder_.norm_of(weight), x, residual, first, last, y, &to);
   }
 
+  /// Rows whose place is null stay behind.
   template <class Place>
   void copy_rows(int64_t rows, Place&& place) const {
     const auto [first, last] = member_.share(rows);
-    for (auto r = first; r < last; ++r) std::copy_n(space_.x.data() + r * encoder_.hidden_, encoder_.hidden_, place(r));
+    for (auto r = first; r < last; ++r) {
+      if (float* to = place(r)) std::copy_n(space_.x.data() + r * encoder_.hidden_, encoder_.hidden_, to);
+    }
   }
 
   void embed() const {
@@ -542,19 +610,29 @@ class Encoder::Pass {
     const auto [first, last] = member_.share(texts_ * l.heads);
     for (auto item = first; item < last; ++item) {
       const auto text = item / l.heads, head = item % l.heads, begin = text_begin(text);
+      const auto tokens = text_begin(text + 1) - begin;
+      const auto keys = batch_.keys[static_cast<size_t>(group_.first + text)];
+      const int64_t skipped = keys == Batch::Keys::but_first ? 1 : 0;
       const float* base = space_.qkv.data() + begin * ld + head * size;
       Int16Head task;
-      task.tokens = text_begin(text + 1) - begin;
-      task.queries = first_only ? 1 : task.tokens;
+      task.tokens = tokens - skipped;
+      task.queries = first_only ? 1 : tokens;
       task.size = size;
       task.query = first_only ? query + text * l.part + head * size : base;
-      task.key = base + l.part;
-      task.value = base + 2 * l.part;
+      task.key = base + skipped * ld + l.part;
+      task.value = base + skipped * ld + 2 * l.part;
       task.ld = ld;
-      task.scale = encoder_.score_scale_;
-      if (l.position_bias.defined()) {
+      task.scale = keys == Batch::Keys::equal ? 0.0f : encoder_.score_scale_;
+      if (l.position_bias.defined() && keys != Batch::Keys::equal) {
         task.bias =
             l.position_bias.data_ptr<float>() + head * (2 * encoder_.max_length_ - 1) + encoder_.max_length_ - 1;
+        const int64_t* places = batch_.places.data() + token_ + begin;
+        if (places[tokens - 1] - places[0] == tokens - 1) {
+          task.bias += skipped;
+        } else {
+          task.query_place = places;
+          task.key_place = places + skipped;
+        }
       }
       task.context = space_.context.data() + (first_only ? text : begin) * width + head * size;
       task.ld_context = width;
@@ -616,22 +694,29 @@ Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const
     values->reserve(static_cast<size_t>(texts * length));
   }
   for (int64_t r = 0; r < texts; ++r) {
+    const int64_t* row = present + r * length;
+    const bool none = std::all_of(row, row + length, [](int64_t value) { return value == 0; });
+    batch.keys.push_back(none ? Batch::Keys::equal : row[0] == 0 ? Batch::Keys::but_first : Batch::Keys::all);
+    TORCH_CHECK(!masks_queries_ || row[0] != 0,
+                "compress.Encoder: attention_mask: found 0 for the first token of text ", r,
+                ", which this family's fused runtime does not have; expected 1");
     int64_t counted = padding_position_;  // the last position that was given out
     for (int64_t c = 0; c < length; ++c) {
       const auto at = r * length + c;
       const bool padding = padding_position_ >= 0 && id[at] == padding_position_;
       if (!padding) ++counted;
-      if (present[at] == 0 && c > 0) continue;
+      if (present[at] == 0 && c > 0 && !none) continue;
       batch.ids.push_back(row_of(word_, id[at], "token id"));
       batch.types.push_back(row_of(token_type_, type[at], "token type"));
       batch.positions.push_back(row_of(position_, padding ? padding_position_ : counted, "position"));
       batch.places.push_back(at);
+      batch.present.push_back(present[at] != 0);
     }
     batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
   }
 
   const auto classes = classifier_ && !all_tokens ? classifier_->out : hidden_;
-  auto out = all_tokens ? at::zeros({texts, length, hidden_}) : at::empty({texts, classes});
+  auto out = all_tokens ? at::zeros({texts, length, hidden_}, at::kFloat) : at::empty({texts, classes}, at::kFloat);
   if (texts == 0) return out;
   float* to = out.data_ptr<float>();
 

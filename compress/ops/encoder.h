@@ -23,6 +23,8 @@ namespace compression::ops {
 ///   eps              of LayerNorm
 ///   max_length       tokens of the longest text
 ///   padding_position -1, or the id of padding, which positions count from
+///   masks_queries    may be absent; 1: a text whose first token has the mask 0 is refused, since that token would not
+///                    attend as the others do
 ///   function         a Function: after the intermediate layer; head.function: after the head's dense layer
 /// `tensors`, those of linear layers being NAME.weight (int8, bfloat16, float16 or float32 [out, in]), NAME.bias and,
 /// of int8, NAME.weight_scale (float32 [out]) and, where activations have a scale that is known before,
@@ -46,9 +48,11 @@ class Encoder {
   /// The inverse.
   EncoderState state() const;
 
-  /// int64 [batch, sequence] each. A token whose mask is 0 is left out, except a text's first. float32 [batch,
-  /// classes]; without a head [batch, hidden], the last layer's output for the first tokens. Any number of threads may
-  /// call it.
+  /// int64 [batch, sequence] each. A token whose mask is 0 is no key for the others, wherever it is, and others keep
+  /// their places: so it is left out, except a text's first, whose output is what is asked for. Where the mask is 0
+  /// throughout, all columns count alike. float32 [batch, classes]; without a head [batch, hidden], the last layer's
+  /// output for the first tokens. Any number of threads may call it. What the process has set (default dtype, autocast,
+  /// gradients, rounding) changes nothing.
   at::Tensor forward(const at::Tensor& input_ids, const at::Tensor& attention_mask,
                      const at::Tensor& token_type_ids) const;
 
@@ -86,6 +90,7 @@ class Encoder {
   NormWeight embedding_norm_;
   std::unique_ptr<LinearWeight> projection_, dense_, classifier_;  // may be null
   std::vector<std::shared_ptr<const Layer>> layers_;
+  bool masks_queries_ = false;
   int64_t embedding_size_ = 0, hidden_ = 0, head_size_ = 0, max_length_ = 0, padding_position_ = -1;
   float eps_ = 0.0f, score_scale_ = 1.0f;
   Function function_ = Function::gelu, head_function_ = Function::tanh;

@@ -57,6 +57,11 @@ HWY_INLINE Scale ScaleOf(float largest, float limit) {
   return largest > 1e-30f ? Scale{largest / limit, limit / largest} : Scale{0.0f, 0.0f};
 }
 
+/// The nearest integer, which fits; 0 for what is no number.
+HWY_INLINE int16_t RoundShort(float scaled) {
+  return scaled > -32768.5f && scaled < 32767.5f ? static_cast<int16_t>(std::nearbyint(scaled)) : int16_t{0};
+}
+
 /// A row as int16 in whole words; the last may be half filled.
 void RoundRow(const float* HWY_RESTRICT from, int64_t columns, float inverse, int16_t* HWY_RESTRICT to) {
   const F d;
@@ -67,7 +72,7 @@ void RoundRow(const float* HWY_RESTRICT from, int64_t columns, float inverse, in
   for (; c + n <= columns; c += n) {
     hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, from + c), by))), half, to + c);
   }
-  for (; c < columns; ++c) to[c] = static_cast<int16_t>(std::nearbyint(from[c] * inverse));
+  for (; c < columns; ++c) to[c] = RoundShort(from[c] * inverse);
   if (columns % 2 != 0) to[columns] = 0;
 }
 
@@ -97,9 +102,8 @@ void PackValues(const Int16Head& head, float inverse, int64_t words, uint32_t* t
       const bool alone = 2 * t + 1 == head.tokens;
       for (int64_t c = 0; c < width; c += n) {
         const int64_t left = head.size - p * width - c;
-        const auto round = [&](const float* from) HWY_ATTR {
-          return hn::NearestInt(hn::Mul(LoadFirst(from + c, left), by));
-        };
+        const auto round = [&](const float* from)
+                               HWY_ATTR { return hn::NearestInt(hn::Mul(LoadFirst(from + c, left), by)); };
         const auto high = alone ? hn::Zero(di) : hn::ShiftLeft<16>(round(even + head.ld));
         hn::StoreU(hn::Or(hn::And(round(even), hn::Set(di, 0xFFFF)), high), di, reinterpret_cast<int32_t*>(to + c));
       }
@@ -124,7 +128,8 @@ HWY_INLINE VF Exp2OfNegative(VF x) {
 }
 
 /// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, the largest 32767 unless
-/// their sum is too large. Returns what they add up to. Scores have whole panels.
+/// their sum is too large. Returns what they add up to as they were rounded: of many small ones that differs from their
+/// sum before. Scores have whole panels.
 float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, float total,
               int16_t* HWY_RESTRICT to) {
   const F d;
@@ -150,17 +155,20 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
     sums = hn::Add(sums, e);
   }
   const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  const float share = std::min(kMost, total / sum);
-  const auto by = hn::Set(d, share);
+  const auto by = hn::Set(d, std::min(kMost, total / sum));
+  const I32 di;
+  auto integers = hn::Zero(di);
   for (int64_t c = 0; c < padded; c += n) {
-    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), by))), half, to + c);
+    const auto p = hn::NearestInt(hn::Mul(hn::LoadU(d, scores + c), by));
+    integers = hn::Add(integers, p);
+    hn::StoreU(hn::DemoteTo(half, p), half, to + c);
   }
-  return sum * share;
+  return static_cast<float>(hn::GetLane(hn::SumOfLanes(di, integers)));
 }
 
 struct Sizes {
   int64_t words, token_words, padded, wide;  // of a query; of a column of values; tokens and columns in whole panels
-  int64_t query, key, value, scores, probabilities, context;
+  int64_t query, key, value, scores, probabilities, context, bias;
   Sizes(int64_t tokens, int64_t size) {
     const int64_t width = PanelWidth(), rows = Int16::kRows;
     const auto whole = [&](int64_t columns) { return (columns + width - 1) / width * width; };
@@ -174,12 +182,22 @@ struct Sizes {
     scores = rows * padded;
     probabilities = rows * padded / 2 + width;
     context = rows * wide;
+    bias = padded;
   }
 };
 
 int64_t ScratchWords(int64_t tokens, int64_t size) {
   const Sizes s(tokens, size);
-  return s.query + s.key + s.value + s.scores + s.probabilities + s.context;
+  return s.query + s.key + s.value + s.scores + s.probabilities + s.context + s.bias;
+}
+
+/// What is added to a query's scores; in `memory` where the tokens do not follow each other.
+const float* BiasOf(const Int16Head& head, int64_t query, float* memory) {
+  if (head.bias == nullptr) return nullptr;
+  if (head.key_place == nullptr) return head.bias - query;
+  const float* from = head.bias - head.query_place[query];
+  for (int64_t j = 0; j < head.tokens; ++j) memory[j] = from[head.key_place[j]];
+  return memory;
 }
 
 void AttendHead(const Int16Head& head, uint32_t* scratch) {
@@ -191,6 +209,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
   auto* scores = reinterpret_cast<float*>(value + s.value);
   uint32_t* probabilities = value + s.value + s.scores;
   auto* context = reinterpret_cast<float*>(probabilities + s.probabilities);
+  float* placed_bias = context + s.context;
 
   // A score is a sum of `size` products, below 2^31.
   const float limit =
@@ -222,7 +241,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .ld = s.padded});
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const float* bias = head.bias == nullptr ? nullptr : head.bias - (first + r);
+      const float* bias = BiasOf(head, first + r, placed_bias);
       value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias, bits.total,
                                         reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
     }

@@ -75,7 +75,7 @@ HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a
 #undef OPS_STEP
 #define OPS_STEP(r)                               \
   if constexpr (R > r) {                          \
-    const auto x = hn::Set(d32, a[(r)*a_row]);    \
+    const auto x = hn::Set(d32, a[(r) * a_row]);  \
     left##r = MultiplyAddInt16(x, b0, left##r);   \
     OPS_PIN(left##r);                             \
     right##r = MultiplyAddInt16(x, b1, right##r); \
@@ -92,7 +92,7 @@ HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a
 #define OPS_STORE(r)                                                                                       \
   if constexpr (R > r) {                                                                                   \
     const auto s = hn::Set(df, row_scale[r]);                                                              \
-    float* to = c + (r)*ld;                                                                                \
+    float* to = c + (r) * ld;                                                                              \
     const auto old0 = accumulate ? hn::LoadU(df, to) : t0, old1 = accumulate ? hn::LoadU(df, to + n) : t1; \
     hn::StoreU(hn::MulAdd(hn::ConvertTo(df, left##r), hn::Mul(s, s0), old0), df, to);                      \
     hn::StoreU(hn::MulAdd(hn::ConvertTo(df, right##r), hn::Mul(s, s1), old1), df, to + n);                 \

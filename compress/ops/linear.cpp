@@ -1,5 +1,9 @@
 #include "compress/ops/linear.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -22,7 +26,10 @@ inline Multiplier multiplier = Multiplier::best;
 
 inline bool use_avx_vnni() {
 #if defined(__x86_64__)
-  static const bool has = __builtin_cpu_supports("avxvnni");
+  static const bool has = [] {  // not __builtin_cpu_supports(), of which not every compiler knows the feature
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+  }();
   return has && multiplier == Multiplier::best;
 #else
   return false;
@@ -269,7 +276,8 @@ HWY_INLINE void EachColumn(int64_t columns, Vector&& vector, Tail&& tail) {
 }
 
 HWY_INLINE uint8_t RoundByte(float scaled) {
-  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(std::clamp(scaled, -128.0f, 127.0f))) + 128);
+  const float bounded = std::min(std::max(-128.0f, scaled), 127.0f);  // the least for what is no number, as in vectors
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(bounded)) + 128);
 }
 
 /// Row `row` of `result`.
@@ -421,7 +429,10 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include <ATen/Parallel.h>
 #include <hwy/targets.h>
+
+#include "compress/ops/float_mode.h"  // OrdinaryFloats
 
 namespace compression::ops {
 
@@ -538,6 +549,21 @@ void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Rang
   }
 }
 
+void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y) {
+  constexpr int64_t block = 64;
+  at::parallel_for(0, divide_up(rows, block), 1, [&](int64_t begin, int64_t end) {
+    const OrdinaryFloats ordinary;
+    Buffer<uint32_t> values(block * weight.words);
+    Buffer<float> scale(block);
+    const LinearInput input{weight.number, weight.words, values.data(), scale.data(), fixed_scale};
+    for (int64_t first = begin * block; first < std::min(end * block, rows); first += block) {
+      const auto count = std::min(block, rows - first);
+      prepare_rows(x + first * weight.in, weight.in, weight.in, 0, count, input);
+      multiply(input, weight, {0, count}, {0, weight.panels}, Function::none, y + first * weight.out, weight.out);
+    }
+  });
+}
+
 void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t out, int64_t in, int32_t* sums) {
   for (int64_t r = 0; r < rows; ++r) {
     const auto* row = reinterpret_cast<const uint8_t*>(x.values + r * x.stride);
@@ -551,6 +577,10 @@ void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t
 
 void choose_multiplier_for_test(Multiplier chosen) {
   multiplier = chosen;
+}
+
+int64_t compiled_targets() {
+  return HWY_TARGETS;
 }
 
 std::string int8_kernel() {

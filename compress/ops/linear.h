@@ -16,6 +16,9 @@ enum class Number { int8, bfloat16, float32 };
 /// What follows a product. GELU (arXiv 1606.08415) has an absolute error below 4e-5, after float32 products 1e-6.
 enum class Function { none, gelu, gelu_tanh, relu, tanh };
 
+/// How a weight or a table is kept in a file.
+enum class Stored { int8, bfloat16, float16, float32 };
+
 /// Four bytes of a row: so many values.
 constexpr int64_t values_per_word(Number number) {
   return number == Number::int8 ? 4 : number == Number::bfloat16 ? 2 : 1;
@@ -24,6 +27,7 @@ constexpr int64_t values_per_word(Number number) {
 /// A weight [out, in] in panels of columns.
 struct LinearWeight {
   Number number = Number::float32;
+  Stored stored = Stored::float32;  // what `number` may be wider than; the caller of pack_linear() keeps it
   int64_t out = 0, in = 0;
   int64_t words = 0, panels = 0;  // of a column; of the weight
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
@@ -64,7 +68,6 @@ struct LinearInput {
 void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result);
 
 /// to[i] += by * row[i]: a row of an embedding table.
-enum class Stored { int8, bfloat16, float16, float32 };
 void add_row(Stored stored, const void* row, float by, int64_t width, float* to);
 
 /// y = LayerNorm(x + residual) for rows [first, last), and the same as input of a product unless `result` is null.
@@ -86,6 +89,10 @@ struct Range {
 void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Function function, float* y,
               int64_t ld);
 
+/// y [rows, out] = x weight^T + bias of x [rows, in], without gaps, in LibTorch's threads. int8: rows are quantized as
+/// LinearInput says, with `fixed_scale`; 0: each by its own largest value.
+void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y);
+
 /// The plain form of the int8 product, which every kernel equals: sums[r][o] of rows of x, as prepare_rows made them,
 /// without the 128.
 void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t out, int64_t in, int32_t* sums);
@@ -94,6 +101,9 @@ void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t
 /// tiles in memory in the place of AMX.
 enum class Multiplier { best, of_target, plain_tiles };
 void choose_multiplier_for_test(Multiplier chosen);
+
+/// The instruction sets that kernels are compiled for, as Highway's bits.
+int64_t compiled_targets();
 
 /// Which kernels run here: "AVX-512 VNNI", ...
 std::string int8_kernel();

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "compress/train/autocast.h"   // Autocast
 #include "compress/workflow/error.h"   // ConfigError
 #include "compress/workflow/fields.h"  // enum_name
 
@@ -14,10 +16,6 @@ namespace compression {
 namespace {
 
 using torch::Tensor;
-
-bool is_entity_tag(const std::string& tag) {
-  return tag == "O" || tag.starts_with("B-") || tag.starts_with("I-");
-}
 
 /// An empty text where the metric can be computed for the head, else why not.
 std::string why_not(Metric metric, const TaskHead& head) {
@@ -27,8 +25,10 @@ std::string why_not(Metric metric, const TaskHead& head) {
     return fmt::format("it is for two classes, and there are {}", head.labels.size());
   }
   if (metric == Metric::entity_f1) {
-    const auto odd = std::ranges::find_if_not(head.labels, is_entity_tag);
-    if (odd != head.labels.end()) return fmt::format("it needs tags O, B-TYPE and I-TYPE, and there is {}", *odd);
+    const auto odd = std::ranges::find_if_not(head.labels, metrics::is_entity_tag);
+    if (odd != head.labels.end()) {
+      return fmt::format("it needs tags O, B-TYPE, I-TYPE, E-TYPE and S-TYPE, and there is {}", *odd);
+    }
   }
   return "";
 }
@@ -49,21 +49,50 @@ class TensorScorer : public Scorer {
   }
 
   Evaluation result() const override {
-    Evaluation result{.metric = metric_};
+    Evaluation result{.metric = metric_, .loss = std::numeric_limits<double>::quiet_NaN()};
     if (predicted_.empty()) return result;
     const auto predicted = torch::cat(predicted_), expected = torch::cat(expected_);
     result.total = expected.size(0);
-    result.loss = loss_ / static_cast<double>(std::max<int64_t>(result.total, 1));
+    result.loss = loss_ / static_cast<double>(result.total);
     for (const auto metric : metrics_of(head_.task)) {
       if (why_not(metric, head_).empty()) result.values[metric] = value(metric, predicted, expected, result.loss);
     }
     if (const auto accuracy = result.values.find(Metric::accuracy); accuracy != result.values.end()) {
       result.correct = std::llround(accuracy->second * static_cast<double>(result.total));
     }
+    if (const auto* why = undefined(predicted, expected)) {
+      result.remark = fmt::format("{} is {:g} because {}", enum_name(metric_), result.value(), why);
+    }
     return result;
   }
 
  private:
+  /// Why the metric is 0 by convention, as in scikit-learn, scipy and seqeval; null where it is a number of its own.
+  const char* undefined(const Tensor& predicted, const Tensor& expected) const {
+    const auto constant = [](const Tensor& t) { return t.eq(t[0]).all().item<bool>(); };
+    const auto none = [](const std::vector<metrics::Tags>& texts) {
+      return std::ranges::all_of(texts, [](const metrics::Tags& tags) {
+        return std::ranges::all_of(tags, [](const std::string& tag) { return tag == "O"; });
+      });
+    };
+    switch (metric_) {
+      case Metric::pearson:
+      case Metric::spearman:
+      case Metric::matthews:
+        if (constant(expected)) return "all labels are the same";
+        return constant(predicted) ? "all of the model's answers are the same" : nullptr;
+      case Metric::f1:
+        return expected.eq(1).any().item<bool>() ? nullptr : "no text has the second class";
+      case Metric::micro_f1:
+      case Metric::macro_f1:
+        return head_.task != TaskType::multi_label || expected.any().item<bool>() ? nullptr : "no text has a label";
+      case Metric::entity_f1:
+        return none(expected_tags_) ? "no text has an entity" : nullptr;
+      default:
+        return nullptr;
+    }
+  }
+
   /// What the logits say, and the labels, one a row.
   std::pair<Tensor, Tensor> answers(const Batch& batch, const Tensor& logits) const {
     switch (head_.task) {
@@ -187,17 +216,42 @@ Tensor labelled_logits(const Tensor& logits, const Tensor& labels) {
 }
 
 Tensor without_padding(const Tensor& logits, const Tensor& mask) {
-  return logits.masked_fill(mask.eq(0).unsqueeze(-1), -1e9);
+  // Wide enough for the number, and for what a loss makes of it.
+  const bool narrow = logits.scalar_type() == torch::kHalf || logits.scalar_type() == torch::kBFloat16;
+  return (narrow ? logits.to(torch::kFloat) : logits).masked_fill(mask.eq(0).unsqueeze(-1), -1e9);
 }
 
 Tensor pair_cosines(const Tensor& embeddings) {
-  return (embeddings.slice(0, 0, std::nullopt, 2) * embeddings.slice(0, 1, std::nullopt, 2)).sum(-1);
+  constexpr double smallest_norm = 1e-8;  // as torch.cosine_similarity
+  const auto first = embeddings.slice(0, 0, std::nullopt, 2), second = embeddings.slice(0, 1, std::nullopt, 2);
+  const auto norm = [](const Tensor& rows) { return rows.norm(2, {-1}).clamp_min(smallest_norm); };
+  return (first * second).sum(-1) / (norm(first) * norm(second));
+}
+
+Tensor label_counts(TaskType task, const Tensor& labels) {
+  switch (task) {
+    case TaskType::classification:
+      return labels.ne(ignored_label).to(torch::kLong);
+    case TaskType::token_classification:
+    case TaskType::masked_lm:
+      return labels.ne(ignored_label).sum(1);
+    default:
+      return torch::ones({labels.size(0)}, labels.options().dtype(torch::kLong));
+  }
+}
+
+int64_t label_count(TaskType task, const Tensor& labels) {
+  if (task == TaskType::embedding) return labels.size(0) / 2;
+  return label_counts(task, labels).sum().item<int64_t>();
 }
 
 Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, const Tensor& mask) {
+  const Autocast exact(std::nullopt, logits.device());
+  // The sum of nothing is 0, and has a gradient of zeros; its mean would be no number.
+  const auto mean = label_count(task, labels) > 0 ? at::Reduction::Mean : at::Reduction::Sum;
   switch (task) {
     case TaskType::classification:
-      return torch::cross_entropy_loss(logits, labels);
+      return torch::cross_entropy_loss(logits, labels, {}, mean, ignored_label);
     case TaskType::multi_label:
       return torch::binary_cross_entropy_with_logits(logits, labels.to(logits.scalar_type()));
     case TaskType::regression:
@@ -207,7 +261,7 @@ Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, con
     case TaskType::token_classification:
     case TaskType::masked_lm:
       return torch::cross_entropy_loss(labelled_logits(logits, labels),
-                                       labels.flatten().index_select(0, labelled_tokens(labels)));
+                                       labels.flatten().index_select(0, labelled_tokens(labels)), {}, mean);
     case TaskType::question_answering: {
       const auto real = without_padding(logits, mask);
       return (torch::cross_entropy_loss(real.select(-1, 0), labels.select(1, 0)) +

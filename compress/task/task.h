@@ -2,6 +2,7 @@
 // What is a task's own besides its head (compress/model/head.h): its loss on labels, and its metrics. docs/tasks.md
 // shows them side by side.
 //
+// clang-format off
 // labels            of a batch                        logits
 // classification    int64 [batch]                     [batch, classes]
 // multi_label       float32 [batch, classes], 0 or 1  [batch, classes]
@@ -15,6 +16,7 @@
 //                   ignored_label
 // question_         int64 [batch, 2]: the first and   [batch, sequence, 2]
 // answering         last token of the answer
+// clang-format on
 
 #include <memory>
 #include <span>
@@ -32,14 +34,21 @@ std::span<const Metric> metrics_of(TaskType task);
 Metric default_metric(const TaskHead& head);
 
 /// Throws ConfigError, which names those that the task has, if it has not this one: f1 needs two classes, entity_f1
-/// tags of the form O, B-TYPE, I-TYPE.
+/// tags that metrics::is_entity_tag() knows.
 void check_metric(Metric metric, const TaskHead& head);
 
-/// The mean loss over what is labelled, a scalar. Cross-entropy for classes, tags and words; binary cross-entropy for
-/// multi_label; squared error for regression, and of the cosine of a pair for embedding; for question_answering the
-/// mean of the cross-entropies of start and end over tokens that are not padding. mask: int64 [batch, sequence].
+/// The mean loss over what is labelled, a scalar; 0 where nothing is. Cross-entropy for classes, tags and words; binary
+/// cross-entropy for multi_label; squared error for regression, and of the cosine of a pair for embedding; for
+/// question_answering the mean of the cross-entropies of start and end over tokens that are not padding. mask: int64
+/// [batch, sequence].
 torch::Tensor label_loss(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
                          const torch::Tensor& mask);
+
+/// What label_loss() is a mean over: texts with a class, pairs of embedding, labelled tokens, or rows.
+int64_t label_count(TaskType task, const torch::Tensor& labels);
+
+/// What each row has of it, int64 [batch]; of a pair, both rows have the one.
+torch::Tensor label_counts(TaskType task, const torch::Tensor& labels);
 
 /// Logits of the labelled tokens, [labelled tokens, ...], of logits that are of all tokens or of these already.
 torch::Tensor labelled_logits(const torch::Tensor& logits, const torch::Tensor& labels);

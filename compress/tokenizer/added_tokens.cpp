@@ -32,7 +32,8 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens)
 
 std::vector<AddedTokenMatch> AddedTokenMatcher::find(std::string_view text) const {
   std::vector<AddedTokenMatch> matches;
-  size_t taken = 0;  // up to where earlier matches reach
+  size_t taken = 0;                       // up to where earlier matches reach
+  size_t space_begin = 0, space_end = 0;  // white space that was gone through
   for (size_t i = 0; i < text.size();) {
     TokenTrie::Match match;
     if (starts_token_[static_cast<unsigned char>(text[i])]) {
@@ -47,8 +48,17 @@ std::vector<AddedTokenMatch> AddedTokenMatcher::find(std::string_view text) cons
     size_t end = i + match.size;
     i = end;
     if (token.single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
-    if (token.lstrip) begin = std::max(unicode::trim_end(text.substr(0, begin)).size(), taken);
-    if (token.rstrip) end = text.size() - unicode::trim_start(text.substr(end)).size();
+    if (token.lstrip) {
+      begin = begin > taken ? taken + unicode::trim_end(text.substr(taken, begin - taken)).size() : taken;
+    }
+    if (token.rstrip) {
+      if (end < space_begin || end > space_end) {
+        space_begin = end;
+        space_end = text.size() - unicode::trim_start(text.substr(end)).size();
+      }
+      end = space_end;
+    }
+    if (begin >= end) continue;  // the match before it has taken all of it
     matches.push_back({begin, end, token.id});
     taken = end;
   }

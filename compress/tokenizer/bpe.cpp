@@ -52,7 +52,12 @@ Bpe::Bpe(BpeConfig config, const std::string& place) : config_(std::move(config)
     const auto left_id = at(left, role), right_id = at(right, role), whole_id = at(whole, role);
     merges_[key_of(left_id, right_id)] = {static_cast<int32_t>(i), whole_id};
   }
+  for (size_t i = 0; i < config_.merge_ids.size(); ++i) {
+    const auto& [left, right, whole] = config_.merge_ids[i];
+    merges_[key_of(left, right)] = {static_cast<int32_t>(i), whole};
+  }
   config_.merges.clear();
+  config_.merge_ids.clear();
 }
 
 std::optional<int32_t> Bpe::find(const std::string& token) const {

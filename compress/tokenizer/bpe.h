@@ -17,9 +17,15 @@ namespace compression {
 /// GPT-2's printable character for each byte (Radford et al., 2019), as UTF-8.
 const std::array<std::string, 256>& byte_characters();
 
+/// Two tokens and what they are merged into.
+struct MergeIds {
+  int32_t left, right, whole;
+};
+
 struct BpeConfig {
   std::unordered_map<std::string, int32_t> vocabulary;
   std::vector<std::pair<std::string, std::string>> merges;  // the first to merge first; both and their union are tokens
+  std::vector<MergeIds> merge_ids;           // the same, of tokens that are known to be in the vocabulary
   std::optional<std::string> unknown_token;  // is in the vocabulary; none: unknown characters are dropped
   std::string continuing_prefix;
   std::string end_of_word_suffix;

@@ -8,9 +8,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "compress/workflow/error.h"
+#include "compress/workflow/limits.h"
 
 namespace compression {
 
@@ -19,11 +20,14 @@ std::string in_quotes(std::string_view text);
 
 bool is_present(const std::filesystem::path& path);
 
-/// Throws CheckpointError where the file is missing or cannot be read.
+/// Throws CheckpointError where the file is missing, no regular one, or larger than limits::tokenizer_bytes;
+/// StorageError where the system refuses.
 std::string read_tokenizer_file(const std::filesystem::path& path);
 
-/// Throws CheckpointError, also where a key is given twice or nesting is deeper than anybody means.
+/// Throws as read_tokenizer_file() and parse_json().
 nlohmann::json read_strict_json(const std::filesystem::path& path);
+
+class JsonElements;
 
 /// A JSON value together with where it is, so that an error can say so.
 class JsonNode {
@@ -52,15 +56,19 @@ class JsonNode {
     return node;
   }
 
-  std::vector<JsonNode> elements() const {
-    if (!value_->is_array()) mismatch("an array");
-    std::vector<JsonNode> nodes;
-    for (const nlohmann::json& element : *value_)
-      nodes.emplace_back(element, place_ + "[" + std::to_string(nodes.size()) + "]");
-    return nodes;
+  /// Of an array.
+  JsonElements elements() const;
+
+  /// A token, or anything else that is a few words long.
+  std::string string() const {
+    std::string text = long_string();
+    if (text.size() > limits::token_bytes) {
+      mismatch("at most " + std::to_string(limits::token_bytes) + " bytes, not " + std::to_string(text.size()));
+    }
+    return text;
   }
 
-  std::string string() const {
+  std::string long_string() const {
     if (!value_->is_string()) mismatch("a string");
     return value_->get<std::string>();
   }
@@ -109,6 +117,42 @@ class JsonNode {
   const nlohmann::json* value_;
   std::string place_;
 };
+
+/// The elements of an array, which are made when they are asked for: their places are longer than most of them.
+class JsonElements {
+ public:
+  class Iterator {
+   public:
+    Iterator(const JsonElements& elements, size_t index) : elements_(&elements), index_(index) {}
+    JsonNode operator*() const { return (*elements_)[index_]; }
+    Iterator& operator++() {
+      ++index_;
+      return *this;
+    }
+    bool operator==(const Iterator& other) const { return index_ == other.index_; }
+
+   private:
+    const JsonElements* elements_;
+    size_t index_;
+  };
+
+  explicit JsonElements(JsonNode array) : array_(std::move(array)) {}
+
+  size_t size() const { return array_.value().size(); }
+  JsonNode operator[](size_t i) const {
+    return JsonNode(array_.value()[i], array_.place() + "[" + std::to_string(i) + "]");
+  }
+  Iterator begin() const { return {*this, 0}; }
+  Iterator end() const { return {*this, size()}; }
+
+ private:
+  JsonNode array_;
+};
+
+inline JsonElements JsonNode::elements() const {
+  if (!value_->is_array()) mismatch("an array");
+  return JsonElements(*this);
+}
 
 /// The whole of a file.
 inline JsonNode root(const nlohmann::json& document, const std::filesystem::path& path) {

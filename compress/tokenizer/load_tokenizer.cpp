@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "compress/tokenizer/pipeline.h"
+#include "compress/tokenizer/sentence_settings.h"
 #include "compress/tokenizer/tokenizer_json.h"
 #include "compress/tokenizer/tokenizer_settings.h"
 #include "compress/tokenizer/vocabulary_files.h"
@@ -16,28 +17,42 @@ namespace fs = std::filesystem;
 constexpr const char* kSentencepieceNames[] = {"sentencepiece.bpe.model", "spiece.model", "spm.model",
                                                "sentencepiece.model", "tokenizer.model"};
 
-PipelineConfig read_any(const fs::path& folder) {
-  const std::string expected =
-      "tokenizer.json, vocab.txt, vocab.json with merges.txt, or a sentencepiece model (sentencepiece.bpe.model, "
-      "spiece.model, spm.model)";
-  if (!fs::is_directory(folder)) {
-    throw CheckpointError(folder.string() + ": found no such folder, expected one with " + expected);
-  }
-  const TokenizerSettings settings(folder);
+constexpr const char* kExpected =
+    "tokenizer.json, vocab.txt, vocab.json with merges.txt, or a sentencepiece model (sentencepiece.bpe.model, "
+    "spiece.model, spm.model)";
+
+PipelineConfig read_any(const fs::path& folder, const TokenizerSettings& settings) {
   if (is_present(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json", settings);
   if (is_present(folder / "vocab.txt")) return read_vocab_txt(folder / "vocab.txt", settings);
   if (is_present(folder / "vocab.json")) return read_vocab_json(folder / "vocab.json", settings);
   for (const char* name : kSentencepieceNames) {
     if (is_present(folder / name)) return read_sentencepiece(folder / name, settings);
   }
-  throw CheckpointError(folder.string() + ": found no tokenizer, expected " + expected);
+  throw CheckpointError(folder.string() + ": found no tokenizer, expected " + kExpected);
+}
+
+/// Whether models of the tokenizer are given token types: "model_input_names" may leave them out.
+bool gives_types(const TokenizerSettings& settings) {
+  const auto names = settings.find("model_input_names");
+  if (!names || !names->value().is_array()) return true;
+  const auto& list = names->value();
+  return std::find(list.begin(), list.end(), "token_type_ids") != list.end();
 }
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& folder) {
-  PipelineConfig config = read_any(folder);
+std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& given, std::optional<int64_t> rows) {
+  if (!fs::is_directory(given)) {
+    throw CheckpointError(given.string() + ": found no such folder, expected one with " + kExpected);
+  }
+  const fs::path folder = transformer_folder(given);
+  const TokenizerSettings settings(folder);
+  PipelineConfig config = read_any(folder, settings);
   config.folder = folder;
+  config.rows = rows ? rows : settings.model_rows();
+  config.max_length = settings.max_length();
+  config.sentence = read_sentence_settings(given);
+  if (!gives_types(settings)) config.post_processor.drop_types();
   std::vector<const char*> names = {"tokenizer.json",
                                     "tokenizer_config.json",
                                     "special_tokens_map.json",
@@ -49,6 +64,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& folder) {
   for (const char* name : names) {
     if (is_present(folder / name)) config.files.emplace_back(name);
   }
+  for (auto& name : sentence_files(given)) config.files.push_back(std::move(name));
   return std::make_shared<TokenizerPipeline>(std::move(config));
 }
 

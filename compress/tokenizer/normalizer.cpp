@@ -6,6 +6,7 @@
 #include "compress/tokenizer/graphemes.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/workflow/error.h"
+#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {
@@ -20,7 +21,7 @@ struct Change {
 /// Appends the characters of `changes`, with the places that their kinds give.
 void transform(const TextView& text, const std::vector<Change>& changes, AlignedText& result) {
   if (text.sources == nullptr) {
-    for (const Change& change : changes) unicode::append(change.character, result.text);
+    for (const Change& change : changes) result.put(change.character, text, 0);
     return;
   }
   size_t position = 0;
@@ -97,9 +98,15 @@ bool is_all_ascii(std::string_view text) {
 
 }  // namespace
 
+std::string Normalizer::normalize(std::string_view text) const {
+  AlignedText result = {.most_bytes = longest_normalized(text.size())};
+  append({text}, result);
+  return result.text;
+}
+
 void NormalizerSequence::append(const TextView& text, AlignedText& result) const {
-  AlignedText current;
-  AlignedText next;
+  AlignedText current = {.most_bytes = result.most_bytes};
+  AlignedText next = current;
   TextView view = text;
   for (size_t i = 0; i + 1 < steps_.size(); ++i) {
     next.clear();
@@ -184,6 +191,11 @@ Precompiled::Precompiled(std::string_view charsmap, const std::string& place) {
   }
   for (size_t i = 0; i < size; i += 4) trie_.push_back(word(4 + i));
   replacements_ = charsmap.substr(4 + size);
+  for (size_t begin = 0; begin < replacements_.size();) {
+    const size_t end = std::min(replacements_.find('\0', begin), replacements_.size());
+    if (end - begin > limits::token_bytes) refuse("a replacement of " + std::to_string(end - begin) + " bytes");
+    begin = end + 1;
+  }
   if (!unicode::is_valid(replacements_)) refuse("replacements that are not UTF-8");
 }
 
@@ -212,6 +224,7 @@ void Precompiled::append(const TextView& text, AlignedText& result) const {
   const auto replace = [&](std::string_view old_part, const char* replacement) {
     const std::string_view new_part = replacement;
     const size_t first = changes.size();
+    result.check(first);  // a byte each, or more
     for (size_t i = 0; i < new_part.size();) changes.push_back({unicode::decode(new_part, i), 0});
     const auto added = static_cast<int>(changes.size() - first);
     const int difference = added - static_cast<int>(unicode::count(old_part));

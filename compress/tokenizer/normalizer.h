@@ -9,21 +9,25 @@
 
 #include "compress/tokenizer/aligned_text.h"
 #include "compress/tokenizer/pattern.h"
+#include "compress/workflow/limits.h"
 
 namespace compression {
+
+/// What may become of a text of so many bytes: no sound normalizer comes near it.
+constexpr size_t longest_normalized(size_t bytes) {
+  return bytes * limits::normalized_growth + limits::normalized_extra;
+}
 
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
 
-  /// Appends the normalised form of `text`, which is valid UTF-8, to `result`.
+  /// Appends the normalised form of `text`, which is valid UTF-8, to `result`. Throws TextTooLong where result has no
+  /// room for it.
   virtual void append(const TextView& text, AlignedText& result) const = 0;
 
-  std::string normalize(std::string_view text) const {
-    AlignedText result;
-    append({text}, result);
-    return result.text;
-  }
+  /// Throws TextTooLong beyond longest_normalized().
+  std::string normalize(std::string_view text) const;
 };
 
 /// One after the other.

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <map>
 
 #include "compress/tokenizer/unicode.h"
+#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {
@@ -64,12 +66,12 @@ bool Pattern::Run::holds(char32_t c) const {
 }
 
 Pattern Pattern::any_of(const std::vector<std::string>& texts) {
-  Pattern pattern;
-  for (const std::string& text : texts) {
-    if (text.empty()) continue;
-    Alternative& alternative = pattern.alternatives_.emplace_back();
-    for (size_t i = 0; i < text.size();) alternative.runs.push_back({.characters = {unicode::decode(text, i)}});
+  std::map<std::string, int32_t> places;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (!texts[i].empty()) places.emplace(texts[i], static_cast<int32_t>(i));
   }
+  Pattern pattern;
+  pattern.literals_ = TokenTrie({places.begin(), places.end()});
   return pattern;
 }
 
@@ -123,7 +125,7 @@ std::optional<Pattern> Pattern::regex(std::string_view expression) {
       run.most = SIZE_MAX;
     } else if (reader.take("{")) {
       const auto least = reader.number();
-      if (!least || *least == 0 || !reader.take(",}")) return std::nullopt;
+      if (!least || *least == 0 || *least > limits::repeats || !reader.take(",}")) return std::nullopt;
       run.least = *least;
       run.most = SIZE_MAX;
     }
@@ -140,30 +142,49 @@ std::optional<Pattern> Pattern::regex(std::string_view expression) {
   return pattern;
 }
 
-std::optional<size_t> Pattern::match(const Alternative& alternative, std::string_view text, size_t position) const {
+std::optional<size_t> Pattern::match(const Alternative& alternative, std::string_view text, size_t position,
+                                     PatternMatch& known) const {
   if (alternative.at_start && position > 0) return std::nullopt;
   for (const Run& run : alternative.runs) {
+    const size_t begin = position;
     size_t count = 0;
     while (position < text.size() && count < run.most) {
+      if (count >= run.least && known.begin <= position && position < known.end) {  // as was seen from further left
+        position = known.end;
+        break;
+      }
       size_t next = position;
       if (!run.holds(unicode::decode(text, next))) break;
       position = next;
       ++count;
     }
+    if (run.most > 1 && known.end < position) known = {begin, position};
     if (count < run.least) return std::nullopt;
   }
   if (alternative.at_end && position < text.size()) return std::nullopt;
   return position;
 }
 
+std::optional<size_t> Pattern::match(std::string_view text, size_t position, KnownRuns& known) const {
+  for (size_t i = 0; i < alternatives_.size(); ++i) {
+    if (const auto end = match(alternatives_[i], text, position, known[i])) return end;
+  }
+  std::optional<size_t> end;
+  int32_t first = INT32_MAX;
+  literals_.for_each_match(text.substr(position), [&](size_t size, int32_t place) {
+    if (place < first) {
+      first = place;
+      end = position + size;
+    }
+  });
+  return end;
+}
+
 std::vector<PatternMatch> Pattern::find(std::string_view text) const {
   std::vector<PatternMatch> matches;
+  KnownRuns known(alternatives_.size());
   for (size_t i = 0; i < text.size();) {
-    std::optional<size_t> end;
-    for (const Alternative& alternative : alternatives_) {
-      if ((end = match(alternative, text, i))) break;
-    }
-    if (end) {
+    if (const auto end = match(text, i, known)) {
       matches.push_back({i, *end});
       i = *end;
     } else {

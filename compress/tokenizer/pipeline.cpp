@@ -14,14 +14,24 @@ namespace {
 
 constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
 
-AddedTokenMatcher normalized_matcher(const PipelineConfig& config) {
+[[noreturn]] void refuse_normalizer(const std::filesystem::path& folder, size_t bytes) {
+  throw CheckpointError(folder.string() + ": found that the tokenizer's normalizer makes more than " +
+                        std::to_string(longest_normalized(bytes)) + " bytes of a text of " + std::to_string(bytes) +
+                        ", expected less");
+}
+
+AddedTokenMatcher normalized_matcher(const PipelineConfig& config, const Normalizer* normalizer) {
   std::vector<AddedToken> wanted;
   std::unordered_set<std::string> seen;
   for (const AddedToken& token : config.added_tokens) {
     if (!token.normalized) continue;
     wanted.push_back(token);
     std::string& content = wanted.back().content;
-    if (config.normalizer) content = config.normalizer->normalize(content);
+    try {
+      if (normalizer != nullptr) content = normalizer->normalize(content);
+    } catch (const TextTooLong&) {
+      refuse_normalizer(config.folder, content.size());
+    }
     if (content.empty() || !seen.insert(content).second) {
       throw CheckpointError(config.folder.string() + ": added token \"" + token.content + "\": found " +
                             (content.empty() ? "nothing left of it" : "another added token that is the same") +
@@ -104,40 +114,85 @@ std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary)
   return spaces;
 }
 
+int64_t words_end_of(const Vocabulary& vocabulary, const std::vector<AddedToken>& added) {
+  std::unordered_set<std::string_view> contents;
+  for (const AddedToken& token : added) contents.insert(token.content);
+  int64_t end = 0;
+  for (const auto& [token, id] : vocabulary.ids()) {
+    if (id >= end && !contents.contains(token)) end = id + int64_t{1};
+  }
+  return end;
+}
+
 TokenizerPipeline::TokenizerPipeline(PipelineConfig config)
     : config_(std::move(config)),
       added_in_text_(raw_matcher(config_.added_tokens)),
-      added_in_normalized_(normalized_matcher(config_)) {}
+      usual_(normalization(config_.normalizer, config_)),
+      sentence_(usual_) {
+  if (!config_.sentence.lower_case) return;
+  std::vector<std::shared_ptr<const Normalizer>> steps{std::make_shared<Lowercase>()};
+  if (config_.normalizer) steps.push_back(config_.normalizer);
+  sentence_ = normalization(std::make_shared<NormalizerSequence>(std::move(steps)), config_);
+}
+
+TokenizerPipeline::Normalization TokenizerPipeline::normalization(std::shared_ptr<const Normalizer> normalizer,
+                                                                  const PipelineConfig& config) {
+  auto added = normalized_matcher(config, normalizer.get());
+  return {std::move(normalizer), std::move(added)};
+}
+
+std::vector<NamedToken> TokenizerPipeline::added_tokens() const {
+  std::vector<NamedToken> tokens;
+  for (const AddedToken& token : config_.added_tokens) tokens.push_back({token.content, token.id});
+  return tokens;
+}
+
+TemplateUse TokenizerPipeline::template_use(bool pair) const {
+  TemplateUse use;
+  for (const TemplatePiece& piece : config_.post_processor.pieces(pair)) {
+    use.ids.insert(use.ids.end(), piece.ids.begin(), piece.ids.end());
+    use.token_types = std::max(use.token_types, piece.type_id + 1);
+  }
+  return use;
+}
+
+int64_t TokenizerPipeline::usable_ids() const {
+  return std::min(config_.vocabulary_size, config_.rows.value_or(config_.vocabulary_size));
+}
 
 Encoding TokenizerPipeline::encode(const TextInput& input, const EncodeOptions& options) const {
   const size_t room = config_.post_processor.room(input.pair.has_value(), options);
-  if (!input.pair) return config_.post_processor.encode(tokens_of(input.text, room, options.offsets), nullptr, options);
-  const TokenSequence first = tokens_of(input.text, kNoLimit, options.offsets);
-  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options.offsets);
+  if (!input.pair) return config_.post_processor.encode(tokens_of(input.text, room, options), nullptr, options);
+  const TokenSequence first = tokens_of(input.text, kNoLimit, options);
+  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options);
   return config_.post_processor.encode(first, &second, options);
 }
 
 Encoding TokenizerPipeline::encode_words(std::span<const std::string> words, const EncodeOptions& options) const {
   TokenSequence tokens;
   for (size_t i = 0; i < words.size(); ++i) {
-    append_text(words[i], kNoLimit, options.offsets, static_cast<int64_t>(i), tokens);
+    append_text(words[i], kNoLimit, options, static_cast<int64_t>(i), tokens);
   }
   return config_.post_processor.encode(tokens, nullptr, options);
 }
 
 std::vector<Encoding> TokenizerPipeline::encode_windows(const TextInput& input, const EncodeOptions& options,
                                                         int64_t stride) const {
-  const TokenSequence first = tokens_of(input.text, kNoLimit, options.offsets);
+  const TokenSequence first = tokens_of(input.text, kNoLimit, options);
   if (!input.pair) return config_.post_processor.windows(first, nullptr, options, stride);
-  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options.offsets);
+  const TokenSequence second = tokens_of(*input.pair, kNoLimit, options);
   return config_.post_processor.windows(first, &second, options, stride);
 }
 
-TokenSequence TokenizerPipeline::tokens_of(std::string_view text, size_t limit, bool offsets) const {
+TokenSequence TokenizerPipeline::tokens_of(std::string_view text, size_t limit, const EncodeOptions& options) const {
   constexpr size_t kBytesPerToken = 4;  // a guess, about right for English
   TokenSequence tokens;
   tokens.ids.reserve(std::min(limit, text.size() / kBytesPerToken + 2));
-  append_text(text, limit, offsets, -1, tokens);
+  if (!options.sentence || config_.sentence.prompt.empty()) {
+    append_text(text, limit, options, -1, tokens);
+  } else {
+    append_text(config_.sentence.prompt + std::string(text), limit, options, -1, tokens);
+  }
   return tokens;
 }
 
@@ -148,8 +203,12 @@ void TokenizerPipeline::append_spaces(std::string_view text, SpaceCounts counts,
                             counts.trailing > 0 ? step(text, span.end, -counts.trailing) : span.end}});
 }
 
-void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool offsets, int64_t word,
+void TokenizerPipeline::append_text(std::string_view text, size_t limit, const EncodeOptions& options, int64_t word,
                                     TokenSequence& tokens) const {
+  const bool offsets = options.offsets;
+  const Normalization& normalization = options.sentence ? sentence_ : usual_;
+  const Normalizer* normalizer = normalization.normalizer.get();
+  const AddedTokenMatcher& added_in_normalized = normalization.added;
   const bool trims = offsets && config_.post_processor.trims();
   const bool tracks = offsets || (config_.pre_tokenizer && config_.pre_tokenizer->needs_sources());
   AlignedText repaired;
@@ -194,10 +253,15 @@ void TokenizerPipeline::append_text(std::string_view text, size_t limit, bool of
   };
   AlignedText normalized;
   const auto append_plain = [&](const TextView& plain) {
-    if (!config_.normalizer) return split_at(added_in_normalized_, plain, append_normalized, append_added);
+    if (normalizer == nullptr) return split_at(added_in_normalized, plain, append_normalized, append_added);
     normalized.clear();
-    config_.normalizer->append(plain, normalized);
-    split_at(added_in_normalized_, normalized.view(), append_normalized, append_added);
+    normalized.most_bytes = longest_normalized(plain.text.size());
+    try {
+      normalizer->append(plain, normalized);
+    } catch (const TextTooLong&) {
+      refuse_normalizer(config_.folder, plain.text.size());
+    }
+    split_at(added_in_normalized, normalized.view(), append_normalized, append_added);
   };
   split_at(added_in_text_, whole, append_plain, append_added);
 }

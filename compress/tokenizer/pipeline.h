@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -30,6 +31,9 @@ class Vocabulary;
 /// By id; without the tokens that have none.
 std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary);
 
+/// One more than the largest id of the vocabulary that is not an added token's.
+int64_t words_end_of(const Vocabulary& vocabulary, const std::vector<AddedToken>& added);
+
 /// Everything about a tokenizer, free of files.
 struct PipelineConfig {
   std::vector<AddedToken> added_tokens = {};
@@ -40,6 +44,11 @@ struct PipelineConfig {
   std::unordered_map<int64_t, SpaceCounts> spaces = {};  // as spaces_of; only where post_processor trims offsets
   SpecialIds special_ids = {};
   int64_t vocabulary_size = 0;
+  int64_t words_end = 0;  // as Tokenizer::words_end()
+  std::optional<int64_t> rows = {};
+  std::optional<int64_t> max_length = {};
+  SentenceSettings sentence = {};
+  std::vector<std::string> warnings = {};
   std::filesystem::path folder = {};
   std::vector<std::filesystem::path> files = {};
 };
@@ -54,20 +63,36 @@ class TokenizerPipeline final : public Tokenizer {
   std::vector<Encoding> encode_windows(const TextInput& input, const EncodeOptions& options,
                                        int64_t stride) const override;
   int64_t vocabulary_size() const override { return config_.vocabulary_size; }
+  int64_t words_end() const override { return config_.words_end; }
+  std::vector<NamedToken> added_tokens() const override;
+  TemplateUse template_use(bool pair) const override;
+  int64_t usable_ids() const override;
+  std::optional<int64_t> max_length() const override { return config_.max_length; }
+  const SentenceSettings& sentence() const override { return config_.sentence; }
+  const std::vector<std::string>& warnings() const override { return config_.warnings; }
   const SpecialIds& special_ids() const override { return config_.special_ids; }
   const std::vector<std::filesystem::path>& files() const override { return config_.files; }
   const std::filesystem::path& folder() const override { return config_.folder; }
 
  private:
+  /// What is done to a text before it is split, and the tokens that are looked for in what comes of it.
+  struct Normalization {
+    std::shared_ptr<const Normalizer> normalizer;
+    AddedTokenMatcher added;
+  };
+  static Normalization normalization(std::shared_ptr<const Normalizer> normalizer, const PipelineConfig& config);
+
   /// Appends the tokens of a text: all of them, or at least the first `limit`. `word` is the id of all its words, or
   /// -1: they are numbered.
   void append_spaces(std::string_view text, SpaceCounts counts, TokenSequence& tokens) const;
-  void append_text(std::string_view text, size_t limit, bool offsets, int64_t word, TokenSequence& tokens) const;
-  TokenSequence tokens_of(std::string_view text, size_t limit, bool offsets) const;
+  void append_text(std::string_view text, size_t limit, const EncodeOptions& options, int64_t word,
+                   TokenSequence& tokens) const;
+  TokenSequence tokens_of(std::string_view text, size_t limit, const EncodeOptions& options) const;
 
   PipelineConfig config_;
   AddedTokenMatcher added_in_text_;
-  AddedTokenMatcher added_in_normalized_;
+  Normalization usual_;
+  Normalization sentence_;  // in lower case first, where SentenceSettings say so
 };
 
 }  // namespace compression

@@ -84,9 +84,15 @@ EncodingTemplate EncodingTemplate::roberta(int64_t cls, int64_t sep, std::option
       trim};
 }
 
+void EncodingTemplate::drop_types() {
+  for (auto* pieces : {&single_, &pair_}) {
+    for (TemplatePiece& piece : *pieces) piece.type_id = 0;
+  }
+}
+
 size_t EncodingTemplate::room(bool is_pair, const EncodeOptions& options) const {
   if (options.max_length == 0) return kNoLimit;
-  const size_t special = options.add_special_tokens ? special_tokens_in(of(is_pair)) : 0;
+  const size_t special = options.add_special_tokens ? special_tokens_in(pieces(is_pair)) : 0;
   if (options.max_length < static_cast<int64_t>(special)) {
     throw ConfigError("max_length: found " + std::to_string(options.max_length) +
                       ", expected 0 (no limit) or at least " + std::to_string(std::max<size_t>(special, 1)) +
@@ -147,7 +153,7 @@ Encoding EncodingTemplate::assemble(const TokenSequence& first, TokenRange first
     append_range(tokens.words, range, encoding.word_ids);
     encoding.sequence_ids.resize(encoding.input_ids.size(), sequence);
   };
-  for (const TemplatePiece& piece : of(second != nullptr)) {
+  for (const TemplatePiece& piece : pieces(second != nullptr)) {
     switch (piece.kind) {
       case TemplatePiece::Kind::kSpecial:
         if (!options.add_special_tokens) break;

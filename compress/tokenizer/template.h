@@ -16,6 +16,7 @@ struct TemplatePiece {
   Kind kind = Kind::kSpecial;
   int64_t type_id = 0;
   std::vector<int64_t> ids = {};  // of kSpecial
+  bool operator==(const TemplatePiece&) const = default;
 };
 
 using SequenceTemplate = std::vector<TemplatePiece>;
@@ -72,6 +73,11 @@ class EncodingTemplate {
   /// <s> a </s> and <s> a </s></s> b </s>, all of type 0.
   static EncodingTemplate roberta(int64_t cls, int64_t sep, std::optional<OffsetTrim> trim = std::nullopt);
 
+  const SequenceTemplate& pieces(bool is_pair) const { return is_pair ? pair_ : single_; }
+
+  /// All tokens become of type 0, for models that are not given types.
+  void drop_types();
+
   bool trims() const { return trim_.has_value(); }
   void set_trim(OffsetTrim trim) { trim_ = trim; }
 
@@ -87,7 +93,6 @@ class EncodingTemplate {
                                 int64_t stride) const;
 
  private:
-  const SequenceTemplate& of(bool is_pair) const { return is_pair ? pair_ : single_; }
   Encoding assemble(const TokenSequence& first, TokenRange first_range, const TokenSequence* second,
                     TokenRange second_range, const EncodeOptions& options) const;
 

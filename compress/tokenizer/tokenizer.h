@@ -41,7 +41,27 @@ struct EncodeOptions {
   int64_t max_length = 512;        // in tokens, special ones included; 0: no limit
   bool add_special_tokens = true;  // [CLS] a [SEP], [CLS] a [SEP] b [SEP], or what the tokenizer's template says
   Truncation truncation = Truncation::kLongestFirst;
-  bool offsets = false;  // fills offsets, sequence_ids and word_ids
+  bool offsets = false;   // fills offsets, sequence_ids and word_ids
+  bool sentence = false;  // of a model for embedding: with the prompt and the lower case of SentenceSettings
+};
+
+/// What the files of sentence-transformers in the folder say of texts; a model for embedding is given texts so.
+struct SentenceSettings {
+  std::optional<int64_t> max_length = {};  // tokens that a text is cut to: max_seq_length
+  bool lower_case = false;                 // before the tokenizer's own normalisation: do_lower_case
+  std::string prompt = {};                 // before each text: that of default_prompt_name
+};
+
+/// A token that is looked for in the text itself.
+struct NamedToken {
+  std::string content;
+  int64_t id = 0;
+};
+
+/// What a template puts around a text or a pair.
+struct TemplateUse {
+  std::vector<int64_t> ids = {};  // of its special tokens, in order
+  int64_t token_types = 1;        // one more than the largest type that it gives
 };
 
 /// Ids of the tokens with a role.
@@ -79,6 +99,26 @@ class Tokenizer {
   /// One more than the largest id: the rows that an embedding needs.
   virtual int64_t vocabulary_size() const = 0;
 
+  /// One more than the largest id of a token that is not an added one: any text may give ids below it.
+  virtual int64_t words_end() const = 0;
+
+  /// The tokens that are looked for in the text itself.
+  virtual std::vector<NamedToken> added_tokens() const = 0;
+
+  virtual TemplateUse template_use(bool pair) const = 0;
+
+  /// Ids below it have a row in the model's table of words: vocabulary_size(), or what load_tokenizer() was told or
+  /// found in the folder's config.json, if that is less. Texts with other ids can't be computed.
+  virtual int64_t usable_ids() const = 0;
+
+  /// Tokens of the longest text, as tokenizer_config.json says (model_max_length); nothing if it does not.
+  virtual std::optional<int64_t> max_length() const = 0;
+
+  virtual const SentenceSettings& sentence() const = 0;
+
+  /// Where the folder's files contradict each other, and which of them is followed; a line each.
+  virtual const std::vector<std::string>& warnings() const = 0;
+
   virtual const SpecialIds& special_ids() const = 0;
   int64_t pad_id() const { return special_ids().pad; }
   std::optional<int64_t> mask_id() const { return special_ids().mask; }
@@ -90,9 +130,11 @@ class Tokenizer {
   virtual const std::filesystem::path& folder() const = 0;
 };
 
-/// Loads the tokenizer of a Hugging Face folder: tokenizer.json if there is one, else vocab.txt with
-/// tokenizer_config.json. Throws CheckpointError (missing or damaged file), UnsupportedError (a tokenizer of another
-/// kind).
-std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder);
+/// Loads the tokenizer of a Hugging Face folder, as AutoTokenizer of transformers 5 does: tokenizer.json if there is
+/// one, else vocab.txt, vocab.json or a sentencepiece model, each with tokenizer_config.json. `rows`: of the table of
+/// words of the model that is to read its ids, where that is in another folder. Throws CheckpointError (missing or
+/// damaged file), UnsupportedError (a tokenizer of another kind).
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder,
+                                                std::optional<int64_t> rows = std::nullopt);
 
 }  // namespace compression

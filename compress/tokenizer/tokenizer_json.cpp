@@ -8,6 +8,7 @@
 #include "compress/tokenizer/bpe.h"
 #include "compress/tokenizer/normalizer.h"
 #include "compress/tokenizer/pre_tokenizer.h"
+#include "compress/tokenizer/tokenizer_class.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/unigram.h"
 #include "compress/tokenizer/vocabulary.h"
@@ -17,7 +18,7 @@ namespace compression {
 namespace {
 
 std::string decode_base64(const JsonNode& node) {
-  const std::string text = node.string();
+  const std::string text = node.long_string();
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::array<int, 256> values;
   values.fill(-1);
@@ -216,22 +217,6 @@ std::shared_ptr<const SubwordModel> read_unigram(const JsonNode& model, Vocabula
   return std::make_shared<Unigram>(std::move(config));
 }
 
-/// Files of 2020 have no type: WordPiece has a prefix, BPE has merges, Unigram a list of tokens.
-std::string model_type(const JsonNode& model) {
-  const JsonNode type = model["type"];
-  if (!type.value().is_null()) {
-    const std::string name = type.value().is_string() ? type.string() : "";
-    if (name != "WordPiece" && name != "BPE" && name != "Unigram") {
-      type.unsupported("\"WordPiece\", \"BPE\", \"Unigram\"");
-    }
-    return name;
-  }
-  if (model.find("merges")) return "BPE";
-  if (model["vocab"].value().is_array()) return "Unigram";
-  if (model.find("continuing_subword_prefix")) return "WordPiece";
-  type.unsupported("\"WordPiece\", \"BPE\", \"Unigram\"");
-}
-
 /// The id at `node`, which has to be that of `token`.
 int64_t checked_id(const JsonNode& node, const std::string& token, const Vocabulary& vocabulary) {
   const auto known = vocabulary.find(token);
@@ -244,7 +229,7 @@ int64_t checked_id(const JsonNode& node, const std::string& token, const Vocabul
 
 /// The id in ["[SEP]", 102].
 int64_t id_of_token_and_id(const JsonNode& node, const Vocabulary& vocabulary) {
-  const std::vector<JsonNode> parts = node.elements();
+  const JsonElements parts = node.elements();
   if (parts.size() != 2) node.mismatch("a token and its id");
   return checked_id(parts[1], parts[0].string(), vocabulary);
 }
@@ -259,8 +244,8 @@ TemplatePiece read_template_piece(const JsonNode& piece, const JsonNode& special
   }
   if (const auto special = piece.find("SpecialToken")) {
     const JsonNode definition = special_tokens.at(special->at("id").string());
-    const std::vector<JsonNode> ids = definition.at("ids").elements();
-    const std::vector<JsonNode> tokens = definition.at("tokens").elements();
+    const JsonElements ids = definition.at("ids").elements();
+    const JsonElements tokens = definition.at("tokens").elements();
     if (ids.size() != tokens.size()) definition.mismatch("as many ids as tokens");
     TemplatePiece result = special_piece({}, special->at("type_id").natural());
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -274,8 +259,13 @@ TemplatePiece read_template_piece(const JsonNode& piece, const JsonNode& special
 SequenceTemplate read_template(const JsonNode& pieces, const JsonNode& special_tokens, const Vocabulary& vocabulary,
                                int texts) {
   SequenceTemplate result;
+  size_t special = 0;
   for (const JsonNode& piece : pieces.elements()) {
     result.push_back(read_template_piece(piece, special_tokens, vocabulary));
+    special += result.back().ids.size();
+    if (special > limits::template_tokens || result.size() > limits::template_tokens) {
+      pieces.unsupported("at most " + std::to_string(limits::template_tokens) + " special tokens");
+    }
   }
   const auto count = [&](TemplatePiece::Kind kind) {
     return std::count_if(result.begin(), result.end(), [&](const TemplatePiece& piece) { return piece.kind == kind; });
@@ -312,7 +302,7 @@ EncodingTemplate read_post_processor(const JsonNode& processor, const Vocabulary
     return result;
   }
   if (type.value() == "Sequence") {
-    const std::vector<JsonNode> steps = processor.at("processors").elements();
+    const JsonElements steps = processor.at("processors").elements();
     EncodingTemplate result;
     std::optional<OffsetTrim> trim;
     for (size_t i = 0; i < steps.size(); ++i) {
@@ -340,15 +330,54 @@ std::optional<int64_t> first_of(const Vocabulary& vocabulary, std::initializer_l
   return std::nullopt;
 }
 
+/// What a template makes of texts: special ids, texts and types, in order.
+SequenceTemplate spelt_out(const SequenceTemplate& pieces) {
+  SequenceTemplate each;
+  for (const TemplatePiece& piece : pieces) {
+    if (piece.kind != TemplatePiece::Kind::kSpecial) each.push_back(piece);
+    for (const int64_t id : piece.ids) each.push_back(special_piece({id}, piece.type_id));
+  }
+  return each;
+}
+
+/// A line where the class has another template than the file.
+std::vector<std::string> compare_templates(const JsonNode& own, const EncodingTemplate& made,
+                                           const Vocabulary& vocabulary, const TokenizerSettings& settings) {
+  try {
+    const EncodingTemplate read = own.value().is_null() ? EncodingTemplate() : read_post_processor(own, vocabulary);
+    const auto same = [&](bool pair) { return spelt_out(read.pieces(pair)) == spelt_out(made.pieces(pair)); };
+    if (same(false) && same(true)) return {};
+  } catch (const Error&) {  // of tokens that are others now, or nothing that we know
+  }
+  return {own.place() + " frames texts in another way than " + settings.class_name() +
+          ", which is followed, as transformers does"};
+}
+
 }  // namespace
+
+/// Files of 2020 have no type: WordPiece has a prefix, BPE has merges, Unigram a list of tokens.
+std::string tokenizer_model_type(const JsonNode& model) {
+  const JsonNode type = model["type"];
+  if (!type.value().is_null()) {
+    const std::string name = type.value().is_string() ? type.string() : "";
+    if (name != "WordPiece" && name != "BPE" && name != "Unigram") {
+      type.unsupported("\"WordPiece\", \"BPE\", \"Unigram\"");
+    }
+    return name;
+  }
+  if (model.find("merges")) return "BPE";
+  if (model["vocab"].value().is_array()) return "Unigram";
+  if (model.find("continuing_subword_prefix")) return "WordPiece";
+  type.unsupported("\"WordPiece\", \"BPE\", \"Unigram\"");
+}
 
 std::pair<std::string, std::string> read_merge(const JsonNode& merge) {
   if (merge.value().is_array()) {
-    const std::vector<JsonNode> sides = merge.elements();
+    const JsonElements sides = merge.elements();
     if (sides.size() != 2) merge.mismatch("two tokens");
     return {sides[0].string(), sides[1].string()};
   }
-  const std::string text = merge.string();
+  const std::string text = merge.long_string();
   const size_t space = text.find(' ');
   if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
     merge.mismatch("two tokens with a space between them");
@@ -357,12 +386,15 @@ std::pair<std::string, std::string> read_merge(const JsonNode& merge) {
 }
 
 PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const TokenizerSettings& settings) {
-  const nlohmann::json content = read_strict_json(path);
+  nlohmann::json content = read_strict_json(path);
   const JsonNode document = root(content, path);
+  document.at("model");
+  AppliedClass applied = apply_tokenizer_class(content, path, settings);
   const JsonNode model = document.at("model");
-  const std::string type = model_type(model);
+  const std::string type = tokenizer_model_type(model);
 
   PipelineConfig config;
+  config.warnings = std::move(applied.warnings);
   if (const auto normalizer = document.find("normalizer")) config.normalizer = read_normalizer(*normalizer);
   bool is_byte_level = false;
   if (const auto splitter = document.find("pre_tokenizer")) {
@@ -383,19 +415,30 @@ PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const Toke
   if (const auto processor = document.find("post_processor")) {
     config.post_processor = read_post_processor(*processor, vocabulary);
   }
-  std::optional<std::string> pad = settings.token("pad_token");
+  if (applied.post_processor) {
+    const JsonNode own(*applied.post_processor, path.string() + ": post_processor");
+    for (auto& line : compare_templates(own, config.post_processor, vocabulary, settings)) {
+      config.warnings.push_back(std::move(line));
+    }
+  }
+  const auto token = [&](const char* role) {
+    const auto found = applied.tokens.find(role);
+    return found == applied.tokens.end() ? std::nullopt : std::optional(found->second);
+  };
+  std::optional<std::string> pad = token("pad_token");
   if (const auto padding = document.find("padding"); !pad && padding) pad = padding->at("pad_token").string();
   if (!pad && !first_of(vocabulary, {"[PAD]"})) {
-    const auto other = first_of(vocabulary, {"<pad>", settings.token("eos_token"), "<|endoftext|>"});
+    const auto other = first_of(vocabulary, {"<pad>", token("eos_token"), "<|endoftext|>"});
     ids.pad = other ? *other : vocabulary.at("[PAD]", "padding");
   } else {
     ids.pad = vocabulary.at(pad.value_or("[PAD]"), "padding");
   }
-  ids.cls = first_of(vocabulary, {settings.token("cls_token"), "[CLS]", "<s>"});
-  ids.sep = first_of(vocabulary, {settings.token("sep_token"), "[SEP]", "</s>"});
-  ids.mask = first_of(vocabulary, {settings.token("mask_token"), "[MASK]", "<mask>"});
-  if (!ids.unk) ids.unk = first_of(vocabulary, {settings.token("unk_token")});
+  ids.cls = first_of(vocabulary, {token("cls_token"), "[CLS]", "<s>"});
+  ids.sep = first_of(vocabulary, {token("sep_token"), "[SEP]", "</s>"});
+  ids.mask = first_of(vocabulary, {token("mask_token"), "[MASK]", "<mask>"});
+  if (!ids.unk) ids.unk = first_of(vocabulary, {token("unk_token")});
   config.vocabulary_size = vocabulary.end_of_ids();
+  config.words_end = words_end_of(vocabulary, config.added_tokens);
   if (config.post_processor.trims()) config.spaces = spaces_of(vocabulary);
   return config;
 }

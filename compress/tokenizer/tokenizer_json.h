@@ -11,9 +11,12 @@
 
 namespace compression {
 
-/// Everything but folder and files. Truncation and padding in the file are not read. Throws CheckpointError, and
-/// UnsupportedError for a component that is not supported.
+/// Everything but folder and files, as the tokenizer's class makes it (tokenizer_class.h). Truncation and padding in
+/// the file are not read. Throws CheckpointError, and UnsupportedError for a component that is not supported.
 PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const TokenizerSettings& settings);
+
+/// The kind of the "model" of a tokenizer.json: WordPiece, BPE, Unigram. Throws UnsupportedError.
+std::string tokenizer_model_type(const JsonNode& model);
 
 /// An entry of a BPE model's "merges": ["a", "b"], or "a b" as files have it that are older. Throws CheckpointError.
 std::pair<std::string, std::string> read_merge(const JsonNode& merge);

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -47,8 +48,11 @@ std::string joined(const std::vector<std::string>& lines) {
 class Trimmer {
  public:
   Trimmer(const Tokenizer& from, const std::vector<bool>& used) : folder_(from.folder()), files_(from.files()) {
-    tokens_.resize(static_cast<size_t>(from.vocabulary_size()));
+    tokens_.resize(static_cast<size_t>(from.usable_ids()));
     keep_.resize(tokens_.size());
+    for (const auto& [content, id] : from.added_tokens()) {
+      if (id >= from.usable_ids()) without_row_.insert(content);
+    }
     if (has("tokenizer.json")) {
       read_json();
     } else if (has("vocab.txt")) {
@@ -173,7 +177,6 @@ class Trimmer {
       if (id && *id >= 0) always_.push_back(static_cast<size_t>(*id));
     };
     for (const auto& id : {std::optional(special.pad), special.cls, special.sep, special.mask, special.unk}) always(id);
-    for (int64_t id = 0; id < special.pad; ++id) always(id);
     read_added_tokens();
     for (unsigned byte = 0; byte < 256; ++byte) {
       if (const auto id = ids_.find(byte_token(byte)); id != ids_.end()) always_.push_back(id->second);
@@ -223,7 +226,7 @@ class Trimmer {
   }
 
   std::string whole(const Merge& merge) const {
-    return merge.first + (merge.second.starts_with(prefix_) ? merge.second.substr(prefix_.size()) : merge.second);
+    return merge.first + merge.second.substr(std::min(prefix_.size(), merge.second.size()));  // as Bpe
   }
 
   /// A token's parts stay, in every way in which it can be merged, so that it is merged as before.
@@ -289,10 +292,35 @@ class Trimmer {
         }
         *decoder = std::move(tokens);
       }
+      drop_tokens_without_row(settings);
       return settings.dump(2) + "\n";
     }
-    if (file == "special_tokens_map.json") return read_tokenizer_file(path);
+    if (file == "special_tokens_map.json" && !without_row_.empty()) {
+      auto tokens = read_strict_json(path);
+      drop_tokens_without_row(tokens);
+      return tokens.dump(2) + "\n";
+    }
+    const bool of_sentences = file.starts_with("sentence_") || file == "config_sentence_transformers.json";
+    if (file == "special_tokens_map.json" || of_sentences) return read_tokenizer_file(path);
     return std::nullopt;
+  }
+
+  bool has_row(const json& token) const {
+    const auto& content = token.is_object() ? token.value("content", json()) : token;
+    return !content.is_string() || !without_row_.contains(content.get<std::string>());
+  }
+
+  /// Takes the added tokens that the model has no row for out of the lists of special tokens.
+  void drop_tokens_without_row(json& settings) const {
+    for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+      const auto list = settings.find(key);
+      if (list == settings.end() || !list->is_array()) continue;
+      auto left = json::array();
+      for (auto& token : *list) {
+        if (has_row(token)) left.push_back(std::move(token));
+      }
+      *list = std::move(left);
+    }
   }
 
   /// An object of tokens and ids.
@@ -324,13 +352,21 @@ class Trimmer {
       }
       *merges = std::move(left);
     }
+    if (auto added = document.find("added_tokens"); added != document.end() && added->is_array()) {
+      auto left = json::array();
+      for (auto& token : *added) {
+        if (has_row(token)) left.push_back(std::move(token));
+      }
+      *added = std::move(left);
+    }
     each_id(document, [&](json& id) { id = new_id(id.get<int64_t>()); });
     return document.dump() + "\n";
   }
 
   fs::path folder_;
   std::vector<fs::path> files_;
-  std::vector<std::string> tokens_;  // by id; empty where there is none
+  std::vector<std::string> tokens_;         // by id; empty where there is none
+  std::set<std::string> without_row_ = {};  // added tokens that the model has no row for: they go
   std::unordered_map<std::string, size_t> ids_;
   std::vector<Merge> merges_;
   std::string prefix_, suffix_;

@@ -68,15 +68,15 @@ void Unigram::segment(std::string_view part, std::vector<Piece>& pieces) const {
   }
   std::reverse(pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end());
   if (byte_ids_.empty()) return;
-  for (size_t i = first; i < pieces.size(); ++i) {
-    const PartRange range = pieces[i].range;
-    const std::string_view text = part.substr(range.begin, range.end - range.begin);
-    if (unknown_id_ != pieces[i].id || trie_.longest_match(TokenTrie::kRoot, text).size == text.size()) continue;
-    std::vector<Piece> bytes;
-    for (char byte : text) bytes.push_back({byte_ids_[static_cast<unsigned char>(byte)], range});
-    pieces.erase(pieces.begin() + static_cast<std::ptrdiff_t>(i));
-    pieces.insert(pieces.begin() + static_cast<std::ptrdiff_t>(i), bytes.begin(), bytes.end());
-    i += bytes.size() - 1;
+  const std::vector<Piece> found(pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end());
+  pieces.resize(first);
+  for (const Piece& piece : found) {
+    const std::string_view text = part.substr(piece.range.begin, piece.range.end - piece.range.begin);
+    if (unknown_id_ != piece.id || trie_.longest_match(TokenTrie::kRoot, text).size == text.size()) {
+      pieces.push_back(piece);
+      continue;
+    }
+    for (char byte : text) pieces.push_back({byte_ids_[static_cast<unsigned char>(byte)], piece.range});
   }
 }
 

@@ -20,8 +20,9 @@ class Vocabulary {
  public:
   explicit Vocabulary(std::string place) : place_(std::move(place)) {}
 
-  /// Throws CheckpointError where the token or the id is there already.
+  /// Throws CheckpointError where the token or the id is there already, or beyond its limit.
   void add(const std::string& token, int32_t id) {
+    check(token, id);
     if (!ids_.emplace(token, id).second) {
       throw CheckpointError(place_ + ": found the token " + in_quotes(token) + " twice, expected each token once");
     }
@@ -35,6 +36,7 @@ class Vocabulary {
 
   /// The next id for a token that may be there already: it is then known by the new one.
   void append(const std::string& token) {
+    check(token, size_);
     ids_[token] = static_cast<int32_t>(size_);
     used_.insert(static_cast<int32_t>(size_));
     end_of_ids_ = ++size_;
@@ -59,6 +61,20 @@ class Vocabulary {
   const std::string& place() const { return place_; }
 
  private:
+  void check(const std::string& token, int64_t id) const {
+    if (token.size() > limits::token_bytes) {
+      throw CheckpointError(place_ + ": found a token of " + std::to_string(token.size()) + " bytes, " +
+                            in_quotes(token.substr(0, kShown)) + "..., expected at most " +
+                            std::to_string(limits::token_bytes));
+    }
+    if (id >= limits::token_ids) {
+      throw CheckpointError(place_ + ": found the id " + std::to_string(id) + ", expected ids below " +
+                            std::to_string(limits::token_ids));
+    }
+  }
+
+  static constexpr size_t kShown = 40;
+
   std::string place_;
   std::unordered_map<std::string, int32_t> ids_;
   std::unordered_set<int32_t> used_;

@@ -1,13 +1,14 @@
 #include "compress/tokenizer/vocabulary_files.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <tuple>
 
+#include "compress/checkpoint/json_file.h"  // read_text_file
 #include "compress/tokenizer/bert_normalizer.h"
 #include "compress/tokenizer/bpe.h"
 #include "compress/tokenizer/sentencepiece_model.h"
+#include "compress/tokenizer/token_trie.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/unigram.h"
 #include "compress/tokenizer/vocabulary.h"
@@ -88,14 +89,12 @@ void add_tokens(const TokenizerSettings& settings, const SpecialTokens& tokens, 
     if (tokens.mask_takes_space && (!found || !found->value().is_object())) mask.lstrip = true;
     ids.mask = added.add_special(std::move(mask), "mask", may_be_new);
   }
-  if (const auto additional = settings.find("additional_special_tokens")) {
-    for (const JsonNode& token : additional->elements()) {
-      added.add_special(read_special_token(token), "additional special", may_be_new);
-    }
-  }
+  for (auto& token : settings.extra_tokens()) added.add_special(std::move(token), "additional special", may_be_new);
   for (const AddedToken& token : more) added.add_special(token, "special", may_be_new);
   config.added_tokens = added.take();
   config.vocabulary_size = vocabulary.end_of_ids();
+  config.words_end = words_end_of(vocabulary, config.added_tokens);
+  config.warnings = settings.warnings();
 }
 
 void refuse_unplaced_tokens(const fs::path& path, const TokenizerSettings& settings) {
@@ -132,25 +131,37 @@ void append_pieces(const SentencepieceModel& model, size_t first, UnigramConfig&
 }
 
 /// The merges that a BPE model of pieces stands for: of the best piece first, all its ways to be made of two.
-std::vector<std::pair<std::string, std::string>> merges_of(const SentencepieceModel& model) {
-  std::unordered_map<std::string_view, size_t> normal;
+std::vector<MergeIds> merges_of(const SentencepieceModel& model, const Vocabulary& vocabulary) {
+  std::vector<std::pair<std::string, int32_t>> forwards, backwards;  // the pieces, and each from its last byte on
   for (size_t i = 0; i < model.pieces.size(); ++i) {
-    if (model.pieces[i].kind == SentencepieceModel::PieceKind::kNormal) normal[model.pieces[i].text] = i;
+    const auto& [text, score, kind] = model.pieces[i];
+    if (kind != SentencepieceModel::PieceKind::kNormal) continue;
+    forwards.emplace_back(text, static_cast<int32_t>(i));
+    backwards.emplace_back(std::string(text.rbegin(), text.rend()), static_cast<int32_t>(i));
   }
-  using Ranked = std::tuple<float, size_t, std::string_view, std::string_view>;
-  std::vector<Ranked> ranked;
-  for (const auto& [text, id] : normal) {
-    for (size_t split = 0; split < text.size();) {
-      unicode::decode(text, split);
-      const std::string_view left = text.substr(0, split);
-      const std::string_view right = text.substr(split);
-      if (normal.contains(left) && normal.contains(right))
-        ranked.emplace_back(-model.pieces[id].score, id, left, right);
-    }
+  const TokenTrie beginnings(forwards), ends(backwards);
+  struct Split {
+    float score;
+    int32_t whole;
+    size_t size;  // of the left part
+    int32_t left, right;
+  };
+  std::vector<Split> splits;
+  std::vector<int32_t> left_of;  // by size: the piece that the text begins with; -1: none
+  for (size_t p = 0; p < forwards.size(); ++p) {
+    const auto& [text, whole] = forwards[p];
+    left_of.assign(text.size() + 1, -1);
+    beginnings.for_each_match(text, [&](size_t size, int32_t left) { left_of[size] = left; });
+    ends.for_each_match(backwards[p].first, [&](size_t size, int32_t right) {
+      const auto left_size = text.size() - size;
+      if (left_size == 0 || left_of[left_size] < 0) return;
+      splits.push_back({model.pieces[static_cast<size_t>(whole)].score, whole, left_size, left_of[left_size], right});
+    });
   }
-  std::sort(ranked.begin(), ranked.end());
-  std::vector<std::pair<std::string, std::string>> merges;
-  for (const auto& [score, id, left, right] : ranked) merges.emplace_back(left, right);
+  std::ranges::sort(splits, {}, [](const Split& split) { return std::tuple(-split.score, split.whole, split.size); });
+  std::vector<MergeIds> merges;
+  const auto id = [&](int32_t piece) { return *vocabulary.find(model.pieces[static_cast<size_t>(piece)].text); };
+  for (const auto& split : splits) merges.push_back({id(split.left), id(split.right), id(split.whole)});
   return merges;
 }
 
@@ -220,8 +231,8 @@ PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& set
 
   Vocabulary vocabulary(path.string());
   const std::string content = read_utf8(path);
-  for_each_line(content, [&](std::string_view line, size_t number) {
-    vocabulary.add(std::string(unicode::trim_end(line)), static_cast<int32_t>(number - 1));
+  for_each_line(content, [&](std::string_view line, size_t) {
+    vocabulary.append(std::string(unicode::trim_end(line)));  // of a token that is there twice the last line counts
   });
   const SpecialTokens tokens = with_settings(is_mpnet ? kMpnetTokens : kBertTokens, settings);
   WordPieceConfig wordpiece = {.vocabulary = {vocabulary.ids().begin(), vocabulary.ids().end()},
@@ -284,19 +295,8 @@ PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& se
 }
 
 PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings& settings) {
-  SentencepieceModel model;
-  if (const std::string error = parse_sentencepiece(read_tokenizer_file(path), model); !error.empty()) {
-    std::string line = error;
-    std::replace(line.begin(), line.end(), '\n', ' ');
-    throw CheckpointError(path.string() + ": not a sentencepiece model: " + line);
-  }
-  for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const auto& piece = model.pieces[i];
-    if (piece.text.empty() || !unicode::is_valid(piece.text) || !std::isfinite(piece.score)) {
-      throw CheckpointError(path.string() + ": piece " + std::to_string(i) + ": found " + in_quotes(piece.text) +
-                            " with the score " + std::to_string(piece.score) + ", expected UTF-8 and a number");
-    }
-  }
+  const SentencepieceModel model =
+      parse_sentencepiece(read_text_file(path, limits::sentencepiece_bytes), path.string());
   NormalizerPtr charsmap;
   if (!model.charsmap.empty()) {
     charsmap = std::make_shared<Precompiled>(model.charsmap, path.string() + ": precompiled_charsmap");
@@ -398,7 +398,7 @@ PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings&
       has_user_defined = has_user_defined || piece.kind == SentencepieceModel::PieceKind::kUserDefined;
     }
     config.model = std::make_shared<Bpe>(BpeConfig{.vocabulary = vocabulary.ids(),
-                                                   .merges = merges_of(model),
+                                                   .merge_ids = merges_of(model, vocabulary),
                                                    .unknown_token = piece_text(model.unknown_id),
                                                    .fuse_unknown = true,
                                                    .byte_fallback = model.byte_fallback,

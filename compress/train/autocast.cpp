@@ -2,19 +2,9 @@
 
 #include <ATen/autocast_mode.h>
 
-#include "compress/workflow/error.h"    // ConfigError
-#include "compress/workflow/machine.h"  // processor_has
+#include <stdexcept>
 
 namespace compression {
-
-Precision resolve_precision(const TrainConfig& config, torch::Device device) {
-  if (config.precision == Precision::int16 && !device.is_cpu()) {
-    throw ConfigError("precision: found int16 with --device " + device.str() + ", expected bf16, fp16 or fp32 there");
-  }
-  if (config.precision != Precision::automatic) return config.precision;
-  if (!device.is_cpu() || processor_has("avx512_bf16") || processor_has("amx_bf16")) return Precision::bfloat16;
-  return config.fused ? Precision::int16 : Precision::float32;
-}
 
 std::optional<torch::Dtype> autocast_dtype(Precision precision) {
   if (precision == Precision::bfloat16) return torch::kBFloat16;
@@ -24,20 +14,24 @@ std::optional<torch::Dtype> autocast_dtype(Precision precision) {
 
 std::optional<Arithmetic> fused_arithmetic(const TrainConfig& config, torch::Device device) {
   if (!config.fused || !device.is_cpu()) return std::nullopt;
-  switch (resolve_precision(config, device)) {
+  switch (config.precision) {
     case Precision::int16:
       return Arithmetic::int16;
     case Precision::bfloat16:
       return Arithmetic::bfloat16;
     case Precision::float32:
       return Arithmetic::float32;
-    default:
+    case Precision::float16:
       return std::nullopt;
+    case Precision::automatic:
+      break;
   }
+  throw std::invalid_argument("precision: auto is still to be chosen");
 }
 
 Autocast::Autocast(std::optional<torch::Dtype> dtype, torch::Device device)
     : device_(device.type()),
+      casts_(dtype.has_value()),
       was_enabled_(at::autocast::is_autocast_enabled(device_)),
       dtype_before_(at::autocast::get_autocast_dtype(device_)) {
   at::autocast::increment_nesting();
@@ -46,7 +40,9 @@ Autocast::Autocast(std::optional<torch::Dtype> dtype, torch::Device device)
 }
 
 Autocast::~Autocast() {
-  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  const bool outermost = at::autocast::decrement_nesting() == 0;
+  // Inside another scope too: the parameters may have changed when the next one begins.
+  if (outermost || casts_) at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(device_, was_enabled_);
   at::autocast::set_autocast_dtype(device_, dtype_before_);
 }

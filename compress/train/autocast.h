@@ -1,6 +1,7 @@
 #pragma once
 // Mixed precision, for the length of a scope.
 
+#include <c10/core/InferenceMode.h>
 #include <torch/types.h>
 
 #include <optional>
@@ -10,14 +11,11 @@
 
 namespace compression {
 
-/// What a run's matrix products are made with on a device: never Precision::automatic. Throws ConfigError for int16 on
-/// a device that is not the CPU.
-Precision resolve_precision(const TrainConfig& config, torch::Device device);
-
 /// What autocast computes in: kBFloat16, kHalf, or nothing for the rest.
 std::optional<torch::Dtype> autocast_dtype(Precision precision);
 
 /// What the fused form of the model computes with (model/fused.h); nothing where LibTorch's operators are to be used.
+/// `config.precision` has been chosen (train/precision.h): Precision::automatic is std::invalid_argument.
 std::optional<Arithmetic> fused_arithmetic(const TrainConfig& config, torch::Device device);
 
 /// Runs LibTorch's autocast to `dtype` while it lives; without a dtype, everything in it is computed as it is stored.
@@ -31,8 +29,20 @@ class Autocast {
 
  private:
   torch::DeviceType device_;
-  bool was_enabled_;
+  bool casts_, was_enabled_;
   torch::Dtype dtype_before_;
+};
+
+/// While it lives, this thread computes as a process begins: with gradients, without inference mode, without autocast,
+/// whatever the caller has set. For algorithms that take gradients, or whose numbers are float32.
+class OrdinaryMode {
+ public:
+  explicit OrdinaryMode(torch::Device device) : none_(std::nullopt, device) {}
+
+ private:
+  c10::InferenceMode inference_{false};
+  torch::AutoGradMode gradients_{true};
+  Autocast none_;
 };
 
 }  // namespace compression

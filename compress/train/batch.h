@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -10,6 +11,10 @@
 #include <vector>
 
 #include "compress/model/config.h"  // TaskHead
+
+namespace spdlog {
+class logger;
+}
 
 namespace compression {
 
@@ -42,15 +47,26 @@ class BatchSource {
   /// Number of examples.
   virtual int64_t size() const = 0;
 
-  /// The examples of each batch of an epoch, in the order of training. The same epoch gives the same plan.
+  /// The examples of each batch of an epoch, in the order of training; not those that are left out. The same epoch
+  /// gives the same plan.
   virtual std::vector<std::vector<int64_t>> plan(int64_t epoch) const = 0;
 
   /// Pads the examples into one batch. What is drawn by chance, such as masks, follows from the epoch.
   virtual Batch collate(std::span<const int64_t> examples, int64_t epoch = 0) const = 0;
 
+  /// Texts that no plan has, because nothing can be learnt from them or scored: without a token, or without one that is
+  /// labelled or could be masked.
+  virtual int64_t left_out() const { return 0; }
+
+  /// Tells the logger how many they are, if there are some and it has not been told of this source.
+  void tell_left_out(const std::shared_ptr<spdlog::logger>& logger) const;
+
   /// What compares a model's outputs with the labels; not of an unlabelled source. Unless overridden, accuracy on
   /// classes.
   virtual std::unique_ptr<Scorer> scorer() const;
+
+ private:
+  mutable std::atomic<bool> told_ = false;
 };
 
 struct BatchOptions {

@@ -64,7 +64,8 @@ struct TrainConfig {
     visit(
         "precision", self.precision,
         "Of matrix products: fp32, bf16, fp16 (with loss scaling) or int16 (block floating point, of the fused form); "
-        "auto: bf16 where there is arithmetic for it, else int16 on the CPU");
+        "auto: on the CPU the fastest of fp32, int16 and, where the processor has it, bf16, measured for a moment on "
+        "the model's own products; bf16 with CUDA");
     visit("fused", self.fused,
           "On the CPU, layers without padding and with their own kernels; false: LibTorch's operators");
     visit("recompute_activations", self.recompute_activations,
@@ -72,15 +73,19 @@ struct TrainConfig {
     visit("evaluate_every", self.evaluate_every,
           "Steps between evaluations on the validation texts; 0: after each epoch");
     visit("keep", self.keep,
-          "best: the weights of the best evaluation; last: those of the last, for losses that the metric says nothing of");
+          "best: the weights of the best evaluation; last: those of the last, for losses that the metric says nothing "
+          "of");
     visit("log_every", self.log_every, "Steps between lines of metrics.jsonl");
     visit("snapshot_every", self.snapshot_every,
-          "Steps between snapshots, which training goes back to from a loss that is no number or jumps");
+          "Steps between snapshots, which training goes back to from a loss that is no number, or from weights that "
+          "have gone astray");
     visit("spike_factor", self.spike_factor,
-          "A loss above so many times the running median is a jump; 0: only what is no number is noticed");
+          "A loss above so many times the running median is a jump: if most other batches' losses have jumped too, the "
+          "weights have gone astray, else the texts are hard and are trained on; 0: only what is no number is noticed");
     visit("max_rollbacks", self.max_rollbacks,
           "How often training may go back, each time with half the learning rate, before it fails");
-    visit("hidden_dropout", self.hidden_dropout, "In place of the checkpoint's hidden_dropout_prob");
+    visit("hidden_dropout", self.hidden_dropout,
+          "In place of the checkpoint's hidden_dropout_prob, and of the head's dropout");
     visit("attention_dropout", self.attention_dropout, "In place of the checkpoint's attention_probs_dropout_prob");
   }
 };

@@ -1,6 +1,5 @@
 #include "compress/train/finetune.h"
 
-#include <spdlog/spdlog.h>
 #include <torch/types.h>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
@@ -17,8 +16,7 @@ class FinetuneStage : public Stage {
     at::manual_seed(context.seed);
     const auto& folder = config_.of ? inputs.model(*config_.of).folder : inputs.base.folder;
     const auto tokenizer = load_tokenizer(folder);
-    auto [model, notes] = load_model(folder, {.head = inputs.data.head(), .new_head = true});
-    for (const auto& note : notes) context.logger->info("{}: {}", folder.string(), note);
+    auto [model, notes, warnings] = load_model(folder, {.head = inputs.data.head(), .new_head = true}, context);
 
     LabelObjective objective(model);
     const auto result = train_model(model, objective, *tokenizer, inputs.data, config_.train, context);

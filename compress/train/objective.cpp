@@ -2,9 +2,34 @@
 
 #include <torch/types.h>
 
+#include <stdexcept>
+
 #include "compress/task/task.h"  // label_loss
 
 namespace compression {
+
+torch::Tensor Objective::part(const Batch& batch, std::span<const double> of_step) {
+  const auto own = counts(batch);
+  if (own.size() != 1) throw std::logic_error("an objective of several means has to say what a part of a step is");
+  return loss(batch) * (of_step.front() > 0 ? own.front() / of_step.front() : 0.0);
+}
+
+torch::Tensor Objective::counts_by_text(const Batch& batch) const {
+  if (counts(batch).size() != 1) throw std::invalid_argument("a sum of several means has no count of a text");
+  return torch::ones({batch.size()}, torch::kDouble);
+}
+
+torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text) {
+  return torch::where(counts_by_text > 0, count / counts_by_text, torch::zeros_like(counts_by_text));
+}
+
+std::vector<double> LabelObjective::counts(const Batch& batch) const {
+  return {static_cast<double>(label_count(model_->config().task, batch.labels))};
+}
+
+torch::Tensor LabelObjective::counts_by_text(const Batch& batch) const {
+  return label_counts(model_->config().task, batch.labels).to(torch::kDouble);
+}
 
 torch::Tensor LabelObjective::loss(const Batch& batch) {
   return label_loss(model_->config().task, model_->forward(batch).logits, batch.labels, batch.attention_mask);

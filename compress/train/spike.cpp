@@ -1,6 +1,7 @@
 #include "compress/train/spike.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace compression {
 
@@ -17,13 +18,18 @@ void RecentLosses::add(double loss) {
   if (first_median == 0.0 && recent.size() == length) first_median = median(recent);
 }
 
-bool RecentLosses::jumps(double loss, double factor) const {
-  if (factor == 0.0 || recent.size() < enough) return false;
-  return loss > factor * std::max({median(recent), first_median / 2, floor});
+double RecentLosses::limit(double factor) const {
+  if (factor == 0.0 || recent.empty()) return std::numeric_limits<double>::infinity();
+  return factor * std::max({median(recent), first_median / 2, floor});
+}
+
+bool RecentLosses::stands_out(double loss, double factor) const {
+  const double most = limit(factor);
+  return loss > most && (loss > *std::ranges::max_element(recent) || recent.back() > most);
 }
 
 double RecentLosses::recent_median() const {
-  return recent.size() < enough ? 0.0 : median(recent);
+  return median(recent);
 }
 
 }  // namespace compression

@@ -8,6 +8,7 @@
 
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
 #include "compress/workflow/error.h"          // Error
+#include "compress/workflow/failure.h"        // is_out_of_memory
 #include "compress/workflow/fingerprint.h"    // Fingerprint
 
 namespace compression {
@@ -28,12 +29,9 @@ static void from_json(const json& j, TrainResult::Check& check) {
 }
 
 static void to_json(json& j, const TrainResult::Rollback& rollback) {
-  j = {{"step", rollback.step},
-       {"reason", rollback.reason},
-       {"loss", rollback.loss},
-       {"median", rollback.median},
-       {"learning_rate_factor", rollback.learning_rate_factor}};
-  if (rollback.back_to) j["back_to"] = *rollback.back_to;
+  j = {{"step", rollback.step},       {"reason", rollback.reason},
+       {"loss", rollback.loss},       {"median", rollback.median},
+       {"back_to", rollback.back_to}, {"learning_rate_factor", rollback.learning_rate_factor}};
 }
 
 static void from_json(const json& j, TrainResult::Rollback& rollback) {
@@ -41,16 +39,17 @@ static void from_json(const json& j, TrainResult::Rollback& rollback) {
               .reason = j.at("reason"),
               .loss = j.at("loss"),
               .median = j.at("median"),
+              .back_to = j.at("back_to"),
               .learning_rate_factor = j.at("learning_rate_factor")};
-  if (j.contains("back_to")) rollback.back_to = j.at("back_to").get<int64_t>();
 }
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainProgress, step, epoch, batch, check_due, learning_rate_factor, loss_scale,
-                                   skipped_steps, losses, rollbacks, checks, best, since_line, seconds, tokens, metrics)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainProgress, step, epoch, batch, check_due, snapshot_due, learning_rate_factor,
+                                   loss_scale, skipped_steps, hard_steps, empty_steps, losses, rollbacks, checks, best,
+                                   since_line, seconds, tokens, metrics)
 
 namespace {
 
-constexpr auto format_text = "compress training state 2";
+constexpr auto format_text = "compress training state 3";
 constexpr auto checksum_key = "xxh128";
 constexpr std::string_view progress_name = "progress", best_prefix = "best.";
 using Metadata = std::map<std::string, std::string>;
@@ -136,6 +135,7 @@ std::optional<StateFiles::Found> StateFiles::read(spdlog::logger& logger) {
       metadata = own;
       sequence_ = sequence_of(own);
     } catch (const std::exception& error) {
+      if (is_out_of_memory(error)) throw;
       logger.warn("a saved state of training is damaged and is not used: {}", error.what());
     }
   }

@@ -23,13 +23,14 @@ struct StepSums {
 
 /// Where a run is, apart from tensors.
 struct TrainProgress {
-  int64_t step = 0;        // optimizer steps done
-  int64_t epoch = 0;       // of the next batch
-  int64_t batch = 0;       // position of the next batch in the epoch's plan
-  bool check_due = false;  // validation comes before the next step
+  int64_t step = 0;           // optimizer steps done
+  int64_t epoch = 0;          // of the next batch
+  int64_t batch = 0;          // position of the next batch in the epoch's plan
+  bool check_due = false;     // validation comes before the next step
+  bool snapshot_due = false;  // a snapshot is taken when the next step's loss has shown that the weights are good
   double learning_rate_factor = 1.0;
   LossScale loss_scale;
-  int64_t skipped_steps = 0;
+  int64_t skipped_steps = 0, hard_steps = 0, empty_steps = 0;
   RecentLosses losses;
   std::vector<TrainResult::Rollback> rollbacks;
   std::vector<TrainResult::Check> checks;

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@
 #include "compress/train/train_state.h"      // TrainState, StateFiles
 #include "compress/workflow/config_json.h"   // config_json
 #include "compress/workflow/error.h"         // DataError, StorageError, UnsupportedError
+#include "compress/workflow/files.h"         // refused
 #include "compress/workflow/fingerprint.h"   // fingerprint
 #include "compress/workflow/machine.h"       // this_machine
 
@@ -33,6 +35,7 @@ class MetricsFile {
   explicit MetricsFile(std::filesystem::path path) : path_(std::move(path)) {}
 
   void restore(const std::string& text) {
+    errno = 0;
     out_ = std::ofstream(path_, std::ios::trunc);
     put(text);
   }
@@ -46,8 +49,9 @@ class MetricsFile {
 
  private:
   void put(const std::string& text) {
+    if (out_) errno = 0;
     out_ << text << std::flush;
-    if (!out_) throw StorageError(path_.string() + ": can't be written");
+    if (!out_) throw StorageError(refused(path_, "can't be written", errno));
   }
   std::filesystem::path path_;
   std::ofstream out_;
@@ -63,10 +67,10 @@ std::string validation_key(const Evaluation& evaluation) {
   return fmt::format("validation_{}", enum_name(evaluation.metric));
 }
 
-/// What decides a result's bits besides config, seed and data.
+/// What decides a result's bits besides config, seed and data. The config's precision is a chosen one.
 std::map<std::string, std::string> environment(const TrainConfig& config, const Context& context) {
   const auto machine = this_machine();
-  return {{"arithmetic", std::string(enum_name(resolve_precision(config, context.device)))},
+  return {{"arithmetic", std::string(enum_name(config.precision))},
           {"device", context.device.str()},
           {"threads", std::to_string(machine.threads)},
           {"processor", machine.processor},
@@ -105,7 +109,15 @@ class SparseTables {
   std::vector<EmbeddingImpl*> tables_;
 };
 
-/// One call of train().
+/// Whether a batch or step has nothing that its objective counts.
+bool is_nothing(const std::vector<double>& counts) {
+  return std::ranges::all_of(counts, [](double count) { return count == 0.0; });
+}
+
+/// A step of fewer texts has losses that scatter.
+constexpr int64_t few_texts = 16;
+
+/// One call of train(), whose precision is chosen.
 class Trainer {
  public:
   Trainer(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
@@ -116,14 +128,27 @@ class Trainer {
   void begin();
   void step();
   void check();
-  double backward(std::span<const std::vector<int64_t>> batches);
+  std::optional<double> backward(std::span<const std::vector<int64_t>> batches);
+  void next_step(size_t batches, double seconds, double learning_rate, double gradient_norm);
+  bool astray();
+  std::optional<double> loss_of(const std::vector<int64_t>& examples);
   void log_line(double learning_rate, double gradient_norm);
-  void roll_back(const std::string& reason, double loss);
+  std::string other_causes() const;
+  void roll_back(const std::string& reason, double loss, bool jumped = false);
 
+  /// Where the run was before a step, apart from weights, which the step has not changed yet.
+  struct Before {
+    TrainProgress progress;
+    StateDict generators;
+  };
+  StateDict weights(bool copies);
+  void set_weights(const StateDict& tensors);
+  StateDict generator_state() const;
+  void set_generators(const StateDict& state);
   TrainState state(bool copies);
   bool fits(const TrainState& found);
   void restore(const TrainState& state);
-  void keep_snapshot();
+  void keep_snapshot(Before before);
   std::string stopped_message();
 
   const std::vector<std::vector<int64_t>>& plan();
@@ -171,7 +196,7 @@ Trainer::Trainer(torch::nn::Module& model, Objective& objective, const BatchSour
       config_(config),
       validate_(validate),
       context_(context),
-      arithmetic_(autocast_dtype(resolve_precision(config, context.device))),
+      arithmetic_(autocast_dtype(config.precision)),
       trained_(all_parameters(model, objective)),
       optimizer_(trained_, {.weight_decay = config.weight_decay}),
       sparse_tables_(model, optimizer_),
@@ -206,9 +231,19 @@ TrainResult Trainer::run() {
   const at::NoGradGuard no_grad;
   for (auto& [name, tensor] : state_dict(model_)) tensor.copy_(best_.at("best." + name));
   model_.eval();
+  if (now_.hard_steps > 0) {
+    context_.logger->info(
+        "the loss of {} of {} steps stood out while that of other texts did not: hard texts, or wrong "
+        "labels",
+        now_.hard_steps, steps_);
+  }
+  if (now_.empty_steps > 0) {
+    context_.logger->info("{} of {} steps were not taken: their texts have no label", now_.empty_steps, steps_);
+  }
   return {.checks = now_.checks,
           .rollbacks = now_.rollbacks,
           .skipped_steps = now_.skipped_steps,
+          .hard_steps = now_.hard_steps,
           .best = now_.best,
           .steps = now_.step,
           .seconds = now_.seconds,
@@ -243,42 +278,97 @@ void Trainer::begin() {
   if (config_.max_rollbacks > 0 || files_) snapshot_ = state(/*copies=*/true);
 }
 
-/// Forward and backward passes of one step; the mean loss over its examples.
-double Trainer::backward(std::span<const std::vector<int64_t>> batches) {
-  int64_t examples = 0;
-  for (const auto& batch : batches) examples += static_cast<int64_t>(batch.size());
-  double total = 0.0;
+/// Forward and backward passes of one step; its mean loss, over what the objective counts in all of its batches.
+/// Nothing where that is nothing.
+std::optional<double> Trainer::backward(std::span<const std::vector<int64_t>> batches) {
+  std::vector<Batch> all;
+  std::vector<double> counts;
   for (const auto& positions : batches) {
-    const auto batch = source_.collate(positions, now_.epoch).to(context_.device);
+    all.push_back(source_.collate(positions, now_.epoch));
+    const auto own = objective_.counts(all.back());
+    counts.resize(own.size());
+    for (size_t i = 0; i < own.size(); ++i) counts[i] += own[i];
+  }
+  for (const auto& batch : all) now_.since_line.tokens += batch.attention_mask.sum().item<double>();
+  if (is_nothing(counts)) return std::nullopt;
+  double total = 0.0;
+  for (const auto& on_cpu : all) {
+    const auto batch = on_cpu.to(context_.device);
     torch::Tensor loss;
     {
       const Autocast autocast(arithmetic_, context_.device);
-      loss = objective_.loss(batch) * (static_cast<double>(batch.size()) / static_cast<double>(examples));
+      loss = all.size() == 1 ? objective_.loss(batch) : objective_.part(batch, counts);
     }
     total += loss.item<double>();
     (arithmetic_ == torch::kHalf ? loss * loss_scale() : loss).backward();
-    now_.since_line.tokens += batch.attention_mask.sum().item<double>();
   }
   return total;
+}
+
+/// The loss of one batch in evaluation mode; nothing where it has nothing that counts.
+std::optional<double> Trainer::loss_of(const std::vector<int64_t>& examples) {
+  const auto batch = source_.collate(examples, now_.epoch);
+  if (is_nothing(objective_.counts(batch))) return std::nullopt;
+  const Autocast autocast(arithmetic_, context_.device);
+  return objective_.loss(batch.to(context_.device)).item<double>();
+}
+
+/// Whether the weights are worse than the snapshot's: most batches' losses are above the limit, and above twice what
+/// they were with the snapshot. The batches are those that come after this step's, in a circle. Follows from the state
+/// alone, and changes nothing of it.
+bool Trainer::astray() {
+  const at::NoGradGuard no_grad;
+  const double limit = now_.losses.limit(config_.spike_factor);
+  const auto& batches = plan();
+  const auto group = static_cast<size_t>(config_.gradient_accumulation);
+  const auto at = [&](size_t i) { return (static_cast<size_t>(now_.batch) + group + i) % batches.size(); };
+  optimizer_.catch_up();
+  const auto before = generator_state();
+  model_.eval();
+  SequentialTest now;
+  std::vector<std::pair<size_t, double>> above;  // a batch, and its loss
+  for (size_t i = 0; i < batches.size() && !now.decided(); ++i) {
+    const auto loss = loss_of(batches[at(i)]);
+    if (!loss) continue;
+    const bool is_above = !(*loss <= limit);
+    if (is_above) above.emplace_back(at(i), *loss);
+    now.add(is_above);
+  }
+  bool astray = now.above();
+  if (astray && snapshot_) {
+    const auto own = weights(/*copies=*/true);
+    set_weights(snapshot_->tensors);
+    size_t worse = 0;
+    for (const auto& [i, loss] : above) worse += loss <= 2 * loss_of(batches[i]).value_or(0.0) ? 0 : 1;
+    set_weights(own);
+    astray = 2 * worse > above.size();
+  }
+  model_.train();
+  set_generators(before);
+  return astray;
 }
 
 void Trainer::step() {
   const auto start = Clock::now();
   const auto left = std::span(plan()).subspan(static_cast<size_t>(now_.batch));
   const auto batches = left.first(std::min(left.size(), static_cast<size_t>(config_.gradient_accumulation)));
-  const double loss = backward(batches);
+  std::optional<Before> before;
+  if (now_.snapshot_due) {
+    now_.snapshot_due = false;
+    before = Before{now_, generator_state()};
+  }
+  const auto mean = backward(batches);
+  if (!mean) {  // nothing to learn from: neither the weights move nor what the optimizer remembers
+    now_.snapshot_due = before.has_value();
+    ++now_.empty_steps;
+    return next_step(batches.size(), seconds_since(start), 0.0, 0.0);
+  }
+  const double loss = *mean;
   const auto number = now_.step + 1;
-  const bool jumped_before = std::ranges::any_of(now_.rollbacks, [&](const auto& r) { return r.step == number; });
   if (!std::isfinite(loss)) return roll_back("the loss is " + value_text(loss), loss);
-  if (now_.losses.jumps(loss, config_.spike_factor)) {
-    if (!jumped_before) return roll_back(fmt::format("the loss jumped to {:.4g}", loss), loss);
-    // The same batch again, from weights that had not gone astray: it is the texts that are hard.
-    now_.learning_rate_factor *= 2;
-    now_.rollbacks.push_back({.step = number,
-                              .reason = fmt::format("the loss jumped to {:.4g} again", loss),
-                              .loss = loss,
-                              .median = now_.losses.recent_median(),
-                              .learning_rate_factor = now_.learning_rate_factor});
+  if (now_.losses.stands_out(loss, config_.spike_factor)) {
+    if (astray()) return roll_back(fmt::format("the loss jumped to {:.4g}", loss), loss, /*jumped=*/true);
+    ++now_.hard_steps;
   }
 
   const double norm = optimizer_.clip(config_.max_grad_norm, loss_scale());
@@ -295,6 +385,7 @@ void Trainer::step() {
   } else if (!std::isfinite(norm)) {
     return roll_back("the gradient's norm is " + value_text(norm), loss);
   }
+  if (before) keep_snapshot(std::move(*before));
   if (std::isfinite(norm)) {
     optimizer_.step(learning_rate);
   } else {
@@ -303,36 +394,41 @@ void Trainer::step() {
   optimizer_.zero_grad();
 
   now_.losses.add(loss);
+  auto& sums = now_.since_line;
+  ++sums.steps;
+  sums.loss += loss;
+  context_.progress(now_.step + 1, steps_, fmt::format("loss {:.4f}", loss));
+  next_step(batches.size(), seconds_since(start), learning_rate, norm);
+}
+
+/// Moves on behind a step of so many batches.
+void Trainer::next_step(size_t batches, double seconds, double learning_rate, double gradient_norm) {
   ++now_.step;
-  now_.batch += static_cast<int64_t>(batches.size());
-  const bool epoch_ends = batches.size() == left.size();
+  now_.batch += static_cast<int64_t>(batches);
+  const bool epoch_ends = static_cast<size_t>(now_.batch) == plan().size();
   if (epoch_ends) {
     ++now_.epoch;
     now_.batch = 0;
   }
   const bool at_interval = config_.evaluate_every > 0 ? now_.step % config_.evaluate_every == 0 : epoch_ends;
   now_.check_due = at_interval || finished();
-  auto& sums = now_.since_line;
-  ++sums.steps;
-  sums.loss += loss;
-  sums.seconds += seconds_since(start);
-  context_.progress(now_.step, steps_, fmt::format("loss {:.4f}", loss));
-  if (now_.step % config_.log_every == 0 || finished()) log_line(learning_rate, norm);
-  if (now_.step % config_.snapshot_every == 0 && !now_.check_due) keep_snapshot();
+  now_.since_line.seconds += seconds;
+  if (now_.step % config_.log_every == 0 || finished()) log_line(learning_rate, gradient_norm);
+  if (now_.step % config_.snapshot_every == 0) now_.snapshot_due = true;
 }
 
 void Trainer::log_line(double learning_rate, double gradient_norm) {
   auto& sums = now_.since_line;
-  const double mean_loss = sums.loss / static_cast<double>(sums.steps);
-  const double speed = sums.tokens / sums.seconds;
-  now_.metrics += metrics_.line({{"step", now_.step},
-                                 {"epoch", epochs_done()},
-                                 {"loss", mean_loss},
-                                 {"learning_rate", learning_rate},
-                                 {"gradient_norm", gradient_norm},
-                                 {"tokens_per_second", speed}});
-  context_.logger->info("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s", now_.step, steps_, mean_loss,
-                        learning_rate, speed);
+  const double speed = sums.tokens / std::max(sums.seconds, 1e-9);
+  nlohmann::json line = {{"step", now_.step}, {"epoch", epochs_done()}};
+  if (sums.steps > 0) {
+    const double mean_loss = sums.loss / static_cast<double>(sums.steps);
+    line.update({{"loss", mean_loss}, {"learning_rate", learning_rate}, {"gradient_norm", gradient_norm}});
+    context_.logger->info("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s", now_.step, steps_,
+                          mean_loss, learning_rate, speed);
+  }
+  line["tokens_per_second"] = speed;
+  now_.metrics += metrics_.line(line);
   now_.seconds += sums.seconds;
   now_.tokens += sums.tokens;
   sums = {};
@@ -357,19 +453,20 @@ void Trainer::check() {
                                  {"validation_loss", result.validation.loss}});
   context_.logger->info("step {}/{} (epoch {:.2f}): validation {}", result.step, steps_, result.epoch,
                         describe(result.validation));
-  keep_snapshot();
+  now_.snapshot_due = true;
 }
 
-void Trainer::roll_back(const std::string& reason, double loss) {
+void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
   const auto number = now_.step + 1;
   const auto median = now_.losses.recent_median();
   auto rollbacks = now_.rollbacks;
-  const auto done = std::ranges::count_if(rollbacks, [](const auto& r) { return r.back_to.has_value(); });
+  const auto done = static_cast<int64_t>(rollbacks.size());
   if (done >= config_.max_rollbacks) {
     throw DataError(fmt::format(
         "training: at step {} {} (loss {}, median before {:.4g}), at a learning rate of {:.3g} times the schedule's, "
-        "after going back {} times; a lower learning_rate than {} may help",
-        number, reason, value_text(loss), median, now_.learning_rate_factor, done, config_.learning_rate));
+        "after going back {} times; a lower learning_rate than {} may help{}",
+        number, reason, value_text(loss), median, now_.learning_rate_factor, done, config_.learning_rate,
+        jumped ? other_causes() : ""));
   }
   const double factor = now_.learning_rate_factor / 2;
   optimizer_.zero_grad();
@@ -390,21 +487,55 @@ void Trainer::roll_back(const std::string& reason, double loss) {
                         number, reason, median, now_.step, factor);
 }
 
+/// What else a jump may come from, as the end of a message.
+std::string Trainer::other_causes() const {
+  const bool few = config_.batch_size * config_.gradient_accumulation < few_texts;
+  const auto larger =
+      few ? fmt::format(", or a larger batch_size than {}, with which losses scatter", config_.batch_size) : "";
+  return fmt::format("{}, or a spike_factor above {:g}, or 0, which lets jumps pass", larger, config_.spike_factor);
+}
+
 /// All that the next steps depend on; copies, or views of the tensors at work.
 TrainState Trainer::state(bool copies) {
   optimizer_.catch_up();
   TrainState all{.progress = now_, .tensors = best_};
+  for (auto& [name, tensor] : weights(copies)) all.tensors[name] = tensor;
+  for (const auto& [name, tensor] : optimizer_.state()) all.tensors["optimizer." + name] = tensor;
+  for (const auto& [name, tensor] : generator_state()) all.tensors[name] = tensor;
+  return all;
+}
+
+/// Of the model and the objective, as a state names them; copies, or views.
+StateDict Trainer::weights(bool copies) {
+  StateDict all;
   const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
-    all.tensors[name] = copies ? tensor.detach().clone() : tensor.detach();
+    all[name] = copies ? tensor.detach().clone() : tensor.detach();
   };
   for (const auto& [name, tensor] : state_dict(model_)) add("model." + name, tensor);
   const auto learnt = objective_.parameters();
   for (size_t i = 0; i < learnt.size(); ++i) add(fmt::format("objective.{}", i), learnt[i]);
-  for (const auto& [name, tensor] : optimizer_.state()) all.tensors["optimizer." + name] = tensor;
+  return all;
+}
+
+/// Takes over those of a state, or of weights().
+void Trainer::set_weights(const StateDict& tensors) {
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : weights(/*copies=*/false)) tensor.copy_(tensors.at(name));
+}
+
+StateDict Trainer::generator_state() const {
+  StateDict all;
   for (const auto& generator : generators(context_.device)) {
-    all.tensors["generator." + generator.device().str()] = generator.get_state();
+    all["generator." + generator.device().str()] = generator.get_state();
   }
   return all;
+}
+
+void Trainer::set_generators(const StateDict& state) {
+  for (auto& generator : generators(context_.device)) {
+    const auto saved = state.find("generator." + generator.device().str());
+    if (saved != state.end()) generator.set_state(saved->second);
+  }
 }
 
 /// Whether every tensor is there, with the shape that it has here.
@@ -421,12 +552,7 @@ bool Trainer::fits(const TrainState& found) {
 }
 
 void Trainer::restore(const TrainState& state) {
-  const at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : state_dict(model_)) tensor.copy_(state.tensors.at("model." + name));
-  const auto learnt = objective_.parameters();
-  for (size_t i = 0; i < learnt.size(); ++i) {
-    learnt[i].detach().copy_(state.tensors.at(fmt::format("objective.{}", i)));
-  }
+  set_weights(state.tensors);
   StateDict moments;
   best_.clear();
   for (const auto& [name, tensor] : state.tensors) {
@@ -435,17 +561,18 @@ void Trainer::restore(const TrainState& state) {
     if (name.starts_with("best.")) best_[name] = tensor;
   }
   optimizer_.load_state(moments);
-  for (auto& generator : generators(context_.device)) {
-    const auto saved = state.tensors.find("generator." + generator.device().str());
-    if (saved != state.tensors.end()) generator.set_state(saved->second);
-  }
+  set_generators(state.tensors);
   now_ = state.progress;
   metrics_.restore(now_.metrics);
 }
 
-void Trainer::keep_snapshot() {
+/// The weights and moments are still those of `before`. That the snapshot is taken behind the next step's loss, and not
+/// ahead of it, keeps it from holding weights that the last step has destroyed.
+void Trainer::keep_snapshot(Before before) {
   if (config_.max_rollbacks == 0 && !files_) return;
   snapshot_ = state(/*copies=*/true);
+  snapshot_->progress = std::move(before.progress);
+  for (const auto& [name, tensor] : before.generators) snapshot_->tensors[name] = tensor;
   snapshot_written_ = false;
   if (!files_ || seconds_since(last_write_) < context_.checkpoints.seconds) return;
   files_->write(*snapshot_, nullptr);
@@ -498,35 +625,54 @@ nlohmann::json history_json(const TrainResult& result) {
                          {"reason", r.reason},
                          {"loss", r.loss},
                          {"median", r.median},
+                         {"back_to", r.back_to},
                          {"learning_rate_factor", r.learning_rate_factor}});
-    if (r.back_to) rollbacks.back()["back_to"] = *r.back_to;
   }
   return {{"steps", result.steps},
           {"checks", checks},
           {"best", result.best},
           {"rollbacks", rollbacks},
-          {"skipped_steps", result.skipped_steps}};
+          {"skipped_steps", result.skipped_steps},
+          {"hard_steps", result.hard_steps},
+          {"precision", choice_json(result.precision)}};
 }
 
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
-                  const std::function<Evaluation()>& validate, Context& context) {
-  return Trainer(model, objective, source, config, validate, context).run();
+                  const std::function<Evaluation()>& validate, Context& context,
+                  const std::optional<PrecisionChoice>& precision) {
+  const OrdinaryMode ordinary(context.device);
+  const auto choice = precision ? *precision : choose_precision(config, model, source, context);
+  auto chosen = config;
+  chosen.precision = choice.precision;
+  auto result = Trainer(model, objective, source, chosen, validate, context).run();
+  result.precision = choice;
+  return result;
+}
+
+std::shared_ptr<const BatchSource> training_batches(const Tokenizer& tokenizer, const DataProvider& data,
+                                                    const TrainConfig& config, const Context& context) {
+  return data.batches(Split::train, tokenizer,
+                      {.batch_size = config.batch_size, .shuffle = true, .seed = context.seed});
 }
 
 TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
-                        const TrainConfig& config, Context& context) {
+                        const TrainConfig& config, Context& context, const std::optional<PrecisionChoice>& precision) {
   const auto& weights = model->config();
   if (weights.linear_format != WeightFormat::float32 || weights.embedding_format != WeightFormat::float32) {
     throw UnsupportedError(
         fmt::format("training a model with {} weights and {} embeddings: only fp32 models can be trained",
                     enum_name(weights.linear_format), enum_name(weights.embedding_format)));
   }
-  const auto source =
-      data.batches(Split::train, tokenizer, {.batch_size = config.batch_size, .shuffle = true, .seed = context.seed});
+  const auto source = training_batches(tokenizer, data, config, context);
+  const auto choice = precision ? *precision : choose_precision(config, *model, *source, context);
+  auto chosen = config;
+  chosen.precision = choice.precision;
   const auto validation = data.batches(Split::validation, tokenizer, {});
+  source->tell_left_out(context.logger);
+  validation->tell_left_out(context.logger);
   model->to(context.device);
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
-  const auto arithmetic = fused_arithmetic(config, context.device);
+  const auto arithmetic = fused_arithmetic(chosen, context.device);
   model->set_fused(arithmetic);
   model->set_recompute(config.recompute_activations);
   const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
@@ -536,7 +682,7 @@ TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tok
     model->set_fused(arithmetic);
     return reached;
   };
-  const auto result = train(*model, objective, *source, config, check, context);
+  const auto result = train(*model, objective, *source, config, check, context, choice);
   model->set_fused(std::nullopt);
   model->set_recompute(false);
   model->set_dropout(std::nullopt, std::nullopt);

@@ -31,7 +31,6 @@ struct Context {
   std::shared_ptr<spdlog::logger> logger;
   torch::Device device = torch::kCPU;
   uint64_t seed = 0;
-  int threads = 1;
   std::filesystem::path work_folder;
   std::filesystem::path cache_folder;  // for what can be made again; empty: nowhere
   Checkpoints checkpoints;

@@ -1,19 +1,26 @@
 #pragma once
 // The errors that libraries throw. Only main() catches them and maps the kind to an exit code (docs/cli.md).
-// A message is one line that names file, line or key, what was found and what was expected.
+// A message is one line that names file, line or key, what was found and what was expected. What a file or a value
+// brings into it is escaped and shortened here (message.h), whoever throws.
 
 #include <stdexcept>
+#include <string>
 
 namespace compression {
 
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(const std::string& message);
+
+ protected:
+  struct Lines {};
+  Error(Lines, const std::string& messages);
 };
 
 /// A recipe, option or setting is wrong. May hold several lines, one a problem.
 class ConfigError : public Error {
-  using Error::Error;
+ public:
+  explicit ConfigError(const std::string& messages) : Error(Lines{}, messages) {}
 };
 
 /// A data file is wrong (names file and line), an input changed during the run, or a training diverges.
@@ -31,7 +38,7 @@ class UnsupportedError : public Error {
   using Error::Error;
 };
 
-/// The machine refused: disk full, no permission, a read-only folder.
+/// The machine refused: disk full, no permission, a read-only folder, no more threads.
 class StorageError : public Error {
   using Error::Error;
 };

@@ -53,9 +53,7 @@ struct NullVisitor {
 };
 
 template <class T>
-concept Config = requires(T& config) {
-  std::remove_const_t<T>::fields(config, NullVisitor{});
-};
+concept Config = requires(T& config) { std::remove_const_t<T>::fields(config, NullVisitor{}); };
 
 /// A value that is written as one text. from_text throws ConfigError: "found ..., expected ...".
 template <class T>
@@ -66,26 +64,16 @@ concept TextValue = requires(const T& value, T& result, const std::string& text)
 };
 
 template <class T>
-concept OptionalValue = requires {
-  typename T::value_type;
-}
-&&std::same_as<T, std::optional<typename T::value_type>>;
+concept OptionalValue = requires { typename T::value_type; } && std::same_as<T, std::optional<typename T::value_type>>;
 template <class T>
-concept ListValue = requires {
-  typename T::value_type;
-}
-&&std::same_as<T, std::vector<typename T::value_type>>;
+concept ListValue = requires { typename T::value_type; } && std::same_as<T, std::vector<typename T::value_type>>;
 template <class T>
-concept MapValue = requires {
-  typename T::mapped_type;
-}
-&&std::same_as<T, std::map<std::string, typename T::mapped_type>>;
+concept MapValue =
+    requires { typename T::mapped_type; } && std::same_as<T, std::map<std::string, typename T::mapped_type>>;
 
 /// An enum is readable if `enum_names(E{})` gives its values' names, in a container of pairs {value, name}.
 template <class E>
-concept NamedEnum = std::is_enum_v<E> && requires(E value) {
-  enum_names(value);
-};
+concept NamedEnum = std::is_enum_v<E> && requires(E value) { enum_names(value); };
 
 template <NamedEnum E>
 std::string_view enum_name(E value) {
@@ -124,7 +112,8 @@ void for_each_value(const T& value, const std::string& key, Visitor&& visit) {
 
 /// A number as messages show it: 3, 0.1, 5e-05.
 template <class T>
-requires std::is_arithmetic_v<T> std::string number_text(T value) {
+  requires std::is_arithmetic_v<T>
+std::string number_text(T value) {
   char digits[32];
   if constexpr (std::floating_point<T>) {
     return {digits, std::to_chars(digits, std::end(digits), value, std::chars_format::general).ptr};
@@ -172,6 +161,16 @@ class Problems {
     prefix_ = before;
   }
 
+  /// Throws ConfigError with every problem, one a line.
+  void throw_if_any() const {
+    if (list_.empty()) return;
+    std::string message;
+    for (const auto& [key, text] : list_) {
+      message += (message.empty() ? "" : "\n") + key + (key.empty() ? "" : ": ") + text;
+    }
+    throw ConfigError(message);
+  }
+
   const std::vector<Problem>& list() const { return list_; }
   bool empty() const { return list_.empty(); }
 
@@ -195,12 +194,7 @@ template <class T>
 void check(const T& config) {
   Problems problems;
   validate(config, problems);
-  if (problems.empty()) return;
-  std::string message;
-  for (const auto& [key, text] : problems.list()) {
-    message += (message.empty() ? "" : "\n") + key + (key.empty() ? "" : ": ") + text;
-  }
-  throw ConfigError(message);
+  problems.throw_if_any();
 }
 
 }  // namespace compression

@@ -1,15 +1,17 @@
 #include "compress/workflow/fingerprint.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <vector>
 
-#include "compress/workflow/error.h"  // StorageError
+#include "compress/checkpoint/file.h"  // open_stream
+#include "compress/workflow/error.h"   // StorageError
+#include "compress/workflow/files.h"   // refused
 
 namespace compression {
 namespace {
@@ -43,11 +45,11 @@ std::string fingerprint(std::string_view bytes) {
 }
 
 std::string file_fingerprint(const std::filesystem::path& file) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(file.c_str(), "rb"), std::fclose);
-  const auto fail = [&] {
-    return StorageError(fmt::format("{}: can't be read: {}", file.string(), std::strerror(errno)));
-  };
-  if (!in) throw fail();
+  const auto in = open_stream(file);
+  const auto fail = [&] { return StorageError(refused(file, "can't be read", errno)); };
+  struct stat status {};
+  if (!in || ::fstat(::fileno(in.get()), &status) != 0) throw fail();
+  if (!S_ISREG(status.st_mode)) throw StorageError(file.string() + ": can't be read: no regular file");
   Fingerprint hash;
   std::vector<char> block(1 << 20);
   while (const auto n = std::fread(block.data(), 1, block.size(), in.get())) {

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "compress/workflow/error.h"  // StorageError
+#include "compress/workflow/files.h"  // refused
 
 namespace compression {
 
@@ -18,13 +18,12 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
   if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder.string(), error.message()));
   const auto file = folder / ".lock";
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) throw StorageError(fmt::format("{}: can't be written: {}", file.string(), std::strerror(errno)));
+  if (descriptor_ < 0) throw StorageError(refused(file, "can't be written", errno));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    const bool taken = errno == EWOULDBLOCK;
-    const std::string reason = std::strerror(errno);
+    const int reason = errno;
     ::close(descriptor_);
-    throw StorageError(taken ? fmt::format("{}: another run is at work in this folder", folder.string())
-                             : fmt::format("{}: can't be locked: {}", file.string(), reason));
+    throw StorageError(reason == EWOULDBLOCK ? fmt::format("{}: another run is at work in this folder", folder.string())
+                                             : refused(file, "can't be locked", reason));
   }
 }
 

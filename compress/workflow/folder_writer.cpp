@@ -5,9 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
-#include "compress/workflow/error.h"  // StorageError
+#include "compress/workflow/error.h"       // StorageError
+#include "compress/workflow/files.h"       // refused, sync_path, parent_of
+#include "compress/workflow/own_folder.h"  // require_ours, remove_ours
 
 namespace compression {
 namespace {
@@ -15,19 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 StorageError failure(const fs::path& path, std::string_view what) {
-  return StorageError(fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
-}
-
-void sync(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY);
-  if (descriptor < 0) throw failure(path, "can't be opened to sync");
-  const int result = ::fsync(descriptor);
-  ::close(descriptor);
-  if (result != 0) throw failure(path, "can't be synced");
-}
-
-fs::path parent_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+  return StorageError(refused(path, what, errno));
 }
 
 /// Hidden, beside the folder.
@@ -38,55 +27,69 @@ fs::path beside(const fs::path& target, std::string_view suffix) {
 }  // namespace
 
 void clear_leftovers(const fs::path& target) {
-  const auto temporary = beside(target, ".tmp"), old = beside(target, ".old");
+  const auto old = beside(target, ".old");
   std::error_code error;
-  if (fs::exists(old, error) && !fs::exists(target, error)) fs::rename(old, target, error);
-  if (!error) fs::remove_all(old, error);
-  if (!error) fs::remove_all(temporary, error);
-  if (error) throw StorageError(fmt::format("{}: can't be cleared: {}", temporary.string(), error.message()));
+  if (fs::exists(old, error) && !fs::exists(target, error)) {
+    require_ours(old);
+    fs::rename(old, target, error);
+    if (error) throw StorageError(fmt::format("{}: can't be put back: {}", old.string(), error.message()));
+  }
+  remove_ours(old);
+  remove_ours(beside(target, ".tmp"));
+  if (is_ours(target)) fs::remove(target / unfinished_name, error);
 }
 
 FolderWriter::FolderWriter(fs::path target) : target_(std::move(target)) {
   if (!target_.has_filename()) target_ = target_.parent_path();
+  require_ours(target_);
   clear_leftovers(target_);
   temporary_ = beside(target_, ".tmp");
   std::error_code error;
   fs::create_directories(temporary_, error);
   if (error) throw StorageError(fmt::format("{}: can't be made: {}", temporary_.string(), error.message()));
+  const auto mark = temporary_ / unfinished_name;  // one step: a kill leaves a folder that is empty, or marked
+  const int descriptor = ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) throw failure(mark, "can't be made");
+  ::close(descriptor);
 }
 
 FolderWriter::~FolderWriter() {
-  std::error_code ignored;
-  if (!committed_) fs::remove_all(temporary_, ignored);
+  if (committed_) return;
+  try {
+    remove_ours(temporary_);
+  } catch (const std::exception&) {  // the next one for the same target removes it
+  }
 }
 
 void FolderWriter::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync(entry.path());
-  sync(temporary_);
+  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync_path(entry.path());
+  sync_path(temporary_);
+  require_ours(target_);
   std::error_code error;
-  if (fs::exists(target_)) {
+  auto left = temporary_;  // where the folder is afterwards that was there
+  if (fs::exists(fs::symlink_status(target_, error))) {
     // The two change places in one step, so that a whole folder is there at every instant.
-    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
-      committed_ = true;
-      fs::remove_all(temporary_, error);
-    } else {  // a file system that can't
-      const auto old = beside(target_, ".old");
-      fs::remove_all(old, error);
-      if (::rename(target_.c_str(), old.c_str()) != 0) throw failure(target_, "can't be replaced");
+    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0) {
+      left = beside(target_, ".old");  // a file system that can't
+      remove_ours(left);
+      if (::rename(target_.c_str(), left.c_str()) != 0) throw failure(target_, "can't be replaced");
       if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
         const auto problem = failure(target_, "can't be replaced");
-        ::rename(old.c_str(), target_.c_str());
+        ::rename(left.c_str(), target_.c_str());
         throw problem;
       }
-      committed_ = true;
-      fs::remove_all(old, error);
     }
-  } else {
-    fs::rename(temporary_, target_, error);
-    if (error) throw StorageError(fmt::format("{}: can't be put in place: {}", target_.string(), error.message()));
-    committed_ = true;
+  } else if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+    throw failure(target_, "can't be put in place");
   }
-  sync(parent_of(target_));
+  committed_ = true;
+  fs::remove(target_ / unfinished_name, error);
+  sync_path(target_);
+  sync_path(parent_of(target_));
+  try {
+    remove_ours(left);
+  } catch (const Error&) {  // the next run removes it
+  }
 }
 
 }  // namespace compression

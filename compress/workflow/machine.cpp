@@ -5,15 +5,23 @@
 #include <ATen/Version.h>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <sched.h>
 #include <torch/version.h>
 
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <fstream>
+#include <latch>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <system_error>
 #include <thread>
 
 #include "compress/model/int8_linear.h"  // int8_engine
+#include "compress/workflow/error.h"     // StorageError
 
 namespace compression {
 namespace {
@@ -28,6 +36,83 @@ std::string processor_info(std::string_view key) {
   return {};
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream words(text);
+  std::vector<std::string> result;
+  for (std::string word; words >> word;) result.push_back(word);
+  return result;
+}
+
+std::optional<int64_t> number_of(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
+/// The words of a file of one line; none if it can't be read.
+std::vector<std::string> words_in(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return words_of(line);
+}
+
+bool has_item(std::string_view list, std::string_view item) {
+  for (size_t begin = 0; begin <= list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    if (list.substr(begin, end - begin) == item) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+/// A mounted hierarchy of cgroups that may hold quotas: v2, or the cpu controller of v1.
+struct Hierarchy {
+  bool second = false;     // v2
+  std::string group;       // the group that is at the mount's place
+  std::string mounted_at;  // an absolute path
+};
+
+/// By /proc/self/mountinfo (proc(5)).
+std::vector<Hierarchy> hierarchies(const std::filesystem::path& root) {
+  std::vector<Hierarchy> found;
+  std::ifstream mounts(root / "proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    const auto words = words_of(line);
+    const auto dash = std::find(words.begin(), words.end(), "-");
+    if (words.size() < 6 || words.end() - dash < 4) continue;
+    const auto& type = dash[1];
+    if (type != "cgroup2" && !(type == "cgroup" && has_item(dash[3], "cpu"))) continue;
+    found.push_back({type == "cgroup2", words[3], words[4]});
+  }
+  return found;
+}
+
+/// The group of this process in a hierarchy, by /proc/self/cgroup: "/user.slice".
+std::optional<std::string> own_group(const std::filesystem::path& root, bool second) {
+  std::ifstream groups(root / "proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {  // "4:cpu,cpuacct:/GROUP", "0::/GROUP"
+    const auto first = line.find(':'), last = line.find(':', first + 1);
+    if (first == std::string::npos || last == std::string::npos) continue;
+    const auto controllers = std::string_view(line).substr(first + 1, last - first - 1);
+    if (second ? line.starts_with("0::") : has_item(controllers, "cpu")) return line.substr(last + 1);
+  }
+  return std::nullopt;
+}
+
+/// Processors' time of one group; absent where it has no quota.
+std::optional<double> quota_of(const std::filesystem::path& folder, bool second) {
+  auto quota = words_in(folder / (second ? "cpu.max" : "cpu.cfs_quota_us"));
+  if (!second) {
+    const auto period = words_in(folder / "cpu.cfs_period_us");
+    quota.insert(quota.end(), period.begin(), period.end());
+  }
+  if (quota.size() < 2) return std::nullopt;
+  const auto time = number_of(quota[0]), period = number_of(quota[1]);  // "max" and -1 are no quota
+  if (!time || !period || *time <= 0 || *period <= 0) return std::nullopt;
+  return static_cast<double>(*time) / static_cast<double>(*period);
+}
+
 }  // namespace
 
 bool processor_has(std::string_view flag) {
@@ -39,9 +124,80 @@ bool processor_has(std::string_view flag) {
   return false;
 }
 
+std::vector<int> allowed_processors() {
+  for (int size = CPU_SETSIZE; size <= 1 << 20; size *= 2) {  // the kernel refuses a set that is too small for it
+    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<size_t>(size)),
+                                                               [](cpu_set_t* s) { CPU_FREE(s); });
+    const auto bytes = CPU_ALLOC_SIZE(static_cast<size_t>(size));
+    if (set == nullptr || sched_getaffinity(0, bytes, set.get()) != 0) continue;
+    std::vector<int> all;
+    for (int i = 0; i < size; ++i) {
+      if (CPU_ISSET_S(static_cast<size_t>(i), bytes, set.get())) all.push_back(i);
+    }
+    return all;
+  }
+  return {};
+}
+
+std::optional<int64_t> quota_processors(const std::filesystem::path& root) {
+  std::optional<double> least;
+  for (const auto& [second, group, mounted_at] : hierarchies(root)) {
+    auto own = own_group(root, second).value_or("/");
+    // The mount of a container shows its own group as the top; in its namespace the group's name may be another.
+    own = own.starts_with(group) ? own.substr(group.size()) : group == "/" ? own : "";
+    const auto top = root / std::filesystem::path(mounted_at).relative_path();
+    for (auto folder = top / std::filesystem::path(own).relative_path();; folder = folder.parent_path()) {
+      const auto quota = quota_of(folder, second);
+      if (quota && (!least || *quota < *least)) least = quota;
+      if (folder.string().size() <= top.string().size()) break;
+    }
+  }
+  if (!least) return std::nullopt;
+  return std::max<int64_t>(1, static_cast<int64_t>(std::min(*least, 1e6)));
+}
+
+int64_t usable_processors() {
+  auto count = static_cast<int64_t>(allowed_processors().size());
+  if (count == 0) count = static_cast<int64_t>(std::thread::hardware_concurrency());
+  return std::max<int64_t>(1, std::min(count, quota_processors().value_or(count)));
+}
+
+int default_threads() {
+  const char* setting = std::getenv("OMP_NUM_THREADS");  // a number, or a list of one a level
+  const std::string_view text = setting == nullptr ? "" : setting;
+  const auto asked = number_of(text.substr(0, text.find(',')));
+  return static_cast<int>(std::min<int64_t>(asked && *asked > 0 ? *asked : usable_processors(), max_threads));
+}
+
+void require_threads(int64_t count) {
+  if (count < 1) return;
+  std::latch enough(1);
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(count));
+  std::string reason;
+  try {
+    while (static_cast<int64_t>(threads.size()) < count) threads.emplace_back([&] { enough.wait(); });
+  } catch (const std::system_error& error) {
+    reason = error.code().message();
+  }
+  enough.count_down();
+  for (auto& thread : threads) thread.join();
+  if (reason.empty()) return;
+  throw StorageError(fmt::format(
+      "{} threads: the system lets this process start {} and no more: {}; ask for fewer threads, or raise its limit of "
+      "processes or of memory",
+      count + 1, threads.size() + 1, reason));
+}
+
+void use_threads(int count) {
+  require_threads(count - 1);
+  at::set_num_threads(count);
+}
+
 Machine this_machine() {
   Machine machine{.processor = processor_info("model name"),
                   .cores = static_cast<int64_t>(std::thread::hardware_concurrency()),
+                  .processors = usable_processors(),
                   .threads = at::get_num_threads(),
                   .instruction_set = at::get_cpu_capability(),
                   .extensions = {},
@@ -54,16 +210,23 @@ Machine this_machine() {
 }
 
 nlohmann::json machine_json(const Machine& machine) {
-  return {{"processor", machine.processor},   {"cores", machine.cores},
-          {"threads", machine.threads},       {"instruction_set", machine.instruction_set},
-          {"extensions", machine.extensions}, {"int8_engine", machine.int8_engine},
+  return {{"processor", machine.processor},
+          {"cores", machine.cores},
+          {"processors", machine.processors},
+          {"threads", machine.threads},
+          {"instruction_set", machine.instruction_set},
+          {"extensions", machine.extensions},
+          {"int8_engine", machine.int8_engine},
           {"libtorch", machine.libtorch}};
 }
 
 std::string describe(const Machine& machine) {
-  return fmt::format("{}, {} cores, {} threads; {}{}{}; int8 engine {}; LibTorch {}", machine.processor, machine.cores,
-                     machine.threads, machine.instruction_set, machine.extensions.empty() ? "" : " with ",
-                     machine.extensions, machine.int8_engine, machine.libtorch);
+  const auto part =
+      machine.processors < machine.cores ? fmt::format(" of which {} may be used", machine.processors) : "";
+  return fmt::format("{}, {} cores{}, {} threads; {}{}{}; int8 engine {}; LibTorch {}", machine.processor,
+                     machine.cores, part, machine.threads, machine.instruction_set,
+                     machine.extensions.empty() ? "" : " with ", machine.extensions, machine.int8_engine,
+                     machine.libtorch);
 }
 
 void keep_freed_memory() {

@@ -5,6 +5,8 @@ usage: command_test.py COMPRESS SOURCE_DIR
 """
 import json
 import os
+import pty
+import re
 import resource
 import shutil
 import signal
@@ -38,7 +40,7 @@ data:
   test: {path: test.jsonl}
 stages:
   - id: teacher
-    finetune: {epochs: 6, learning_rate: 3.0e-3, batch_size: 16}
+    finetune: {epochs: 6, learning_rate: 3.0e-3, batch_size: 16, precision: int16}
   - id: pruned
     prune: {of: teacher, heads: 2, intermediate_size: 24}
   - id: int8
@@ -163,6 +165,64 @@ class Command(unittest.TestCase):
         result = self.run_compress("explain", "--keys", "prune")
         self.assertIn("intermediate_size", result.stdout)
 
+    def test_explain_and_run_tell_what_is_odd_in_the_data(self):
+        self.write("odd.jsonl", '{"text": "the the", "label": "a"}\n{"text": " ", "label": "b"}\n{"text": "the the", "label": "b"}\n')
+        self.write("odd.yaml", SHORT.replace("train.jsonl", "odd.jsonl").replace("test.jsonl", "odd.jsonl").replace("output: out", "output: odd"))
+        result = self.run_compress("explain", "odd.yaml")
+        for part in ("# train: 3 texts, 1 empty, 1 there before; tokens: median", '# class "b": 2, 2, 2',
+                     "# warning: data.train: 1 of 3 texts are empty, the first at odd.jsonl:2",
+                     '# warning: data.train: 1 texts are there again with another label, the first at odd.jsonl:3: "the the" is "b" there and "a" at'):
+            self.assertIn(part, result.stdout)
+        as_json = json.loads(self.run_compress("explain", "odd.yaml", "--json").stdout)["data"]
+        self.assertEqual(as_json["splits"][0]["classes"], {"a": 1, "b": 2})
+        self.assertIn("data.test: 1 of its 1 different texts are in data.train too, the first at odd.jsonl:1", as_json["warnings"])
+
+    def test_labels_that_are_not_the_names_of_their_classes_are_told(self):
+        shutil.copytree(TINY, f"{self.folder}/named")
+        with open(f"{TINY}/config.json") as f:
+            config = json.load(f)
+        config["id2label"] = {"0": "NEG", "1": "NEU", "2": "POS"}
+        del config["label2id"]
+        self.write("named/config.json", json.dumps(config))
+        self.write("numbers.csv", "text,label\nthe the,0\nof,pos\n")
+        result = self.run_compress("eval", "named", "--data", "numbers.csv")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn('numbers.csv: labels "pos" are taken for "POS", letter case and white space around aside; labels "0" are taken for "NEG", by number',
+                      result.stderr)
+
+    def test_quotes_of_a_tsv_are_letters_unless_said(self):
+        self.write("quoted.tsv", 'text\tlabel\n"the ""the"""\tarticle\nof\tpreposition\n')
+        result = self.run_compress("eval", "out/teacher", "--data", "quoted.tsv")
+        self.assertIn("quoted.tsv:2: quotes around the text are read as letters, in 1 of 2 texts", result.stderr)
+        result = self.run_compress("eval", "out/teacher", "--data", "quoted.tsv", "--quotes")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_inspect_shows_a_model_whose_width_is_no_multiple_of_its_first_heads(self):
+        self.write("narrow.yaml", SHORT.replace("output: out", "output: narrow") + "  - id: pruned\n    prune: {of: teacher, hidden_size: 27, "
+                   "importance: magnitude, macs_reduction: 1.5, whole_blocks: true}\n")
+        result = self.run_compress("run", "narrow.yaml")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = self.run_compress("inspect", "narrow/pruned")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("hidden size 27", result.stdout)
+
+    def test_a_checkpoint_with_tensors_in_excess_is_used_and_they_are_named(self):
+        shutil.copytree(TINY, f"{self.folder}/excess")
+        with open(f"{TINY}/model.safetensors", "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            header, data = json.loads(f.read(length)), f.read()
+        header["fit_dense.weight"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
+        text = json.dumps(header).encode()
+        with open(f"{self.folder}/excess/model.safetensors", "wb") as f:
+            f.write(len(text).to_bytes(8, "little") + text + data + bytes(4))
+        expected = self.run_compress("predict", "model", "the of")
+        result = self.run_compress("predict", "excess", "the of")
+        self.assertEqual((result.returncode, result.stdout), (0, expected.stdout))
+        self.assertIn("excess: 1 tensor in excess is ignored (fit_dense.weight)", result.stderr)
+        with open(f"{self.folder}/excess/model.safetensors", "wb") as f:
+            f.write(len(text).to_bytes(8, "little") + text + bytes.fromhex("0000c07f") * (len(data) // 4) + bytes(4))
+        self.check_refused(self.run_compress("predict", "excess", "the of"), "excess/model.safetensors: tensor", "found nan at [")
+
     def test_a_missed_goal_has_its_own_exit_code(self):
         self.write("goal.yaml", RECIPE + "goals:\n  size: {max: 1kB}\n")
         result = self.run_compress("run", "goal.yaml")
@@ -182,6 +242,47 @@ class Command(unittest.TestCase):
         self.assertEqual(result.returncode, 2)
         self.assertEqual(len(json.loads(result.stdout)["problems"]), 4)
 
+    def test_a_tokenizer_that_does_not_fit_is_told_before_any_work(self):
+        other = f"{self.folder}/other-tokenizer"
+        os.mkdir(other)
+        with open(f"{self.folder}/model/vocab.txt") as f, open(f"{other}/vocab.txt", "w") as g:
+            g.write(f.read() + "more\nwords\n")
+        for command in (["eval", "out/teacher", "--data", "test.jsonl"], ["predict", "out/shipped", "the"], ["bench", "out/pruned"]):
+            self.check_refused(self.run_compress(*command, "--tokenizer", other), "other-tokenizer: the tokenizer does not fit the model",
+                               "ids up to 65", "ids below 64")
+
+    def test_added_tokens_without_a_row_are_a_warning_and_their_texts_an_error(self):
+        shutil.copytree(f"{self.folder}/model", f"{self.folder}/beyond")
+        with open(f"{self.folder}/beyond/tokenizer_config.json", "w") as f:
+            json.dump({"added_tokens_decoder": {"64": {"content": "<user>", "special": True}}}, f)
+        result = self.run_compress("predict", "beyond", "the of")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn('warning beyond: 1 added token has no row in the table of words', result.stderr)
+        self.check_refused(self.run_compress("predict", "beyond", "the of", "the <user>"), 'predict:2: found "<user>" (id 64)')
+        self.assertEqual(self.run_compress("bench", "beyond", "--shapes", "1x8", "--seconds", "0.1").returncode, 0)
+
+    def test_files_that_contradict_each_other_are_a_warning(self):
+        shutil.copytree(f"{self.folder}/model", f"{self.folder}/contradiction")
+        with open(f"{self.folder}/contradiction/tokenizer_config.json", "w") as f:
+            json.dump({"sep_token": "[SEP]"}, f)
+        with open(f"{self.folder}/contradiction/special_tokens_map.json", "w") as f:
+            json.dump({"sep_token": "[CLS]"}, f)
+        result = self.run_compress("tokenize", "contradiction", stdin="the\n")
+        self.assertEqual(result.stdout, "2 57 2\n")
+        self.assertRegex(result.stderr, r'warning .*sep_token.*"\[CLS\]", which is followed')
+
+    def test_what_the_models_config_tells_is_told_by_validate(self):
+        self.write("sizes.yaml", RECIPE.replace("heads: 2", "heads: 5").replace("max_length: 20", "max_length: 41")
+                   .replace("of: int8}", "of: int8, runtime: fused}").replace("output: out", "output: never"))
+        for command in ("validate", "run"):
+            result = self.run_compress(command, "sizes.yaml")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("sizes.yaml:6: data.max_length: found 41, but the model model (model.path) has positions for 40", result.stderr)
+            self.assertIn("sizes.yaml:14: stages[1].prune.heads: found 5, but layer 0 of `teacher` has 4 heads", result.stderr)
+            self.assertFalse(os.path.exists(f"{self.folder}/never"))
+        self.write("unit.yaml", RECIPE + "goals: {size: {max: 15}}\n")
+        self.check_refused(self.run_compress("validate", "unit.yaml"), "goals.size.max: found \"15\", expected a size with its unit")
+
     def test_a_truncated_checkpoint_is_one_line_and_leaves_nothing(self):
         shutil.copytree(f"{self.folder}/model", f"{self.folder}/cut")
         with open(f"{self.folder}/cut/model.safetensors", "r+b") as f:
@@ -193,10 +294,17 @@ class Command(unittest.TestCase):
     def test_wrong_usage_is_bad_input(self):
         for arguments in (["fly"], ["run"], ["eval", "out/teacher"], ["explain"], ["run", "none.yaml"], ["eval", "none", "--data", "test.jsonl"],
                           ["eval", "out/teacher", "--data", "none.jsonl"], ["eval", "out/teacher", "--data", "test.jsonl", "--text", "txt"],
-                          ["run", "recipe.yaml", "--threads", "0"], ["run", "recipe.yaml", "--set", "nothing=1"]):
+                          ["run", "recipe.yaml", "--threads", "0"], ["run", "recipe.yaml", "--threads", "4096"],
+                          ["run", "recipe.yaml", "--set", "nothing=1"], ["bench", "out/shipped", "--shapes", "1000000x40"],
+                          ["bench", "out/shipped", "--shapes", "1x8,4x20,99999999999999x99999999"],
+                          ["bench", "out/shipped", "--shapes", ",".join(["1x8"] * 30000)],
+                          ["run", "none\x1b[2J\n.yaml"], ["run", "recipe.yaml", "--set", "x" * 100000], ["x" * 100000],
+                          ["eval", "out/teacher", "--data", "test.jsonl", "--metric", "a\nb\x1b[31m"]):
             result = self.run_compress(*arguments)
             self.assertEqual(result.returncode, 2, (arguments, result.stderr))
             self.assertEqual(len(result.stderr.strip().splitlines()), 1, (arguments, result.stderr))
+            self.assertLess(len(result.stderr), 2100)
+            self.assertNotIn("\x1b", result.stderr)
         self.assertIn('found "rnu", expected a command: run,', self.run_compress("rnu", "recipe.yaml").stderr)
 
     def test_cuda_where_there_is_none_is_said(self):
@@ -319,6 +427,233 @@ class Command(unittest.TestCase):
         result = self.run_compress("run", "recipe.yaml", "--set", "output=locked", preexec_fn=nobody)
         self.check_refused(result, "locked", "Permission denied", code=4)
         self.check_refused(self.run_compress("run", "recipe.yaml", "--set", "output=recipe.yaml/out"), "recipe.yaml/out", code=4)
+
+    def test_a_name_that_is_not_utf8_is_told_in_json_and_stops_nothing(self):
+        folder = os.path.join(os.fsencode(self.folder), b"caf\xe9")
+        os.makedirs(folder)
+        bad = os.path.join(folder, b"bad.yaml")
+        with open(bad, "w") as f:
+            f.write(SHORT.replace("epochs: 6", "epochs: x"))
+        result = self.run_compress("validate", bad, "--json")
+        self.assertEqual((result.returncode, result.stderr), (2, ""))
+        self.assertIn("caf\\xe9/bad.yaml:12: ", json.loads(result.stdout)["problems"][0])
+        model = os.path.join(folder, b"teacher")
+        shutil.copytree(f"{self.folder}/out/teacher", os.fsdecode(model))
+        open(os.path.join(model, b"Notiz_\xfc.txt"), "w").close()
+        result = self.run_compress("bench", model, "--shapes", "1x8", "--seconds", "0.1", "--json", "--threads", "1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("caf\ufffd/teacher", json.loads(result.stdout)["model"])
+        result = self.run_compress("run", "short.yaml", "--set", "output=odd-name", "--set", "stages.teacher.finetune.epochs=1", "--set",
+                                   "model.path=odd-model", "--threads", "1", "--json",
+                                   preexec_fn=lambda: os.symlink(model, os.path.join(os.fsencode(self.folder), b"odd-model")))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        json.loads(result.stdout)
+
+    def test_words_that_are_not_utf8_are_predicted_in_json(self):
+        with open(f"{self.folder}/words.jsonl", "w") as f:
+            for i in range(12):
+                f.write(json.dumps({"tokens": ["the", "of", "and"], "tags": ["DET", "O", "B-X" if i % 2 else "O"]}) + "\n")
+        self.write("words.yaml", SHORT.replace("train.jsonl", "words.jsonl").replace("test.jsonl", "words.jsonl").replace("epochs: 6", "epochs: 1")
+                   .replace("data:", "task: {type: token_classification}\ndata:").replace("output: out", "output: words-out"))
+        result = self.run_compress("run", "words.yaml", "--threads", "1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = subprocess.run([COMPRESS, "predict", "words-out/teacher", "--json", "--threads", "1"], cwd=self.folder, input=b"the caf\xe9 \x1b[2J\n",
+                                capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["words"], ["the", "caf\ufffd", "\x1b[2J"])
+        result = self.run_compress("predict", "words-out/teacher", "--threads", "1", stdin="the \x1b[2J\n")
+        self.assertIn("\\x1b[2J/", result.stdout)
+        self.assertNotIn("\x1b", result.stdout)
+
+    def threads(self, *arguments, **options):
+        result = self.run_compress("inspect", "--kernels", "--json", *arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)["machine"], result.stderr
+
+    def test_threads_are_as_many_as_the_process_may_use(self):
+        plain = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        one = {sorted(os.sched_getaffinity(0))[0]}
+        machine, errors = self.threads(env=plain)
+        self.assertEqual((machine["threads"], errors), (machine["processors"], ""))
+        machine, errors = self.threads(env=plain, preexec_fn=lambda: os.sched_setaffinity(0, one))
+        self.assertEqual((machine["threads"], machine["processors"], errors), (1, 1, ""))
+        machine, errors = self.threads(env={**plain, "OMP_NUM_THREADS": "1"})
+        self.assertEqual((machine["threads"], errors), (1, ""))
+        machine, errors = self.threads("--threads", "3", env={**plain, "OMP_NUM_THREADS": "1"}, preexec_fn=lambda: os.sched_setaffinity(0, one))
+        self.assertEqual(machine["threads"], 3)
+        self.assertIn("warning --threads: 3 threads on 1 processor that this process may use", errors)
+        self.assertEqual(len(errors.splitlines()), 1)
+
+    def test_threads_that_the_system_does_not_start_are_told(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # less than 1,000 stacks need
+        result = self.run_compress("predict", "out/teacher", "the", "--threads", "1000", preexec_fn=limit)
+        self.check_refused(result, "1000 threads: the system lets this process start", code=4)
+        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        result = self.run_compress("bench", "out/shipped", "--instances", "1000", "--shapes", "1x8", "--seconds", "0.1", "--threads", "1", preexec_fn=limit)
+        self.check_refused(result, "threads: the system lets this process start", code=4)
+
+    def test_memory_that_runs_out_is_one_line(self):
+        told = 0
+        for size in range(200, 8000, 40):  # MB: from what the libraries alone do not fit in to what is enough
+            limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (size << 20, size << 20))
+            result = self.run_compress("eval", "out/teacher", "--data", "test.jsonl", "--batch-size", "30", "--threads", "1", preexec_fn=limit)
+            if result.returncode == 127:  # the loader's
+                continue
+            if result.returncode == 0:
+                break
+            self.assertEqual(result.returncode, 1, (size, result.stderr))
+            self.assertEqual(len(result.stderr.splitlines()), 1, (size, result.stderr))
+            self.assertIn("compress: out of memory", result.stderr, size)
+            told += 1
+        self.assertEqual(result.returncode, 0, "never enough")
+        self.assertGreater(told, 0)
+
+    def test_a_signal_that_the_parent_ignored_stays_ignored(self):
+        command = [COMPRESS, "run", "short.yaml", "--set", "output=hush", "--set", "stages.teacher.finetune.epochs=40", "--threads", "1"]
+        child = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        for line in child.stderr:
+            if "step 50/" in line:
+                break
+        child.send_signal(signal.SIGINT)
+        with child.stderr:
+            rest = child.stderr.read()
+        self.assertEqual(child.wait(timeout=60), 0, rest)
+
+    def test_a_log_without_a_standard_error_goes_into_no_file(self):
+        result = subprocess.run([COMPRESS, "run", "short.yaml", "--set", "output=closed", "--threads", "1"], cwd=self.folder, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, preexec_fn=lambda: (os.close(0), os.close(2)), close_fds=False, timeout=120)
+        self.assertEqual(result.returncode, 0)
+        self.assertEqual(os.path.getsize(f"{self.folder}/closed/.lock"), 0)
+        self.assertTrue(os.path.exists(f"{self.folder}/closed/report.json"))
+        result = subprocess.run([COMPRESS, "inspect", "--kernels"], stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1), text=True)
+        self.assertEqual(result.returncode, 4)
+        self.assertIn("standard output: can't be written: Bad file descriptor", result.stderr)
+
+    def on_terminal(self, term):
+        """What a run writes to a terminal of that kind."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.folder)
+            os.environ["TERM"] = term
+            os.execv(COMPRESS, [COMPRESS, "run", "short.yaml", "--set", f"output=on-{term}", "--threads", "1", "--set", "stages.teacher.finetune.epochs=40"])
+        shown = b""
+        try:
+            while block := os.read(terminal, 65536):
+                shown += block
+        except OSError:  # the end of a terminal
+            pass
+        self.assertEqual(os.waitpid(pid, 0)[1], 0, shown)
+        return shown
+
+    def test_a_terminal_that_can_not_wipe_a_line_gets_no_bar(self):
+        self.assertIn(b"\r\x1b[K", self.on_terminal("xterm"))
+        shown = self.on_terminal("dumb")
+        self.assertNotIn(b"\x1b", shown)
+        self.assertIn(b"report: on-dumb/report.md", shown)
+
+    def test_a_limit_of_a_files_size_is_a_full_disk_not_a_signal(self):
+        result = self.run_compress("run", "recipe.yaml", "--set", "output=limited", "--threads", "1",
+                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)))
+        self.check_refused(result, "limited", "File too large", code=4)
+
+    def test_a_tilde_is_the_users_own_folder(self):
+        home = {**os.environ, "HOME": f"{self.folder}/home"}
+        result = self.run_compress("run", "short.yaml", "--set", "output=~/runs", "--set", "stages.teacher.finetune.epochs=1", "--threads", "1", env=home)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue(os.path.exists(f"{self.folder}/home/runs/report.md"))
+        self.assertFalse(os.path.exists(f"{self.folder}/~"))
+
+    def test_a_stage_never_takes_the_place_of_the_users_own(self):
+        shutil.copytree(f"{self.folder}/model", f"{self.folder}/models/minilm")
+        self.write("own.yaml", SHORT.replace("output: out", "output: models").replace("path: model}", "path: models/minilm}").replace("id: teacher", "id: minilm"))
+        os.makedirs(f"{self.folder}/mine/teacher")
+        self.write("mine/teacher/thesis.txt", "years of work")
+        for command in ("validate", "run"):
+            result = self.run_compress(command, "own.yaml")
+            self.check_refused(result, 'own.yaml:3: output: found "models", which holds model.path')
+            self.check_refused(self.run_compress(command, "short.yaml", "--set", "output=model"), "output: ", "which is model.path")
+            self.check_refused(self.run_compress(command, "short.yaml", "--set", "output=."), "output: ", "which holds")
+            result = self.run_compress(command, "short.yaml", "--set", "output=mine")
+            self.check_refused(result, "short.yaml:11: stages[0].id: ", "mine/teacher")
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+        self.assertEqual(sorted(os.listdir(f"{self.folder}/models/minilm")), sorted(os.listdir(f"{self.folder}/model")))
+        self.assertEqual(os.listdir(f"{self.folder}/mine/teacher"), ["thesis.txt"])
+
+    def test_a_run_that_fails_leaves_a_report_of_what_is_finished(self):
+        self.write("fails.yaml", SHORT.replace("output: out", "output: fails") + "  - id: shipped\n    export: {of: teacher, runtime: fused, tolerance: 1.0e-30}\n")
+        result = self.run_compress("run", "fails.yaml", "--threads", "1")
+        self.check_refused(result, "model.pt: its logits differ")
+        self.assertIn("report of what is finished: fails/report.md", result.stderr)
+        with open(f"{self.folder}/fails/report.json") as f:
+            report = json.load(f)
+        self.assertEqual([s["id"] for s in report["stages"]], ["teacher"])
+        self.assertEqual([(s["id"], s["state"]) for s in report["unfinished"]], [("shipped", "failed")])
+
+    def test_auto_is_measured_once_and_a_stopped_training_keeps_it(self):
+        settings = ["--threads", "1", "--set", "output=auto", "--set", "stages.teacher.finetune.precision=auto", "--set",
+                    "stages.teacher.finetune.epochs=40", "--set", "stages.teacher.finetune.log_every=10"]
+        child = subprocess.Popen([COMPRESS, "run", "short.yaml", *settings], cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        lines = []
+        for line in child.stderr:
+            lines.append(line)
+            if "step 30/" in line:
+                break
+        child.send_signal(signal.SIGTERM)
+        with child.stderr:
+            lines.append(child.stderr.read())
+        self.assertEqual(child.wait(timeout=60), 130, lines)
+        arithmetic = re.search(r"precision: (\w+) \(auto; products of a step, .*fp32 .* ms, int16 .* ms", "".join(lines)).group(1)
+        shutil.rmtree(f"{self.folder}/auto/cache")
+        result = self.run_compress("run", "short.yaml", *settings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stderr, f"precision: {arithmetic} .*, as this training began")
+        self.assertIn("going on after step", result.stderr)
+        with open(f"{self.folder}/auto/teacher/compress.json") as f:
+            kept = json.load(f)["notes"]["training"]["precision"]
+        self.assertEqual(kept["arithmetic"], arithmetic)
+        self.assertLessEqual({"fp32", "int16"}, set(kept["measured"]["milliseconds"]))
+        self.assertEqual(kept["measured"]["threads"], 1)
+        for time in ("", ", measured before"):
+            shutil.rmtree(f"{self.folder}/auto/teacher")
+            result = self.run_compress("run", "short.yaml", *settings)
+            self.assertRegex(result.stderr, f"precision: .*thread\\){time}\n")
+
+    def test_waiting_threads_sleep_soon_unless_the_user_has_set_how(self):
+        def spins(**settings):
+            result = self.run_compress("--version", env=self.usual_environment() | {"OMP_DISPLAY_ENV": "verbose"} | settings)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            return re.search(r"GOMP_SPINCOUNT = '(\d+)'", result.stderr).group(1)
+        self.assertEqual(spins(), "5000")
+        self.assertEqual(spins(GOMP_SPINCOUNT="77"), "77")
+        self.assertEqual(spins(OMP_WAIT_POLICY="passive"), "0")
+
+    def test_a_process_has_what_its_parent_gave_it(self):
+        reader, writer = os.pipe()
+        command = ["an odd name", "predict", "out/teacher", "--json"]
+        child = subprocess.Popen(command, executable=COMPRESS, cwd=self.folder, env=self.usual_environment() | {"EMPTY": ""}, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, pass_fds=[writer], preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN), text=True)
+        def of_process(name):
+            with open(f"/proc/{child.pid}/{name}", "rb") as f:
+                return f.read()
+        end = time.monotonic() + 60
+        while b"GOMP_SPINCOUNT" not in of_process("environ") and time.monotonic() < end:  # it begins again
+            time.sleep(0.01)
+        variables = of_process("environ").split(b"\0")
+        self.assertEqual([v for v in variables if v.startswith(b"GOMP_SPINCOUNT=")], [b"GOMP_SPINCOUNT=5000"])
+        self.assertIn(b"EMPTY=", variables)
+        self.assertEqual(of_process("cmdline"), "\0".join(command).encode() + b"\0")
+        self.assertEqual(of_process("comm").strip().decode(), os.path.basename(COMPRESS)[:15])
+        self.assertTrue(os.path.exists(f"/proc/{child.pid}/fd/{writer}"))
+        ignored = int(re.search(rb"SigIgn:\s*(\w+)", of_process("status")).group(1), 16)
+        self.assertTrue(ignored & 1 << (signal.SIGUSR1 - 1))
+        answer, _ = child.communicate("of of of of\n", timeout=60)
+        self.assertEqual(json.loads(answer)["label"], "preposition")
+        os.close(reader)
+        os.close(writer)
+
+    def usual_environment(self):
+        return {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ TEST_CASE("A damaged safetensors file is refused with file, tensor, found and ex
   CHECK_THAT(opening_header(R"({"__metadata__":null})"), Contains("__metadata__: found null, expected an object"));
   CHECK_THAT(opening_header(R"({"t":{"shape":[],"data_offsets":[0,0]}})"), Contains("dtype: found nothing"));
   CHECK_THAT(opening_header(entry("\"F31\"", "[]", "[0,4]"), 4),
-             Contains("dtype: found \"F31\", expected one of I64, F64"));
+             Contains("dtype: found \"F31\", expected one of U64, I64, F64"));
   CHECK_THAT(opening_header(entry("7", "[]", "[0,4]"), 4), Contains("dtype: found 7"));
   CHECK_THAT(opening_header(entry("\"F32\"", "[-1]", "[0,4]"), 4), Contains("shape: found -1"));
   CHECK_THAT(opening_header(entry("\"F32\"", "[1.0]", "[0,4]"), 4), Contains("shape: found 1.0"));
@@ -269,9 +269,7 @@ TEST_CASE("A safetensors file with random bytes changed is read or refused") {
 
 TEST_CASE("A full disk is reported with path and reason, and nothing is left") {
   const auto full = [](const auto& action) { return message_of<StorageError>(action); };
-  CHECK_THAT(full([] {
-               write_safetensors("/dev/full", {{"a", torch::ones({3})}});
-             }),
+  CHECK_THAT(full([] { write_safetensors("/dev/full", {{"a", torch::ones({3})}}); }),
              Contains("/dev/full") && Contains("No space left on device"));
   CHECK_THAT(full([] { write_text_file("/dev/full", "text"); }), Contains("/dev/full") && Contains("No space left"));
   const TemporaryFolder folder;
@@ -462,9 +460,77 @@ TEST_CASE("Canonical names stay as they are") {
   check_same(to_canonical("bert", state), state);
 }
 
-TEST_CASE("Two tensors that get one name, and unknown families, are refused") {
+TEST_CASE("A prefix that all names of the encoder have is taken off") {
   const auto one = torch::ones({1});
-  const StateDict state{{"pooler.dense.bias", one}, {"bert.pooler.dense.bias", one}};
+  const auto names_of = [&](const StateDict& state, const std::string& model_type) {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : to_canonical(model_type, state)) names.push_back(name);
+    return names;
+  };
+  const std::vector<std::string> expected{"bert.embeddings.word_embeddings.weight",
+                                          "bert.encoder.layer.0.output.dense.weight", "classifier.weight"};
+  for (const std::string prefix : {"", "module.", "model.", "module.model.", "_orig_mod."}) {
+    INFO(prefix);
+    CHECK(names_of({{prefix + "bert.embeddings.word_embeddings.weight", one},
+                    {prefix + "bert.encoder.layer.0.output.dense.weight", one},
+                    {prefix + "classifier.weight", one}},
+                   "bert") == expected);
+  }
+  for (const std::string prefix : {"", "module.", "model.", "auto_model.", "encoder."}) {
+    INFO(prefix);
+    CHECK(names_of({{prefix + "embeddings.word_embeddings.weight", one},
+                    {prefix + "encoder.layer.0.output.dense.weight", one},
+                    {"classifier.weight", one}},
+                   "bert") == expected);
+  }
+  CHECK(names_of({{"module.distilbert.embeddings.LayerNorm.gamma", one}, {"module.vocab_projector.bias", one}},
+                 "distilbert") ==
+        std::vector<std::string>{"distilbert.embeddings.LayerNorm.weight", "vocab_projector.bias"});
+  const StateDict two{{"query.embeddings.word_embeddings.weight", one},
+                      {"text.embeddings.word_embeddings.weight", one}};
+  CHECK_THAT(message_of<CheckpointError>([&] { to_canonical("bert", two); }),
+             Contains("found 2 encoders (tensors named query...., text....), expected one"));
+}
+
+TEST_CASE("A tensor may be there under two names") {
+  const auto one = torch::ones({1});
+  const StateDict state{{"pooler.dense.bias", one}, {"bert.pooler.dense.bias", one.clone()}};
+  CHECK(to_canonical("bert", state).size() == 1);
+}
+
+TEST_CASE("The tensors of a folder are known by the headers of its files") {
+  for (const auto* folder : {"single", "sharded"}) {
+    TensorShapes expected;
+    for (const auto& [name, tensor] : read_state_dict(goldens / folder)) expected[name] = tensor.sizes().vec();
+    CHECK(read_tensor_shapes(goldens / folder) == expected);
+  }
+  CHECK(file_of_tensor(goldens / "single", "classifier.bias").filename() == "model.safetensors");
+  CHECK_THAT(file_of_tensor(goldens / "sharded", "classifier.bias").filename().string(), Contains("-of-00003"));
+  const TemporaryFolder folder;
+  CHECK_THAT(message_of<CheckpointError>([&] { read_safetensors_header(folder / "none"); }), Contains("none"));
+  put(folder / "x.safetensors", "1234");
+  CHECK_THAT(message_of<CheckpointError>([&] { read_safetensors_header(folder / "x.safetensors"); }),
+             Contains("found 4 bytes, expected a safetensors header"));
+}
+
+TEST_CASE("The first number that is not finite is told with its place") {
+  CHECK(not_finite(torch::ones({2, 3})).empty());
+  CHECK(not_finite(torch::ones({2, 0})).empty());
+  CHECK(not_finite(torch::full({2}, 3, torch::kLong)).empty());
+  CHECK(not_finite(torch::tensor(1.5)).empty());
+  for (const auto dtype : {torch::kFloat, torch::kDouble, torch::kHalf, torch::kBFloat16}) {
+    auto tensor = torch::zeros({2, 3}).to(dtype);
+    tensor[1][2] = std::nan("");
+    CHECK(not_finite(tensor) == "nan at [1, 2]");
+    tensor[1][0] = -std::numeric_limits<double>::infinity();
+    CHECK(not_finite(tensor) == "-inf at [1, 0]");
+  }
+  CHECK(not_finite(torch::full({}, std::nan(""))) == "nan at []");
+}
+
+TEST_CASE("Two tensors that differ and get one name, and unknown families, are refused") {
+  const auto one = torch::ones({1});
+  const StateDict state{{"pooler.dense.bias", one}, {"bert.pooler.dense.bias", one + 1}};
   CHECK_THAT(message_of<CheckpointError>([&] { to_canonical("bert", state); }),
              Contains("bert.pooler.dense.bias: found two"));
   CHECK_THAT(message_of<UnsupportedError>([&] { to_canonical("gpt2", state); }),

@@ -257,7 +257,7 @@ TEST_CASE("Sizes that are ill-typed or absurd are refused with file, key, found 
     INFO(key);
     auto config = usual_json();
     for (const json& value :
-         std::initializer_list<json>{0, -1, 1.5, "16", true, json::array(), uint64_t{1} << 63, 1e300}) {
+         std::initializer_list<json>{0, -1, 1.5, "16x", "", true, json::array(), uint64_t{1} << 63, 1e300}) {
       config[key] = value;
       CHECK_THAT(refusal<CheckpointError>(config), Contains(std::string("config.json: ") + key + ": found " +
                                                             excerpt(value) + ", expected a whole number from 1 to "));
@@ -300,9 +300,7 @@ TEST_CASE("Models of other kinds are refused, and what is supported is named") {
            {"position_embedding_type", "relative_key", "absolute"},
            {"is_decoder", true, "false"},
            {"add_cross_attention", true, "false"},
-           {"pruned_heads", {{"0", {1}}}, "compress.layers"},
-           {"problem_type", "regression", "one label"},
-           {"problem_type", "ranking", "single_label_classification, multi_label_classification, regression"}}) {
+           {"position_embedding_type", "relative_key_query", "absolute"}}) {
     CHECK_THAT(refusal<UnsupportedError>(with(usual_json(), "/" + key, value)),
                Contains("config.json: " + key + ": found") && Contains("supported: ") && Contains(supported));
   }
@@ -333,20 +331,137 @@ TEST_CASE("The task is what architectures and problem_type say, and comes back")
   bare_model.erase("id2label");
   bare_model.erase("label2id");
   check(bare_model, TaskType::embedding, 0);
-  const auto untied = with(with(usual, "/architectures", {"BertForMaskedLM"}), "/tie_word_embeddings", false);
-  CHECK_THAT(refusal<UnsupportedError>(untied), Contains("tie_word_embeddings: found false"));
 }
 
-TEST_CASE("Labels must have the ids 0 to n-1, and label2id must agree") {
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label", {{"0", "a"}, {"2", "b"}})),
-             Contains("id2label: found no id 1, expected the ids 0 to 1"));
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label/1", "no")), Contains("2 names for 3 ids"));
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/id2label/1", 7)), Contains("id2label.1: found 7"));
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/label2id/no", 1)),
-             Contains("found 1 for \"no\", expected 0"));
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/label2id/extra", 3)), Contains("label2id: found 4 labels"));
-  CHECK_THAT(refusal<CheckpointError>(with(usual_json(), "/num_labels", 4)),
-             Contains("num_labels: found 4, expected 3"));
+TEST_CASE("Fields of the head that say the same twice, or contradict it, do not matter, and contradictions are told") {
+  const std::vector<std::string> usual{"no", "yes", "maybe"};
+  const auto check = [&](const json& of, const std::vector<std::string>& labels, const std::string& note) {
+    INFO(of.dump());
+    std::vector<std::string> notes;
+    CHECK(read_model_config(of, "config.json", &notes).labels == labels);
+    CHECK(notes == (note.empty() ? std::vector<std::string>{} : std::vector<std::string>{note}));
+  };
+  const auto given = usual_json();
+  check(given, usual, "");
+  for (const json& ids : std::initializer_list<json>{
+           {{"no", "0"}, {"yes", "1"}, {"maybe", "2"}}, nullptr, json::object(), json::array(), "x", {{"no", "x"}}}) {
+    check(with(given, "/label2id", ids), usual, "");
+  }
+  check(with(given, "/label2id/no", 2), usual, R"(label2id: found 2 for "no", unlike id2label, which holds)");
+  check(with(given, "/label2id/extra", 3), usual, R"(label2id: found 3 for "extra", unlike id2label, which holds)");
+  check(with(given, "/num_labels", 4), usual, "num_labels: found 4, but id2label has 3 names, which hold");
+  check(with(given, "/num_labels", 3), usual, "");
+  check(with(given, "/_num_labels", 7), usual, "");
+  check(with(given, "/problem_type", "ranking"), usual,
+        R"(problem_type: found "ranking", which is left out: it is none of transformers')");
+}
+
+TEST_CASE("Names of classes may be numbers, twice the same, absent, or have gaps") {
+  auto config = usual_json();
+  config.erase("label2id");
+  const auto labels = [&](const json& names) {
+    config["id2label"] = names;
+    return read(config).labels;
+  };
+  using Names = std::vector<std::string>;
+  CHECK(labels({{"0", 0}, {"1", 1.5}, {"2", true}}) == Names{"0", "1.5", "true"});
+  CHECK(labels({{"0", "a"}, {"1", "a"}}) == Names{"a", "a"});
+  CHECK(labels({{"0", nullptr}, {"1", "b"}}) == Names{"LABEL_0", "b"});
+  CHECK(labels({{"0", "a"}, {"2", "b"}, {"5", "c"}}) == Names{"a", "LABEL_1", "b"});  // three, as in transformers
+  CHECK(labels({{"1", "a"}, {"2", "b"}}) == Names{"LABEL_0", "a"});
+  CHECK(labels(nullptr) == Names{"LABEL_0", "LABEL_1"});
+  CHECK(labels(json::object()) == Names{"LABEL_0", "LABEL_1"});
+  config["num_labels"] = 4;
+  CHECK(labels({{"0", "a"}, {"3", "b"}}) == Names{"a", "LABEL_1", "LABEL_2", "b"});
+  CHECK(labels(nullptr).size() == 4);
+  std::vector<std::string> notes;
+  config["id2label"] = {{"1", "a"}, {"2", "b"}};
+  read_model_config(config, "config.json", &notes);
+  REQUIRE(notes.size() == 1);
+  CHECK_THAT(notes.front(), Contains("id2label: found names for the ids 1, 2, expected 0 to 1"));
+  config["id2label"] = {{"-1", "a"}};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("id2label: found the id \"-1\""));
+  config["id2label"] = {{"0", json::array()}};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("id2label.0: found [], expected a name"));
+  config["id2label"] = {"a", "b"};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("id2label: found"));
+}
+
+TEST_CASE("Numbers may be written as texts, whole ones with a point, and flags as numbers") {
+  auto config = usual_json();
+  for (const auto& [key, value] : std::map<std::string, json>{{"vocab_size", 40.0},
+                                                              {"hidden_size", "16"},
+                                                              {"num_hidden_layers", " 2 "},
+                                                              {"num_attention_heads", 2.0},
+                                                              {"intermediate_size", "24"},
+                                                              {"layer_norm_eps", "1e-12"},
+                                                              {"hidden_dropout_prob", "0.1"},
+                                                              {"is_decoder", 0},
+                                                              {"add_cross_attention", "false"},
+                                                              {"hidden_act", "gelu_python"},
+                                                              {"pad_token_id", "0"}}) {
+    config[key] = value;
+  }
+  CHECK(bare(read(config)) == bare(read(usual_json())));
+  CHECK(bare(read(write_model_config(read(config)))) == bare(read(usual_json())));
+  CHECK(read(with(config, "/hidden_act", "gelu_fast")).hidden_act == "gelu_new");
+  CHECK_THAT(refusal<UnsupportedError>(with(config, "/is_decoder", 1)), Contains("is_decoder"));
+  for (const json& value : std::initializer_list<json>{"nan", "inf", "", "1e-12x", "1 2", json::array()}) {
+    CHECK_THAT(refusal<CheckpointError>(with(config, "/layer_norm_eps", value)),
+               Contains("layer_norm_eps: found " + excerpt(value)));
+  }
+}
+
+TEST_CASE("The family of a config without model_type is that of its class") {
+  auto config = usual_json();
+  config.erase("model_type");
+  CHECK(read(config).model_type == "bert");
+  for (const auto& [name, type] : std::map<std::string, std::string>{{"RobertaForMaskedLM", "roberta"},
+                                                                     {"XLMRobertaModel", "xlm-roberta"},
+                                                                     {"DebertaV2ForQuestionAnswering", "deberta-v2"},
+                                                                     {"ElectraForPreTraining", "electra"}}) {
+    config["architectures"] = json::array({name});
+    CHECK(read(config).model_type == type);
+    config["architectures"] = name;  // not in a list
+    CHECK(read(config).model_type == type);
+  }
+  config["architectures"] = {"GPT2Model"};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("model_type: found nothing"));
+}
+
+TEST_CASE("Heads that transformers has pruned are gone") {
+  auto config = usual_json();
+  config["pruned_heads"] = json::object();
+  CHECK((read(config).layers == read(usual_json()).layers));
+  config["pruned_heads"] = {{"0", json::array()}};
+  CHECK((read(config).layers == read(usual_json()).layers));
+  config["pruned_heads"] = {{"1", {1}}};
+  CHECK((read(config).layers == std::vector<LayerShape>{{2, 24}, {1, 24}}));
+  check_round_trip(read(config));
+  CHECK_FALSE(write_model_config(read(config)).contains("pruned_heads"));
+  config["pruned_heads"] = {{"1", {0, 1, 1}}};
+  CHECK((read(config).layers == std::vector<LayerShape>{{2, 24}, {0, 24}}));
+  config["pruned_heads"] = {{"2", {0}}};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("pruned_heads: found layer \"2\", expected 0 to 1"));
+  config["pruned_heads"] = {{"1", {2}}};
+  CHECK_THAT(refusal<CheckpointError>(config), Contains("pruned_heads.1: found 2, expected heads from 0 to 1"));
+}
+
+TEST_CASE("The usual fields are never 0, whatever layers have lost") {
+  auto config = read(usual_json());
+  config.hidden_size = 12;  // another width than the source's: the layers' own shapes are what is left to say
+  config.attention_head_size = 8;
+  for (const auto& layers :
+       std::vector<std::vector<LayerShape>>{{{0, 0}, {0, 0}}, {{0, 7}, {2, 0}}, {{0, 24}, {1, 24}}, {{3, 0}, {0, 0}}}) {
+    config.layers = layers;
+    const auto written = write_model_config(config);
+    CHECK(written["num_attention_heads"] > 0);
+    CHECK(written["intermediate_size"] > 0);
+    check_round_trip(config);
+  }
+  for (const auto* key : {"num_attention_heads", "intermediate_size"}) {
+    CHECK_THAT(refusal<CheckpointError>(with(pruned_json(), std::string("/") + key, 0)), Contains("expected a whole"));
+  }
 }
 
 TEST_CASE("No value anywhere in a config does more than to be refused") {

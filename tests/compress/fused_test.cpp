@@ -1,4 +1,9 @@
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+
 #include "compress/checkpoint/checkpoint.h"
+#include "compress/model/recompute.h"
+#include "compress/train/autocast.h"
 #include "compress/train/objective.h"
 #include "tests/support.h"
 
@@ -116,6 +121,63 @@ TEST_CASE("dropout is the same again from the same state of the generator, and w
   CHECK(torch::equal(first.logits, again.logits));
   for (const auto& [name, gradient] : first.gradients) CHECK(torch::equal(gradient, again.gradients.at(name)));
   CHECK_FALSE(torch::equal(first.logits, other.logits));
+}
+
+TEST_CASE("recomputed activations leave autocast and the generator as they were, after an exception too") {
+  const Autocast bfloat16(torch::kBFloat16, torch::kCPU);
+  const auto x = torch::randn({3, 4}).requires_grad_();
+  for (const bool fails : {false, true}) {
+    int calls = 0;
+    const auto y = recomputed(
+        [&](const torch::Tensor& in) {
+          if (++calls == 2 && fails) throw std::runtime_error("out of memory");
+          return torch::dropout(in, 0.5, true) * (at::autocast::is_autocast_enabled(torch::kCPU) ? 1.0 : 2.0);
+        },
+        x);
+    const Autocast none(std::nullopt, torch::kCPU);
+    at::manual_seed(11);
+    const auto state = at::globalContext().defaultGenerator(torch::kCPU).get_state();
+    if (fails) {
+      CHECK_THROWS_WITH(y.sum().backward(), "out of memory");
+    } else {
+      y.sum().backward();
+      CHECK(torch::equal(x.grad() * x.detach(), y.detach()));  // the same dropout, under the same autocast
+    }
+    CHECK(calls == 2);
+    CHECK_FALSE(at::autocast::is_autocast_enabled(torch::kCPU));
+    CHECK(at::autocast::is_autocast_cache_enabled());
+    CHECK(torch::equal(at::globalContext().defaultGenerator(torch::kCPU).get_state(), state));
+  }
+}
+
+TEST_CASE(
+    "steps under autocast have the same gradients where activations are recomputed, with the weights as they are now") {
+  const auto dtype = GENERATE(torch::kBFloat16, torch::kHalf);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto steps = [&](bool recompute) {
+    auto model = model_without_dropout();
+    model->train();
+    model->set_recompute(recompute);
+    for (int step = 0; step < 3; ++step) {
+      model->zero_grad();
+      torch::Tensor loss;
+      {
+        const Autocast autocast(dtype, torch::kCPU);
+        loss = LabelObjective(model).loss(batch);
+      }
+      loss.backward();
+      const torch::NoGradGuard no_grad;
+      for (auto& p : model->parameters()) {
+        if (p.grad().defined()) p.sub_(p.grad(), 0.5);
+      }
+    }
+    return state_dict(*model);
+  };
+  const auto kept = steps(false);
+  for (const auto& [name, tensor] : steps(true)) {
+    INFO(name);
+    check_close(tensor, kept.at(name), 1e-6);
+  }
 }
 
 TEST_CASE("the gradient with dropout is that of the function which the same seed computes") {

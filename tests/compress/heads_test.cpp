@@ -1,6 +1,7 @@
 // Every task's head on every model family, against transformers.
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/checkpoint/families.h"
+#include "compress/checkpoint/name_table.h"
 #include "compress/evaluate/cost.h"
 #include "compress/task/task.h"
 #include "compress/workflow/error.h"
@@ -69,6 +70,29 @@ TEST_CASE("every task's head gives the logits and loss of transformers, in each 
     CHECK(torch::equal(saved.at(tensor), value));
   }
   CHECK(load_model(folder.path()).notes.empty());
+}
+
+TEST_CASE("a table of words that the file has under its decoder's name alone is found") {
+  const auto name = GENERATE(as<std::string>(), "bert.masked_lm", "roberta.masked_lm", "mpnet.masked_lm",
+                             "deberta-v2.masked_lm", "distilbert.masked_lm");
+  INFO(name);
+  const auto from = golden("model/heads/" + name);
+  auto whole = load_model(from).model;
+  const auto own = checkpoint_names(whole->config());
+  auto state = read_state_dict(from);
+  auto words = state.extract(own("bert.embeddings.word_embeddings.weight"));
+  REQUIRE(words);
+  words.key() = own("head.decoder.") + "weight";
+  state.insert(std::move(words));
+  const TemporaryFolder folder;
+  std::filesystem::copy_file(from / "config.json", folder / "config.json");
+  write_state_dict(folder.path(), state);
+  auto found = load_model(folder.path()).model;
+  CHECK(torch::equal(found->encoder->embeddings->tables()[0]->weight, whole->encoder->embeddings->tables()[0]->weight));
+  const TaskHead classes{{"a", "b"}, TaskType::classification};
+  CHECK(torch::equal(
+      load_model(folder.path(), {.head = classes, .new_head = true}).model->encoder->embeddings->tables()[0]->weight,
+      whole->encoder->embeddings->tables()[0]->weight));
 }
 
 TEST_CASE("the gradients of token-level heads are the same in the fused form") {

@@ -1,6 +1,7 @@
 // Metrics, losses and scorers of the tasks.
 #include "compress/evaluate/metrics.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint/json_file.h"
@@ -83,14 +84,90 @@ TEST_CASE("exact match and F1 of answers equal the SQuAD script's") {
   }
 }
 
-TEST_CASE("metrics of nothing are 0") {
+TEST_CASE("a metric of nothing is refused, and passes for no number") {
   const auto none = torch::empty({0}, torch::kLong);
-  CHECK(metrics::accuracy(none, none) == 0.0);
-  CHECK(metrics::f1(none, none, metrics::Average::macro) == 0.0);
-  CHECK(metrics::matthews(none, none) == 0.0);
-  CHECK(metrics::pearson(none, none) == 0.0);
-  CHECK(metrics::entity_f1({}, {}) == 0.0);
-  CHECK(metrics::exact_match("a", {}) == 0.0);
+  CHECK_THROWS_AS(metrics::accuracy(none, none), DataError);
+  CHECK_THROWS_AS(metrics::f1(none, none, metrics::Average::macro), DataError);
+  CHECK_THROWS_AS(metrics::matthews(none, none), DataError);
+  CHECK_THROWS_AS(metrics::pearson(none, none), DataError);
+  CHECK_THROWS_AS(metrics::spearman(none, none), DataError);
+  CHECK_THROWS_AS(metrics::mean_squared_error(none, none), DataError);
+  CHECK_THROWS_AS(metrics::entity_f1({}, {}), DataError);
+  CHECK_THROWS_AS(metrics::exact_match("a", {}), DataError);
+  for (const auto& [metric, name] : enum_names(Metric{})) {
+    const Evaluation nothing{.metric = metric}, something{.metric = metric, .values = {{metric, 0.5}}};
+    CHECK(std::isnan(nothing.value()));
+    CHECK(something.better_than(nothing));
+    CHECK_FALSE(nothing.better_than(something));
+    CHECK_FALSE(nothing.within(something, 1.0));
+    CHECK_FALSE(something.within(nothing, 1.0));
+  }
+}
+
+TEST_CASE("one place knows which way a metric counts") {
+  for (const auto& [metric, name] : enum_names(Metric{})) {
+    INFO(name);
+    const bool higher = metric != Metric::mse && metric != Metric::perplexity;
+    const double good = higher ? 0.9 : 0.5, bad = higher ? 0.5 : 0.9;
+    CHECK(drop(bad, good, metric) == Approx(0.4));
+    CHECK(drop(good, bad, metric) == Approx(-0.4));
+    CHECK(within(bad, good, 0.4, metric));
+    CHECK_FALSE(within(bad, good, 0.39, metric));
+    CHECK(within(good, bad, 0.0, metric));
+    CHECK(better(good, bad, metric));
+    CHECK_FALSE(better(bad, good, metric));
+    CHECK_FALSE(better(good, good, metric));
+  }
+}
+
+TEST_CASE("tags that seqeval reads make F1 of entities the metric") {
+  const auto default_of = [](const std::vector<std::string>& tags) {
+    return default_metric({tags, TaskType::token_classification});
+  };
+  CHECK(default_of({"B-PER", "E-PER", "I-PER", "O", "S-PER"}) == Metric::entity_f1);  // BIOES, IOBES
+  CHECK(default_of({"I-LOC", "I-PER", "O"}) == Metric::entity_f1);                    // IOB1
+  CHECK(default_of({"E-X", "I-X", "O"}) == Metric::entity_f1);                        // IOE
+  CHECK(default_of({"B", "E", "I", "O", "S"}) == Metric::entity_f1);
+  CHECK(default_of({"B-A-B", "I-A-B", "O"}) == Metric::entity_f1);
+  CHECK(default_of({"B-PER", "L-PER", "O", "U-PER"}) == Metric::accuracy);  // BILOU, which seqeval's default misreads
+  CHECK(default_of({"PER-B", "PER-I", "O"}) == Metric::accuracy);
+  CHECK(default_of({"IN", "SYM", "O"}) == Metric::accuracy);
+  CHECK(default_of({"", "O"}) == Metric::accuracy);
+}
+
+TEST_CASE("a loss on nothing is 0 and has a gradient of zeros, and a scorer of nothing has no metric") {
+  for (const auto task : {TaskType::classification, TaskType::token_classification, TaskType::masked_lm}) {
+    const bool by_token = task != TaskType::classification;
+    const auto logits = (by_token ? torch::randn({2, 3, 4}) : torch::randn({2, 4})).requires_grad_();
+    const auto labels = by_token ? torch::full({2, 3}, ignored_label) : torch::full({2}, ignored_label);
+    const auto loss = label_loss(task, logits, labels, torch::ones({2, 3}, torch::kLong));
+    CHECK(loss.item<double>() == 0.0);
+    loss.backward();
+    CHECK(logits.grad().eq(0).all().item<bool>());
+    CHECK(label_count(task, labels) == 0);
+  }
+  const TaskHead head{{"B-X", "O"}, TaskType::token_classification};
+  const auto scorer = make_scorer(head, Metric::entity_f1);
+  Batch batch;
+  batch.labels = torch::full({2, 3}, ignored_label);
+  batch.attention_mask = torch::ones({2, 3}, torch::kLong);
+  scorer->add(batch, torch::randn({2, 3, 2}));
+  CHECK(scorer->result().total == 0);
+  CHECK(scorer->result().values.empty());
+
+  batch.input_ids = torch::zeros({2, 3}, torch::kLong);
+  batch.examples = torch::arange(2);
+  class Unlabelled : public OneBatch {
+   public:
+    using OneBatch::OneBatch;
+    std::unique_ptr<Scorer> scorer() const override {
+      return make_scorer({{}, TaskType::masked_lm}, Metric::perplexity);
+    }
+  };
+  CHECK_THAT(message_of<DataError>([&] {
+               evaluate([](const Batch&) { return torch::randn({2, 3, 2}); }, Unlabelled(batch), quiet_context({}));
+             }),
+             Catch::Contains("none of 2 texts"));
 }
 
 TEST_CASE("a metric that does not fit a task is refused, and those that do are named") {
@@ -104,7 +181,8 @@ TEST_CASE("a metric that does not fit a task is refused, and those that do are n
         "found f1, but it is for two classes, and there are 3; expected one of accuracy, micro_f1, macro_f1, matthews");
   const TaskHead words{{"NN", "O"}, TaskType::token_classification};
   CHECK(message(Metric::entity_f1, words) ==
-        "found entity_f1, but it needs tags O, B-TYPE and I-TYPE, and there is NN; expected one of accuracy");
+        "found entity_f1, but it needs tags O, B-TYPE, I-TYPE, E-TYPE and S-TYPE, and there is NN; expected one of "
+        "accuracy");
   CHECK(default_metric(words) == Metric::accuracy);
   CHECK(default_metric({{"B-X", "O"}, TaskType::token_classification}) == Metric::entity_f1);
   CHECK_NOTHROW(check_metric(Metric::f1, {{"a", "b"}}));

@@ -163,9 +163,8 @@ TEST_CASE("Windows and strategies that leave no room are refused") {
   CHECK_THAT(message({.max_length = 16, .truncation = Truncation::kOnlyFirst}, -1), Contains("stride: found -1"));
   CHECK_THAT(message({.max_length = 12, .truncation = Truncation::kOnlyFirst}, 9), Contains("stride: found 9"));
   CHECK_THAT(message({.max_length = 5, .truncation = Truncation::kOnlySecond}, 0), Contains("max_length: found 5"));
-  CHECK_THAT(error_of<ConfigError>([&] {
-               tokenizer->encode({pair.text, {}}, {.max_length = 4, .truncation = Truncation::kOnlySecond});
-             }),
+  CHECK_THAT(error_of<ConfigError>(
+                 [&] { tokenizer->encode({pair.text, {}}, {.max_length = 4, .truncation = Truncation::kOnlySecond}); }),
              Contains("truncation"));
   CHECK(tokenizer->encode_windows(pair, {.max_length = 0, .truncation = Truncation::kOnlySecond}, 3).size() == 1);
 }
@@ -196,9 +195,7 @@ TEST_CASE("TorchScript runs in a process that has read a sentencepiece model") {
 
 TEST_CASE("A damaged BPE or Unigram tokenizer.json is refused with the place of the damage") {
   const auto bpe = [](const auto& change) { return error_after<CheckpointError>("bpe_metaspace", change); };
-  CHECK_THAT(bpe([](json& t) {
-               t["model"]["merges"][3] = json::array({"a", "no such"});
-             }),
+  CHECK_THAT(bpe([](json& t) { t["model"]["merges"][3] = json::array({"a", "no such"}); }),
              Contains("model: found no \"no such\"") && Contains("merge 4"));
   CHECK_THAT(bpe([](json& t) { t["model"]["merges"][0] = "a b c"; }), Contains("model.merges[0]: found \"a b c\""));
   CHECK_THAT(bpe([](json& t) { t["model"]["merges"] = 3; }), Contains("model.merges: found 3"));
@@ -244,7 +241,7 @@ TEST_CASE("merges.txt and vocab.json are refused with the line or key of the dam
   folder.write("merges.txt", "q zzz\n");
   CHECK_THAT(error_of<CheckpointError>(load_it), Contains("merges.txt: found no \"zzz\"") && Contains("merge 1"));
   fs::remove(folder.path() / "merges.txt");
-  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("merges.txt: cannot be read"));
+  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("merges.txt: no such file"));
   folder.write("merges.txt", merges);
   folder.write("vocab.json", R"({"a": 0, "b": 0})");
   CHECK_THAT(error_of<CheckpointError>(load_it), Contains("found the id 0 twice"));

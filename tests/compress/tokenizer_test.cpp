@@ -20,6 +20,7 @@
 #include "compress/tokenizer/wordpiece.h"
 #include "compress/workflow/error.h"
 #include "tests/compress/tokenizers.h"
+#include "tests/support.h"
 
 namespace compression {
 namespace {
@@ -181,6 +182,7 @@ TEST_CASE("Pairs are truncated and typed as Hugging Face does") {
 }
 
 TEST_CASE("Ids of the real model are Hugging Face's", "[real]") {
+  if (!has_real_model("all-MiniLM-L6-v2")) return;
   const auto tokenizer = load_tokenizer(kRealModel);
   check_lines(*tokenizer, "real");
   CHECK(tokenizer->vocabulary_size() == 30522);
@@ -188,6 +190,7 @@ TEST_CASE("Ids of the real model are Hugging Face's", "[real]") {
 }
 
 TEST_CASE("The real model's vocab.txt gives the ids of its tokenizer.json", "[real]") {
+  if (!has_real_model("all-MiniLM-L6-v2")) return;
   TokenizerFolder folder;
   for (const char* name : {"vocab.txt", "tokenizer_config.json"}) fs::copy(kRealModel / name, folder.path());
   check_lines(*load_tokenizer(folder.path()), "real");
@@ -279,13 +282,10 @@ TEST_CASE("What a tokenizer.json asks for and is not supported is named") {
              Contains("tokenizer.json: model.type: found \"WordLevel\", supported: \"WordPiece\", \"BPE\""));
   CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["normalizer"]["type"] = "NFX"; }),
              Contains("normalizer.type: found \"NFX\", supported: \"BertNormalizer\", \"Lowercase\", \"NFC\""));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) {
-               t["pre_tokenizer"] = {{"type", "UnicodeScripts"}};
-             }),
+  CHECK_THAT(error_after<UnsupportedError>([](json& t) { t["pre_tokenizer"] = {{"type", "UnicodeScripts"}}; }),
              Contains("pre_tokenizer.type: found \"UnicodeScripts\", supported: \"BertPreTokenizer\""));
-  CHECK_THAT(error_after<UnsupportedError>([](json& t) {
-               t["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}};
-             }),
+  CHECK_THAT(error_after<UnsupportedError>(
+                 [](json& t) { t["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}}; }),
              Contains("pre_tokenizer.type: found \"ByteLevel\""));
   CHECK_THAT(error_after<UnsupportedError>([](json& t) {
                t["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "(a|b)*"}}}, {"content", ""}};
@@ -321,9 +321,7 @@ TEST_CASE("A damaged tokenizer.json is refused with the place of the damage") {
   CHECK_THAT(message([](json& t) { t["added_tokens"][0]["id"] = 2; }), Contains("added_tokens[0].content"));
   CHECK_THAT(message([](json& t) { t["added_tokens"][0]["content"] = ""; }), Contains("added_tokens[0].content"));
   CHECK_THAT(message([](json& t) { t["added_tokens"].push_back(t["added_tokens"][0]); }), Contains("added_tokens[1]"));
-  CHECK_THAT(message([](json& t) {
-               t["added_tokens"].push_back({{"id", 12}, {"content", "new"}});
-             }),
+  CHECK_THAT(message([](json& t) { t["added_tokens"].push_back({{"id", 12}, {"content", "new"}}); }),
              Contains("id is 12; this one's is 9"));
   CHECK_THAT(message([](json& t) {
                t["added_tokens"].push_back({{"id", 9}, {"content", "New"}});
@@ -346,9 +344,9 @@ TEST_CASE("A truncated tokenizer.json is refused wherever it ends") {
     CHECK_THROWS_AS(load_tokenizer(folder.path()), CheckpointError);
   }
   folder.write("tokenizer.json", R"({"model": {"type": "WordPiece", "type": "BPE"}})");
-  CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path()); }), Contains("\"type\" twice"));
+  CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path()); }), Contains("\"type\" occurs twice"));
   folder.write("tokenizer.json", std::string(100000, '['));
-  CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path()); }), Contains("nesting"));
+  CHECK_THAT(error_of<CheckpointError>([&] { load_tokenizer(folder.path()); }), Contains("nested deeper than"));
   folder.write("tokenizer.json", "{\"a\xFF\": 1}");
   CHECK_THROWS_AS(load_tokenizer(folder.path()), CheckpointError);
 }
@@ -368,8 +366,16 @@ TEST_CASE("A tokenizer.json whose values are of other types is refused or read, 
   }
 }
 
+TEST_CASE("A token that a vocab.txt has twice has the id of its last line, as in transformers") {
+  const TokenizerFolder folder;
+  folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n");
+  const auto tokenizer = load_tokenizer(folder.path());
+  CHECK(tokenizer->vocabulary_size() == 8);
+  CHECK(tokenizer->encode({.text = "a b", .pair = {}}, {.max_length = 0}).input_ids ==
+        std::vector<int64_t>{2, 7, 6, 3});
+}
+
 TEST_CASE("A damaged vocab.txt is refused") {
-  CHECK_THAT(error_with_vocab_txt("[UNK]\n[CLS]\n[SEP]\n[PAD]\na\na\n"), Contains("found the token \"a\" twice"));
   CHECK_THAT(error_with_vocab_txt("[UNK]\n[CLS]\n[SEP]\n"), Contains("found no \"[PAD]\""));
   CHECK_THAT(error_with_vocab_txt("[CLS]\n[SEP]\n[PAD]\n"), Contains("found no \"[UNK]\""));
   CHECK_THAT(error_with_vocab_txt(""), Contains("vocab.txt"));
@@ -401,7 +407,7 @@ TEST_CASE("A folder without a tokenizer is refused with what was found there") {
   folder.write("spiece.model", "");
   CHECK_THAT(error_of<CheckpointError>(load_it), Contains("spiece.model: not a sentencepiece model"));
   fs::create_directory(folder.path() / "tokenizer.json");
-  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("tokenizer.json: cannot be read"));
+  CHECK_THAT(error_of<CheckpointError>(load_it), Contains("tokenizer.json: found no regular file"));
 }
 
 TEST_CASE("A run of combining marks as long as a book is normalised in its canonical order") {

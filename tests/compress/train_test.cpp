@@ -34,7 +34,6 @@ Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uin
                    int64_t batch_size = 6) {
   auto model = tiny_model();
   model->set_dropout(config.hidden_dropout, config.attention_dropout);
-  if (config.hidden_dropout) model->head->dropout = *config.hidden_dropout;
   const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")), batch_size);
   LabelObjective objective(model);
   auto context = quiet_context(folder.path());
@@ -42,8 +41,7 @@ Trained train_tiny(const TrainConfig& config, const TemporaryFolder& folder, uin
   model->set_fused(fused_arithmetic(config, torch::kCPU));
   model->set_recompute(config.recompute_activations);
   const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
-  auto result = train(
-      *model, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
+  auto result = train(*model, objective, source, config, [&] { return evaluate(logits, source, context); }, context);
   model->set_fused(std::nullopt);
   return {model, result};
 }
@@ -58,6 +56,35 @@ TEST_CASE("ten steps give what PyTorch's AdamW, clipping and schedule give") {
   auto trained = train_tiny(plain_config(), folder);
   CHECK(trained.result.best == 9);  // its loss falls all the way, so that the best weights are the last
   check_close(tiny_logits(trained.model), golden_tensors("model/tiny.safetensors").at("trained.logits"), 2e-4);
+}
+
+TEST_CASE("training in 16 bits goes where training in fp32 goes") {
+  const auto [precision, fused] = GENERATE(std::pair{Precision::float16, false}, std::pair{Precision::bfloat16, false},
+                                           std::pair{Precision::bfloat16, true}, std::pair{Precision::int16, true});
+  INFO(enum_name(precision) << (fused ? ", fused" : ""));
+  const TemporaryFolder folder;
+  auto config = plain_config();
+  config.precision = precision;
+  config.fused = fused;
+  auto trained = train_tiny(config, folder), start = Trained{tiny_model(), {}};
+  const auto expected = golden_tensors("model/tiny.safetensors").at("trained.logits");
+  const auto way = (expected - tiny_logits(start.model)).norm().item<double>();
+  CHECK((tiny_logits(trained.model) - expected).norm().item<double>() < 0.15 * way);
+}
+
+TEST_CASE("autocast reads parameters as they are now, in each scope inside of another") {
+  const OrdinaryMode around(torch::kCPU);
+  const auto weight = torch::ones({4, 4}).requires_grad_();
+  const auto product = [&] {
+    const Autocast bfloat16(torch::kBFloat16, torch::kCPU);
+    return torch::linear(torch::ones({1, 4}), weight).sum().item<double>();
+  };
+  CHECK(product() == 16.0);
+  {
+    const at::NoGradGuard no_grad;
+    weight.mul_(2.0);
+  }
+  CHECK(product() == 32.0);
 }
 
 TEST_CASE("accumulated gradients of small batches train as one large batch does") {
@@ -86,6 +113,7 @@ TEST_CASE("the weights of the best check are the model's at the end") {
   config.epochs = 12;
   config.schedule = Schedule::constant;
   config.warmup_ratio = 0.0;
+  config.spike_factor = 0.0;
   const TemporaryFolder folder;
   auto trained = train_tiny(config, folder);
   const auto& checks = trained.result.checks;
@@ -94,6 +122,77 @@ TEST_CASE("the weights of the best check are the model's at the end") {
   const auto labels = golden_tensors("model/tiny.safetensors").at("labels");
   const auto right = tiny_logits(trained.model).argmax(-1).eq(labels).sum().item<int64_t>();
   CHECK(right == best.correct);
+}
+
+TEST_CASE(
+    "the best check is the highest, or of a metric of which less is better the lowest; what is no number is not") {
+  const auto [metric, values, best] =
+      GENERATE(std::tuple(Metric::pearson, std::vector{0.5, 0.7, 0.6}, 1),
+               std::tuple(Metric::mse, std::vector{0.5, 0.7, 0.3}, 2),
+               std::tuple(Metric::perplexity, std::vector{std::nan(""), 70.0, 300.0}, 1));
+  auto config = plain_config();
+  config.epochs = 3;
+  const TemporaryFolder folder;
+  auto model = tiny_model();
+  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
+  LabelObjective objective(model);
+  auto context = quiet_context(folder.path());
+  std::vector<torch::Tensor> weights;
+  const auto validate = [&, metric = metric, values = values] {
+    weights.push_back(model->head->classifier->weight.detach().clone());
+    return Evaluation{.metric = metric, .values = {{metric, values.at(weights.size() - 1)}}, .total = 1};
+  };
+  const auto result = train(*model, objective, source, config, validate, context);
+  CHECK(result.best == static_cast<size_t>(best));
+  CHECK(torch::equal(model->head->classifier->weight, weights.at(static_cast<size_t>(best))));
+}
+
+TEST_CASE("a step without a label is not taken, and leaves the optimizer as it was") {
+  const TemporaryFolder folder, other;
+  auto model = tiny_model();
+  auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto config = plain_config();
+  config.epochs = 2;
+  config.schedule = Schedule::constant;
+  config.warmup_ratio = 0.0;
+  const auto weights_after = [&](const Batch& all, int64_t batch_size, const std::filesystem::path& path) {
+    auto own = tiny_model();
+    own->set_dropout(0.0, 0.0);
+    LabelObjective objective(own);
+    auto context = quiet_context(path);
+    train(*own, objective, OneBatch(all, batch_size), config, [] { return Evaluation{}; }, context);
+    return own->head->classifier->weight.detach().clone();
+  };
+  const auto expected = weights_after(batch, 6, folder.path());
+  const auto twice = [](const torch::Tensor& t) { return torch::cat({t, t}); };
+  const Batch both{twice(batch.input_ids), twice(batch.attention_mask), twice(batch.token_type_ids),
+                   torch::cat({batch.labels, torch::full_like(batch.labels, ignored_label)}), torch::arange(12)};
+  CHECK(torch::equal(weights_after(both, 6, other.path()), expected));
+  std::ifstream in(other / "metrics.jsonl");
+  int64_t lines = 0;
+  for (std::string line; std::getline(in, line);) lines += nlohmann::json::parse(line).contains("loss") ? 1 : 0;
+  CHECK(lines == 2);
+}
+
+TEST_CASE("hidden_dropout is in place of the head's too, and goes back to the config's") {
+  for (const auto* name : {"model/tiny", "model/families/roberta", "model/families/deberta-v2"}) {
+    INFO(name);
+    auto model = load_model(golden(name)).model;
+    const auto batch = golden_batch(golden_tensors(std::string(name) + ".safetensors"));
+    const auto before = model->head->dropout;
+    CHECK(before > 0.0);
+    model->train();
+    const at::NoGradGuard no_grad;
+    model->set_dropout(0.0, 0.0);
+    const auto logits = model->forward(batch).logits;
+    model->eval();
+    CHECK(torch::equal(model->forward(batch).logits, logits));
+    model->set_dropout(std::nullopt, std::nullopt);
+    CHECK(model->head->dropout == before);
+  }
+  auto spans = load_model(golden("model/heads/bert.question_answering")).model;
+  spans->set_dropout(0.5, 0.5);
+  CHECK(spans->head->dropout == 0.0);
 }
 
 TEST_CASE("metrics are JSON lines with loss, learning rate and validation accuracy") {
@@ -134,9 +233,7 @@ TEST_CASE("a request to stop ends the training at the next step") {
     steps = done;
     if (done == 3) stop = true;
   };
-  CHECK_THROWS_AS(train(
-                      *model, objective, source, plain_config(), [] { return Evaluation{}; }, context),
-                  Interrupted);
+  CHECK_THROWS_AS(train(*model, objective, source, plain_config(), [] { return Evaluation{}; }, context), Interrupted);
   CHECK(steps == 3);
 }
 
@@ -221,21 +318,6 @@ TEST_CASE("training in the fused form gives what LibTorch's operators give, with
   CHECK(int16 > 1e-6);
   CHECK(distance(Precision::int16, true) == int16);
   CHECK(bfloat16 < 0.5);
-}
-
-TEST_CASE("precisions that can't be had are refused, and auto is what the device is good at") {
-  TrainConfig config{.precision = Precision::int16, .fused = false};
-  CHECK_THAT(message_of<ConfigError>([&] { check(config); }), Catch::Contains("int16") && Catch::Contains("fused"));
-  config.fused = true;
-  check(config);
-  CHECK_THAT(message_of<ConfigError>([&] { resolve_precision(config, torch::kCUDA); }), Catch::Contains("int16"));
-  config.precision = Precision::automatic;
-  CHECK(resolve_precision(config, torch::kCUDA) == Precision::bfloat16);
-  const auto on_cpu = resolve_precision(config, torch::kCPU);
-  CHECK((on_cpu == Precision::bfloat16 || on_cpu == Precision::int16));
-  config.fused = false;
-  CHECK(resolve_precision(config, torch::kCPU) != Precision::int16);
-  CHECK_FALSE(fused_arithmetic(config, torch::kCPU));
 }
 
 }  // namespace

@@ -22,6 +22,63 @@ TEST_CASE("TSV quotes are ordinary characters", "[datasets]") {
   CHECK(data.lines == Numbers{2, 3});
 }
 
+TEST_CASE("A TSV whose fields look quoted gets a warning, and quotes takes them off", "[datasets]") {
+  const DataFolder folder;
+  // As pandas writes a text with quotes, and one with a line end.
+  FileConfig file = folder.write("a.tsv", "text\tlabel\nfirst\tx\n\"he said \"\"good\"\" film\"\ty\n");
+  auto data = read_dataset(file);
+  CHECK(texts(data) == Strings{"first", "\"he said \"\"good\"\" film\""});
+  REQUIRE(data.warnings.size() == 1);
+  CHECK(data.warnings.front() == (folder.path() / "a.tsv").string() +
+                                     ":3: quotes around the text are read as letters, in 1 of 2 texts; quotes: true "
+                                     "(eval: --quotes) takes them off, as pandas and "
+                                     "the csv module write them");
+  file.quotes = true;
+  data = read_dataset(file);
+  CHECK(texts(data) == Strings{"first", "he said \"good\" film"});
+  CHECK(data.warnings.empty());
+
+  file = folder.write("b.tsv", "text\tlabel\n\"two\nlines\"\tx\nb\ty\n");
+  CHECK(message_of<DataError>(folder, [&] { read_dataset(file); }) ==
+        "b.tsv:2: 1 column, expected 2: a field begins with a quote; quotes: true (eval: --quotes) reads fields in "
+        "quotes, which may hold "
+        "tabs and line ends");
+  file.quotes = true;
+  CHECK(texts(read_dataset(file)) == Strings{"two\nlines", "b"});
+
+  file = folder.write("c.tsv", "\"text\"\t\"label\"\n\"a\"\t\"x\"\n");
+  CHECK(message_of<DataError>(folder, [&] { read_dataset(file); }) ==
+        "c.tsv:1: no column 'text', the columns are \"text\", \"label\"; quotes: true (eval: --quotes) takes the "
+        "quotes off");
+  file.quotes = true;
+  CHECK(read_dataset(file).labels == Strings{"x"});
+  file = folder.write("d.tsv", "text\tlabel\n\"open\tx\n");
+  file.quotes = true;
+  CHECK(message_of<DataError>(folder, [&] { read_dataset(file); }) ==
+        "d.tsv:2: a quote that is not closed, expected a closing quote, or quotes: false where quotes are letters");
+}
+
+TEST_CASE("Quotes that are letters get no warning", "[datasets]") {
+  const auto warnings = [](std::string_view field) {
+    return read_text_of("a.tsv", "text\tlabel\n" + std::string(field) + "\tx\nb\ty\n").warnings.size();
+  };
+  for (const auto* field : {"\"open", "close\"", "\"", "a \"b\" c", "\"Yes,\" she said, \"no\"", "\"a\"b\"", ""}) {
+    INFO(field);
+    CHECK(warnings(field) == 0);
+  }
+  CHECK(warnings("\"\"") == 1);
+  CHECK(warnings("\"a\"") == 1);
+  CHECK(warnings("\"a \"\"b\"\"\"") == 1);
+  CHECK(read_text_of("a.csv", "text,label\n\"\"\"a\"\"\",x\n").warnings.empty());
+}
+
+TEST_CASE("Quotes of a CSV may be letters too", "[datasets]") {
+  const DataFolder folder;
+  FileConfig file = folder.write("a.csv", "text,label\n\"a,x\n");
+  file.quotes = false;
+  CHECK(texts(read_dataset(file)) == Strings{"\"a"});
+}
+
 TEST_CASE("Columns of a file without a header have numbers", "[datasets]") {
   const DataFolder folder;
   FileConfig file = folder.write("a.csv", "x,one,eins\ny,two,zwei\n");
@@ -69,11 +126,13 @@ TEST_CASE("CSV errors name the line, what was found and what was expected", "[da
   CHECK(data_error("a.csv", "text,label\na,b\nc\n") == "a.csv:3: 1 column, expected 2");
   CHECK(data_error("a.csv", "text,label\n\"a\nb\",c,d\n") == "a.csv:2: 3 columns, expected 2");
   CHECK(data_error("a.csv", "text,label\na,b\n\"two\nlines\",\"x\ny,z\n") ==
-        "a.csv:4: a quote that is not closed, expected a closing quote");
+        "a.csv:4: a quote that is not closed, expected a closing quote, or quotes: false where quotes are letters");
   CHECK(data_error("a.csv", "text,label\n\"a\n\"b,c\n") ==
-        "a.csv:3: text after a closing quote, expected ',' or the end of the line");
+        "a.csv:3: text after a closing quote, expected ',' or the end of the line, or quotes: false where quotes are "
+        "letters");
   CHECK(data_error("a.csv", "text,label\n\"a\"\rb,c\n") ==
-        "a.csv:2: text after a closing quote, expected ',' or the end of the line");
+        "a.csv:2: text after a closing quote, expected ',' or the end of the line, or quotes: false where quotes are "
+        "letters");
   CHECK(data_error("a.csv", "text,label\na,\n") == "a.csv:2: an empty label, expected a name or an integer");
   CHECK(data_error("a.csv", "text,label\n") == "a.csv: only a header, expected texts below it");
   CHECK(data_error("a.tsv", "text\tlabel\na b\n") == "a.tsv:2: 1 column, expected 2");

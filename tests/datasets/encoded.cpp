@@ -179,6 +179,30 @@ TEST_CASE("A subset is chosen by the seed and keeps its labels", "[datasets]") {
   CHECK(make_batch_source(encodings, labels, 0, {.max_examples = 5000})->size() == 1000);
 }
 
+TEST_CASE("Texts that say nothing are in no plan, and are counted", "[datasets]") {
+  Examples masked{.encodings = encodings_of_lengths({2, 5, 2, 0, 4})};  // ids from 1
+  masked.masking = Masking{.mask_id = 9, .vocabulary_size = 20, .special_ids = {1, 2}};
+  const auto guesses = make_batch_source(masked, 0, {.batch_size = 2});
+  CHECK(guesses->plan(0) == Plan{{1, 4}});
+  CHECK(guesses->left_out() == 3);
+  CHECK(guesses->size() == 5);
+  CHECK(is_each_once(make_batch_source(masked, 0, {.batch_size = 1, .shuffle = true})->plan(3), 0) == false);
+  CHECK(all_of(make_batch_source(masked, 0, {.batch_size = 1, .shuffle = true})->plan(3)).size() == 2);
+
+  Examples tagged{.encodings = encodings_of_lengths({3, 2, 0})};
+  tagged.tokens = {{ignored_label, 0, ignored_label}, {ignored_label, ignored_label}, {}};
+  CHECK(make_batch_source(tagged, 0, {})->plan(0) == Plan{{0}});
+  CHECK(make_batch_source(tagged, 0, {})->left_out() == 2);
+
+  Examples pairs{.encodings = encodings_of_lengths({3, 0, 2, 2}), .together = 2};
+  pairs.rows = torch::ones({4});
+  CHECK(make_batch_source(pairs, 0, {})->plan(0) == Plan{{2, 3}});
+  CHECK(make_batch_source(pairs, 0, {})->left_out() == 2);
+
+  CHECK(source_of({3, 2}, {})->left_out() == 0);
+  CHECK_THROWS_WITH(source_of({3, 0}, {}), "text 2: the tokenizer makes no token of it, expected at least one");
+}
+
 TEST_CASE("A source of nothing, or with labels missing, is refused", "[datasets]") {
   CHECK_THROWS_AS(source_of({}, {}), DataError);
   CHECK_THROWS_WITH(make_batch_source(encodings_of_lengths({2, 3}), {1}, 0, {}), "1 labels, expected 2: one a text");

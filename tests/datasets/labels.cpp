@@ -45,6 +45,12 @@ TEST_CASE("Labels are ids by name, or by number where no name is a number", "[da
   CHECK(label_ids(with_labels({"3", "1"}), {"1", "2", "3"}) == Numbers{2, 0});
 }
 
+TEST_CASE("Labels are ids whatever their letter case and the blanks around them", "[datasets]") {
+  CHECK(label_ids(with_labels({"Entailment", " neutral "}), {"CONTRADICTION", "NEUTRAL", "ENTAILMENT"}) ==
+        Numbers{2, 1});
+  CHECK(distinct_labels(with_labels({"b", "", "a", "b"})) == Strings{"a", "b"});
+}
+
 TEST_CASE("A label that is no class is refused with its line and the classes", "[datasets]") {
   CHECK(label_error(with_labels({"a", "c\n"}), {"a", "b"}) ==
         "d.jsonl:20: label 'c\\n', expected one of the 2 classes: a, b");

@@ -79,6 +79,13 @@ TEST_CASE("Several labels a text are lists, or columns with a separator", "[data
         "a.jsonl:1: field 'label' is \"x\", expected a list of strings or integers");
   CHECK(task_error(TaskType::multi_label, "a.csv", "text,label\na,\n") ==
         "a.csv: no labels, expected some to train on");
+  // What pandas writes of a column of lists would be one label, of an odd name.
+  for (const auto* list : {"\"['x', 'y']\"", "\"[0, 1]\"", "[]", "[1]"}) {
+    INFO(list);
+    CHECK_THAT(task_error(TaskType::multi_label, "a.csv", fmt::format("text,label\na,x\nb,{}\n", list)),
+               Catch::Contains("a.csv:3: label") && Catch::Contains("lists are read from JSONL"));
+  }
+  CHECK(task_data(TaskType::multi_label, "a.csv", "text,label\na,[x]\n").label_lists == std::vector<Strings>{{"[x]"}});
   const DataFolder folder;
   const auto other = read_dataset(folder.write("b.csv", "text,label\na,x|z\n"), true, TaskType::multi_label);
   CHECK(message_of<DataError>(folder, [&] { labels_of(other, head); }) ==

@@ -58,7 +58,9 @@ TEST_CASE("Columns must be numbers in a file without a header", "[datasets]") {
                                              "label: 'label', expected a number from 0 as there is no header"});
   file = folder.write("a.jsonl", "x");
   file.header = false;
-  CHECK(problems_of(file, folder) == Strings{"header: false, but a JSONL file has no header either way"});
+  file.quotes = true;
+  CHECK(problems_of(file, folder) == Strings{"header: false, but a JSONL file has no header either way",
+                                             "quotes: set, but a JSONL file has JSON's own: leave it out"});
 }
 
 TEST_CASE("A GLUE file's columns are not to be set", "[datasets]") {
@@ -69,6 +71,10 @@ TEST_CASE("A GLUE file's columns are not to be set", "[datasets]") {
   file.text_pair = "b";
   CHECK(problems_of(file, folder) == Strings{"text: set, but the columns of a GLUE task are known: leave it out",
                                              "text_pair: set, but the columns of a GLUE task are known: leave it out"});
+  file = folder.write("train.tsv", "x");
+  file.format = "glue";
+  file.quotes = true;
+  CHECK(problems_of(file, folder) == Strings{"quotes: set, but quotes of a GLUE task are letters: leave it out"});
 }
 
 }  // namespace compression::datasets

@@ -1,5 +1,8 @@
 #include "tests/support.h"
 
+#include <set>
+
+#include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/error.h"
 #include "distill/losses.h"
@@ -15,7 +18,13 @@ using namespace testing;
 
 const ModelShape tiny_shape{3, 32};
 
+/// What the products around a loss may be made with; a loss itself is float32.
+std::vector<std::optional<torch::Dtype>> autocasts() {
+  return {std::nullopt, torch::kBFloat16, torch::kHalf};
+}
+
 TEST_CASE("losses equal those of torch.nn.functional") {
+  const Autocast ambient(GENERATE(from_range(autocasts())), torch::kCPU);
   const auto g = golden_tensors("model/tiny.safetensors");
   for (const double t : {1.0, 2.0, 5.0}) {
     check_close(logits_loss(g.at("logits"), g.at("loss.teacher_logits"), t), g.at(fmt::format("loss.logits.{:g}", t)),
@@ -28,6 +37,7 @@ TEST_CASE("losses equal those of torch.nn.functional") {
 }
 
 TEST_CASE("the losses of each task's logits equal PyTorch's") {
+  const Autocast ambient(GENERATE(from_range(autocasts())), torch::kCPU);
   const auto g = golden_tensors("distill/task_losses.safetensors");
   const auto check = [&](TaskType task, const std::string& of, const std::string& teacher, const std::string& expected,
                          const torch::Tensor& labels = {}) {
@@ -44,9 +54,13 @@ TEST_CASE("the losses of each task's logits equal PyTorch's") {
     check(task, "token", "token.teacher", "token_classification.unlabelled");
   }
   check(TaskType::question_answering, "span", "span.teacher", "question_answering");
+  check_close(task_logits_loss(TaskType::question_answering, g.at("span.student"), g.at("span.teacher"), {},
+                               g.at("mask"), 2.0, Distance::mse),
+              g.at("question_answering.mse"), 1e-6);
 }
 
 TEST_CASE("the distances of each loss equal PyTorch's") {
+  const Autocast ambient(GENERATE(from_range(autocasts())), torch::kCPU);
   const auto g = golden_tensors("distill/losses.safetensors");
   const auto& mask = g.at("mask");
   check_close(logits_loss(g.at("logits.student"), g.at("logits.teacher"), 2.0, Distance::mse), g.at("logits.mse"),
@@ -62,11 +76,16 @@ TEST_CASE("the distances of each loss equal PyTorch's") {
 }
 
 TEST_CASE("relations of queries, keys and values equal a reference, whatever the widths; so does their gradient") {
+  const auto dtype = GENERATE(from_range(autocasts()));
   const auto g = golden_tensors("distill/losses.safetensors");
   const auto student = g.at("relation.student").clone().requires_grad_();
-  const auto loss = relation_loss(student, g.at("relation.teacher"), g.at("mask"), 4);
-  check_close(loss, g.at("relation.4"), 1e-5);
-  check_close(relation_loss(student, g.at("relation.teacher"), g.at("mask"), 6), g.at("relation.6"), 1e-5);
+  torch::Tensor loss;
+  {
+    const Autocast ambient(dtype, torch::kCPU);  // the backward pass is outside of it, as in training
+    loss = relation_loss(student, g.at("relation.teacher"), g.at("mask"), 4);
+    check_close(loss, g.at("relation.4"), 1e-5);
+    check_close(relation_loss(student, g.at("relation.teacher"), g.at("mask"), 6), g.at("relation.6"), 1e-5);
+  }
   loss.backward();
   check_close(student.grad(), g.at("relation.4.gradient"), 1e-6);
 }
@@ -131,6 +150,77 @@ TEST_CASE("relation heads have to divide the widths of both models") {
                     Catch::Contains("relation_heads: found 5, expected a divisor of 32"));
 }
 
+TEST_CASE("relation heads are those of the teacher's layer, and a layer without heads is refused by name") {
+  auto teacher = shape_of(tiny_model()), student = teacher;
+  CHECK((teacher.heads == std::vector<int64_t>{4, 4, 4}));
+  teacher.heads = {4, 2, 0};
+  teacher.attention_widths = {32, 16, 0};
+  student.attention_widths = {32, 32, 32};
+  const auto loss_on = [&](std::vector<std::vector<int64_t>> layers, std::optional<int64_t> heads) {
+    return DistillationLoss({{.type = LossType::relations, .layers = std::move(layers), .relation_heads = heads}},
+                            student, teacher);
+  };
+  CHECK_NOTHROW(loss_on({{0, 0}, {1, 1}}, std::nullopt));
+  for (const auto heads : {std::optional<int64_t>(), std::optional<int64_t>(4)}) {
+    CHECK_THAT(message_of<ConfigError>([&] { loss_on({{2, 2}}, heads); }),
+               Catch::Contains("losses of relations: found layer 2 of the teacher, which has no heads"));
+  }
+  CHECK_THAT(message_of<ConfigError>([&] { DistillationLoss({{.type = LossType::relations}}, student, teacher); }),
+             Catch::Contains("which has no heads"));
+}
+
+TEST_CASE("with minimum_distance each text has its own nearest layer") {
+  const auto mask = torch::tensor({{1, 1, 1, 1}, {1, 1, 0, 0}});
+  const auto levels = [](double first, double second) {
+    return torch::stack({torch::full({4, 32}, first), torch::full({4, 32}, second)});
+  };
+  const ModelOutput teacher{torch::zeros({2, 3}), {levels(9, 9), levels(0, 0)}, {}, {}};
+  const ModelOutput student{torch::zeros({2, 3}), {levels(9, 9), levels(1, 3), levels(2, 0.5)}, {}, {}};
+  const DistillationLoss loss({{.type = LossType::hidden_states, .layer_map = LayerMap::minimum_distance}}, {2, 32},
+                              {1, 32});
+  CHECK(loss(student, teacher, {}, mask).item<double>() == Approx((4 * 1.0 + 2 * 0.25) / 6));
+}
+
+TEST_CASE("a teacher's kept outputs are named by all that they follow from") {
+  const OneBatch texts(golden_batch(golden_tensors("model/tiny.safetensors")), 3);
+  const auto folder = golden("model/tiny");
+  const TaskHead head{{"a", "b", "c"}};
+  const auto key = teacher_key(folder, head, std::nullopt, false, texts, "fp32 fused");
+  CHECK(key == teacher_key(folder, head, std::nullopt, false, texts, "fp32 fused"));
+  const std::set<std::string> all = {
+      key,
+      teacher_key(folder, {{"b", "a", "c"}}, std::nullopt, false, texts, "fp32 fused"),
+      teacher_key(folder, {{"ab", "c"}}, std::nullopt, false, texts, "fp32 fused"),
+      teacher_key(folder, {{"a", "b", "c"}, TaskType::multi_label}, std::nullopt, false, texts, "fp32 fused"),
+      teacher_key(folder, head, 1, false, texts, "fp32 fused"),
+      teacher_key(folder, head, 2, false, texts, "fp32 fused"),
+      teacher_key(folder, head, std::nullopt, true, texts, "fp32 fused"),
+      teacher_key(folder, head, std::nullopt, false, texts, "fp32 operators"),
+      teacher_key(golden("model/families/albert"), head, std::nullopt, false, texts, "fp32 fused")};
+  CHECK(all.size() == 9);
+}
+
+TEST_CASE("losses of nothing are 0, with a gradient of zeros") {
+  const auto mask = torch::zeros({2, 3}, torch::kLong), labels = torch::full({2, 3}, ignored_label);
+  const auto check_zero = [](const char* what, const torch::Tensor& loss, const torch::Tensor& student) {
+    INFO(what);
+    CHECK(loss.item<double>() == 0.0);
+    loss.backward();
+    CHECK(student.grad().eq(0).all().item<bool>());
+    student.mutable_grad() = torch::Tensor();
+  };
+  const auto student = torch::randn({2, 3, 4}).requires_grad_(), teacher = torch::randn({2, 3, 4});
+  for (const auto distance : {Distance::kl, Distance::cross_entropy, Distance::mse}) {
+    check_zero("logits", task_logits_loss(TaskType::masked_lm, student, teacher, labels, mask, 2.0, distance), student);
+  }
+  check_zero("hidden", hidden_loss(student, teacher, mask), student);
+  check_zero("relations", relation_loss(student, teacher, mask, 2), student);
+  check_zero("answers",
+             task_logits_loss(TaskType::question_answering, student.slice(2, 0, 2), teacher.slice(2, 0, 2), {}, mask,
+                              2.0, Distance::mse),
+             student);
+}
+
 TEST_CASE("several teachers are learnt from by their weights") {
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   auto student = tiny_model();
@@ -176,26 +266,32 @@ TEST_CASE("kept logits are found again, and the folder stays within its size") {
     return TeacherCache::Tensors{{"logits", torch::full({100, 10}, value)}};
   };
   const TeacherCache cache(folder.path() / "cache", 10'000);
-  CHECK_FALSE(cache.find("a"));
-  CHECK(cache.keep("a", logits(1)));
-  CHECK(cache.keep("b", logits(2)));
-  const auto set_age = [&](const char* key, int hours) {
+  const std::string a(32, 'a'), b(32, 'b'), c(32, 'c'), d(32, 'd');  // hashes in hexadecimal
+  std::filesystem::create_directories(folder.path() / "cache");
+  const auto of_others = folder.path() / "cache/teacher-large.safetensors";  // takes no room and stays
+  write_file(of_others, std::string(9'000, 'x'));
+  std::filesystem::last_write_time(of_others, std::filesystem::file_time_type::clock::now() - std::chrono::hours(9));
+  CHECK_FALSE(cache.find(a));
+  CHECK(cache.keep(a, logits(1)));
+  CHECK(cache.keep(b, logits(2)));
+  const auto set_age = [&](const std::string& key, int hours) {
     std::filesystem::last_write_time(cache.file(key),
                                      std::filesystem::file_time_type::clock::now() - std::chrono::hours(hours));
   };
-  set_age("a", 2);
-  set_age("b", 1);
-  REQUIRE(cache.find("a"));  // used just now
-  CHECK(cache.find("a")->at("logits").equal(logits(1).at("logits")));
-  CHECK(cache.keep("c", logits(3)));
-  CHECK(cache.find("a"));
-  CHECK_FALSE(cache.find("b"));
-  CHECK(cache.find("c")->at("logits").equal(logits(3).at("logits")));
-  CHECK_FALSE(cache.keep("d", {{"logits", torch::zeros({10'000})}}));
-  std::filesystem::resize_file(cache.file("c"), 200);
-  CHECK_FALSE(cache.find("c"));
-  CHECK_FALSE(std::filesystem::exists(cache.file("c")));
-  CHECK_THROWS_AS(TeacherCache(cache.file("a"), 10'000).keep("x", logits(1)), StorageError);
+  set_age(a, 2);
+  set_age(b, 1);
+  REQUIRE(cache.find(a));  // used just now
+  CHECK(cache.find(a)->at("logits").equal(logits(1).at("logits")));
+  CHECK(cache.keep(c, logits(3)));
+  CHECK(cache.find(a));
+  CHECK_FALSE(cache.find(b));
+  CHECK(cache.find(c)->at("logits").equal(logits(3).at("logits")));
+  CHECK_FALSE(cache.keep(d, {{"logits", torch::zeros({10'000})}}));
+  std::filesystem::resize_file(cache.file(c), 200);
+  CHECK_FALSE(cache.find(c));
+  CHECK_FALSE(std::filesystem::exists(cache.file(c)));
+  CHECK(std::filesystem::file_size(of_others) == 9'000);
+  CHECK_THROWS_AS(TeacherCache(cache.file(a), 10'000).keep("x", logits(1)), StorageError);
 }
 
 TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and padded anew") {

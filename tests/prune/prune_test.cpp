@@ -8,6 +8,7 @@
 #include "compress/workflow/error.h"
 #include "compress/workflow/fields.h"
 #include "prune/allocate.h"
+#include "prune/blocks.h"
 #include "prune/heat_map.h"
 #include "prune/hidden.h"
 #include "prune/importance.h"
@@ -86,6 +87,16 @@ TEST_CASE("a model of fewer tokens computes the same of those that stay") {
   batch.input_ids = torch::bucketize(batch.input_ids, torch::tensor(kept));
   CHECK(torch::equal(Model(smaller)->forward(batch).logits, expected));
   CHECK_THROWS_AS(keep_tokens(model, {1, 2, 3}), std::invalid_argument);  // without padding
+}
+
+TEST_CASE("the padding token may be the last of a vocabulary that is cut, but where positions count from it") {
+  auto config = tiny_model()->config();
+  config.pad_token_id = 60;
+  const Model model(config);
+  CHECK(keep_tokens(model, {5, 7, 60})->config().pad_token_id == 2);
+  config.encoder.positions_after_padding = true;
+  const Model counting(config);
+  CHECK_THROWS_AS(keep_tokens(counting, {5, 7, 60}), std::invalid_argument);
 }
 
 TEST_CASE("a budget of latency is met by the table of layer times") {
@@ -332,6 +343,23 @@ TEST_CASE("a unit that another can replace costs nothing") {
   CHECK(units.slice(0, 1, 3).max().item<double>() > 10 * units.min().item<double>());
 }
 
+TEST_CASE("scores of outputs a token do not depend on padding") {
+  torch::manual_seed(1);
+  const TaskHead tags{{"O", "B-X", "I-X"}, TaskType::token_classification};
+  auto model = load_model(golden("model/tiny"), {.head = tags, .new_head = true}).model;
+  auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
+  for (auto* tensor : {&batch.input_ids, &batch.attention_mask, &batch.token_type_ids}) {
+    *tensor = torch::constant_pad_nd(*tensor, {0, 7});
+  }
+  const auto padded = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
+  REQUIRE(scores.size() == 6);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    INFO("group " << i);
+    check_close(padded[i].scores / scores[i].scores, torch::ones_like(scores[i].scores), 1e-3);
+  }
+}
+
 /// Random scores of `layers` layers; all different.
 Importance random_importance(int64_t layers, int64_t heads, int64_t units, std::mt19937_64& generator) {
   Importance importance;
@@ -504,13 +532,68 @@ std::vector<torch::Tensor> all_units(Model& model) {
   return all;
 }
 
+/// The largest condition number of the systems that reconstruct() solved: `cut` is the model before, `fitted` after it.
+double largest_condition(Model& cut, Model& fitted, Model& original, const BatchSource& texts, Reconstruction method,
+                         double damping) {
+  const at::NoGradGuard no_grad;
+  auto given = blocks(cut), all = blocks(fitted), originals = blocks(original);
+  auto own = embed(fitted, texts, quiet_context({})), whole = embed(original, texts, quiet_context({}));
+  double largest = 1.0;
+  // Of `fixed` inputs, the last, no weight is damped.
+  const auto condition = [&](const std::vector<torch::Tensor>& rows, int64_t fixed) {
+    const auto x = torch::cat(rows).to(torch::kDouble);
+    const auto inputs = x.size(1) - fixed;
+    const auto gram = x.t().mm(x);
+    auto pull = torch::zeros({x.size(1)}, torch::kDouble);
+    pull.slice(0, 0, inputs).fill_(gram.diagonal().slice(0, 0, inputs).mean() * damping);
+    const auto values = torch::linalg_eigvalsh(gram + torch::diag(pull));
+    largest = std::max(largest, (values[-1] / values[0]).item<double>());
+  };
+  for (size_t i = 0; i < all.size(); ++i) {
+    auto& block = all[i];
+    std::vector<torch::Tensor> makers, readers, units;
+    for (size_t t = 0; t < own.size(); ++t) {
+      makers.push_back(with_bias(block.attention ? own[t].x.index({own[t].tokens}) : own[t].rows(own[t].x, block)));
+      const auto sum = originals[i].sum(whole[t].x, whole[t].context);
+      const auto weight = own[t].rows(originals[i].sensitivity(sum), block);
+      const auto values = own[t].rows(block.units(own[t].x, own[t].context), block);
+      readers.push_back(with_bias(values) * weight);
+      const auto parts = [&](const torch::Tensor& x) { return x.unflatten(1, {-1, block.width()}); };
+      units.push_back(
+          torch::einsum("ruw,ouw->rou", {parts(values * weight), parts(given[i].linear()->weight)}).flatten(0, 1));
+      whole[t].x = originals[i].norm()->forward(sum);
+      own[t].x = block.norm()->forward(block.sum(own[t].x, own[t].context));
+    }
+    if (method == Reconstruction::layerwise) condition(makers, 1);
+    method == Reconstruction::rescale ? condition(units, 0) : condition(readers, 1);
+  }
+  return largest;
+}
+
 TEST_CASE("reconstructed weights equal least squares by PyTorch") {
   const auto method = GENERATE(Reconstruction::rescale, Reconstruction::least_squares, Reconstruction::layerwise);
+  const auto dtype = GENERATE(torch::kDouble, torch::kFloat);
   const auto expected = golden_tensors("prune/reconstruct.safetensors");
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const OneBatch texts(batch, 4);
   auto original = tiny_model(), model = tiny_model();
+  for (auto* each : {&original, &model}) (*each)->to(dtype);
   cut_units(*model, golden_kept());
-  reconstruct(model, original, golden_kept(), OneBatch(batch, 4), method, 1e-2, quiet_context({}));
+  auto cut = copy(model);
+  cut->to(dtype);
+  reconstruct(model, original, golden_kept(), texts, method, 1e-2, quiet_context({}));
+  // The goldens were computed in float64, and written as float32. What float32 makes of the layers before moves a
+  // solution by as much as its system's condition number says, on any processor.
+  double tolerance = 2e-6;
+  if (dtype == torch::kFloat) {
+    const double condition = largest_condition(cut, model, original, texts, method, 1e-2);
+    CAPTURE(condition);
+    tolerance = condition * std::numeric_limits<float>::epsilon();
+    CHECK(tolerance < 5e-3);
+  }
+  const auto close = [&](const torch::Tensor& found, const torch::Tensor& wanted) {
+    check_close(found, wanted, tolerance * std::max(1.0, wanted.abs().max().item<double>()));
+  };
   for (size_t i = 0; i < 3; ++i) {
     const auto& layer = model->encoder->layers[i];
     std::vector<std::pair<std::string, Linear>> fitted = {{"heads", layer->attention_output},
@@ -523,12 +606,12 @@ TEST_CASE("reconstructed weights equal least squares by PyTorch") {
       const auto golden = [&](const char* part) {
         return expected.at(fmt::format("{}.{}.{}.{}", enum_name(method), name, i, part));
       };
-      check_close(linear->weight, golden("weight"), 1e-4);
-      check_close(linear->bias, golden("bias"), 1e-4);
+      close(linear->weight, golden("weight"));
+      close(linear->bias, golden("bias"));
     }
   }
   const at::NoGradGuard no_grad;
-  check_close(model->forward(batch).logits, expected.at(fmt::format("{}.logits", enum_name(method))), 1e-4);
+  close(model->forward(batch).logits, expected.at(fmt::format("{}.logits", enum_name(method))));
 }
 
 TEST_CASE("a model that lost nothing is reconstructed as it was") {
@@ -608,6 +691,123 @@ TEST_CASE("a block that went whole leaves what its outputs were on average") {
   const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
   CHECK(scores[2].scores.numel() == 0);
   CHECK(scores[4].scores.isfinite().all().item<bool>());
+}
+
+TEST_CASE("layers that lost all heads or units are scored by every method, and reconstructed in every way") {
+  const auto importance_method = GENERATE(from_range(enum_names(ImportanceMethod{}))).first;
+  const auto reconstruction = GENERATE(from_range(enum_names(Reconstruction{}))).first;
+  const bool per_text = GENERATE(false, true);
+  if (per_text && !by_masks(importance_method)) return;
+  INFO(enum_name(importance_method) << " " << enum_name(reconstruction) << (per_text ? " per text" : ""));
+  const OneBatch texts(golden_batch(golden_tensors("model/tiny.safetensors")), 3);
+  auto model = tiny_model();
+  auto kept = all_units(model);
+  kept[0] = kept[0].slice(0, 0, 0);  // no heads in the first layer,
+  kept[3] = kept[3].slice(0, 0, 0);  // no units in the second,
+  kept[4] = kept[4].slice(0, 0, 0);  // neither in the last
+  kept[5] = kept[5].slice(0, 0, 0);
+  cut_units(*model, kept);
+  const auto original = copy(model);
+  LabelObjective objective(model);
+  const Budget budget(model, {.macs_reduction = 1.5, .whole_blocks = true}, 8);
+  const auto result = prune_in_rounds(
+      model, budget, 2,
+      [&] { return score_units(model, objective, texts, quiet_context({}), {importance_method, per_text}); },
+      [&](const auto& units) {
+        auto whole = original;
+        reconstruct(model, whole, units, texts, reconstruction, 1e-3, quiet_context({}));
+      });
+  REQUIRE(result.importance.size() == 6);
+  for (const auto gone : {0, 3, 4, 5}) {
+    CHECK(result.importance[gone].scores.numel() == 0);
+    CHECK(result.kept[gone].numel() == 0);
+  }
+  const auto& config = model->config();
+  CHECK(1.5 * static_cast<double>(encoder_macs(config, 8)) <= static_cast<double>(encoder_macs(original->config(), 8)));
+  const at::NoGradGuard no_grad;
+  CHECK(model->forward(texts.collate({{0, 1}})).logits.isfinite().all().item<bool>());
+  const TemporaryFolder folder;
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
+  CHECK((load_model(folder.path()).model->config().layers == config.layers));
+  CHECK_FALSE(importance_svg(result.importance, result.kept).empty());
+}
+
+TEST_CASE("hidden dimensions are scored and cut where layers lost all heads or units") {
+  const auto method = GENERATE(ImportanceMethod::first_order, ImportanceMethod::fisher, ImportanceMethod::magnitude,
+                               ImportanceMethod::random);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto model = tiny_model();
+  auto kept = all_units(model);
+  for (auto& units : kept) units = units.slice(0, 0, 0);
+  cut_units(*model, kept);
+  const auto scores = hidden_scores(model, OneBatch(batch), quiet_context({}), method, false);
+  CHECK(scores.isfinite().all().item<bool>());
+  auto narrow = keep_hidden(model, best_units(scores, 20));
+  const TemporaryFolder folder;
+  save_model(narrow, *load_tokenizer(golden("model/tiny")), folder.path());
+  auto again = load_model(folder.path()).model;
+  CHECK((again->config().layers == narrow->config().layers));
+  const at::NoGradGuard no_grad;
+  CHECK(torch::equal(again->forward(batch).logits, narrow->forward(batch).logits));
+}
+
+TEST_CASE("units that are 0 on all texts are reconstructed as they were") {
+  const auto method = GENERATE(Reconstruction::rescale, Reconstruction::least_squares, Reconstruction::layerwise);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto original = tiny_model();
+  {
+    const at::NoGradGuard no_grad;
+    for (const auto& linear : {original->encoder->layers[1]->intermediate, original->encoder->layers[1]->value}) {
+      linear->weight.zero_();
+      linear->bias.zero_();
+    }
+  }
+  auto model = copy(original);
+  reconstruct(model, original, all_units(model), OneBatch(batch), method, 1e-3, quiet_context({}));
+  const at::NoGradGuard no_grad;
+  check_close(model->forward(batch).logits, original->forward(batch).logits, 1e-4);
+  const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
+  CHECK(scores[3].scores.isfinite().all().item<bool>());
+}
+
+TEST_CASE("scores and budgets that are not finite are an error") {
+  auto model = tiny_model();
+  auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto nan = std::nan("");
+  {
+    const at::NoGradGuard no_grad;
+    model->encoder->layers[1]->output->weight[0][0] = nan;
+  }
+  LabelObjective objective(model);
+  const auto message = [&](ImportanceMethod method, bool per_text) {
+    return message_of<DataError>(
+        [&] { score_units(model, objective, OneBatch(batch), quiet_context({}), {method, per_text}); });
+  };
+  for (const auto& [method, name] : enum_names(ImportanceMethod{})) {
+    if (method == ImportanceMethod::random) continue;
+    INFO(name);
+    CHECK_THAT(message(method, false), Catch::Contains("expected finite numbers"));
+    if (by_masks(method)) CHECK_THAT(message(method, true), Catch::Contains("expected finite numbers"));
+    if (method == ImportanceMethod::surgeon || method == ImportanceMethod::taylor) continue;
+    CHECK_THAT(message_of<DataError>([&] { hidden_scores(model, OneBatch(batch), quiet_context({}), method, false); }),
+               Catch::Contains("the scores of the hidden dimensions: found nan at ["));
+  }
+  auto original = tiny_model();
+  CHECK_THAT(message_of<DataError>([&] {
+               reconstruct(model, original, all_units(model), OneBatch(batch), Reconstruction::least_squares, 1e-3,
+                           quiet_context({}));
+             }),
+             Catch::Contains("attention of layer 2: found NaN or infinity"));
+
+  const Importance odd = {{UnitKind::heads, 0, torch::tensor({0.3f, 0.1f})},
+                          {UnitKind::intermediate, 3, torch::tensor({1.0f, std::numeric_limits<float>::infinity()})}};
+  const std::string told = "importance: the scores of intermediate of layer 3: found inf at [1]";
+  CHECK_THAT(message_of<DataError>([&] { keep_best(odd, {1, 1}); }), Catch::Contains(told));
+  CHECK_THAT(message_of<DataError>([&] { choose_units(odd, {.heads = 1}); }), Catch::Contains(told));
+  CHECK_THAT(message_of<DataError>([&] { choose_global(odd, {.heads = 1}, {}); }), Catch::Contains(told));
+  CHECK_THAT(message_of<DataError>([&] { choose_within(odd, {1, 1}, 3, {}); }), Catch::Contains(told));
+  const Importance sound = {{UnitKind::heads, 0, torch::tensor({0.3f, 0.1f})}};
+  CHECK_THROWS_AS(choose_within(sound, {1}, nan, {}), ConfigError);
 }
 
 TEST_CASE("reconstruction says what it can't do") {

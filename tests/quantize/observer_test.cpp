@@ -23,7 +23,7 @@ TEST_CASE("observers choose the golden scales") {
   const auto found = [&](ObserverKind kind) { return scale_of({kind, 99.0}, x.unbind()); };
   CHECK(found(ObserverKind::min_max) == Approx(value("min_max")).epsilon(1e-6));
   CHECK(found(ObserverKind::moving_average) == Approx(value("moving_average")).epsilon(1e-5));
-  CHECK(found(ObserverKind::percentile) == Approx(value("percentile")).epsilon(0.002));
+  CHECK(found(ObserverKind::percentile) == Approx(value("percentile")).epsilon(0.004));  // a bin of 128 / 4,096
   CHECK(found(ObserverKind::entropy) == Approx(value("entropy")).epsilon(1e-6));
   // Near its minimum the error is flat: it is compared, of all values, and not the scale.
   const auto scale = found(ObserverKind::mse);
@@ -33,19 +33,19 @@ TEST_CASE("observers choose the golden scales") {
   CHECK(scale == Approx(value("mse")).epsilon(0.02));
 }
 
-TEST_CASE("a histogram's range grows with what comes") {
+TEST_CASE("a histogram's range grows with what comes, in whatever order and batches") {
   at::manual_seed(1);
-  const auto x = torch::randn({500, 200});
+  auto x = torch::randn({500, 200});
+  x[499][199] = 8.0;  // a power of two: the range goes beyond it
   const double largest = x.abs().max().item<double>() / 127;
-  // Entropy follows the bins, which are others after the range has grown.
-  for (const auto& [kind, tolerance] : {std::pair(ObserverKind::percentile, 1e-6), std::pair(ObserverKind::mse, 0.02),
-                                        std::pair(ObserverKind::entropy, 0.5)}) {
-    INFO(enum_name(kind));
-    const double alone = scale_of({kind, 100.0}, {x});
-    const double grown =
-        scale_of({kind, 100.0}, {x.slice(0, 0, 1) / 1000, torch::zeros({3}), x.slice(0, 0, 250), x.slice(0, 250)});
-    CHECK(grown == Approx(alone).epsilon(tolerance));
-    CHECK(grown <= largest * 1.000001);
+  for (const auto& [kind, name] : enum_names(ObserverKind{})) {
+    if (kind == ObserverKind::moving_average) continue;  // of which the order is the point
+    INFO(name);
+    const auto small = x.slice(0, 0, 1) / 1000, none = torch::zeros({3});
+    const double once = scale_of({kind, 99.9}, {torch::cat({small.flatten(), none, x.flatten()})});
+    CHECK(scale_of({kind, 99.9}, {small, none, x.slice(0, 0, 250), x.slice(0, 250)}) == once);
+    CHECK(scale_of({kind, 99.9}, {x.slice(0, 250), none, x.slice(0, 0, 250), small}) == once);
+    CHECK(once <= largest * 1.000001);
   }
   CHECK(scale_of({ObserverKind::percentile, 100.0}, {x / 3, x}) == Approx(largest));
 }

@@ -43,6 +43,113 @@ TEST_CASE("the int8 operator computes with the weights that are stored") {
   CHECK(error[1] < error[0]);  // tokens of different size: one scale each is better
 }
 
+TEST_CASE("int8 layers multiply exact integers of eight bits, whatever their scales are of") {
+  const auto scheme =
+      GENERATE(ActivationScheme::per_tensor, ActivationScheme::per_token, ActivationScheme::static_per_tensor);
+  at::manual_seed(4);
+  Linear linear(67, 21);
+  const at::NoGradGuard no_grad;
+  linear->weight.normal_();
+  linear->bias.normal_();
+  const auto rows = quantize_rows(linear->weight);
+  constexpr float fixed = 0.03f;
+  linear->store_int8(rows.values, rows.scale, scheme, torch::full({1}, fixed));
+  const auto x = torch::randn({130, 67}) * torch::logspace(-2, 1, 130).unsqueeze(1);
+  torch::Tensor scale;
+  if (scheme == ActivationScheme::per_token) scale = x.abs().amax(1, true) / 127.0f;
+  if (scheme == ActivationScheme::per_tensor) scale = (x.abs().max() / 127.0f).expand({130, 1});
+  if (scheme == ActivationScheme::static_per_tensor) scale = torch::full({130, 1}, fixed);
+  const auto inverse =
+      scheme == ActivationScheme::per_token ? 127.0f / x.abs().amax(1, true) : torch::ones_like(scale) / scale;
+  const auto q = torch::round((x * inverse).clamp(-128, 127)).to(torch::kDouble);
+  const auto expected = q.mm(rows.values.to(torch::kDouble).t()) * scale * rows.scale.squeeze(1) + linear->bias;
+  const auto found = linear->forward(x.view({2, 65, 67})).view({130, 21});
+  CHECK(((found - expected).norm() / expected.norm()).item<double>() < 1e-6);
+  linear->bias.add_(1.0);  // seen at once
+  check_close(linear->forward(x) - found, torch::ones_like(found), 1e-4);
+}
+
+TEST_CASE("LibTorch's operators, which portable files have, are there when they are asked for") {
+  auto model = tiny_model();
+  quantize(model, {});
+  auto portable = copy(model);
+  portable->set_products(Products::libtorch);
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const at::NoGradGuard no_grad;
+  const auto ours = model->forward(batch).logits, theirs = portable->forward(batch).logits;
+  CHECK_FALSE(torch::equal(ours, theirs));
+  CHECK(((ours - theirs).norm() / ours.norm()).item<double>() < 0.05);
+  CHECK(torch::equal(copy(portable)->forward(batch).logits, theirs));
+}
+
+TEST_CASE(
+    "weights in fewer bits are computed as the fused runtime does, with every head, from the tensors as they are") {
+  const auto format = GENERATE(WeightFormat::int8, WeightFormat::float16, WeightFormat::bfloat16);
+  auto exact = tiny_model();
+  auto model = copy(exact);
+  quantize(model, {.linear = format, .embeddings = format});
+  auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const double near = format == WeightFormat::int8 ? 0.2 : 0.02;
+  const at::NoGradGuard no_grad;
+  const auto error = [&] {
+    const auto expected = exact->forward(batch).logits;
+    return ((model->forward(batch).logits - expected).norm() / expected.norm()).item<double>();
+  };
+  CHECK(error() < near);
+  // Hidden states are asked for of LibTorch's operators: the same model.
+  const auto captured = model->forward(batch, {.hidden_states = true}).logits;
+  CHECK(((model->forward(batch).logits - captured).norm() / captured.norm()).item<double>() < near / 2);
+  // What changes in place is seen, and what takes a tensor's place.
+  for (auto* each : {&exact, &model}) (*each)->encoder->layers[1]->output_norm->bias.mul_(3.0);
+  CHECK(error() < near);
+  for (auto* each : {&exact, &model}) {
+    auto& norm = (*each)->encoder->layers[2]->output_norm;
+    norm->weight.set_data(norm->weight * 2.0);
+  }
+  CHECK(error() < near);
+  batch.attention_mask = torch::Tensor();
+  batch.token_type_ids = torch::Tensor();
+  CHECK(error() < near);
+  CHECK_THROWS_AS(model->forward({torch::full({1, 41}, 7, torch::kLong), {}, {}, {}, {}}), UnsupportedError);
+}
+
+TEST_CASE("a model of fewer bits is the same whether it was made in inference mode or not") {
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  const auto logits = [&] {
+    auto model = tiny_model();
+    quantize(model, {});
+    auto first = model->forward(batch).logits;
+    model->encoder->layers[0]->output->bias.add_(0.5);
+    return std::pair(first.clone(), model->forward(batch).logits.clone());
+  };
+  std::pair<torch::Tensor, torch::Tensor> inside, outside;
+  {
+    const c10::InferenceMode inference;
+    inside = logits();
+  }
+  {
+    const at::NoGradGuard no_grad;
+    outside = logits();
+  }
+  CHECK(torch::equal(inside.first, outside.first));
+  CHECK(torch::equal(inside.second, outside.second));
+  CHECK_FALSE(torch::equal(inside.first, inside.second));
+}
+
+TEST_CASE("weights that are asked for in float32 stay as they are") {
+  auto model = tiny_model();
+  const auto exact = copy(model);
+  quantize(model, {.linear = WeightFormat::float32, .embeddings = WeightFormat::int8});
+  CHECK(model->config().linear_format == WeightFormat::float32);
+  CHECK(torch::equal(model->encoder->layers[0]->query->weight, exact->encoder->layers[0]->query->weight));
+  CHECK(model->encoder->layers[0]->query->weight.scalar_type() == torch::kFloat);
+  CHECK(model->encoder->embeddings->word_embeddings->weight.scalar_type() == torch::kChar);
+  for (const auto format : {WeightFormat::float32, WeightFormat::int8}) {
+    CHECK_THROWS_AS(model->encoder->layers[0]->query->store_16bit(format), std::invalid_argument);
+    CHECK_THROWS_AS(model->encoder->embeddings->token_type_embeddings->store_16bit(format), std::invalid_argument);
+  }
+}
+
 TEST_CASE("with one scale a token, a token's result does not depend on the other tokens") {
   at::manual_seed(3);
   Linear linear(64, 24);
@@ -109,6 +216,36 @@ TEST_CASE("every scheme keeps the logits near, makes the file small, and reloads
   CHECK_THROWS_AS(quantize(model, {format_of(c.scheme), c.embeddings, c.activations}), UnsupportedError);
 }
 
+TEST_CASE("a weight that 16 bits can't hold is told with what holds it, and nothing is changed") {
+  const auto refusal = [](double value, bool of_table, Scheme scheme, WeightFormat embeddings) {
+    auto model = tiny_model();
+    const at::NoGradGuard no_grad;
+    auto& weight =
+        of_table ? model->encoder->embeddings->word_embeddings->weight : model->encoder->layers[1]->output->weight;
+    weight[3][5] = value;
+    const auto message = message_of<UnsupportedError>(
+        [&] { quantize(model, {format_of(scheme), embeddings, ActivationScheme::per_token}); });
+    CHECK(model->config().linear_format == WeightFormat::float32);
+    CHECK(weight.scalar_type() == torch::kFloat);
+    return message;
+  };
+  CHECK(refusal(1e5, false, Scheme::fp16, WeightFormat::float16) ==
+        "bert.encoder.layer.1.output.dense.weight: found a weight of 100000, which fp16 does not hold (inf at [3, 5]): "
+        "it holds numbers up to 65504; supported for it: bf16, int8, fp32");
+  CHECK_THAT(refusal(-65520, true, Scheme::fp16, WeightFormat::float16),
+             Catch::Contains("bert.embeddings.word_embeddings.weight: found a weight of 65520") &&
+                 Catch::Contains("-inf at [3, 5]"));
+  CHECK_THAT(refusal(1e5, true, Scheme::int8_dynamic, WeightFormat::float16), Catch::Contains("word_embeddings"));
+  CHECK_THAT(refusal(3.4e38, false, Scheme::bf16, WeightFormat::float32), Catch::Contains("bf16 does not hold"));
+  // The largest that rounds to a number of the format.
+  for (const auto& [value, scheme] : {std::pair(65519.0, Scheme::fp16), std::pair(1e5, Scheme::bf16)}) {
+    auto model = tiny_model();
+    const at::NoGradGuard no_grad;
+    model->encoder->layers[1]->output->weight[3][5] = value;
+    CHECK_NOTHROW(quantize(model, {format_of(scheme), format_of(scheme), ActivationScheme::per_token}));
+  }
+}
+
 TEST_CASE("an int8 model is not pruned") {
   auto model = tiny_model();
   quantize(model, {WeightFormat::int8, WeightFormat::int8, ActivationScheme::per_token});
@@ -152,6 +289,37 @@ TEST_CASE("sensitivity lists each layer alone, the worst first") {
   CHECK(table[0].evaluation.value() == Approx(0.86));
   CHECK(table[1].layer == kLast);
   CHECK(table[1].bytes_saved == 3 * model->encoder->layers[2]->intermediate->weight.numel());
+}
+
+TEST_CASE("a bound on what may get worse holds for metrics of which less is better too") {
+  auto model = tiny_model();
+  const auto metric = GENERATE(Metric::mse, Metric::perplexity);
+  const auto layers = static_cast<double>(model->linears().size());
+  const auto rising = [&](Model& candidate) {  // by as much as the made-up accuracy falls
+    return Evaluation{.metric = metric, .values = {{metric, 3.0 - made_up(candidate).value()}}, .total = 1000};
+  };
+  const auto kept = [&](double max_rise, const Evaluate& evaluate) {
+    return quantize_within(model, {}, max_rise, evaluate).model->config().unquantized;
+  };
+  CHECK(kept(0.2, rising).empty());
+  CHECK(kept(0.021 + 0.001 * layers, rising) == std::vector<std::string>{kFirst});
+  CHECK(kept(0.0, rising).size() == model->linears().size());
+  CHECK(measure_sensitivity(model, {}, rising)[0].layer == kFirst);
+  const auto falling = [&](Model& candidate) {  // int8 is better
+    return Evaluation{.metric = metric, .values = {{metric, made_up(candidate).value()}}, .total = 1000};
+  };
+  CHECK(kept(0.0, falling).empty());
+}
+
+TEST_CASE("corrected biases stay where the bound holds, or where they do no harm, whichever way the metric counts") {
+  const auto [metric, sign] = GENERATE(std::pair(Metric::accuracy, 1.0), std::pair(Metric::mse, -1.0));
+  const auto of = [&, metric = metric, sign = sign](double quality) {
+    return Evaluation{.metric = metric, .values = {{metric, 2.0 + sign * quality}}, .total = 1};
+  };
+  CHECK(bound_holds(of(0.50), of(0.60), of(0.51), 0.02));        // within the bound
+  CHECK_FALSE(bound_holds(of(0.40), of(0.60), of(0.51), 0.02));  // neither
+  CHECK(bound_holds(of(0.40), of(0.39), of(0.51), 0.02));        // better than without
+  CHECK(bound_holds(of(0.40), of(0.40), of(0.51), 0.02));
 }
 
 TEST_CASE("as few layers as the bound takes stay float32") {

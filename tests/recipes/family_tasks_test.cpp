@@ -2,6 +2,7 @@
 // $COMPRESS_STAGES_RUN, a file, each combination that a passing run went through is a line of it.
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/task/task.h"
+#include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/error.h"
 #include "distill/objective.h"
@@ -117,16 +118,26 @@ struct Subject {
     auto again = load_model(folder.path(), {.head = head_of(task)}).model;
     check_close(logits(again), logits(of), 0.0);
     exporter::save_script(exporter::model_script(of), folder / "model.pt");
-    const auto file = exporter::script_logits(exporter::load_script(folder / "model.pt"));
+    const auto file =
+        exporter::script_logits(exporter::load_script(folder / "model.pt"),
+                                {.name = "model.pt", .head = TaskHead{of->config().labels, of->config().task}});
+    auto portable = exporter::as_runtime(of, exporter::Runtime::portable);
     const c10::InferenceMode inference;
     const auto from_file = file(batch);
-    check_close(from_file.dim() < 3 ? from_file : from_file * batch.attention_mask.unsqueeze(-1), logits(of), 2e-5);
+    check_close(from_file.dim() < 3 ? from_file : from_file * batch.attention_mask.unsqueeze(-1), logits(portable),
+                2e-5);
     const Batch one{batch.input_ids.slice(1, 0, 3).slice(0, 0, 1).contiguous(),
                     torch::ones({1, 3}, torch::kLong),
                     torch::zeros({1, 3}, torch::kLong),
                     {},
                     {}};
-    check_close(file(one), of->forward(one).logits, 2e-5);
+    check_close(file(one), portable->forward(one).logits, 2e-5);
+    if (of->head->as<SequenceHead>() == nullptr || !can_pack(of->config())) return;
+    exporter::save_script(exporter::model_script(of, exporter::Runtime::fused), folder / "fused.pt");
+    const auto fused = exporter::script_logits(exporter::load_script(folder / "fused.pt"));
+    // With fewer bits the folder and the file are the same arithmetic.
+    const bool same = of->config().linear_format != WeightFormat::float32;
+    check_close(fused(batch), logits(of), same ? 0.0 : 2e-3);
   }
 
   /// A few steps; the objective's loss before and after.
@@ -164,6 +175,119 @@ struct Subject {
     }
   }
 };
+
+/// What a training's products are made with, as a recipe says it.
+struct Arithmetics {
+  const char* name;
+  TrainConfig config;
+  double least_cosine;  // of a gradient with float32's
+
+  static std::vector<Arithmetics> all() {
+    return {{"fp32", {.precision = Precision::float32}, 0.9999},
+            {"fp32, unfused", {.precision = Precision::float32, .fused = false}, 0.9999},
+            {"int16", {.precision = Precision::int16}, 0.98},
+            {"bf16", {.precision = Precision::bfloat16}, 0.6},
+            {"bf16, unfused", {.precision = Precision::bfloat16, .fused = false}, 0.6},
+            {"fp16", {.precision = Precision::float16}, 0.98},
+            {"fp16, unfused", {.precision = Precision::float16, .fused = false}, 0.98}};
+  }
+};
+
+/// What one step's backward pass gives, all parameters in a row.
+torch::Tensor gradient_of(Model& model, Objective& objective, const Batch& batch, const TrainConfig& config) {
+  model->zero_grad();
+  for (const auto& p : objective.parameters()) p.mutable_grad().reset();
+  model->set_fused(fused_arithmetic(config, torch::kCPU));
+  model->set_recompute(config.recompute_activations);
+  torch::Tensor loss;
+  {
+    const Autocast autocast(autocast_dtype(config.precision), torch::kCPU);
+    loss = objective.loss(batch);
+  }
+  CHECK(loss.scalar_type() == torch::kFloat);
+  const double scale = config.precision == Precision::float16 ? 1024.0 : 1.0;
+  (loss * scale).backward();
+  std::vector<torch::Tensor> all;
+  for (const auto& p : model->parameters()) {
+    all.push_back((p.grad().defined() ? p.grad().to_dense() : torch::zeros_like(p)).flatten());
+  }
+  for (const auto& p : objective.parameters()) all.push_back(p.grad().flatten());
+  return torch::cat(all) / scale;
+}
+
+/// The same gradient from every arithmetic, kept or recomputed, as near as its bits allow: an activation that bfloat16
+/// rounds to the other side of 0, before a ReLU, changes much in so small a model.
+void check_gradients(Model& model, Objective& objective, const Batch& batch) {
+  model->train();
+  model->set_dropout(0.0, 0.0);
+  model->head->dropout = 0.0;
+  torch::Tensor expected;
+  for (auto [name, config, least_cosine] : Arithmetics::all()) {
+    for (const bool recompute : {false, true}) {
+      INFO(name << (recompute ? ", recomputed" : ""));
+      config.recompute_activations = recompute;
+      const auto found = gradient_of(model, objective, batch, config);
+      if (!expected.defined()) expected = found;
+      CHECK((found.dot(expected) / (found.norm() * expected.norm())).item<double>() > least_cosine);
+      CHECK((found.norm() / expected.norm()).item<double>() == Approx(1.0).epsilon(2 * (1.0 - least_cosine)));
+    }
+  }
+}
+
+TEST_CASE("every family has the gradients of every task in every precision") {
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto model = subject.model;
+  LabelObjective objective(model);
+  check_gradients(model, objective, subject.batch);
+}
+
+TEST_CASE("every family has the gradients of every distillation loss in every precision") {
+  using namespace distill;
+  const Subject subject;
+  INFO(subject.name << " " << enum_name(subject.task));
+  auto teacher = subject.model;
+  auto student = keep_layers(teacher, {0});
+  const auto own = shape_of(student), other = shape_of(teacher);
+  for (const auto& losses :
+       {std::vector<LossConfig>{
+            {.type = LossType::logits}, {.type = LossType::hidden_states}, {.type = LossType::embeddings}},
+        std::vector<LossConfig>{
+            {.type = LossType::attentions}, {.type = LossType::relations}, {.type = LossType::labels}}}) {
+    DistillObjective objective(student, {{teacher, DistillationLoss(losses, own, other, subject.task)}});
+    check_gradients(student, objective, subject.batch);
+  }
+}
+
+TEST_CASE("every family is trained in every precision, from the first step to the last") {
+  const auto name = GENERATE(from_range(all_families()));
+  const TemporaryFolder folder;
+  auto context = quiet_context(folder.path());
+  auto batch = golden_batch(golden_tensors(golden_of(name) + ".safetensors"));
+  for (auto [kind, config, ignored] : Arithmetics::all()) {
+    for (const bool recompute : {false, true}) {
+      INFO(name << ", " << kind << (recompute ? ", recomputed" : ""));
+      auto model =
+          load_model(golden(golden_of(name)), {.head = head_of(TaskType::classification), .new_head = true}).model;
+      LabelObjective objective(model);
+      const OneBatch source(batch);
+      config.epochs = 6;
+      config.learning_rate = 3e-3;
+      config.recompute_activations = recompute;
+      model->set_dropout(0.0, 0.0);
+      model->head->dropout = 0.0;
+      model->set_fused(fused_arithmetic(config, torch::kCPU));
+      model->set_recompute(recompute);
+      const auto loss = [&] {
+        const at::NoGradGuard no_grad;
+        return objective.loss(batch).item<double>();
+      };
+      const double before = loss();
+      train(*model, objective, source, config, [&] { return Evaluation{.loss = loss()}; }, context);
+      CHECK(loss() < before);
+    }
+  }
+}
 
 TEST_CASE("every family is fine-tuned for every task") {
   const Subject subject;

@@ -34,13 +34,13 @@ data:
   validation: {{path: {0}/validation.jsonl}}
 stages:
   - id: teacher
-    finetune: {{epochs: 4, learning_rate: 2.0e-3, batch_size: 16}}
+    finetune: {{epochs: 4, learning_rate: 2.0e-3, batch_size: 16, precision: int16}}
   - id: small
     gradual:
       of: teacher
       rounds: 3
       prune: {{importance: fisher, macs_reduction: 4, score_examples: 64, batch_size: 16}}
-      distill: {{teacher: teacher, epochs: 1, learning_rate: 2.0e-3, batch_size: 16}}
+      distill: {{teacher: teacher, epochs: 1, learning_rate: 2.0e-3, batch_size: 16, precision: int16}}
 )",
                                   root.path().string(), golden("model/tiny").string());
     return recipes::run(parse_recipe(text, "tiny.yaml", overrides), context);
@@ -68,10 +68,22 @@ TEST_CASE("gradual pruning ends at its budget and keeps every round") {
   CHECK_THAT(read_file(gradual.root / "runs/report.md"), Catch::Contains("## Rounds of `small`"));
 }
 
+TEST_CASE("gradual pruning goes on where whole blocks went, by scores of weights and of gradients") {
+  const auto method = GENERATE(as<std::string>(), "magnitude", "taylor", "surgeon");
+  INFO(method);
+  const GradualRun gradual;
+  gradual.run({"stages.teacher.finetune.epochs=1", "stages.small.gradual.prune.macs_reduction=9",
+               "stages.small.gradual.prune.whole_blocks=true", "stages.small.gradual.prune.score_examples=16",
+               "stages.small.gradual.prune.importance=" + method, "stages.small.gradual.prune.reconstruct=layerwise"});
+  const auto layers = load_model_config(gradual.result()).layers;
+  CHECK(std::ranges::any_of(
+      layers, [](const LayerShape& layer) { return layer.num_attention_heads == 0 || layer.intermediate_size == 0; }));
+}
+
 TEST_CASE("a round below the bound is undone, and the steps are halved") {
   const GradualRun gradual;
   // A learning rate of nearly 0 recovers nothing, so that the last steps cost too much.
-  gradual.run({"stages.small.gradual.distill.learning_rate=1e-9", "stages.small.gradual.prune.macs_reduction=30",
+  gradual.run({"stages.small.gradual.distill.learning_rate=1e-9", "stages.small.gradual.prune.macs_reduction=5.9",
                "stages.small.gradual.max_drop=0.1"});
   const auto rounds = gradual.rounds();
   const auto teacher = read_json_file(gradual.root / "runs/teacher/compress.json")
@@ -90,6 +102,36 @@ TEST_CASE("a round below the bound is undone, and the steps are halved") {
   CHECK(undone == 3);
   const auto small = read_json_file(gradual.result() / "compress.json").at("metrics").at("validation").at("accuracy");
   CHECK(teacher - small.get<double>() <= 0.1 + 1e-9);
+}
+
+TEST_CASE("a round whose error rose beyond the bound is undone") {
+  const GradualRun gradual;
+  for (const auto* name : {"train.jsonl", "validation.jsonl"}) {  // how much of a text is one word
+    std::mt19937_64 random(7);
+    std::string text;
+    for (int i = 0; i < 60; ++i) {
+      std::string line;
+      int count = 0;
+      for (int w = 0; w < 8; ++w) {
+        const bool one = random() % 8 < static_cast<uint64_t>(i) % 9;
+        count += one ? 1 : 0;
+        line += one ? "the " : "of ";
+      }
+      text += nlohmann::json{{"text", line}, {"label", count / 4.0 - 1.0}}.dump() + "\n";
+    }
+    write_file(gradual.root / name, text);
+  }
+  gradual.run({"task={type: regression, metric: mse}", "stages.small.gradual.distill.learning_rate=1e-9",
+               "stages.small.gradual.prune.macs_reduction=5.9", "stages.small.gradual.max_drop=0.02",
+               "stages.small.gradual.max_halvings=1"});
+  const auto teacher = read_json_file(gradual.result() / "compress.json").at("notes").at("teacher_validation_mse");
+  bool undone = false;
+  for (const auto& round : gradual.rounds()) {
+    const auto error = round.at("validation_mse").get<double>();
+    CHECK(round.at("kept") == (error - teacher.get<double>() <= 0.02 + 1e-9));
+    undone |= error > teacher.get<double>() + 0.02;
+  }
+  CHECK(undone);
 }
 
 TEST_CASE("gradual pruning that was stopped goes on in its round, to the same bits") {
@@ -113,6 +155,19 @@ TEST_CASE("gradual pruning that was stopped goes on in its round, to the same bi
   stopped.run({});
   CHECK(read_file(stopped.result() / "model.safetensors") == read_file(whole.result() / "model.safetensors"));
   CHECK(stopped.rounds() == whole.rounds());
+}
+
+TEST_CASE("a teacher whose folder has its classes in another order is as good as it was") {
+  const GradualRun gradual;
+  gradual.run({});
+  const auto teacher = gradual.root / "runs/teacher", other = gradual.root / "other";
+  fs::create_directory(other);
+  const TaskHead reordered{{"preposition", "article", "conjunction"}, TaskType::classification};
+  save_model(load_model(teacher, {.head = reordered}).model, *load_tokenizer(teacher), other);
+  const auto notes = [&] { return read_json_file(gradual.result() / "compress.json").at("notes"); };
+  const auto before = notes().at("teacher_validation_accuracy");
+  gradual.run({"stages.small.gradual.distill.teacher=" + other.string(), "stages.small.gradual.rounds=1"});
+  CHECK(notes().at("teacher_validation_accuracy") == before);
 }
 
 TEST_CASE("rounds of gradual pruning train longer towards the end where last_epochs says so") {

@@ -103,6 +103,14 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
+/// A checkpoint folder without weights, whose tokenizer knows no word.
+void write_model(const std::filesystem::path& folder, const std::string& config) {
+  std::filesystem::create_directory(folder);
+  std::ofstream(folder / "config.json") << config;
+  const bool is_mpnet = config.find("mpnet") != std::string::npos;
+  std::ofstream(folder / "vocab.txt") << (is_mpnet ? "<s>\n<pad>\n</s>\n[UNK]\n" : "[PAD]\n[UNK]\n[CLS]\n[SEP]\n");
+}
+
 }  // namespace
 
 TEST_CASE("the sample recipe reads to the values it shows") {
@@ -340,6 +348,8 @@ TEST_CASE("values out of range are refused by each config") {
         at + "quantize.activations: found per_tensor with scheme bf16, which keeps activations; expected scheme "
              "int8_dynamic "
              "with it");
+  CHECK(one("quantize: {of: m/a, max_drop: 1.5}") == at + "quantize.max_drop: found 1.5, expected from 0 to 1");
+  CHECK(one("quantize: {of: m/a, max_drop: -1}") == at + "quantize.max_drop: found -1, expected at least 0");
   CHECK(one("quantize: {of: m/a, scheme: fp16, observer: entropy, bias_correction: true}") ==
         at + "quantize.bias_correction: found with scheme fp16, expected scheme int8_dynamic or int8_static with it\n" +
             at + "quantize.observer: found with scheme fp16, expected scheme int8_static with it");
@@ -405,6 +415,47 @@ TEST_CASE("long and odd values are cut and kept on one line") {
         "r.yaml:8: stages[0].finetune.epochs: found \"b\\nc" + std::string(77, 'x') + "...\", expected an integer");
   CHECK(refusal(kHead + "\"a\\nb\": 1\nstages: [{id: a, finetune: }]\n")
             .starts_with("r.yaml:6: \"a\\nb\": unknown key;"));
+}
+
+TEST_CASE("what a terminal would obey is escaped in every message, and no line is long") {
+  CHECK(stage_refusal("  - id: a\n    finetune: {epochs: \"\\e[31m\\u202e\"}\n") ==
+        "r.yaml:8: stages[0].finetune.epochs: found \"\\u001b[31m\\u202e\", expected an integer");
+  const std::string long_name(100'000, 'x');
+  CHECK(refusal(kHead + long_name + ": 1\nstages: [{id: a, finetune: }]\n").size() < 2100);
+  CHECK(refusal(kHead + "stages: [{id: a, finetune: }]\n", {long_name + "=1"}).size() < 2100);
+  CHECK_THROWS_WITH(load_recipe("none\x1b[2J\n\xe9.yaml"),
+                    Catch::StartsWith("none\\x1b[2J\\n\\xe9.yaml: can't be opened"));
+  CHECK_THROWS_WITH(parse_recipe("a: b: c", "x\ny\x1b.yaml"), Catch::StartsWith("x\\ny\\x1b.yaml:1: the YAML is"));
+  CHECK(refusal(with(kHead, "name: small", "name: \"a\\eb\"") + "stages: [{id: a, finetune: }]\n") ==
+        "r.yaml:2: name: found \"a\\u001bb\", expected a text without control characters");
+}
+
+TEST_CASE("a path that begins with ~ is in the user's own folder, for every key that holds one") {
+  const std::string home = std::getenv("HOME") ? std::getenv("HOME") : "";
+  setenv("HOME", "/home/ada", 1);
+  const std::string text =
+      with(with(with(kHead, "runs/small", "~/runs"), "models/a", "\"~\""), "a.jsonl", "~/a.jsonl") +
+      "variables: {root: ~/models}\n"
+      "stages:\n  - id: s\n    distill: {teacher: ~/b, student: {from: \"${root}/c\"}, "
+      "teacher_cache: {folder: ~/cache}}\n";
+  const auto recipe = parse(text);
+  CHECK(recipe.output == "/home/ada/runs");
+  CHECK(recipe.model.path == "/home/ada");
+  CHECK(recipe.data.train.path == "/home/ada/a.jsonl");
+  const auto& distill = stage<distill::DistillConfig>(recipe, 0);
+  CHECK(distill.teacher->name == "/home/ada/b");
+  CHECK(distill.student.from.name == "/home/ada/models/c");
+  CHECK(distill.teacher_cache.folder == "/home/ada/cache");
+  CHECK(parse(text, {"output=~/x"}).output == "/home/ada/x");
+  CHECK(parse(text, {"output=./~/x"}).output == "./~/x");
+  CHECK(
+      refusal(text, {"output=~bob/x"}) ==
+      "--set output=~bob/x: output: found \"~bob/x\", expected a path that begins with ~/, or ./~ for a folder of that "
+      "name");
+  unsetenv("HOME");
+  CHECK_THAT(refusal(text),
+             Catch::Contains("r.yaml:3: output: found \"~/runs\", expected a path without ~, since HOME"));
+  if (!home.empty()) setenv("HOME", home.c_str(), 1);
 }
 
 TEST_CASE("anchors, aliases and merge keys may save repetition") {
@@ -533,10 +584,8 @@ TEST_CASE("files that are not there are told before anything runs") {
   CHECK(refusal(text, {}, FileCheck::on).find("model.path: found ") != std::string::npos);
 
   for (const char* name : {"/a.jsonl", "/b.jsonl"}) std::ofstream(base + name) << "{}\n";
-  for (const char* name : {"/model", "/other"}) {
-    std::filesystem::create_directory(base + name);
-    std::ofstream(base + name + "/config.json") << "{}\n";
-  }
+  for (const char* name : {"/model", "/other"})
+    write_model(base + name, R"({"model_type": "bert", "vocab_size": 100})");
   CHECK(refusal(text, {}, FileCheck::on) == "");
   std::filesystem::remove(base + "/other/config.json");
   CHECK(refusal(text, {}, FileCheck::on) ==
@@ -547,10 +596,7 @@ TEST_CASE("files that are not there are told before anything runs") {
 TEST_CASE("losses on tokens are refused with a teacher of another vocabulary, before anything runs") {
   const TemporaryFolder folder;
   const std::string base = folder.path().string();
-  const auto model = [&](const std::string& name, const std::string& config) {
-    std::filesystem::create_directory(base + name);
-    std::ofstream(base + name + "/config.json") << config;
-  };
+  const auto model = [&](const std::string& name, const std::string& config) { write_model(base + name, config); };
   model("/bert", R"({"model_type": "bert", "vocab_size": 100})");
   model("/electra", R"({"model_type": "electra", "vocab_size": 100})");
   model("/mpnet", R"({"model_type": "mpnet", "vocab_size": 105})");
@@ -582,8 +628,9 @@ TEST_CASE("losses on tokens are refused with a teacher of another vocabulary, be
 TEST_CASE("a recipe that can't be read from its file is named") {
   const TemporaryFolder folder;
   CHECK_THROWS_WITH(load_recipe(folder.path()), folder.path().string() + ": is a folder, expected a recipe");
-  CHECK_THROWS_WITH(load_recipe(folder.path() / "none.yaml"),
-                    (folder.path() / "none.yaml").string() + ": can't be opened, expected a recipe");
+  CHECK_THROWS_WITH(
+      load_recipe(folder.path() / "none.yaml"),
+      (folder.path() / "none.yaml").string() + ": can't be opened, expected a recipe: No such file or directory");
   std::ofstream(folder.path() / "r.yaml") << kSample;
   CHECK(load_recipe(folder.path() / "r.yaml", {}, FileCheck::off).name == "news-minilm");
 }
@@ -592,9 +639,11 @@ TEST_CASE("sizes are read and written in the usual units") {
   CHECK(parse_byte_size("30MB").bytes == 30000000);
   CHECK(parse_byte_size("1.5 GiB").bytes == 1610612736);
   CHECK(parse_byte_size("500kB").bytes == 500000);
-  CHECK(parse_byte_size("1200").bytes == 1200);
   CHECK(parse_byte_size("12B").bytes == 12);
-  for (const char* bad : {"", "MB", "30 mb", "-1MB", "1e3MB", "30MB ", "99999999999GiB", "nan", "inf", "infMB"}) {
+  CHECK_THROWS_WITH(parse_byte_size("15"),
+                    "found \"15\", expected a size with its unit, such as 15MB, or 30MiB (2^20 bytes)");
+  for (const char* bad :
+       {"", "0", "1200", "MB", "30 mb", "-1MB", "1e3MB", "30MB ", "99999999999GiB", "nan", "inf", "infMB"}) {
     INFO(bad);
     CHECK_THROWS_AS(parse_byte_size(bad), ConfigError);
   }
@@ -636,9 +685,9 @@ TEST_CASE("keys are explained a section at a time") {
         "      portable: LibTorch's operators, and nothing else is needed; fused: the operators of libcompress_ops.so, "
         "which are faster, on the CPU\n"
         "  tolerance  (number)\n"
-        "      Largest difference of a logit between the model and the file, as it is loaded again; absent: 0.001. The "
-        "fused runtime rounds activations in another way: there, if absent, all logits together may differ by 3 % of "
-        "their root mean square with 16-bit weights, and by 20 % with int8\n");
+        "      Largest difference of a logit between the file, as it is loaded again, and what the runtime computes of "
+        "the model; absent: 0.001, of the fused runtime with int8 and 16-bit weights 0.00001, times the logits' root "
+        "mean square where that is above 1\n");
   CHECK(explain_keys("distill").find("distill.losses[]\n  type  (logits, labels,") != std::string::npos);
   CHECK_THROWS_WITH(explain_keys("distil"), Catch::Contains("(did you mean distill?)"));
   for (const std::string& section : explainable_sections()) CHECK_FALSE(explain_keys(section).empty());

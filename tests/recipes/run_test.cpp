@@ -3,6 +3,7 @@
 #include "compress/checkpoint/json_file.h"
 #include "compress/workflow/error.h"
 #include "recipes/load.h"
+#include "recipes/quality.h"
 #include "recipes/run.h"
 #include "recipes/runnable.h"
 #include "recipes/task_data.h"
@@ -45,7 +46,7 @@ data:
                       R"(}
 stages:
   - id: teacher
-    finetune: {epochs: 4, learning_rate: 2.0e-3, batch_size: 16}
+    finetune: {epochs: 4, learning_rate: 2.0e-3, batch_size: 16, precision: int16}
   - id: student
     distill:
       teacher: teacher
@@ -53,10 +54,11 @@ stages:
       losses: [{type: logits}, {type: labels, weight: 0.1}, {type: hidden_states, weight: 0.1}, {type: attentions, weight: 0.1}]
       epochs: 3
       learning_rate: 2.0e-3
+      precision: int16
   - id: pruned
     prune: {of: student, heads: 2, intermediate_size: 20, score_examples: 64}
   - id: recovered
-    distill: {teacher: teacher, student: {from: pruned}, epochs: 3, learning_rate: 2.0e-3}
+    distill: {teacher: teacher, student: {from: pruned}, epochs: 3, learning_rate: 2.0e-3, precision: int16}
   - id: int8
     quantize: {of: recovered, scheme: int8_dynamic}
   - id: shipped
@@ -96,7 +98,7 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
   CHECK(shipped.reached.total == 50);
   CHECK(2 * shipped.macs < teacher.macs);
   CHECK(shipped.parameters < teacher.parameters);
-  CHECK(shipped.latency.median_ms > 0);
+  CHECK(shipped.latency.value().median_ms > 0);
 
   for (const auto& stage : report.stages) {
     const auto folder = tiny.root / ("runs/" + stage.id);
@@ -121,7 +123,7 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
     const auto again = tiny.run();
     CHECK(stages_run(again).empty());
     CHECK(again.stages.back().reached.correct == shipped.reached.correct);
-    CHECK(again.stages.back().latency.median_ms == Approx(shipped.latency.median_ms));
+    CHECK(again.stages.back().latency.value().median_ms == Approx(shipped.latency.value().median_ms));
     for (size_t i = 0; i < again.stages.size(); ++i) {
       CHECK(report.stages[i].peak_memory.value() > 1 << 20);
       CHECK(again.stages[i].peak_memory == report.stages[i].peak_memory);
@@ -184,6 +186,87 @@ TEST_CASE("static int8 is calibrated, smoothed, corrected, and shipped in the fu
   CHECK(notes.at("trials").size() >= 1);
 }
 
+TEST_CASE(
+    "a folder of fewer bits and its fused file reach the same to the last bit; a portable file's rounding is told") {
+  const TinyRun tiny;
+  auto recipe = tiny.recipe();
+  auto& stages = recipe.stages;
+  stages.erase(stages.begin() + 1, stages.end());
+  using quantize::QuantizeConfig, quantize::Scheme, exporter::ExportConfig, exporter::Runtime;
+  stages.push_back({"int8", QuantizeConfig{.of = {"teacher"}}});
+  stages.push_back({"tensor", QuantizeConfig{.of = {"teacher"}, .activations = ActivationScheme::per_tensor}});
+  stages.push_back({"half", QuantizeConfig{.of = {"teacher"}, .scheme = Scheme::bf16}});
+  for (const auto* of : {"int8", "tensor", "half"}) {
+    stages.push_back({std::string(of) + "_fused", ExportConfig{.of = {of}, .runtime = Runtime::fused}});
+    stages.push_back({std::string(of) + "_portable", ExportConfig{.of = {of}}});
+  }
+  recipe.goals = {};
+  auto context = quiet_context({});
+  const auto report = run(recipe, context);
+  const auto notes = [&](const std::string& id) {
+    return read_json_file(tiny.root / "runs" / id / "compress.json").at("notes");
+  };
+  for (const auto* of : {"int8", "half"}) {
+    INFO(of);
+    const auto &folder = *report.find(of), &fused = *report.find(std::string(of) + "_fused");
+    CHECK(fused.reached.loss == folder.reached.loss);
+    CHECK(fused.validation == folder.validation);
+    const auto parity = notes(std::string(of) + "_fused").at("parity");
+    CHECK(parity.at("largest_difference") == 0.0);
+    CHECK_FALSE(parity.contains("folder_accuracy"));
+    CHECK(parity.at("libtorch_difference") > 0.0);
+    CHECK(parity.at("libtorch_difference") < 0.1);
+  }
+  CHECK(notes("tensor_fused").at("parity").at("largest_difference") == 0.0);
+  const auto config = read_json_file(tiny.root / "runs/tensor_fused/config.json");
+  CHECK(config.at("/quantization_config/config_groups/group_0/input_activations/strategy"_json_pointer) == "token");
+  for (const auto* id : {"int8_portable", "tensor_portable", "half_portable", "tensor_fused"}) {
+    INFO(id);
+    const auto parity = notes(id).at("parity");
+    CHECK(parity.at("largest_difference") < 1e-4);
+    const auto& folder = *report.find(std::string(id).substr(0, std::string(id).find('_')));
+    CHECK(parity.at("folder_accuracy") == folder.value());
+    const bool told = std::ranges::any_of(report.warnings, [&](const std::string& warning) {
+      return warning.starts_with(fmt::format("`{}`: model.pt: accuracy", id));
+    });
+    CHECK(told == (parity.at("file_accuracy") != parity.at("folder_accuracy")));
+  }
+}
+
+TEST_CASE("what fewer bits cost is told from half a point on, against the float stage, and once") {
+  Recipe recipe;
+  using quantize::QuantizeConfig, exporter::ExportConfig;
+  recipe.stages = {{"teacher", FinetuneConfig{}},
+                   {"int8", QuantizeConfig{.of = {"teacher"}}},
+                   {"shipped", ExportConfig{.of = {"int8"}}}};
+  const auto told = [&](Metric metric, std::vector<double> values,
+                        const nlohmann::json& manifest = nlohmann::json::object()) {
+    Report report{.metric = metric};
+    for (size_t i = 0; i < values.size(); ++i) {
+      StageReport stage;
+      stage.id = recipe.stages[i].id;
+      stage.reached = {.metric = metric, .values = {{metric, values[i]}}, .total = 100};
+      report.stages.push_back(stage);
+    }
+    return quality_warnings(recipe, report, manifest);
+  };
+  CHECK(told(Metric::accuracy, {0.8913}).empty());
+  CHECK(told(Metric::accuracy, {0.8913, 0.8902}).empty());
+  CHECK(told(Metric::accuracy, {0.89, 0.88}) ==
+        std::vector<std::string>{
+            "`int8`: accuracy 88.00 %, 1.00 points below `teacher`, whose weights it has in fewer bits."});
+  CHECK(told(Metric::accuracy, {0.89, 0.90}).empty());
+  CHECK(told(Metric::accuracy, {0.89, 0.88, 0.88}).empty());
+  CHECK(told(Metric::accuracy, {0.89, 0.88, 0.87})
+            .front()
+            .starts_with("`shipped`: accuracy 87.00 %, 2.00 points below `teacher`"));
+  CHECK(told(Metric::mse, {2.00, 2.005}).empty());
+  CHECK(told(Metric::mse, {2.00, 2.13}).front().starts_with("`int8`: mse 2.13, 0.13 above `teacher`"));
+  CHECK(told(Metric::mse, {2.00, 1.50}).empty());
+  CHECK(told(Metric::accuracy, {0.9, 0.9}, {{"notes", {{"warnings", {"model.pt: odd."}}}}}) ==
+        std::vector<std::string>{"`int8`: model.pt: odd."});
+}
+
 TEST_CASE("a vocabulary is cut to the training texts, and the model answers as before") {
   const TinyRun tiny;
   auto recipe = tiny.recipe();
@@ -217,10 +300,9 @@ TEST_CASE("hidden dimensions are pruned, and the narrow model learns from two te
   stages.erase(stages.begin() + 1, stages.end());
   stages.push_back({"other", stages[0].config});
   stages.push_back({"narrow", prune::PruneConfig{.of = {"teacher"}, .budget = {.heads = 2, .hidden_size = 16}}});
-  const auto losses = [](distill::LossType type) {
-    return std::vector<distill::LossConfig>{{.type = type}};
-  };
-  distill::DistillConfig again{.student = {.from = {"narrow"}}, .train = {.epochs = 8, .learning_rate = 2e-3}};
+  const auto losses = [](distill::LossType type) { return std::vector<distill::LossConfig>{{.type = type}}; };
+  distill::DistillConfig again{.student = {.from = {"narrow"}},
+                               .train = {.epochs = 8, .learning_rate = 2e-3, .precision = Precision::int16}};
   again.teachers = {{.model = {"teacher"}, .losses = losses(distill::LossType::hidden_states)},
                     {.model = {"other"}, .weight = 2.0, .losses = losses(distill::LossType::logits)}};
   stages.push_back({"recovered", again});
@@ -235,7 +317,7 @@ TEST_CASE("hidden dimensions are pruned, and the narrow model learns from two te
   auto too_many = tiny.recipe();
   too_many.stages[2].config = prune::PruneConfig{.of = {"student"}, .budget = {.hidden_size = 64}};
   CHECK_THAT(message_of<ConfigError>([&] { recipes::run(too_many, context); }),
-             Catch::Contains("hidden_size: 64 to keep, but the model has 32"));
+             Catch::Contains("prune.hidden_size: found 64, but the hidden size of `student` is 32"));
 }
 
 TEST_CASE("a run that is stopped keeps its finished stages and goes on from there") {
@@ -308,8 +390,12 @@ TEST_CASE("what kills leave around finished stages is put right, and nothing is 
   const auto runs = tiny.root / "runs";
   fs::rename(runs / "student", runs / ".student.old");  // between the two renames of a replacement
   fs::create_directories(runs / ".student.tmp");
-  fs::create_directories(runs / ".pruned.tmp");        // after the folders changed places
-  fs::create_directories(runs / ".recovered.resume");  // after the folder was put in place
+  write_file(runs / ".student.tmp/half", "");
+  write_file(runs / ".student.tmp/.compress-unfinished", "");
+  write_file(runs / "teacher/.compress-unfinished", "");  // before it was taken away
+  fs::create_directories(runs / ".pruned.tmp");           // after the folders changed places
+  fs::create_directories(runs / ".recovered.resume");     // after the folder was put in place
+  write_file(runs / ".recovered.resume/state-1.safetensors.partial", "");
   write_file(runs / "report.json.partial", "{");
   CHECK(stages_run(tiny.run()).empty());
   std::vector<std::string> hidden;
@@ -318,6 +404,7 @@ TEST_CASE("what kills leave around finished stages is put right, and nothing is 
     if (name.starts_with(".") || name.ends_with(".partial")) hidden.push_back(name);
   }
   CHECK(hidden == std::vector<std::string>{".lock"});
+  CHECK_FALSE(fs::exists(runs / "teacher/.compress-unfinished"));
 }
 
 TEST_CASE("a training that went back is in the report") {

@@ -42,17 +42,21 @@ struct SmallWorld {
   ~SmallWorld() { fs::current_path(before); }
 };
 
-/// A pass over the texts in place of several, and students as narrow as the teacher.
-std::vector<std::string> shortened(const Recipe& recipe) {
+/// A pass over the texts in place of several, and students as narrow as the teacher; all training with one arithmetic.
+std::vector<std::string> shortened(const Recipe& recipe, const std::string& precision) {
   std::vector<std::string> overrides{"data.max_length=24"};
   for (const auto& stage : recipe.stages) {
     const auto key = fmt::format("stages.{}.{}", stage.id, stage_kind(stage.config));
-    if (std::holds_alternative<FinetuneConfig>(stage.config)) overrides.push_back(key + ".epochs=1");
+    const auto trains = [&](const std::string& at) {
+      overrides.insert(overrides.end(), {at + ".epochs=1", at + ".precision=" + precision});
+    };
+    if (std::holds_alternative<FinetuneConfig>(stage.config)) trains(key);
     if (std::holds_alternative<GradualConfig>(stage.config)) {
-      overrides.insert(overrides.end(), {key + ".rounds=2", key + ".max_drop=1", key + ".distill.epochs=1"});
+      overrides.insert(overrides.end(), {key + ".rounds=2", key + ".max_drop=1"});
+      trains(key + ".distill");
     }
     if (const auto* distill = std::get_if<distill::DistillConfig>(&stage.config)) {
-      overrides.push_back(key + ".epochs=1");
+      trains(key);
       if (distill->student.hidden_size) {
         overrides.insert(overrides.end(), {key + ".student.hidden_size=24", key + ".student.num_attention_heads=6",
                                            key + ".student.intermediate_size=64"});
@@ -62,10 +66,10 @@ std::vector<std::string> shortened(const Recipe& recipe) {
   return overrides;
 }
 
-void run_whole(const std::string& name) {
+void run_whole(const std::string& name, const std::string& precision = "auto") {
   const SmallWorld world;
   const auto path = fs::path(COMPRESS_SOURCE_DIR) / "recipes" / (name + ".yaml");
-  const auto recipe = load_recipe(path, shortened(load_recipe(path)));
+  const auto recipe = load_recipe(path, shortened(load_recipe(path, {}, FileCheck::off), precision));
   auto context = quiet_context({});
   const auto report = run(recipe, context);
   CHECK(report.stages.size() == recipe.stages.size());
@@ -96,6 +100,13 @@ TEST_CASE("recipes/task_agnostic.yaml runs from its first stage to its last") {
 }
 TEST_CASE("recipes/tinybert.yaml runs from its first stage to its last") {
   run_whole("tinybert");
+}
+
+TEST_CASE("recipes whose losses are on layers run in every precision, whatever auto is on this machine") {
+  const auto name = GENERATE(as<std::string>(), "task_agnostic", "tinybert");
+  const auto precision = GENERATE(as<std::string>(), "fp32", "bf16", "fp16", "int16");
+  INFO(name << " in " << precision);
+  run_whole(name, precision);
 }
 
 TEST_CASE("every recipe has its test") {

@@ -1,5 +1,8 @@
 // Every task through every stage, by recipes on the tiny model.
+#include <spdlog/sinks/ostream_sink.h>
+
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "compress/checkpoint/json_file.h"
 #include "compress/workflow/error.h"
@@ -119,7 +122,7 @@ data:
   test: {{path: {}}}
 stages:
   - id: teacher
-    finetune: {{epochs: 6, learning_rate: 2.0e-3, batch_size: 16}}
+    finetune: {{epochs: 6, learning_rate: 2.0e-3, batch_size: 16, precision: int16}}
   - id: student
     distill:
       teacher: teacher
@@ -127,10 +130,11 @@ stages:
       losses: [{{type: logits}}, {{type: labels, weight: 0.2}}, {{type: hidden_states, weight: 0.1}}]
       epochs: 4
       learning_rate: 2.0e-3
+      precision: int16
   - id: pruned
     prune: {{of: student, heads: 2, intermediate_size: 24}}
   - id: recovered
-    distill: {{teacher: teacher, student: {{from: pruned}}, epochs: 3, learning_rate: 2.0e-3}}
+    distill: {{teacher: teacher, student: {{from: pruned}}, epochs: 3, learning_rate: 2.0e-3, precision: int16}}
   - id: int8
     quantize: {{of: recovered, scheme: int8_dynamic}}
   - id: shipped
@@ -204,6 +208,35 @@ TEST_CASE("masked language modelling goes through every stage") {
   check_stages(TaskType::masked_lm, 4.0, 2.0);
 }
 
+TEST_CASE("what a teacher says is kept apart for the fused form and for LibTorch's operators") {
+  const TaskRun tiny(TaskType::classification);
+  tiny.run({"stages=[{id: teacher, finetune: {epochs: 1}}]"});
+  const auto kept = [&](const char* fused) {
+    tiny.run({fmt::format("output={}/{}", tiny.root.path().string(), fused),
+              fmt::format("stages=[{{id: s, distill: {{teacher: {0}/runs/teacher, student: {{from: {0}/runs/teacher}}, "
+                          "teacher_cache: {{folder: {0}/cache}}, epochs: 1, fused: {1}}}}}]",
+                          tiny.root.path().string(), fused)});
+    return std::distance(fs::directory_iterator(tiny.root / "cache"), fs::directory_iterator());
+  };
+  CHECK(kept("true") == 1);
+  CHECK(kept("false") == 2);
+}
+
+TEST_CASE("a vocabulary has every token of the texts for masked_lm, whichever are masked") {
+  const TaskRun tiny(TaskType::masked_lm);
+  auto texts = read_file(tiny.root / "train.jsonl");
+  for (const auto* rare : {"in", "to", "is", "it"})
+    texts += json{{"text", rare}}.dump() + "\n";  // masked, each of them
+  write_file(tiny.root / "train.jsonl", texts);
+  auto context = quiet_context({});
+  auto recipe = tiny.recipe({"stages=[{id: teacher, finetune: {epochs: 1}}, {id: fewer, vocabulary: {of: teacher}}]"});
+  recipes::run(recipe, context);
+  const auto tokens = "\n" + read_file(tiny.root / "runs/fewer/vocab.txt");
+  for (const auto* token : {"the", "and", "of", "in", "to", "is", "it"}) {
+    CHECK_THAT(tokens, Catch::Contains(fmt::format("\n{}\n", token)));
+  }
+}
+
 TEST_CASE("a metric that the task has not, or the labels do not allow, is told with those that fit") {
   const TaskRun tiny(TaskType::regression);
   CHECK(message_of<ConfigError>([&] { tiny.recipe({"task.metric=accuracy"}); }) ==
@@ -215,8 +248,50 @@ TEST_CASE("a metric that the task has not, or the labels do not allow, is told w
   const TaskRun tokens(TaskType::token_classification);
   write_file(tokens.root / "train.jsonl", R"({"tokens": ["the", "of"], "tags": ["DET", "O"]})");
   const auto recipe = tokens.recipe({"task.metric=entity_f1"});
-  CHECK_THAT(message_of<ConfigError>([&] { TaskData(recipe.task, recipe.data); }),
-             Catch::Contains("task.metric: found entity_f1, but it needs tags O, B-TYPE and I-TYPE, and there is DET"));
+  CHECK_THAT(
+      message_of<ConfigError>([&] { TaskData(recipe.task, recipe.data); }),
+      Catch::Contains(
+          "task.metric: found entity_f1, but it needs tags O, B-TYPE, I-TYPE, E-TYPE and S-TYPE, and there is DET"));
+}
+
+TEST_CASE("max_drop of a metric of which less is better may be more than 1, of others not") {
+  const TaskRun tiny(TaskType::regression);
+  const std::string seven = "stages.int8.quantize.max_drop=7";
+  CHECK_NOTHROW(tiny.recipe({"task.metric=mse", seven}));
+  CHECK_THAT(message_of<ConfigError>([&] { tiny.recipe({seven}); }),
+             Catch::Contains("quantize.max_drop: found 7, expected from 0 to 1"));
+}
+
+TEST_CASE("empty lines among the texts of masked language modelling are left out, and counted in a line") {
+  const TaskRun tiny(TaskType::masked_lm);
+  std::string text, blank;
+  for (int i = 0; i < 40; ++i)
+    text += i % 2 ? R"({"text": ""})"
+                    "\n"
+                  : R"({"text": "the of and the"})"
+                    "\n";
+  for (int i = 0; i < 3; ++i)
+    blank += R"({"text": " "})"
+             "\n";
+  write_file(tiny.root / "train.jsonl", text);
+  write_file(tiny.root / "validation.jsonl", text);
+  write_file(tiny.root / "test.jsonl", text);
+  auto recipe = tiny.recipe({"stages.teacher.finetune={epochs: 2, batch_size: 2}"});
+  recipe.stages.resize(1);
+  std::ostringstream log;
+  auto context = quiet_context({});
+  context.logger = std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
+  const auto report = recipes::run(recipe, context);
+  CHECK(std::isfinite(report.stages[0].value()));
+  CHECK(report.stages[0].reached.total > 0);
+  CHECK_THAT(log.str(), Catch::Contains("20 of 40 texts are left out"));
+
+  write_file(tiny.root / "validation.jsonl", blank);
+  recipe.output = tiny.root / "other";
+  CHECK_THAT(message_of<DataError>([&] { recipes::run(recipe, context); }),
+             Catch::Contains("none of 3 texts has a token or label"));
+  write_file(tiny.root / "train.jsonl", blank);
+  CHECK_THAT(message_of<DataError>([&] { recipes::run(recipe, context); }), Catch::Contains("no text to train on"));
 }
 
 TEST_CASE("a state of training, and goals, are about the task's metric") {

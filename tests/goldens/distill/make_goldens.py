@@ -91,7 +91,8 @@ def tasks(mask):
             "token_classification.unlabelled": kl(s[mask == 1], t[mask == 1], 2)}
     s, t = torch.randn(BATCH, LENGTH, 2), 2 * torch.randn(BATCH, LENGTH, 2)
     each = [kl(s[i, :n, end][None], t[i, :n, end][None], 2) for i, n in enumerate(LENGTHS) for end in (0, 1)]
-    out |= {"span.student": s, "span.teacher": t, "question_answering": torch.stack(each).mean()}
+    out |= {"span.student": s, "span.teacher": t, "question_answering": torch.stack(each).mean(),
+            "question_answering.mse": F.mse_loss(s[mask == 1], t[mask == 1])}
     save_file({name: value.contiguous() for name, value in out.items()}, Path(__file__).parent / "task_losses.safetensors")
 
 

@@ -97,6 +97,17 @@ def main():
         predicted = [[t if rng.random() < 0.7 else rng.choice(tags) for t in text] for text in expected]
         out["entities"].append({"predicted": predicted, "expected": expected, "entity_f1": entity_f1(expected, predicted)})
     out["entities"].append({"predicted": [["O", "O"]], "expected": [["O", "O"]], "entity_f1": float(entity_f1([["O", "O"]], [["O", "O"]]))})
+    schemes = random.Random(2)
+    for prefixes in ("BI", "I", "BIES", "IE"):  # IOB1 and IOB2, IOB1 without neighbours, BIOES or IOBES, IOE
+        tags = ["O", "O", *(f"{prefix}-{kind}" for prefix in prefixes for kind in ("PER", "LOC"))]
+        for n in (1, 30):
+            expected = [[schemes.choice(tags) for _ in range(schemes.randint(1, 12))] for _ in range(n)]
+            predicted = [[t if schemes.random() < 0.7 else schemes.choice(tags) for t in text] for text in expected]
+            out["entities"].append({"predicted": predicted, "expected": expected, "entity_f1": entity_f1(expected, predicted)})
+    for bare in (["B", "I", "E", "S", "O"], ["S-A-B", "E-A-B", "O", "B-A-B"]):  # segments without a type; dashes in it
+        expected = [[schemes.choice(bare) for _ in range(8)] for _ in range(20)]
+        predicted = [[t if schemes.random() < 0.7 else schemes.choice(bare) for t in text] for text in expected]
+        out["entities"].append({"predicted": predicted, "expected": expected, "entity_f1": entity_f1(expected, predicted)})
     for predicted, expected in [
             ("the Norman dynasty", ["Norman dynasty", "Normans"]), ("A cat, an apple; the dog!", ["cat apple dog"]),
             ("", ["something"]), ("", ["the"]), ("42%", ["42", "42 %"]), ("in 1066", ["1066", "the year 1066"]),

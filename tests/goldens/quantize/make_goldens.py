@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.ao.quantization.observer import MinMaxObserver, MovingAverageMinMaxObserver
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BINS, PERCENTILE = 2048, 99.0
+BINS, PERCENTILE = 4096, 99.0
 
 
 def batches():
@@ -47,11 +47,9 @@ def mse(values):
 
 
 def histogram(data):
-    """Bins as observer.cpp has them: the range is that of the first batch, doubled as often as the largest value takes."""
-    top = np.abs(data[0]).max().astype(np.float64)
+    """Bins as observer.cpp has them: the range is the power of two above the largest value."""
     values = np.abs(np.concatenate(data)).astype(np.float64).ravel()
-    while top < values.max():
-        top *= 2
+    top = 2.0 ** (np.floor(np.log2(values.max())) + 1)
     return np.histogram(values, bins=BINS, range=(0.0, top))[0].astype(np.float64), top / BINS
 
 

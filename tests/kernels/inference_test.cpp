@@ -2,10 +2,17 @@
 
 #include <ATen/Parallel.h>
 
+#include <atomic>
+#include <cfenv>
+#include <new>
+#include <thread>
+
+#include "compress/ops/bfloat16_choice.h"
 #include "compress/ops/int16_attention.h"
 #include "compress/ops/linear.h"
+#include "compress/ops/team.h"
 #include "compress/ops/tiles.h"
-#include "tests/compress/kernels.h"
+#include "tests/kernels/kernels.h"
 
 namespace compression {
 namespace {
@@ -29,14 +36,6 @@ struct Rows {
     input = {number, words, values.data(), scale.data(), fixed_scale};
     ops::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
   }
-};
-
-class OnlyMultiplier {
- public:
-  explicit OnlyMultiplier(Multiplier chosen) { ops::choose_multiplier_for_test(chosen); }
-  ~OnlyMultiplier() { ops::choose_multiplier_for_test(Multiplier::best); }
-  OnlyMultiplier(const OnlyMultiplier&) = delete;
-  OnlyMultiplier& operator=(const OnlyMultiplier&) = delete;
 };
 
 Tensor activated(const Tensor& x, Function function) {
@@ -323,11 +322,139 @@ TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any
   }
 }
 
+TEST_CASE("int16 attention has texts as long as recipes allow, and tokens that are not all of a text") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(8);
+  constexpr int64_t size = 8;
+  for (const int64_t tokens : {int64_t{5}, int64_t{70'000}, int64_t{100'000}, ops::int16_attention_limit}) {
+    for (const bool peaked : {false, true}) {  // probabilities that are all alike, and a few that count
+      INFO(tokens << " tokens" << (peaked ? ", peaked" : ""));
+      constexpr int64_t queries = 2;
+      const auto q = torch::randn({queries, size}), k = torch::randn({tokens, size}) * (peaked ? 3.0 : 0.01),
+                 v = torch::randn({tokens, size}) + 1.0;
+      // Every third column is not there: places of keys, and the second query's.
+      const auto places = torch::arange(tokens, torch::kLong) + torch::arange(tokens, torch::kLong).floor_divide(2);
+      const auto own = torch::tensor({0, 4}, torch::kLong);
+      const auto reach = places[-1].item<int64_t>() + 1;
+      const auto bias = torch::randn({2 * reach - 1});
+      const auto context = torch::empty({queries, size});
+      const auto rows = torch::cat({q, k, v});  // rows of one matrix
+      ops::Int16Head head;
+      head.queries = queries;
+      head.tokens = tokens;
+      head.size = size;
+      head.query = floats(rows);
+      head.key = floats(rows) + queries * size;
+      head.value = floats(rows) + (queries + tokens) * size;
+      head.ld = size;
+      head.scale = 0.3f;
+      head.bias = floats(bias) + reach - 1;
+      head.query_place = own.data_ptr<int64_t>();
+      head.key_place = places.data_ptr<int64_t>();
+      head.context = floats(context);
+      head.ld_context = size;
+      std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size)));
+      ops::int16_attention(head, scratch.data());
+      const auto at = places.unsqueeze(0) - own.unsqueeze(1) + reach - 1;
+      const auto scores = torch::mm(q.to(torch::kDouble), k.to(torch::kDouble).t()) * 0.3 +
+                          bias.index_select(0, at.flatten()).view({queries, tokens});
+      const auto expected = torch::mm(torch::softmax(scores, -1), v.to(torch::kDouble));
+      CHECK(((context - expected).norm() / expected.norm()).item<double>() < 2e-3);
+    }
+  }
+}
+
+TEST_CASE("a member of a team that fails is told when the others have stopped, who do not wait for it") {
+  for (const int64_t threads : {1, 2, 4}) {
+    for (const int64_t failing : {int64_t{0}, threads - 1}) {
+      std::atomic<int> passed{0};
+      const auto work = [&](const ops::Member& member) {
+        member.wait();
+        if (member.index == failing % member.size) throw std::bad_alloc();
+        member.wait();
+        ++passed;
+      };
+      CHECK_THROWS_AS(ops::run_together(threads, work), std::bad_alloc);
+      CHECK(passed == 0);
+    }
+  }
+  CHECK_THROWS_AS(ops::Buffer<float>(int64_t{1} << 60), std::bad_alloc);
+}
+
+TEST_CASE("what the thread has set for its floats changes no integer") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(9);
+  const auto x = torch::randn({5, 37}), scale = torch::rand({9}) * 0.01, bias = torch::randn({9});
+  const auto w = torch::randint(-127, 128, {9, 37}).to(torch::kChar);
+  ops::LinearWeight weight;
+  ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), 9, 37, weight);
+  const auto product = [&] {
+    const auto y = torch::empty({5, 9});
+    ops::multiply_rows(floats(x), 5, weight, 0.0f, floats(y));
+    return y;
+  };
+  const auto expected = product();
+  for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+    std::fesetround(mode);
+    const auto found = product();
+    const bool kept = std::fegetround() == mode;
+    std::fesetround(FE_TONEAREST);
+    CHECK(kept);
+    CHECK(torch::equal(found, expected));
+  }
+}
+
+TEST_CASE("bfloat16 weights are multiplied as float32 where that takes less time, which is measured once") {
+  CHECK(ops::faster_number(1.0, 0.9) == Number::float32);
+  CHECK(ops::faster_number(1.0, 0.97) == Number::bfloat16);
+  CHECK(ops::faster_number(1.0, 1.5) == Number::bfloat16);
+  const auto first = ops::bfloat16_choice(100);
+  CHECK(first.bfloat16_ms > 0.0);
+  CHECK(first.float32_ms > 0.0);
+  CHECK(first.number == ops::faster_number(first.bfloat16_ms, first.float32_ms));
+  const auto again = ops::bfloat16_choice(64);  // of the same class
+  CHECK(again.bfloat16_ms == first.bfloat16_ms);
+  CHECK(again.float32_ms == first.float32_ms);
+  for (const int64_t in : {0, 1, 20000}) CHECK(ops::bfloat16_choice(in).bfloat16_ms > 0.0);
+  ops::choose_bfloat16_for_test(Number::float32);
+  CHECK(ops::bfloat16_choice(100).number == Number::float32);
+  ops::choose_bfloat16_for_test(Number::bfloat16);
+  CHECK(ops::bfloat16_choice(100).number == Number::bfloat16);
+  ops::choose_bfloat16_for_test(std::nullopt);
+  CHECK(ops::bfloat16_choice(100).bfloat16_ms == first.bfloat16_ms);
+}
+
+TEST_CASE("threads that wait for each other leave together, awake or asleep") {
+  constexpr int64_t threads = 4;
+  const auto slow = GENERATE(false, true);  // longer than a thread stays awake
+  const int64_t rounds = slow ? 60 : 400;
+  ops::Barrier barrier;
+  std::vector<int64_t> reached(threads);
+  std::atomic<int64_t> early{0};
+  std::vector<std::thread> all;
+  for (int64_t i = 0; i < threads; ++i) {
+    all.emplace_back([&, i] {
+      for (int64_t round = 1; round <= rounds; ++round) {
+        if (slow && round % threads == i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        reached[static_cast<size_t>(i)] = round;
+        barrier.wait(threads);
+        for (const auto other : reached) early += other < round;
+        barrier.wait(threads);
+      }
+    });
+  }
+  for (auto& thread : all) thread.join();
+  CHECK(early == 0);
+  barrier.wait(1);
+}
+
 TEST_CASE("the kernels that run are named") {
-  {
-    const OnlyTarget target(HWY_SSE4);
-    CHECK_THAT(ops::int8_kernel(), Catch::Contains("SSE4"));
-    CHECK_THAT(ops::bfloat16_kernel(), Catch::Contains("SSE4"));
+  for (const auto target : targets()) {
+    if (target != HWY_SSE4 && target != HWY_SSSE3) continue;
+    const OnlyTarget only(target);
+    const std::string name = target == HWY_SSE4 ? "SSE4" : "SSSE3";
+    CHECK(ops::int8_kernel() == name + ", in 16 bits");
+    CHECK(ops::bfloat16_kernel() == name + ", widened to float");
   }
   CHECK(!ops::int8_kernel().empty());
 }

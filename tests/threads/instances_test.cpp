@@ -13,6 +13,8 @@
 namespace compression {
 namespace {
 
+using namespace testing;
+
 TEST_CASE("instances run at once, in threads and on processors of their own") {
   const auto before = at::get_num_threads();
   at::set_num_threads(4);
@@ -39,6 +41,34 @@ TEST_CASE("instances run at once, in threads and on processors of their own") {
   CPU_AND(&both, &places[0], &places[1]);
   if (CPU_COUNT(&all) > 1) CHECK(CPU_COUNT(&both) == 0);
   CHECK(CPU_COUNT(&places[0]) >= 1);
+}
+
+TEST_CASE("one model is called from many threads at once, and gives what it gives to one") {
+  const auto kind = GENERATE(0, 1, 2, 3);
+  auto model = tiny_model();
+  if (kind == 0) model->set_fused(Arithmetic::int16);
+  if (kind == 1) model->set_fused(Arithmetic::bfloat16);
+  if (kind > 1) {
+    const at::NoGradGuard no_grad;
+    for (auto& linear : model->linears()) {
+      const auto scale = linear->weight.abs().amax(1, true) / 127.0;
+      const auto values = torch::round(linear->weight / scale).to(torch::kChar);
+      linear->store_int8(values, scale, ActivationScheme::per_token);
+    }
+    // 3: layer by layer, not as a whole.
+    model->config().linear_format = kind == 2 ? WeightFormat::int8 : WeightFormat::float32;
+  }
+  const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
+  auto twin = kind < 2 ? copy(model) : model;
+  std::vector<torch::Tensor> found(8);
+  run_instances(8, [&](int64_t i) {  // the first calls make what is kept
+    const at::NoGradGuard no_grad;
+    for (int again = 0; again < 3; ++again) found[static_cast<size_t>(i)] = model->forward(batch).logits;
+  });
+  twin->set_fused(model->encoder->fused);
+  const at::NoGradGuard no_grad;
+  const auto expected = twin->forward(batch).logits;
+  for (const auto& logits : found) CHECK(torch::equal(logits, expected));
 }
 
 TEST_CASE("an instance that fails is told when all are done") {

@@ -1,0 +1,30 @@
+#pragma once
+// A model as the fused runtime takes it (compress/ops/encoder.h), and a model of fewer bits at work in that form.
+
+#include "compress/model/config.h"   // ModelConfig
+#include "compress/model/derived.h"  // Derived
+#include "compress/model/encoder.h"  // EncoderImpl
+#include "compress/model/head.h"     // Head
+#include "compress/ops/encoder.h"    // Encoder, EncoderState
+
+namespace compression {
+
+/// Whether the runtime has kernels for the encoder: not for disentangled attention, nor for more positions than its
+/// attention has.
+bool can_pack(const ModelConfig& config);
+
+/// All that the runtime needs of the model: the encoder, and the head of one label a text, where it is one. Tensors are
+/// those of the model.
+ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config);
+
+/// A model's encoder, with the head of one label a text, packed for the machine; anew when a tensor has changed. What a
+/// folder of int8 or 16-bit weights is evaluated with is then, bit for bit, what its fused file computes.
+class PackedModel {
+ public:
+  std::shared_ptr<const ops::Encoder> of(const EncoderImpl& encoder, const Head& head, const ModelConfig& config);
+
+ private:
+  Derived<std::shared_ptr<const ops::Encoder>> packed_;
+};
+
+}  // namespace compression

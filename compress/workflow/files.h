@@ -1,0 +1,21 @@
+#pragma once
+// What every reader and writer of files says and does alike.
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace compression {
+
+/// "PATH: can't be opened: Permission denied": `what` could not be done, for the system's `reason` (an errno; 0: not
+/// known, left out).
+std::string refused(const std::filesystem::path& path, std::string_view what, int reason);
+
+/// Waits until a file's bytes, or a folder's names, are on the disk. A file system that can't do that with folders is
+/// left alone. Throws StorageError.
+void sync_path(const std::filesystem::path& path);
+
+/// The folder that `path` is in; "." of a name alone.
+std::filesystem::path parent_of(const std::filesystem::path& path);
+
+}  // namespace compression

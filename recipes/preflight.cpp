@@ -1,0 +1,399 @@
+#include "recipes/preflight.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "compress/checkpoint/model_folder.h"      // load_model_config
+#include "compress/model/resize.h"                 // with_hidden_size
+#include "compress/tokenizer/fit.h"                // check_fit
+#include "compress/tokenizer/sentence_settings.h"  // transformer_folder
+#include "compress/workflow/error.h"               // Error
+#include "export/encoder_state.h"                  // fused_lacks
+#include "prune/allocate.h"                        // largest_reduction
+#include "quantize/convert.h"                      // format_of
+
+namespace compression::recipes {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What is known of a model before it is there.
+struct Known {
+  ModelConfig config;
+  bool exact = true;  // the sizes of its layers; else each is at most as the config says
+  bool trims = true;  // its tokenizer can lose tokens
+  std::string name;   // "`teacher`", or a folder
+};
+
+using Found = std::optional<Known>;
+
+int64_t size(const ModelConfig& config) {
+  return static_cast<int64_t>(config.layers.size());
+}
+
+/// The layer that has the fewest of something, or the most.
+size_t extreme(const ModelConfig& config, int64_t LayerShape::*member, bool fewest) {
+  size_t found = 0;
+  for (size_t i = 1; i < config.layers.size(); ++i) {
+    const auto value = config.layers[i].*member, best = config.layers[found].*member;
+    if (fewest ? value < best : value > best) found = i;
+  }
+  return found;
+}
+
+class Checker {
+ public:
+  Checker(const Recipe& recipe, bool pairs, Problems& problems) : recipe_(recipe), pairs_(pairs), problems_(problems) {}
+
+  ModelChecks run() {
+    for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+      const auto& stage = recipe_.stages[i];
+      const auto key = join_key(join_key("stages", i), stage_kind(stage.config));
+      stages_[stage.id] = std::visit([&](const auto& config) { return result(key, config); }, stage.config);
+      if (auto& made = stages_[stage.id]) made->name = fmt::format("`{}`", stage.id);
+    }
+    return std::move(checks_);
+  }
+
+ private:
+  // ---- where models come from
+
+  Found model(const std::string& key, const Reference& reference) {
+    const auto stage = stages_.find(reference.name);
+    return stage != stages_.end() ? stage->second : folder(key, reference.name);
+  }
+  Found base() { return folder("model.path", recipe_.model.path); }
+
+  /// A checkpoint folder, which is looked at once.
+  Found folder(const std::string& key, const fs::path& path) {
+    const auto known = folders_.find(path);
+    if (known != folders_.end()) return known->second;
+    auto& found = folders_[path];
+    std::error_code ignored;
+    if (!fs::is_regular_file(transformer_folder(path) / "config.json", ignored)) return found;  // told elsewhere
+    try {
+      Known own{.config = load_model_config(path), .name = path.string()};
+      own.config.task = recipe_.task.type;
+      if (own.config.task == TaskType::embedding && !own.config.embedding.unsupported.empty()) {
+        problems_.add(key, own.config.embedding.unsupported);
+        return found;
+      }
+      check_length(key, own);
+      check_tokenizer(path, own);
+      found = own;
+    } catch (const Error& error) {
+      problems_.add(key, error.what());
+    }
+    return found;
+  }
+
+  void check_tokenizer(const fs::path& path, Known& known) {
+    const auto tokenizer = load_tokenizer(path);
+    known.trims = std::ranges::any_of(tokenizer->files(), [](const fs::path& file) {
+      return file == "tokenizer.json" || file == "vocab.txt" || file == "vocab.json";
+    });
+    const auto task = recipe_.task.type;
+    const TextUse use{.pairs = task != TaskType::embedding && (pairs_ || task == TaskType::question_answering),
+                      .masks = task == TaskType::masked_lm};
+    if (tokenizer->usable_ids() < tokenizer->vocabulary_size()) checks_.beyond.push_back(path);
+    auto lines = tokenizer->warnings();
+    for (auto& line : check_fit(*tokenizer, known.config, path, use)) lines.push_back(std::move(line));
+    const auto& longest = tokenizer->sentence().max_length;
+    if (task == TaskType::embedding && longest && *longest < recipe_.data.max_length) {
+      lines.push_back(
+          fmt::format("{}: its texts are cut to {} tokens (max_seq_length of sentence_bert_config.json), not to "
+                      "data.max_length, {}",
+                      path.string(), *longest, recipe_.data.max_length));
+    }
+    for (auto& line : lines) {
+      auto& all = checks_.warnings;
+      if (std::ranges::find(all, line) == all.end()) all.push_back(std::move(line));
+    }
+  }
+
+  void check_length(const std::string& key, const Known& known) {
+    const auto longest = known.config.max_length();
+    problems_.require(recipe_.data.max_length <= longest, "data.max_length",
+                      fmt::format("found {}, but the model {} ({}) has positions for {} tokens; expected at most {}",
+                                  recipe_.data.max_length, known.name, key, longest, longest));
+  }
+
+  // ---- checks
+
+  void require_trainable(const std::string& key, const Found& known, std::string_view what) {
+    if (!known) return;
+    const auto& config = known->config;
+    const bool whole =
+        config.linear_format == WeightFormat::float32 && config.embedding_format == WeightFormat::float32;
+    problems_.require(
+        whole, key,
+        fmt::format(
+            "found {}, whose weights are {}; expected a model with fp32 weights, which can be {}", known->name,
+            enum_name(config.linear_format == WeightFormat::float32 ? config.embedding_format : config.linear_format),
+            what));
+  }
+
+  /// That so many are there in each layer.
+  void at_most(const std::string& key, const std::optional<int64_t>& wanted, const Known& known,
+               int64_t LayerShape::*member, std::string_view what) {
+    if (!wanted) return;
+    const auto& config = known.config;
+    const auto layer = extreme(config, member, known.exact);  // of sizes that are not known, the largest is a bound
+    const auto most = config.layers[layer].*member;
+    problems_.require(*wanted <= most, key,
+                      fmt::format("found {}, but layer {} of {} has {} {}; expected at most {}", *wanted, layer,
+                                  known.name, most, what, most));
+  }
+
+  void check_layer(const std::string& key, int64_t layer, const Found& known) {
+    if (!known) return;
+    const auto last = size(known->config) - 1;
+    problems_.require(layer <= last, key,
+                      fmt::format("found layer {}, but {} has layers 0 to {}", layer, known->name, last));
+  }
+
+  bool check_hidden(const std::string& key, const std::optional<int64_t>& wanted, const Known& known) {
+    if (!wanted) return true;
+    const auto all = known.config.hidden_size;
+    problems_.require(
+        *wanted <= all, key,
+        fmt::format("found {}, but the hidden size of {} is {}; expected at most that", *wanted, known.name, all));
+    return *wanted <= all;
+  }
+
+  void check_losses(const std::string& key, const std::vector<distill::LossConfig>& losses, const Found& student,
+                    const Found& teacher) {
+    for (size_t i = 0; i < losses.size(); ++i) {
+      const auto own = join_key(key, i);
+      const auto& pairs = losses[i].layers;
+      for (size_t p = 0; pairs && p < pairs->size(); ++p) {
+        const auto pair = join_key(join_key(own, "layers"), p);
+        if ((*pairs)[p].size() != 2) continue;  // told elsewhere
+        check_layer(join_key(pair, 0), (*pairs)[p][0], student);
+        check_layer(join_key(pair, 1), (*pairs)[p][1], teacher);
+      }
+      if (losses[i].relation_heads) check_relation_heads(join_key(own, "relation_heads"), losses[i], student, teacher);
+    }
+  }
+
+  /// Where no layers are named, it is about the last of each model.
+  void check_relation_heads(const std::string& key, const distill::LossConfig& loss, const Found& student,
+                            const Found& teacher) {
+    if (loss.layers || loss.layer_map || *loss.relation_heads < 1) return;
+    for (const auto* known : {&student, &teacher}) {
+      if (!*known || !(*known)->exact) continue;
+      const auto& config = (*known)->config;
+      const auto width = config.layers.back().num_attention_heads * config.attention_head_size;
+      if (width > 0 && width % *loss.relation_heads == 0) continue;
+      problems_.add(key, fmt::format("found {}, expected a divisor of {}, the width of the queries in the last layer "
+                                     "of {}",
+                                     *loss.relation_heads, width, (*known)->name));
+    }
+  }
+
+  Found student(const std::string& key, const distill::StudentConfig& config, Found known) {
+    if (!known) return known;
+    auto& own = known->config;
+    if (config.layers) {
+      std::vector<LayerShape> layers;
+      std::vector<int64_t> weights, shared;
+      for (size_t i = 0; i < config.layers->size(); ++i) {
+        const auto layer = (*config.layers)[i];
+        check_layer(join_key(join_key(key, "layers"), i), layer, known);
+        if (layer < 0 || layer >= size(own)) return std::nullopt;
+        layers.push_back(own.layers[static_cast<size_t>(layer)]);
+        if (own.encoder.shared_layers.empty()) continue;
+        const auto of = own.encoder.shared_layers[static_cast<size_t>(layer)];
+        auto at = std::ranges::find(weights, of);
+        if (at == weights.end()) at = weights.insert(at, of);
+        shared.push_back(at - weights.begin());
+      }
+      if (layers.empty()) return std::nullopt;
+      own.layers = std::move(layers);
+      own.encoder.shared_layers = std::move(shared);
+      try {
+        layer_groups(own);
+      } catch (const UnsupportedError& error) {
+        problems_.add(join_key(key, "layers"), error.what());
+      }
+    }
+    if (check_hidden(join_key(key, "hidden_size"), config.hidden_size, *known) && config.hidden_size) {
+      own = with_hidden_size(own, *config.hidden_size);
+    }
+    at_most(join_key(key, "num_attention_heads"), config.num_attention_heads, *known, &LayerShape::num_attention_heads,
+            "heads");
+    at_most(join_key(key, "intermediate_size"), config.intermediate_size, *known, &LayerShape::intermediate_size,
+            "FFN units");
+    problems_.require(
+        !config.num_attention_heads || own.encoder.relative != RelativeAttention::bias,
+        join_key(key, "num_attention_heads"),
+        fmt::format("found with {}, whose attention has a bias for each head; prune heads instead", own.model_type));
+    for (auto& layer : own.layers) {
+      if (config.num_attention_heads) layer.num_attention_heads = *config.num_attention_heads;
+      if (config.intermediate_size) layer.intermediate_size = *config.intermediate_size;
+    }
+    return known;
+  }
+
+  /// What a budget leaves.
+  Found cut(const std::string& key, const prune::BudgetConfig& budget, Found known) {
+    if (!known) return known;
+    auto& config = known->config;
+    if (check_hidden(join_key(key, "hidden_size"), budget.hidden_size, *known) && budget.hidden_size) {
+      config = with_hidden_size(config, *budget.hidden_size);
+    }
+    if (budget.counts() && budget.allocation == prune::Allocation::uniform) {
+      at_most(join_key(key, "heads"), budget.heads, *known, &LayerShape::num_attention_heads, "heads");
+      at_most(join_key(key, "intermediate_size"), budget.intermediate_size, *known, &LayerShape::intermediate_size,
+              "FFN units");
+      for (auto& layer : config.layers) {
+        if (budget.heads) layer.num_attention_heads = *budget.heads;
+        if (budget.intermediate_size) layer.intermediate_size = *budget.intermediate_size;
+      }
+      return known;
+    }
+    if (budget.counts()) {
+      at_most_on_average(join_key(key, "heads"), budget.heads, *known, &LayerShape::num_attention_heads, "heads");
+      at_most_on_average(join_key(key, "intermediate_size"), budget.intermediate_size, *known,
+                         &LayerShape::intermediate_size, "FFN units");
+    }
+    const auto most = known->exact ? prune::largest_reduction(config, budget, recipe_.data.max_length) : std::nullopt;
+    if (most) {
+      const char* name = budget.macs_reduction ? "macs_reduction" : "parameter_reduction";
+      const auto wanted = budget.macs_reduction ? *budget.macs_reduction : *budget.parameter_reduction;
+      problems_.require(
+          wanted <= *most, join_key(key, name),
+          fmt::format("found {}, but of {} at most {:.4g} times fewer {} can be left: {}", number_text(wanted),
+                      known->name, *most, budget.macs_reduction ? "multiply-adds" : "parameters of heads and FFN units",
+                      budget.multiple_of > 1
+                          ? fmt::format("a head and {} FFN units of each layer stay, unless "
+                                        "whole_blocks is set",
+                                        budget.multiple_of)
+                          : "a head and an FFN unit of each layer stay, unless whole_blocks is set"));
+    }
+    known->exact = known->exact && !budget.counts() && !budget.macs_reduction && !budget.parameter_reduction &&
+                   !budget.latency_reduction;
+    return known;
+  }
+
+  void at_most_on_average(const std::string& key, const std::optional<int64_t>& wanted, const Known& known,
+                          int64_t LayerShape::*member, std::string_view what) {
+    if (!wanted) return;
+    int64_t all = 0;
+    for (const auto& layer : known.config.layers) all += layer.*member;
+    problems_.require(
+        *wanted * size(known.config) <= all, key,
+        fmt::format("found {}, but the layers of {} have {:.4g} {} on average; expected at most that", *wanted,
+                    known.name, static_cast<double>(all) / static_cast<double>(size(known.config)), what));
+  }
+
+  /// What scores and reconstructions need besides the budget.
+  void check_scores(const std::string& key, const prune::ScoreConfig& score, prune::Reconstruction reconstruct,
+                    const Found& known) {
+    if (score.teacher) model(join_key(key, "teacher"), *score.teacher);
+    problems_.require(
+        score.labels == prune::ScoreLabels::data || recipe_.task.type == TaskType::classification,
+        join_key(key, "labels"),
+        fmt::format("found teacher with task {}, expected classification with it", enum_name(recipe_.task.type)));
+    if (!known || known->config.encoder.shared_layers.empty()) return;
+    const auto alone = [&](bool holds, const char* setting, std::string_view found) {
+      problems_.require(
+          !holds, join_key(key, setting),
+          fmt::format("found {}, but the layers of {} share their weights, and can't be {} one by one", found,
+                      known->name, setting == std::string_view("importance") ? "scored" : "fitted"));
+    };
+    alone(score.importance == prune::ImportanceMethod::surgeon, "importance", enum_name(score.importance));
+    alone(reconstruct != prune::Reconstruction::none, "reconstruct", enum_name(reconstruct));
+  }
+
+  // ---- what each stage makes of its model
+
+  Found result(const std::string& key, const FinetuneConfig& config) {
+    auto known = config.of ? model(join_key(key, "of"), *config.of) : base();
+    require_trainable(config.of ? join_key(key, "of") : "model.path", known, "trained");
+    return known;
+  }
+
+  Found result(const std::string& key, const distill::DistillConfig& config) {
+    const auto of_student = join_key(key, "student");
+    auto from = model(join_key(of_student, "from"), config.student.from);
+    require_trainable(join_key(of_student, "from"), from, "trained");
+    auto known = student(of_student, config.student, from);
+    if (config.teacher) {
+      check_losses(join_key(key, "losses"), config.losses, known, model(join_key(key, "teacher"), *config.teacher));
+    }
+    for (size_t t = 0; config.teachers && t < config.teachers->size(); ++t) {
+      const auto& teacher = (*config.teachers)[t];
+      const auto own = join_key(join_key(key, "teachers"), t);
+      check_losses(teacher.losses ? join_key(own, "losses") : join_key(key, "losses"),
+                   teacher.losses ? *teacher.losses : config.losses, known,
+                   model(join_key(own, "model"), teacher.model));
+    }
+    return known;
+  }
+
+  Found result(const std::string& key, const prune::PruneConfig& config) {
+    auto known = model(join_key(key, "of"), config.of);
+    require_trainable(join_key(key, "of"), known, "cut");
+    check_scores(key, config.score, config.reconstruct.reconstruct, known);
+    return cut(key, config.budget, known);
+  }
+
+  Found result(const std::string& key, const GradualConfig& config) {
+    auto known = model(join_key(key, "of"), config.of);
+    require_trainable(join_key(key, "of"), known, "cut and trained");
+    const auto of_distill = join_key(key, "distill"), of_prune = join_key(key, "prune");
+    check_losses(join_key(of_distill, "losses"), config.distill.losses, known,
+                 model(join_key(of_distill, "teacher"), config.distill.teacher));
+    check_scores(of_prune, config.prune.score, config.prune.reconstruct.reconstruct, known);
+    auto made = cut(of_prune, config.prune.budget, known);
+    if (!made || !known || !config.max_drop) return made;
+    known->exact = false;  // it may end before the budget
+    return known;
+  }
+
+  Found result(const std::string& key, const prune::VocabularyConfig& config) {
+    auto known = model(join_key(key, "of"), config.of);
+    problems_.require(!known || known->trims, join_key(key, "of"),
+                      fmt::format("found {}, whose tokenizer is a sentencepiece model alone; expected one with "
+                                  "tokenizer.json, vocab.txt or vocab.json",
+                                  known ? known->name : ""));
+    return known;
+  }
+
+  Found result(const std::string& key, const quantize::QuantizeConfig& config) {
+    auto known = model(join_key(key, "of"), config.of);
+    require_trainable(join_key(key, "of"), known, "quantized");
+    if (!known) return known;
+    known->config.linear_format = quantize::format_of(config.scheme);
+    known->config.embedding_format = config.embeddings.value_or(known->config.linear_format);
+    return known;
+  }
+
+  Found result(const std::string& key, const exporter::ExportConfig& config) {
+    auto known = model(join_key(key, "of"), config.of);
+    if (!known || config.runtime != exporter::Runtime::fused) return known;
+    const auto lacks = exporter::fused_lacks(known->config);
+    problems_.require(lacks.empty(), join_key(key, "runtime"),
+                      fmt::format("found fused, which has no kernels for {}; expected portable", lacks));
+    return known;
+  }
+
+  const Recipe& recipe_;
+  const bool pairs_;
+  Problems& problems_;
+  std::map<std::string, Found> stages_;
+  std::map<fs::path, Found> folders_;
+  ModelChecks checks_;
+};
+
+}  // namespace
+
+ModelChecks check_models(const Recipe& recipe, bool pairs, Problems& problems) {
+  return Checker(recipe, pairs, problems).run();
+}
+
+}  // namespace compression::recipes
