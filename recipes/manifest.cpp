@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "compress/checkpoint/json_file.h"              // read_json_file
 #include "compress/checkpoint/sentence_transformers.h"  // module_files
 #include "compress/workflow/error.h"                    // Error
@@ -21,13 +23,13 @@ json listed_file(const fs::directory_entry& entry) {
   return {{"bytes", entry.file_size()}, {"xxh128", file_fingerprint(entry.path())}};
 }
 
-/// Names, relative to the folder, of the files in it that a manifest lists.
-std::vector<std::string> listed_names(const fs::path& folder) {
+/// Names, relative to the folder, of what is in it and no folder; links are not followed.
+std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const auto name = entry.path().lexically_relative(folder).generic_string();
     const bool of_ours = name == manifest_name || name == unfinished_name || name == "metrics.jsonl";
-    if (!of_ours && !name.starts_with(rounds) && entry.is_regular_file()) names.push_back(name);
+    if (!of_ours && entry.symlink_status().type() != fs::file_type::directory) names.push_back(name);
   }
   return names;
 }
@@ -51,8 +53,18 @@ bool is_module(const fs::directory_entry& entry) {
 
 json list_files(const fs::path& folder) {
   auto files = json::object();
-  for (const auto& name : listed_names(folder)) files[name] = listed_file(fs::directory_entry(folder / name));
+  for (const auto& name : names_in(folder)) {
+    if (!name.starts_with(rounds)) files[name] = listed_file(fs::directory_entry(folder / name));
+  }
   return files;
+}
+
+json list_removable(const fs::path& folder) {
+  auto names = json::array();
+  for (const auto& name : names_in(folder)) {
+    if (name.starts_with(rounds)) names.push_back(name);
+  }
+  return names;
 }
 
 json list_model_files(const fs::path& folder) {
@@ -74,8 +86,10 @@ std::optional<fs::path> foreign_file(const fs::path& folder) {
   if (!fs::exists(folder / manifest_name)) return std::nullopt;  // nothing there, or a folder that was not finished
   const auto manifest = read_json_file(folder / manifest_name);
   const auto files = manifest.value("files", json::object());
-  for (const auto& name : listed_names(folder)) {
-    if (!files.contains(name)) return folder / name;
+  const auto removable = manifest.value("removable", json::array());
+  for (const auto& name : names_in(folder)) {
+    const bool ours = files.contains(name) || std::ranges::find(removable, json(name)) != removable.end();
+    if (!ours) return folder / name;
   }
   return std::nullopt;
 }

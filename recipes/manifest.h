@@ -14,6 +14,9 @@ inline constexpr int manifest_format = 1;
 /// holds clock times, and rounds/: {"model.safetensors": {"bytes": 1, "xxh128": "..."}}.
 nlohmann::json list_files(const std::filesystem::path& folder);
 
+/// The names of what is in rounds/, which may be removed at any time: ["rounds/1/model.safetensors"].
+nlohmann::json list_removable(const std::filesystem::path& folder);
+
 /// The same of a checkpoint folder, of what a model and its tokenizer may be read from alone: .json, .txt, .model,
 /// .safetensors and .pt in it and in the folders of sentence-transformers' modules (1_Pooling), without what runs write
 /// (compress.json, report.json). What else is there changes nothing.

@@ -169,6 +169,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
       {"model_file", model.file.filename().string()},
       {"notes", artifact.notes},
       {"files", list_files(writer.folder())},
+      {"removable", list_removable(writer.folder())},
       {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
       {"machine",
        {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};

@@ -69,6 +69,10 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::
   } catch (const ConfigError& error) {
     throw ConfigError(fmt::format("task.metric: {}", error.what()));
   }
+  if (!task.metric && task.type == TaskType::token_classification && metric_ == Metric::accuracy) {
+    notes_.push_back(
+        "task.metric: accuracy, for the tags are of no scheme that entities are read from (IOB, IOE, BIOES)");
+  }
   std::map<std::string, std::string> splits_of;  // by what is noted of them
   for (auto& [split, entry] : splits_) {
     entry.labels = datasets::labels_of(entry.data, head_);

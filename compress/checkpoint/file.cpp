@@ -98,8 +98,9 @@ FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), wri
   const auto status = std::filesystem::status(path_, ignored);
   if (std::filesystem::is_fifo(status)) refuse(path_, "is a pipe, expected a file or nothing", 0);
   if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) written_path_ += ".partial";
-  descriptor_ = ::open(written_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
-  if (descriptor_ < 0) refuse(path_, "cannot be created", errno);
+  const int links = written_path_ == path_ ? 0 : O_NOFOLLOW;  // PATH.partial as a link is somebody else's
+  descriptor_ = ::open(written_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | links, 0666);
+  if (descriptor_ < 0) refuse(links ? written_path_ : path_, "cannot be created", errno);
   ::fcntl(descriptor_, F_SETFL, 0);  // not to wait was for the opening of a pipe
 }
 

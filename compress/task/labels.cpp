@@ -79,11 +79,19 @@ std::vector<int64_t> class_order(const TaskHead& wanted, const std::vector<std::
 }
 
 TaskHead with_classes_of(const TaskHead& data, const std::vector<std::string>& classes) {
-  const auto order = class_order(data, classes);
-  if (order.empty() || are_unnamed(classes)) return data;
+  if (data.labels.empty() || are_unnamed(classes)) return data;
+  const ClassFinder finder(classes);
   TaskHead head{.labels = classes, .task = data.task, .written = std::vector<std::string>(classes.size())};
-  for (size_t i = 0; i < order.size(); ++i) head.written[static_cast<size_t>(order[i])] = data.labels[i];
-  return head;
+  bool by_names = true;
+  for (const auto& label : data.labels) {
+    const auto found = finder.find(label);
+    if (!found) return data;
+    by_names = by_names && found->rule != LabelRule::number;
+    auto& written = head.written[static_cast<size_t>(found->id)];
+    if (written.empty()) written = label;  // several labels may be one class: "Positive", "POSITIVE "
+  }
+  const bool all = std::ranges::none_of(head.written, &std::string::empty);
+  return all || by_names ? head : data;
 }
 
 std::string label_note(const std::vector<std::string>& labels, const std::vector<std::string>& classes) {

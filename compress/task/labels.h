@@ -51,8 +51,8 @@ bool are_unnamed(const std::vector<std::string>& classes);
 std::vector<int64_t> class_order(const TaskHead& wanted, const std::vector<std::string>& classes);
 
 /// The head of data for a model: with the model's classes, in its order, where every label of the data is one of them;
-/// else as it is. A model with more classes than the data is taken where the labels are names; one whose classes nobody
-/// named leaves the data its own.
+/// else as it is. Several labels may be of one class. A model with more classes than the data is taken where the labels
+/// are names; one whose classes nobody named leaves the data its own.
 TaskHead with_classes_of(const TaskHead& data, const std::vector<std::string>& classes);
 
 /// What one should know of labels that are not the names of their classes: "labels 0, 1 are taken for NEGATIVE,

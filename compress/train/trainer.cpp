@@ -461,6 +461,12 @@ void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
   const auto median = now_.losses.recent_median();
   auto rollbacks = now_.rollbacks;
   const auto done = static_cast<int64_t>(rollbacks.size());
+  if (now_.step == 0 && !jumped && done > 0) {  // the same again, whatever the rate
+    throw DataError(
+        fmt::format("training: at step 1, before any change of the weights, {}: found labels, texts or weights that {} "
+                    "arithmetic can't take, expected others, or another precision",
+                    reason, enum_name(config_.precision)));
+  }
   if (done >= config_.max_rollbacks) {
     throw DataError(fmt::format(
         "training: at step {} {} (loss {}, median before {:.4g}), at a learning rate of {:.3g} times the schedule's, "

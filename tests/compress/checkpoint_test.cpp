@@ -292,6 +292,14 @@ TEST_CASE("A file that could not be written leaves the one before it in place") 
   CHECK_FALSE(exists(folder / "x.partial"));
 }
 
+TEST_CASE("a link in the place of the file that is written first is not written through") {
+  const TemporaryFolder folder;
+  write_text_file(folder / "precious", "years of work");
+  std::filesystem::create_symlink(folder / "precious", folder / "x.partial");
+  CHECK_THAT(message_of<StorageError>([&] { write_text_file(folder / "x", "report"); }), Contains("x.partial: "));
+  CHECK(read_text_file(folder / "precious") == "years of work");
+}
+
 TEST_CASE("Tensors that the format cannot hold are refused before a file is made") {
   const TemporaryFolder folder;
   const auto writing = [&](const std::string& name, const torch::Tensor& tensor) {

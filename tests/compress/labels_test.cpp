@@ -72,6 +72,12 @@ TEST_CASE("data takes the names and the order of a model's classes, and remember
   CHECK(more.written == Names{"o", "", "b-per"});
   CHECK(more.task == TaskType::token_classification);
 
+  const Names sentiments{"NEGATIVE", "POSITIVE"};
+  const auto spelt = with_classes_of({{"Negative", "POSITIVE ", "Positive", "negative"}}, sentiments);
+  CHECK(spelt.labels == sentiments);
+  CHECK(spelt.written == Names{"Negative", "POSITIVE "});
+  CHECK(with_classes_of({{"0", "POSITIVE", "1", "negative"}}, sentiments).labels == sentiments);
+
   CHECK(with_classes_of(numbers, {"LABEL_0", "LABEL_1"}) == numbers);
   CHECK(with_classes_of(numbers, {"a", "b", "c"}) == numbers);
   CHECK(with_classes_of(numbers, {}) == numbers);

@@ -248,6 +248,15 @@ TEST_CASE("a state of other settings is not used") {
   check_same(other, run(config));
 }
 
+TEST_CASE("a loss that is no number before any change of the weights is not blamed on the learning rate") {
+  const auto message = message_of<DataError>([&] {
+    run(plain_config(), {.inject = [](auto loss, int64_t, double clock, int64_t) {
+          return clock == 0.0 ? loss * std::numeric_limits<double>::quiet_NaN() : loss;
+        }});
+  });
+  CHECK_THAT(message, Catch::Contains("before any change of the weights") && !Catch::Contains("learning_rate"));
+}
+
 TEST_CASE("a loss that is no number takes training back, with half the learning rate") {
   const auto result = run(plain_config(), {.inject = [](auto loss, int64_t, double, int64_t call) {
                             return call == 8 ? loss * std::numeric_limits<double>::quiet_NaN() : loss;

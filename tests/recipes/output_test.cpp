@@ -184,14 +184,20 @@ TEST_CASE("a file that others put into a stage's folder keeps it from being made
   const auto out = user.root / "out";
   const auto text = user.text(out.string(), user.finetune("teacher"));
   run_recipe(text);
-  write_file(out / "teacher/notes.txt", "years of work");
+  const std::string name = GENERATE("notes.txt", "rounds/1/notes.txt");
+  const auto notes = out / "teacher" / name;
+  fs::create_directories(notes.parent_path());
+  write_file(notes, "years of work");
   CHECK(is_up_to_date(text));
   auto changed = text;
   changed.replace(changed.find("epochs: 1"), 9, "epochs: 2");
   CHECK_THAT(message_of<ConfigError>([&] { run_recipe(changed); }),
-             Catch::Contains("out/teacher/notes.txt: not written by stage `teacher`"));
-  CHECK(read_file(out / "teacher/notes.txt") == "years of work");
-  fs::remove(out / "teacher/notes.txt");
+             Catch::Contains("out/teacher/" + name + ": not written by stage `teacher`"));
+  CHECK(read_file(notes) == "years of work");
+  fs::remove(notes);
+  fs::create_symlink(user.root / "elsewhere", notes);
+  CHECK_THAT(message_of<ConfigError>([&] { run_recipe(changed); }), Catch::Contains(name + ": not written by"));
+  fs::remove(notes);
 
   fs::rename(out / "teacher", user.root / "elsewhere");  // a finished stage may be moved and linked to
   fs::create_directory_symlink(user.root / "elsewhere", out / "teacher");
