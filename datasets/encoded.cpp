@@ -29,6 +29,13 @@ Random make_random(uint64_t seed, uint64_t stream) {
   return Random(mix(mix(seed) ^ stream));
 }
 
+/// A number that follows from a text's ids.
+uint64_t stream_of(std::span<const int64_t> ids) {
+  uint64_t stream = 0xCBF29CE484222325;  // FNV-1a, a word at a time
+  for (const auto id : ids) stream = (stream ^ static_cast<uint64_t>(id)) * 0x100000001B3;
+  return stream;
+}
+
 /// Fisher and Yates. Not std::shuffle, whose result differs between standard libraries. The bias of the modulo is below
 /// n / 2^64.
 template <class T>
@@ -192,9 +199,9 @@ class EncodedSource : public BatchSource {
     const auto& masking = *examples_.masking;
     const auto all = candidates({ids, static_cast<size_t>(length(example))});
     if (all.empty()) return;
-    // A stream of its own for each example, apart from those of the shuffles.
-    Random random =
-        make_random(make_random(options_.seed, static_cast<uint64_t>(epoch))(), static_cast<uint64_t>(example));
+    // A stream of its own for each text, wherever it stands in its file, apart from those of the shuffles.
+    Random random = make_random(make_random(options_.seed, static_cast<uint64_t>(epoch))(),
+                                stream_of({ids, static_cast<size_t>(length(example))}));
     const auto share = [&] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
     Positions chosen;
     for (const auto i : all) {

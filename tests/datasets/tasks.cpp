@@ -1,8 +1,10 @@
 // What tasks other than classification read, and what they make of it.
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "compress/workflow/error.h"
@@ -265,6 +267,24 @@ TEST_CASE("Masks are BERT's, new in each epoch and the same for the same", "[dat
     const auto own = torch::tensor(originals[static_cast<size_t>(rows[static_cast<size_t>(row)])].input_ids);
     CHECK(torch::equal(torch::where(chosen[row], first.labels[row], first.input_ids[row]), own));
   }
+}
+
+TEST_CASE("What is masked of a text does not depend on where it stands in its file", "[datasets]") {
+  Examples examples;
+  for (int64_t i = 0; i < 20; ++i) {
+    examples.encodings.push_back(
+        {.input_ids = {2, 10 + i, 40 + i, 70 + i, 99, 3}, .token_type_ids = {0, 0, 0, 0, 0, 0}});
+  }
+  examples.masking = Masking{.mask_id = 4, .vocabulary_size = 100, .special_ids = {2, 3, 4}};
+  auto reversed = examples;
+  std::ranges::reverse(reversed.encodings);
+  std::vector<int64_t> order(20), backwards(20);
+  std::iota(order.begin(), order.end(), 0);
+  std::iota(backwards.rbegin(), backwards.rend(), 0);
+  const auto one = make_batch_source(examples, 0, {.seed = 3})->collate(order, 5);
+  const auto other = make_batch_source(reversed, 0, {.seed = 3})->collate(backwards, 5);
+  CHECK(torch::equal(one.input_ids, other.input_ids));
+  CHECK(torch::equal(one.labels, other.labels));
 }
 
 TEST_CASE("A text of one word has it masked", "[datasets]") {

@@ -287,6 +287,13 @@ TEST_CASE("kept logits are found again, and the folder stays within its size") {
   CHECK_FALSE(cache.find(b));
   CHECK(cache.find(c)->at("logits").equal(logits(3).at("logits")));
   CHECK_FALSE(cache.keep(d, {{"logits", torch::zeros({10'000})}}));
+  {
+    std::fstream file(cache.file(c), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-2, std::ios::end);
+    file.put('\x42');
+  }
+  CHECK_FALSE(cache.find(c));  // another number than what was kept
+  CHECK(cache.keep(c, logits(3)));
   std::filesystem::resize_file(cache.file(c), 200);
   CHECK_FALSE(cache.find(c));
   CHECK_FALSE(std::filesystem::exists(cache.file(c)));
