@@ -165,7 +165,7 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, co
   for (const auto& [name, tensor] : state) {
     if (!targets.contains(name)) (is_listed(name, options.ignore) ? report.ignored : unexpected).push_back(name);
   }
-  if (options.allow_unexpected) report.unexpected = std::move(unexpected), unexpected.clear();
+  if (options.allow_unexpected) std::swap(report.unexpected, unexpected);
 
   std::vector<std::string> problems;
   if (!missing.empty()) problems.push_back(counted(missing, "tensors missing"));

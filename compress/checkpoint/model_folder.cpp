@@ -80,6 +80,18 @@ int64_t class_count(const TensorShapes& shapes, const ModelConfig& config, TaskT
                                     head_tensor(config, task), shape.front(), shape.back(), limits::labels));
 }
 
+/// The head of a task whose tensors are there.
+TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
+  const auto kind = kind_of(task);
+  const bool has_classes = kind == TaskType::classification || kind == TaskType::token_classification;
+  return head_of_classes(config, task, has_classes ? class_count(shapes, config, task) : 0);
+}
+
+void set_head(TaskHead head, ModelConfig& config) {
+  config.task = head.task;
+  config.labels = std::move(head.labels);
+}
+
 /// Makes the config's head the one whose tensors are there, if it is not: where config.json names no class, or one that
 /// has it among others. A class that is named, and whose head is not there, stays.
 void settle_head(const TensorShapes& shapes, ModelConfig& config) {
@@ -93,41 +105,31 @@ void settle_head(const TensorShapes& shapes, ModelConfig& config) {
       const bool left_over = candidate == TaskType::masked_lm && named == TaskType::embedding;
       if (!choice && !left_over && has_head(shapes, config, candidate)) task = candidate;
     }
-    const bool has_classes = task == TaskType::classification || task == TaskType::token_classification;
-    const auto head = head_of_classes(config, task, has_classes ? class_count(shapes, config, task) : 0);
-    config.task = head.task;
-    config.labels = head.labels;
+    set_head(head_there(shapes, config, task), config);
   }
   // Names for each class that contradict the head are an error of shapes later.
   if (config.labels.empty() || has_label_names(config)) return;
   const auto count = class_count(shapes, config, config.task);
   if (count != static_cast<int64_t>(config.labels.size())) {
-    auto head = head_of_classes(config, config.task, count);
-    config.task = head.task;
-    config.labels = std::move(head.labels);
+    set_head(head_of_classes(config, config.task, count), config);
   }
 }
 
 /// Takes the head that is wanted where the checkpoint has it besides the one that config.json names.
 void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& config) {
   if (kind_of(wanted.task) == kind_of(config.task) || !has_head(shapes, config, wanted.task)) return;
-  const auto kind = kind_of(wanted.task);
-  const bool has_classes = kind == TaskType::classification || kind == TaskType::token_classification;
-  const auto head = head_of_classes(config, kind, has_classes ? class_count(shapes, config, kind) : 0);
-  if (head.task != wanted.task) return;
-  config.task = head.task;
-  config.labels = head.labels;
+  auto head = head_there(shapes, config, kind_of(wanted.task));
+  if (head.task == wanted.task) set_head(std::move(head), config);
 }
 
 /// One tensor of two names stands under either of them.
 void complete_ties(const ModelConfig& config, StateDict& state) {
   const auto words = checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight";
   const auto decoder = head_module(config, TaskType::masked_lm, "decoder");
-  const auto bias = head_module(config, TaskType::masked_lm, "decoder") + "bias";
   if (const auto found = state.find(decoder + "weight"); found != state.end() && !state.contains(words)) {
     state[words] = found->second;
   }
-  if (const auto found = state.find(bias); found != state.end() && config.task == TaskType::masked_lm) {
+  if (const auto found = state.find(decoder + "bias"); found != state.end() && config.task == TaskType::masked_lm) {
     state[checkpoint_names(config)("head.bias")] = found->second;  // the one of the two that is computed with
   }
 }

@@ -50,16 +50,14 @@ void from_json(const nlohmann::json& json, Evaluation& evaluation) {
 }
 
 std::string describe(const Evaluation& evaluation) {
-  const auto value_text = [&](Metric metric) {
+  const auto value_text = [&](Metric metric, double value) {
     const bool counts = metric == Metric::accuracy || metric == Metric::exact_match;
-    const auto found = evaluation.values.find(metric);
-    return fmt::format("{} {:.4f}{}", enum_name(metric),
-                       found == evaluation.values.end() ? std::numeric_limits<double>::quiet_NaN() : found->second,
+    return fmt::format("{} {:.4f}{}", enum_name(metric), value,
                        counts ? fmt::format(" ({} of {})", evaluation.correct, evaluation.total) : "");
   };
-  std::string text = value_text(evaluation.metric);
+  std::string text = value_text(evaluation.metric, evaluation.value());
   for (const auto& [metric, value] : evaluation.values) {
-    if (metric != evaluation.metric) text += ", " + value_text(metric);
+    if (metric != evaluation.metric) text += ", " + value_text(metric, value);
   }
   return text + fmt::format(", loss {:.4f}", evaluation.loss);
 }

@@ -308,13 +308,17 @@ constexpr std::array<std::pair<TaskType, std::string_view>, 3> problem_types{
      {TaskType::multi_label, "multi_label_classification"},
      {TaskType::regression, "regression"}}};
 
+/// The task that "problem_type" names, if it is one of transformers'.
+std::optional<TaskType> named_problem(const Fields& fields) {
+  if (!fields.find("problem_type")) return std::nullopt;
+  const auto problem = fields.text("problem_type");
+  const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
+  return found == problem_types.end() ? std::nullopt : std::optional(found->first);
+}
+
 /// What a head with labels for whole texts is for.
 TaskType read_problem(const Fields& fields, size_t labels) {
-  if (fields.find("problem_type")) {
-    const auto problem = fields.text("problem_type");
-    const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
-    if (found != problem_types.end()) return found->first;
-  }
+  if (const auto named = named_problem(fields)) return *named;
   return labels == 1 ? TaskType::regression : TaskType::classification;  // as transformers does
 }
 
@@ -354,11 +358,8 @@ void note_contradictions(const Fields& fields, std::vector<std::string>& notes) 
       break;
     }
   }
-  if (const json* problem = fields.find("problem_type")) {
-    if (std::ranges::find(problem_types, fields.text("problem_type"), &std::pair<TaskType, std::string_view>::second) ==
-        problem_types.end()) {
-      add("problem_type", fmt::format(": found {}, which is left out: it is none of transformers'", excerpt(*problem)));
-    }
+  if (const json* problem = fields.find("problem_type"); problem && !named_problem(fields)) {
+    add("problem_type", fmt::format(": found {}, which is left out: it is none of transformers'", excerpt(*problem)));
   }
 }
 

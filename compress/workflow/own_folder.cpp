@@ -43,8 +43,7 @@ void require_ours(const fs::path& path) {
   if (is_ours(path)) return;
   throw ConfigError(
       fmt::format("{}: is there and not of this program's making (no compress.json of ours), so it is not replaced; "
-                  "expected nothing "
-                  "there: move it away, or choose another name",
+                  "expected nothing there: move it away, or choose another name",
                   path.string()));
 }
 
