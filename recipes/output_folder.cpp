@@ -6,7 +6,7 @@
 
 #include "compress/checkpoint/json_file.h"  // read_json_file
 #include "compress/workflow/error.h"        // Error, StorageError
-#include "compress/workflow/own_folder.h"   // is_ours
+#include "compress/workflow/own_folder.h"   // is_ours, not_ours_text
 #include "recipes/text.h"                   // in_quotes
 
 namespace compression::recipes {
@@ -98,7 +98,7 @@ void require_apart(const Recipe& recipe, Problems& problems) {
 }
 
 /// Whether a name is one that a run gives to what it keeps of an unfinished stage: "state-0.safetensors",
-/// "precision.json", "rounds.json", and of gradual pruning "3", "3.cut", "3.train", ".3.tmp".
+/// "precision.json", "rounds.json", and of gradual pruning "3", "3.cut", "3.gone", "3.train", ".3.tmp".
 bool is_resume_name(std::string_view name) {
   const auto strip = [&](std::string_view end) {
     if (name.ends_with(end)) name.remove_suffix(end.size());
@@ -112,6 +112,7 @@ bool is_resume_name(std::string_view name) {
     strip(".old");
   }
   strip(".cut");
+  strip(".gone");
   strip(".train");
   return !name.empty() && name.find_first_not_of("0123456789") == name.npos;
 }
@@ -181,10 +182,7 @@ void validate_output(const Recipe& recipe, Problems& problems) {
   require_apart(recipe, problems);
   if (problems.list().size() > before) return;  // what stands in that folder is somebody's anyway
   const auto in_the_way = [&](const std::string& key, const fs::path& path) {
-    problems.add(key,
-                 fmt::format("{} is there and not of this program's making (no compress.json of ours), so it is not "
-                             "replaced; expected nothing there: move it away, or choose another name",
-                             in_quotes(path.string())));
+    problems.add(key, fmt::format("{} {}", in_quotes(path.string()), not_ours_text));
   };
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& id = recipe.stages[i].id;

@@ -63,7 +63,8 @@ Report run_recipe(const std::string& text, FileCheck files = FileCheck::on) {
 
 /// Whether a run would skip the first stage.
 bool is_up_to_date(const std::string& text) {
-  return plan(parse_recipe(text, "r.yaml")).front().up_to_date;
+  const auto recipe = parse_recipe(text, "r.yaml");
+  return plan(recipe, TaskData(recipe.task, recipe.data, recipe.model.path)).front().up_to_date;
 }
 
 TEST_CASE("an output folder that is, holds or lies in what is read is refused with its line") {
@@ -169,6 +170,19 @@ TEST_CASE("what others have put where a run would write is told before any work,
   CHECK_THROWS_AS(run_recipe(text, FileCheck::off), ConfigError);
   CHECK(read_file(kept) == "years of work");
   CHECK_FALSE(fs::exists(out / ".lock"));
+}
+
+TEST_CASE("what a run keeps of an unfinished stage is in nobody's way, at whatever instant the process ended") {
+  const UserFolder user;
+  const auto resume = user.root / "out/.teacher.resume";
+  for (const auto* name : {"1", "1.cut", "1.gone", "1.train", ".1.tmp", ".1.cut.tmp", ".1.old"}) {
+    fs::create_directories(resume / name);
+    write_file(resume / name / "model.safetensors", "half");
+  }
+  for (const auto* name : {"state-0.safetensors", "state-1.safetensors.partial", "precision.json", "rounds.json"}) {
+    write_file(resume / name, "half");
+  }
+  CHECK(user.refusal((user.root / "out").string(), "teacher").empty());
 }
 
 TEST_CASE("a pipe in the place of a report is refused, and nothing waits for it") {
