@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -13,6 +12,7 @@
 #include "compress/task/labels.h"      // ClassFinder, class_number
 #include "compress/workflow/error.h"   // ConfigError
 #include "compress/workflow/limits.h"  // text_bytes
+#include "compress/workflow/number.h"  // number_of
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed, read_text
 
@@ -61,7 +61,7 @@ void validate_fixed(const FileConfig& config, std::string_view columns, Problems
 
 void validate_columns(const FileConfig& config, bool numbered, Problems& problems) {
   const auto column = [&](std::string_view key, const std::string& name) {
-    if (numbered && !parse_number(name)) {
+    if (numbered && !number_of<size_t>(name)) {
       problems.add(key, fmt::format("{}, expected a number from 0 as there is no header", in_quotes(name)));
     } else if (name.empty()) {
       problems.add(key, "empty, expected the name of a field or column");
@@ -243,10 +243,8 @@ namespace {
 std::optional<double> finite_number(std::string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
-  double number = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;
-  return number;
+  const auto number = number_of<double>(text);
+  return number && std::isfinite(*number) ? number : std::nullopt;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "compress/evaluate/evaluate.h"  // Scorer
 #include "compress/workflow/error.h"     // ConfigError, DataError
+#include "compress/workflow/random.h"    // mixed
 
 namespace compression::datasets {
 namespace {
@@ -18,15 +19,9 @@ constexpr uint64_t kSubsetStream = ~uint64_t{0};  // no epoch has this number
 using Positions = std::vector<int64_t>;
 using Random = std::mt19937_64;
 
-/// A generator of its own for each seed and stream (SplitMix64's finaliser, so that neighbours differ).
+/// A generator of its own for each seed and stream.
 Random make_random(uint64_t seed, uint64_t stream) {
-  const auto mix = [](uint64_t x) {
-    x += 0x9E3779B97F4A7C15;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-    return x ^ (x >> 31);
-  };
-  return Random(mix(mix(seed) ^ stream));
+  return Random(mixed(mixed(seed) ^ stream));
 }
 
 /// A number that follows from a text's ids.

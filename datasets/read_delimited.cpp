@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
-#include "compress/workflow/error.h"  // ConfigError
+#include "compress/workflow/error.h"   // ConfigError
+#include "compress/workflow/number.h"  // number_of
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed
 
@@ -17,7 +17,7 @@ std::optional<size_t> position(const std::vector<std::string>& names, const std:
 }
 
 size_t numbered_column(const RecordReader& first, const FileConfig& file, const std::string& number) {
-  const auto column = parse_number(number);
+  const auto column = number_of<size_t>(number);
   if (!column) {
     throw ConfigError(fmt::format("{}: column {}, expected a number from 0 as there is no header", file.path.string(),
                                   in_quotes(number)));
@@ -43,7 +43,7 @@ Columns numbered_columns(const RecordReader& first, const FileConfig& file, bool
   columns.count = first.record().size();
   columns.text = numbered_column(first, file, *file.text);
   if (file.text_pair) columns.text_pair = numbered_column(first, file, *file.text_pair);
-  const auto label = parse_number(*file.label);
+  const auto label = number_of<size_t>(*file.label);
   if (labelled || (label && *label < columns.count)) columns.label = numbered_column(first, file, *file.label);
   return columns;
 }
@@ -81,13 +81,6 @@ void warn_of_quotes(Dataset& data) {
 }
 
 }  // namespace
-
-std::optional<size_t> parse_number(std::string_view text) {
-  size_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 size_t find_column(const RecordReader& header, const std::filesystem::path& path, const std::string& name) {
   const auto column = position(header.record(), name);

@@ -39,7 +39,4 @@ void add_records(RecordReader& reader, const Columns& columns, bool labelled, Da
 /// The column of that name. Throws DataError naming the columns that are there.
 size_t find_column(const RecordReader& header, const std::filesystem::path& path, const std::string& name);
 
-/// A column's number, "0" and up; none if `text` is not one.
-std::optional<size_t> parse_number(std::string_view text);
-
 }  // namespace compression::datasets

@@ -239,10 +239,6 @@ DataReport look_at(const TaskData& data, const Recipe& recipe) {
   return look_at(data, tokenizer.get());
 }
 
-DataReport look_at(const Recipe& recipe) {
-  return look_at(TaskData(recipe.task, recipe.data, recipe.model.path), recipe);
-}
-
 nlohmann::json data_json(const DataReport& report) {
   auto splits = nlohmann::json::array();
   for (const auto& split : report.splits) {

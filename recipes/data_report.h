@@ -43,9 +43,6 @@ DataReport look_at(const TaskData& data, const Tokenizer* tokenizer);
 /// The same with the tokenizer of a recipe's model, if that can be read.
 DataReport look_at(const TaskData& data, const Recipe& recipe);
 
-/// Reads a recipe's data and looks at it. Throws as TaskData.
-DataReport look_at(const Recipe& recipe);
-
 /// {"max_length", "splits": [{"split", "file", "texts", "empty", "repeated", "classes", "lengths"}], "warnings"}
 nlohmann::json data_json(const DataReport& report);
 

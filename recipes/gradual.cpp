@@ -14,6 +14,7 @@
 #include "compress/workflow/error.h"           // StorageError
 #include "compress/workflow/failure.h"         // is_out_of_memory
 #include "compress/workflow/fields.h"          // enum_name
+#include "compress/workflow/files.h"           // make_folder
 #include "compress/workflow/folder_writer.h"   // FolderWriter
 #include "compress/workflow/message.h"         // json_text
 #include "prune/allocate.h"                    // Budget
@@ -32,9 +33,7 @@ class RoundFiles {
  public:
   RoundFiles(fs::path folder, std::string fingerprint)
       : folder_(std::move(folder)), fingerprint_(std::move(fingerprint)) {
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder_.string(), error.message()));
+    make_folder(folder_);
   }
 
   /// The finished rounds: none if there is no file, or one of other settings.
@@ -171,7 +170,7 @@ class GradualStage : public Stage {
  private:
   /// Of a model with its classes in the data's order, whatever their order in its folder.
   static Evaluation validation(const fs::path& folder, const Inputs& inputs, const Context& context) {
-    auto model = load_model(folder, {.head = inputs.data.head()}).model;  // its classes in the order of the data's
+    auto model = load_model(folder, {.head = inputs.data.head()}).model;
     model->to(context.device);
     const auto logits = [&](const Batch& batch) { return model->forward(batch).logits; };
     return evaluate(logits, *inputs.data.batches(Split::validation, *load_tokenizer(folder), {}), context);

@@ -77,7 +77,8 @@ json list_model_files(const fs::path& folder) {
     }
   }
   for (const auto& file : module_files(folder)) {
-    files[file.generic_string()] = listed_file(fs::directory_entry(folder / file));
+    const auto name = file.generic_string();
+    if (!files.contains(name)) files[name] = listed_file(fs::directory_entry(folder / file));
   }
   return files;
 }

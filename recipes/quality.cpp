@@ -43,9 +43,9 @@ std::vector<std::string> quality_warnings(const Recipe& recipe, const Report& re
   const bool points = higher_is_better(report.metric);
   const double drop = report.drop(stage, *base);
   if (!(drop >= told_from * (points ? 1.0 : std::abs(base->value())))) return all;
-  const auto distance = points ? fmt::format("{:.2f} points below", 100 * drop) : fmt::format("{:.4g} above", drop);
   all.push_back(fmt::format("`{}`: {} {}, {} `{}`, whose weights it has in fewer bits.", stage.id,
-                            enum_name(report.metric), value_text(report.metric, stage.value()), distance, base->id));
+                            enum_name(report.metric), value_text(report.metric, stage.value()),
+                            drop_text(report.metric, drop), base->id));
   return all;
 }
 

@@ -1,11 +1,11 @@
 #include "recipes/reader.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
 
-#include "recipes/text.h"  // in_quotes, listed, look_alike
+#include "compress/workflow/number.h"  // number_of
+#include "recipes/text.h"              // in_quotes, listed, look_alike
 
 namespace compression::recipes {
 namespace {
@@ -16,10 +16,7 @@ using Kind = Node::Kind;
 template <class T>
 std::optional<T> parse_number(std::string_view text) {
   if (text.size() > 1 && text.front() == '+' && text[1] != '-') text.remove_prefix(1);
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  return number_of<T>(text);
 }
 
 std::optional<double> parse_finite(std::string_view text) {

@@ -115,6 +115,10 @@ std::string value_text(Metric metric, double value) {
   return higher_is_better(metric) ? fmt::format("{:.2f} %", 100 * value) : fmt::format("{:.4g}", value);
 }
 
+std::string drop_text(Metric metric, double drop) {
+  return higher_is_better(metric) ? fmt::format("{:.2f} points below", 100 * drop) : fmt::format("{:.4g} above", drop);
+}
+
 nlohmann::json report_json(const Report& report) {
   auto stages = nlohmann::json::array();
   const auto* base = report.find(report.baseline);

@@ -66,6 +66,9 @@ struct Report {
 /// A metric's value as reports show it: "97.50 %", or "12.34" of those that have no upper bound.
 std::string value_text(Metric metric, double value);
 
+/// How far a metric is on its worse side: "0.50 points below", or "0.034 above" of errors.
+std::string drop_text(Metric metric, double drop);
+
 nlohmann::json report_json(const Report& report);
 std::string report_markdown(const Report& report);
 

@@ -259,10 +259,7 @@ std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
   }
   if (goals.accuracy && goals.accuracy->max_drop) {
     const auto* base = report.find(goals.accuracy->relative_to->name);
-    const bool points = higher_is_better(report.metric);
-    const auto distance = [&](double x) {
-      return points ? fmt::format("{:.2f} points below", 100 * x) : fmt::format("{:.4g} above", x);
-    };
+    const auto distance = [&](double drop) { return drop_text(report.metric, drop); };
     results.push_back({metric, fmt::format("at most {} {}", distance(*goals.accuracy->max_drop), base->id),
                        distance(report.drop(last, *base)),
                        within(last.value(), base->value(), *goals.accuracy->max_drop, report.metric)});
@@ -328,12 +325,14 @@ void require_own_output(const Recipe& recipe, Models& models) {
   for (const auto& stage : recipe.stages) {
     const auto folder = recipe.output / stage.id;
     const auto own = models.fingerprint_of(stage);
-    std::string reason;
-    const bool finished = find_finished(folder, own, reason).has_value();
     models.finished(stage.id, own);
-    if (finished) continue;
+    const bool ours = is_ours(folder);
+    const auto file = ours ? foreign_file(folder) : std::nullopt;
+    if (ours && !file) continue;  // it may be made again
+    std::string reason;
+    if (find_finished(folder, own, reason)) continue;
     require_ours(folder);
-    if (const auto file = foreign_file(folder)) {
+    if (file) {
       problems += fmt::format(
           "{}{}: not written by stage `{}`, whose folder has to be made again ({}), and would be removed with it: move "
           "it away",
@@ -399,9 +398,8 @@ void report_failure(Report& report, const Recipe& recipe, size_t at, const Conte
 
 }  // namespace
 
-std::vector<StagePlan> plan(const Recipe& recipe) {
+std::vector<StagePlan> plan(const Recipe& recipe, const TaskData& data) {
   InputFiles files;
-  const auto data = read_data(recipe, files);
   Models models(recipe, data, files);
   std::vector<StagePlan> stages;
   for (const auto& stage : recipe.stages) {

@@ -4,6 +4,7 @@
 #include "compress/workflow/context.h"  // Context
 #include "recipes/recipe.h"             // Recipe
 #include "recipes/report.h"             // Report
+#include "recipes/task_data.h"          // TaskData
 
 namespace compression::recipes {
 
@@ -19,11 +20,11 @@ Report run(const Recipe& recipe, Context& context);
 /// What came of each goal, which are about the last stage of the report.
 std::vector<GoalReport> check_goals(const Goals& goals, const Report& report);
 
-/// What run() would do with each stage: "up to date", or why it has to run.
+/// What run() would do with each stage: "up to date", or why it has to run. `data`: the recipe's.
 struct StagePlan {
   std::string id, kind, reason;
   bool up_to_date = false;
 };
-std::vector<StagePlan> plan(const Recipe& recipe);
+std::vector<StagePlan> plan(const Recipe& recipe, const TaskData& data);
 
 }  // namespace compression::recipes

@@ -95,9 +95,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     for (const auto& warning : loaded.warnings) runnable.warnings.push_back(path.string() + ": " + warning);
     if (model->config().linear_format != WeightFormat::int8) runnable.device = device;
     model->to(runnable.device);
-    const bool other_task = model->config().task != runnable.config->task;  // the tensors know the head
     runnable.config = model->config();
-    if (other_task) fit(runnable);
     runnable.logits = [model = loaded.model](const Batch& batch) mutable { return model->forward(batch).logits; };
   }
   runnable.logits = checked(std::move(runnable.logits), runnable.file);

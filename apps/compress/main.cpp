@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 #include <torch/cuda.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>

@@ -5,7 +5,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <charconv>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -24,6 +23,7 @@
 #include "compress/workflow/limits.h"          // text_bytes
 #include "compress/workflow/machine.h"         // this_machine
 #include "compress/workflow/message.h"         // json_text, printable
+#include "compress/workflow/number.h"          // number_of
 #include "datasets/answers.h"                  // AnswerFinder
 #include "datasets/dataset.h"                  // read_dataset
 #include "datasets/encoded.h"                  // make_batch_source
@@ -215,18 +215,15 @@ struct Shape {
 };
 
 Shape parse_shape(const std::string& text) {
-  int64_t batch = 0, length = 0;
-  const auto* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, batch);
-  if (first.ec == std::errc() && first.ptr != end && *first.ptr == 'x') {
-    const auto second = std::from_chars(first.ptr + 1, end, length);
-    if (second.ec == std::errc() && second.ptr == end && batch > 0 && length > 0) {
-      if (batch <= max_tokens / length) return {text, batch, length};
-      throw ConfigError(
-          fmt::format("--shapes: found {}, expected at most {} tokens a call", recipes::in_quotes(text), max_tokens));
-    }
+  const auto parted = std::min(text.find('x'), text.size());
+  const auto batch = number_of<int64_t>(std::string_view(text).substr(0, parted));
+  const auto length = number_of<int64_t>(std::string_view(text).substr(std::min(parted + 1, text.size())));
+  if (!batch || !length || *batch < 1 || *length < 1) {
+    throw ConfigError(fmt::format("--shapes: found {}, expected BATCHxLENGTH, as in 32x128", recipes::in_quotes(text)));
   }
-  throw ConfigError(fmt::format("--shapes: found {}, expected BATCHxLENGTH, as in 32x128", recipes::in_quotes(text)));
+  if (*batch <= max_tokens / *length) return {text, *batch, *length};
+  throw ConfigError(
+      fmt::format("--shapes: found {}, expected at most {} tokens a call", recipes::in_quotes(text), max_tokens));
 }
 
 /// All of them, before any is measured.

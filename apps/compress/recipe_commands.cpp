@@ -13,6 +13,7 @@
 #include "recipes/load.h"               // load_recipe
 #include "recipes/reference.h"          // explain_keys
 #include "recipes/run.h"                // run, plan
+#include "recipes/task_data.h"          // TaskData
 #include "recipes/write.h"              // recipe_json, to_yaml
 
 namespace compression::app {
@@ -59,8 +60,9 @@ int explain_command(const ExplainOptions& options, bool json) {
     return success;
   }
   const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);
-  const auto stages = recipes::plan(recipe);
-  const auto data = recipes::look_at(recipe);
+  const recipes::TaskData texts(recipe.task, recipe.data, recipe.model.path);
+  const auto stages = recipes::plan(recipe, texts);
+  const auto data = recipes::look_at(texts, recipe);
   if (json) {
     auto list = nlohmann::json::array();
     for (const auto& s : stages) {

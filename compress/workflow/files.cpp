@@ -25,6 +25,12 @@ void sync_path(const std::filesystem::path& path) {
   if (reason != 0 && !unable) throw StorageError(refused(path, "can't be synced", reason));
 }
 
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder.string(), error.message()));
+}
+
 std::filesystem::path parent_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }

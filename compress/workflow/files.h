@@ -15,6 +15,9 @@ std::string refused(const std::filesystem::path& path, std::string_view what, in
 /// left alone. Throws StorageError.
 void sync_path(const std::filesystem::path& path);
 
+/// Makes a folder and those above it, if they are not there. Throws StorageError.
+void make_folder(const std::filesystem::path& folder);
+
 /// The folder that `path` is in; "." of a name alone.
 std::filesystem::path parent_of(const std::filesystem::path& path);
 

@@ -8,14 +8,12 @@
 #include <cerrno>
 
 #include "compress/workflow/error.h"  // StorageError
-#include "compress/workflow/files.h"  // refused
+#include "compress/workflow/files.h"  // make_folder, refused
 
 namespace compression {
 
 FolderLock::FolderLock(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder.string(), error.message()));
+  make_folder(folder);
   const auto file = folder / ".lock";
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor_ < 0) throw StorageError(refused(file, "can't be written", errno));

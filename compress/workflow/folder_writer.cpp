@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "compress/workflow/error.h"       // StorageError
-#include "compress/workflow/files.h"       // refused, sync_path, parent_of
+#include "compress/workflow/files.h"       // make_folder, refused, sync_path, parent_of
 #include "compress/workflow/own_folder.h"  // require_ours, remove_ours
 
 namespace compression {
@@ -44,9 +44,7 @@ FolderWriter::FolderWriter(fs::path target) : target_(std::move(target)) {
   require_ours(target_);
   clear_leftovers(target_);
   temporary_ = beside(target_, ".tmp");
-  std::error_code error;
-  fs::create_directories(temporary_, error);
-  if (error) throw StorageError(fmt::format("{}: can't be made: {}", temporary_.string(), error.message()));
+  make_folder(temporary_);
   const auto mark = temporary_ / unfinished_name;  // one step: a kill leaves a folder that is empty, or marked
   const int descriptor = ::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) throw failure(mark, "can't be made");

@@ -9,7 +9,6 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <fstream>
 #include <latch>
@@ -22,6 +21,7 @@
 
 #include "compress/model/int8_linear.h"  // int8_engine
 #include "compress/workflow/error.h"     // StorageError
+#include "compress/workflow/number.h"    // number_of
 
 namespace compression {
 namespace {
@@ -41,12 +41,6 @@ std::vector<std::string> words_of(const std::string& text) {
   std::vector<std::string> result;
   for (std::string word; words >> word;) result.push_back(word);
   return result;
-}
-
-std::optional<int64_t> number_of(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
 }
 
 /// The words of a file of one line; none if it can't be read.
@@ -108,7 +102,7 @@ std::optional<double> quota_of(const std::filesystem::path& folder, bool second)
     quota.insert(quota.end(), period.begin(), period.end());
   }
   if (quota.size() < 2) return std::nullopt;
-  const auto time = number_of(quota[0]), period = number_of(quota[1]);  // "max" and -1 are no quota
+  const auto time = number_of<int64_t>(quota[0]), period = number_of<int64_t>(quota[1]);  // "max" and -1 are no quota
   if (!time || !period || *time <= 0 || *period <= 0) return std::nullopt;
   return static_cast<double>(*time) / static_cast<double>(*period);
 }
@@ -165,7 +159,7 @@ int64_t usable_processors() {
 int default_threads() {
   const char* setting = std::getenv("OMP_NUM_THREADS");  // a number, or a list of one a level
   const std::string_view text = setting == nullptr ? "" : setting;
-  const auto asked = number_of(text.substr(0, text.find(',')));
+  const auto asked = number_of<int64_t>(text.substr(0, text.find(',')));
   return static_cast<int>(std::min<int64_t>(asked && *asked > 0 ? *asked : usable_processors(), max_threads));
 }
 

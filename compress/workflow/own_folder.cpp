@@ -41,10 +41,7 @@ bool is_ours(const fs::path& folder) {
 
 void require_ours(const fs::path& path) {
   if (is_ours(path)) return;
-  throw ConfigError(
-      fmt::format("{}: is there and not of this program's making (no compress.json of ours), so it is not replaced; "
-                  "expected nothing there: move it away, or choose another name",
-                  path.string()));
+  throw ConfigError(fmt::format("{}: {}", path.string(), not_ours_text));
 }
 
 void remove_ours(const fs::path& folder) {

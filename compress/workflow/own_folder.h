@@ -9,6 +9,11 @@ namespace compression {
 inline constexpr auto manifest_name = "compress.json";           // of a folder that is finished
 inline constexpr auto unfinished_name = ".compress-unfinished";  // an empty file, in a folder that is being written
 
+/// What is said, behind its name, of what is in the way and not of this program's making.
+inline constexpr auto not_ours_text =
+    "is there and not of this program's making (no compress.json of ours), so it is not replaced; expected nothing "
+    "there: move it away, or choose another name";
+
 /// Whether the folder is of this program's making: it has a compress.json of ours, or is one that was not finished, or
 /// is empty. A link to one is not. Where nothing is there, nothing is in the way: true.
 bool is_ours(const std::filesystem::path& folder);

@@ -49,7 +49,10 @@ stages: {2}
                                   root.path().string(), model, stages, more, task);
     return parse_recipe(text, "data.yaml", {});
   }
-  DataReport look() const { return look_at(recipe()); }
+  DataReport look() const {
+    const auto own = recipe();
+    return look_at(TaskData(own.task, own.data, own.model.path), own);
+  }
 };
 
 bool has_warning(const DataReport& report, const std::string& part) {
