@@ -37,7 +37,7 @@ def output(command, waiting):
     result = subprocess.run(command, env=environment(waiting), stdout=subprocess.PIPE, text=True)
     if result.returncode != 0:
         sys.exit(f"{command[0]} ended with {result.returncode}")
-    return json.loads(result.stdout.splitlines()[-1]) if len(result.stdout.splitlines()) == 1 else json.loads(result.stdout)
+    return json.loads(result.stdout)
 
 
 class Load:

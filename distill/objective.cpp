@@ -259,7 +259,7 @@ DistillObjective::DistillObjective(Model student, std::vector<Teacher> teachers)
 }
 
 torch::Tensor DistillObjective::loss(const Batch& batch) {
-  return part(batch, counts(batch));
+  return weighted(batch, {});
 }
 
 /// Of each teacher's losses in turn.
@@ -275,7 +275,10 @@ std::vector<double> DistillObjective::counts(const Batch& batch) const {
 torch::Tensor DistillObjective::part(const Batch& batch, std::span<const double> of_step) {
   auto shares = counts(batch);
   for (size_t i = 0; i < shares.size(); ++i) shares[i] = of_step[i] > 0 ? shares[i] / of_step[i] : 0.0;
-  auto left = std::span<const double>(shares);
+  return weighted(batch, shares);
+}
+
+torch::Tensor DistillObjective::weighted(const Batch& batch, std::span<const double> shares) {
   const auto own = student_->forward(batch, capture_);
   torch::Tensor sum;
   for (auto& teacher : teachers_) {
@@ -286,8 +289,8 @@ torch::Tensor DistillObjective::part(const Batch& batch, std::span<const double>
       const at::NoGradGuard no_grad;
       target = teacher.model->forward(batch, teacher.loss.capture());
     }
-    const auto of_teacher = left.first(teacher.loss.size());
-    left = left.subspan(teacher.loss.size());
+    const auto of_teacher = shares.first(shares.empty() ? 0 : teacher.loss.size());
+    shares = shares.subspan(of_teacher.size());
     const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask, of_teacher) * teacher.weight;
     sum = sum.defined() ? sum + loss : loss;
   }

@@ -91,6 +91,9 @@ class DistillObjective : public Objective {
   std::vector<torch::Tensor> parameters() override;
 
  private:
+  /// The loss with a share of each teacher's losses in turn, by which it is multiplied; empty: 1.
+  torch::Tensor weighted(const Batch& batch, std::span<const double> shares);
+
   Model student_;
   std::vector<Teacher> teachers_;
   Capture capture_;  // of the student: what any of the losses needs

@@ -3,17 +3,15 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/model_folder.h"           // load_model, save_model
-#include "compress/checkpoint/sentence_transformers.h"  // module_files
-#include "compress/tokenizer/sentence_settings.h"       // transformer_folder
-#include "compress/train/autocast.h"                    // autocast_dtype
-#include "compress/train/trainer.h"                     // train_model
-#include "compress/workflow/error.h"                    // UnsupportedError, StorageError
-#include "distill/config.h"                             // DistillConfig
-#include "distill/objective.h"                          // DistillObjective
-#include "distill/student.h"                            // keep_layers, select_weights
-#include "distill/teacher_cache.h"                      // TeacherCache
-#include "distill/teacher_outputs.h"                    // TeacherOutputs
+#include "compress/checkpoint/model_folder.h"  // load_model, save_model
+#include "compress/train/autocast.h"           // autocast_dtype
+#include "compress/train/trainer.h"            // train_model
+#include "compress/workflow/error.h"           // UnsupportedError, StorageError
+#include "distill/config.h"                    // DistillConfig
+#include "distill/objective.h"                 // DistillObjective
+#include "distill/student.h"                   // keep_layers, select_weights
+#include "distill/teacher_cache.h"             // TeacherCache
+#include "distill/teacher_outputs.h"           // TeacherOutputs
 
 namespace compression::distill {
 namespace {

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <set>
 
-#include "compress/checkpoint/safetensors.h"            // SafetensorsFile, write_safetensors
+#include "compress/checkpoint/checked_tensors.h"        // read_checked, write_checked
 #include "compress/checkpoint/sentence_transformers.h"  // module_files
 #include "compress/tokenizer/sentence_settings.h"       // transformer_folder
 #include "compress/workflow/error.h"                    // CheckpointError, StorageError
@@ -29,17 +29,6 @@ bool is_ours(const fs::path& file) {
 }
 
 constexpr int format = 2;  // of what is kept, and of what it depends on
-constexpr auto checksum_key = "xxh128";
-
-std::string checksum(const TeacherCache::Tensors& tensors) {
-  Fingerprint hash;
-  for (const auto& [name, tensor] : tensors) {
-    const auto values = tensor.contiguous();
-    hash.add(fmt::format("{}:{}", name, values.nbytes()));
-    hash.add(values.data_ptr(), values.nbytes());
-  }
-  return hash.text();
-}
 
 }  // namespace
 
@@ -79,13 +68,7 @@ std::optional<TeacherCache::Tensors> TeacherCache::find(const std::string& key) 
   std::error_code ignored;
   if (!fs::exists(file(key), ignored)) return std::nullopt;
   try {
-    const auto opened = SafetensorsFile::open(file(key));
-    Tensors tensors;
-    for (const auto& [name, info] : opened.tensors()) tensors[name] = opened.read(name);
-    const auto& metadata = opened.metadata();
-    if (!metadata.contains(checksum_key) || metadata.at(checksum_key) != checksum(tensors)) {
-      throw CheckpointError(file(key).string() + ": its checksum is not that of its content");
-    }
+    auto tensors = read_checked(file(key)).tensors;
     fs::last_write_time(file(key), fs::file_time_type::clock::now(), ignored);
     return tensors;
   } catch (const CheckpointError&) {
@@ -124,7 +107,7 @@ bool TeacherCache::keep(const std::string& key, const Tensors& tensors) const {
   }
   const auto temporary = folder_ / fmt::format(".{}.{}", key, getpid());
   try {
-    write_safetensors(temporary, tensors, {{"format", "pt"}, {checksum_key, checksum(tensors)}});
+    write_checked(temporary, tensors, {{"format", "pt"}});
   } catch (...) {
     fs::remove(temporary, error);
     throw;

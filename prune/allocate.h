@@ -16,10 +16,6 @@ namespace compression::prune {
 /// group, in the order of prunable_units(). Units of layers that share their weights count once for each.
 std::vector<double> unit_costs(const ModelConfig& config, const std::function<int64_t(const ModelConfig&)>& cost);
 
-inline std::vector<double> unit_costs(Model& model, const std::function<int64_t(const ModelConfig&)>& cost) {
-  return unit_costs(model->config(), cost);
-}
-
 /// How many times fewer multiply-adds or parameters a budget of a reduction can leave at most, since some units have to
 /// stay; nothing of other budgets.
 std::optional<double> largest_reduction(const ModelConfig& config, const BudgetConfig& budget, int64_t length);

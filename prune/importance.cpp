@@ -116,7 +116,7 @@ LossSource losses(Objective& objective, const BatchSource& source, const Context
       context.check_stop();
       const auto batch = source.collate(plan[next++]).to(context.device);
       context.progress(static_cast<int64_t>(next), static_cast<int64_t>(plan.size()), "scoring");
-      if (std::ranges::all_of(objective.counts(batch), [](double count) { return count == 0.0; })) continue;
+      if (is_nothing(objective.counts(batch))) continue;
       begin(batch);
       return std::optional(objective.loss(batch));
     }

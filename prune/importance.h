@@ -29,8 +29,8 @@ using LossSource = std::function<std::optional<torch::Tensor>()>;
 /// unit, summed over batches:
 ///
 /// - first_order: |dLoss/dm|. Michel et al., arXiv 1905.10650; FastFormers, arXiv 2010.13382, section 3.2.
-/// - fisher: (dLoss/dm)^2, the diagonal of the empirical Fisher information. Kwon et al., arXiv 2204.09656,
-/// section 4.1.
+/// - fisher: (dLoss/dm)^2, the diagonal of the empirical Fisher information. Kwon et al., arXiv
+///   2204.09656, section 4.1.
 /// - taylor: |sum of w dLoss/dw| over all weights of the unit, those that make it and those that read it. Molchanov et
 ///   al., arXiv 1906.10771, with the absolute value in place of the square.
 ///

@@ -56,9 +56,8 @@ class LeastSquares {
 /// the blocks before are made good too.
 ///
 /// - rescale, least_squares: what reads heads and FFN units, so that each block's sum before its LayerNorm is that of
-/// the
-///   original. Tokens are weighted as the LayerNorm will divide them, padding is left out, and of the last layer only
-///   what the head reads counts.
+///   the original. Tokens are weighted as the LayerNorm will divide them, padding is left out, and of the last layer
+///   only what the head reads counts.
 /// - layerwise: before that, what makes the units, so that their values before the activation, or the queries, keys and
 ///   values, are those of the original; and at the end the head's layers.
 ///

@@ -7,6 +7,7 @@
 #include "compress/task/task.h"        // label_counts
 #include "compress/train/autocast.h"   // OrdinaryMode
 #include "compress/workflow/fields.h"  // enum_name
+#include "compress/workflow/random.h"  // mixed
 #include "prune/blocks.h"              // Block, Texts
 #include "prune/reconstruct.h"         // with_bias, cholesky_factor
 
@@ -14,14 +15,6 @@ namespace compression::prune {
 namespace {
 
 constexpr double kDamping = 1e-3;
-
-/// So that neighbours differ (the finaliser of SplitMix64).
-uint64_t mixed(uint64_t x) {
-  x += 0x9E3779B97F4A7C15;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
-}
 
 /// Normal numbers in the logits' shape. Those of a text follow from the seed and the text's position in the source
 /// alone, not from the batch that it is in; padding has zeros.

@@ -11,8 +11,10 @@
 #include "compress/checkpoint/json_file.h"         // read_json_file, write_text_file, excerpt
 #include "compress/checkpoint/safetensors.h"       // write_safetensors
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder, write_sentence_settings
-#include "compress/workflow/error.h"               // CheckpointError, StorageError
+#include "compress/workflow/error.h"               // CheckpointError
 #include "compress/workflow/fields.h"              // enum_name
+#include "compress/workflow/files.h"               // make_folder
+#include "compress/workflow/limits.h"              // width
 
 namespace compression {
 namespace {
@@ -21,7 +23,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* kModules = "modules.json";
-constexpr int64_t kWidest = 65536;
 
 /// Keys of versions before 5.4, in the order in which the vectors follow each other.
 constexpr std::array<std::pair<std::string_view, Pooling>, 6> kPoolingKeys{
@@ -139,9 +140,9 @@ EmbeddingStep read_dense(const fs::path& file) {
   require_vector(config, file);
   const auto size = [&](const char* key) {
     const json value = config.value(key, json());
-    if (value.is_number_unsigned() && value >= 1 && value <= kWidest) return value.get<int64_t>();
+    if (value.is_number_unsigned() && value >= 1 && value <= limits::width) return value.get<int64_t>();
     throw CheckpointError(fmt::format("{}: {}: found {}, expected a whole number from 1 to {}", file.string(), key,
-                                      excerpt(value), kWidest));
+                                      excerpt(value), limits::width));
   };
   EmbeddingStep step{.dense = true, .in = size("in_features"), .out = size("out_features")};
   step.bias = flag(config, "bias", true, file);
@@ -224,12 +225,6 @@ std::vector<fs::path> step_folders(const std::vector<Module>& modules) {
     if (module.kind == "Dense" || module.kind == "Normalize") folders.push_back(module.path);
   }
   return folders;
-}
-
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder.string(), error.message()));
 }
 
 void write_json(const fs::path& file, const json& content) {

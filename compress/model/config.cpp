@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -18,6 +17,7 @@
 #include "compress/workflow/error.h"         // CheckpointError, UnsupportedError
 #include "compress/workflow/fields.h"        // enum_name
 #include "compress/workflow/limits.h"
+#include "compress/workflow/number.h"  // number_of
 
 namespace compression {
 namespace {
@@ -50,12 +50,7 @@ template <class T>
 std::optional<T> parsed(std::string_view text) {
   constexpr std::string_view spaces = " \t\n\r";
   text.remove_prefix(std::min(text.find_first_not_of(spaces), text.size()));
-  text = text.substr(0, text.find_last_not_of(spaces) + 1);
-  T value{};
-  const auto* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, value);
-  if (text.empty() || error != std::errc() || stopped != end) return std::nullopt;
-  return value;
+  return number_of<T>(text.substr(0, text.find_last_not_of(spaces) + 1));
 }
 
 /// 12, and as some programs write it: 12.0, "12".

@@ -92,7 +92,8 @@ class MaskedLmHead : public Head {
 /// do.
 class EmbeddingHead : public Head {
  public:
-  /// Throws UnsupportedError for modules that we do not have, std::invalid_argument for steps that do not fit.
+  /// Throws UnsupportedError for modules that we do not have, CheckpointError for steps that do not fit,
+  /// std::invalid_argument for no pooling.
   explicit EmbeddingHead(const ModelConfig& config);
 
   Capture needs() const override;

@@ -4,20 +4,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "compress/checkpoint/json_file.h"  // excerpt
 #include "compress/tokenizer/unicode.h"     // lowercase, trim_start
+#include "compress/workflow/number.h"       // number_of
 
 namespace compression {
 
 std::optional<int64_t> class_number(std::string_view label) {
-  int64_t value = 0;
-  const auto* end = label.data() + label.size();
-  const auto [stopped, error] = std::from_chars(label.data(), end, value);
   const bool leading_zero = label.size() > 1 && label[0] == '0';
-  if (label.empty() || error != std::errc() || stopped != end || leading_zero || label[0] == '-') return std::nullopt;
-  return value;
+  return leading_zero || label.starts_with('-') ? std::nullopt : number_of<int64_t>(label);
 }
 
 std::string folded_label(std::string_view label) {

@@ -248,10 +248,10 @@ int64_t label_count(TaskType task, const Tensor& labels) {
 Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, const Tensor& mask) {
   const Autocast exact(std::nullopt, logits.device());
   // The sum of nothing is 0, and has a gradient of zeros; its mean would be no number.
-  const auto mean = label_count(task, labels) > 0 ? at::Reduction::Mean : at::Reduction::Sum;
+  const auto mean_of = [](int64_t count) { return count > 0 ? at::Reduction::Mean : at::Reduction::Sum; };
   switch (task) {
     case TaskType::classification:
-      return torch::cross_entropy_loss(logits, labels, {}, mean, ignored_label);
+      return torch::cross_entropy_loss(logits, labels, {}, mean_of(label_count(task, labels)), ignored_label);
     case TaskType::multi_label:
       return torch::binary_cross_entropy_with_logits(logits, labels.to(logits.scalar_type()));
     case TaskType::regression:
@@ -259,9 +259,11 @@ Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, con
     case TaskType::embedding:
       return torch::mse_loss(pair_cosines(logits), labels.slice(0, 0, std::nullopt, 2).to(logits.scalar_type()));
     case TaskType::token_classification:
-    case TaskType::masked_lm:
-      return torch::cross_entropy_loss(labelled_logits(logits, labels),
-                                       labels.flatten().index_select(0, labelled_tokens(labels)), {}, mean);
+    case TaskType::masked_lm: {
+      const auto tokens = labelled_tokens(labels);
+      return torch::cross_entropy_loss(labelled_logits(logits, labels), labels.flatten().index_select(0, tokens), {},
+                                       mean_of(tokens.size(0)));
+    }
     case TaskType::question_answering: {
       const auto real = without_padding(logits, mask);
       return (torch::cross_entropy_loss(real.select(-1, 0), labels.select(1, 0)) +

@@ -2,8 +2,6 @@
 
 #include "compress/checkpoint/json_file.h"  // read_json_file, read_text_file
 
-#include "compress/workflow/files.h"  // refused
-
 namespace compression {
 
 using nlohmann::json;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "compress/tokenizer/tokenizer_json.h"  // tokenizer_model_type
+#include "compress/tokenizer/vocabulary.h"      // read_added_token
 
 namespace compression {
 namespace {
@@ -138,7 +139,8 @@ class Rebuilder {
  public:
   Rebuilder(json& document, const fs::path& path, const TokenizerSettings& settings)
       : document_(document), path_(path), settings_(settings) {
-    if (!document_.is_object() || !document_.value("model", json()).is_object()) return;  // told by who reads it
+    const auto model = document_.is_object() ? document_.find("model") : document_.end();
+    if (model == document_.end() || !model->is_object()) return;  // told by who reads it
     const auto named = settings_.family();
     const auto found = named ? kinds().find(*named) : kinds().end();
     if (found != kinds().end()) kind_ = found->second;
@@ -176,17 +178,20 @@ class Rebuilder {
       return found != vocabulary->end() && JsonNode::is_natural(*found) ? std::optional(found->get<int64_t>())
                                                                         : std::nullopt;
     }
+    const json wanted = token;
     std::optional<int64_t> last;  // of a piece that is there twice the second is known
     for (size_t id = 0; id < vocabulary->size(); ++id) {
       const json& piece = (*vocabulary)[id];
-      if (piece.is_array() && !piece.empty() && piece.front() == token) last = static_cast<int64_t>(id);
+      if (piece.is_array() && !piece.empty() && piece.front() == wanted) last = static_cast<int64_t>(id);
     }
     return last;
   }
 
   json* find_added(const std::string& content) {
+    const json wanted = content;
     for (json& token : document_["added_tokens"]) {
-      if (token.is_object() && token.value("content", json()) == content) return &token;
+      const auto found = token.is_object() ? token.find("content") : token.end();
+      if (found != token.end() && *found == wanted) return &token;
     }
     return nullptr;
   }
@@ -240,7 +245,7 @@ class Rebuilder {
     if (settings_.find("added_tokens_decoder")) {
       if (kind_ != Kind::none)
         list = json::array();  // a class that builds its tokenizer anew reads the other list only
-      for (const auto& [id, token] : settings_.added_tokens_decoder()) add(token, false);
+      for (const auto& [id, token] : settings_.added_tokens_decoder()) add(read_added_token(token), false);
     } else {
       for (const auto& [content, id] : settings_.added_tokens_file()) {
         bool special = false;
@@ -412,10 +417,11 @@ class Rebuilder {
 
   /// DebertaV2 takes the unknown piece by its text and a score of 0.
   json deberta_unknown() const {
-    const auto& unknown = result_.tokens.at("unk_token");
-    const json vocabulary = document_["model"].value("vocab", json());
-    for (size_t id = 0; vocabulary.is_array() && id < vocabulary.size(); ++id) {
-      if (vocabulary[id] == json::array({unknown, 0.0})) return id;
+    const json wanted = json::array({result_.tokens.at("unk_token"), 0.0});
+    const json& model = document_["model"];
+    const auto vocabulary = model.find("vocab");
+    for (size_t id = 0; vocabulary != model.end() && vocabulary->is_array() && id < vocabulary->size(); ++id) {
+      if ((*vocabulary)[id] == wanted) return id;
     }
     const auto id = settings_.find("unk_id");
     return id ? natural(id->natural()) : natural(1);

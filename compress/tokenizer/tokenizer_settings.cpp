@@ -111,8 +111,8 @@ bool TokenizerSettings::boolean_or(const std::string& key, bool otherwise) const
   return found ? found->boolean() : otherwise;
 }
 
-std::map<int64_t, AddedToken> TokenizerSettings::added_tokens_decoder() const {
-  std::map<int64_t, AddedToken> by_id;  // in the order of ids, in which new tokens are numbered
+std::map<int64_t, JsonNode> TokenizerSettings::added_tokens_decoder() const {
+  std::map<int64_t, JsonNode> by_id;  // in the order of ids, in which new tokens are numbered
   const auto decoder = find("added_tokens_decoder");
   if (!decoder) return by_id;
   if (!decoder->value().is_object()) decoder->mismatch("an object of ids and tokens");
@@ -123,7 +123,7 @@ std::map<int64_t, AddedToken> TokenizerSettings::added_tokens_decoder() const {
     if (id.empty() || id.size() > kMaxDigits || id.find_first_not_of("0123456789") != std::string::npos) {
       token.mismatch("an id as its key");
     }
-    by_id.emplace(std::stoll(id), read_added_token(token));
+    by_id.emplace(std::stoll(id), token);
   }
   return by_id;
 }

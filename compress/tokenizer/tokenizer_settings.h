@@ -26,7 +26,7 @@ class TokenizerSettings {
 
   /// "added_tokens_decoder" by id, empty where there is none, and added_tokens.json in the order of ids. Throws
   /// CheckpointError.
-  std::map<int64_t, AddedToken> added_tokens_decoder() const;
+  std::map<int64_t, JsonNode> added_tokens_decoder() const;
   std::vector<std::pair<std::string, int64_t>> added_tokens_file() const;
 
   /// Special tokens without a role: "extra_special_tokens" or "additional_special_tokens". Throws CheckpointError.

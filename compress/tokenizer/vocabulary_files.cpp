@@ -1,7 +1,6 @@
 #include "compress/tokenizer/vocabulary_files.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
 
 #include "compress/checkpoint/json_file.h"  // read_text_file
@@ -58,20 +57,7 @@ SpecialTokens with_settings(SpecialTokens tokens, const TokenizerSettings& setti
 void add_tokens(const TokenizerSettings& settings, const SpecialTokens& tokens, const std::vector<AddedToken>& more,
                 bool may_be_new, Vocabulary& vocabulary, PipelineConfig& config) {
   AddedTokenList added(vocabulary);
-  if (const auto decoder = settings.find("added_tokens_decoder")) {
-    if (!decoder->value().is_object()) decoder->mismatch("an object of ids and tokens");
-    constexpr size_t kMaxDigits = 9;
-    std::map<int32_t, JsonNode> by_id;  // in the order of ids, in which new tokens are numbered
-    for (const auto& item : decoder->value().items()) {
-      const std::string& id = item.key();
-      const JsonNode token = (*decoder)[id];
-      if (id.empty() || id.size() > kMaxDigits || id.find_first_not_of("0123456789") != std::string::npos) {
-        token.mismatch("an id as its key");
-      }
-      by_id.emplace(std::stoi(id), token);
-    }
-    for (const auto& [id, token] : by_id) added.add(token, id);
-  }
+  for (const auto& [id, token] : settings.added_tokens_decoder()) added.add(token, static_cast<int32_t>(id));
   const auto special = [&](const char* key, const std::string& content, const std::string& role) {
     AddedToken token = settings.special_token(key).value_or(AddedToken{.content = content});
     return added.add_special(std::move(token), role, may_be_new);
@@ -85,8 +71,7 @@ void add_tokens(const TokenizerSettings& settings, const SpecialTokens& tokens, 
   if (!tokens.cls.empty()) ids.cls = special("cls_token", tokens.cls, "classification");
   if (!tokens.mask.empty() && (may_be_new || vocabulary.find(tokens.mask))) {
     AddedToken mask = settings.special_token("mask_token").value_or(AddedToken{.content = tokens.mask});
-    const auto found = settings.find("mask_token");
-    if (tokens.mask_takes_space && (!found || !found->value().is_object())) mask.lstrip = true;
+    if (tokens.mask_takes_space && !settings.has_flags("mask_token")) mask.lstrip = true;
     ids.mask = added.add_special(std::move(mask), "mask", may_be_new);
   }
   for (auto& token : settings.extra_tokens()) added.add_special(std::move(token), "additional special", may_be_new);

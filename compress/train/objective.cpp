@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "compress/task/task.h"  // label_loss
@@ -17,6 +18,10 @@ torch::Tensor Objective::part(const Batch& batch, std::span<const double> of_ste
 torch::Tensor Objective::counts_by_text(const Batch& batch) const {
   if (counts(batch).size() != 1) throw std::invalid_argument("a sum of several means has no count of a text");
   return torch::ones({batch.size()}, torch::kDouble);
+}
+
+bool is_nothing(std::span<const double> counts) {
+  return std::ranges::all_of(counts, [](double count) { return count == 0.0; });
 }
 
 torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text) {

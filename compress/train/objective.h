@@ -34,6 +34,9 @@ class Objective {
   virtual std::vector<torch::Tensor> parameters() { return {}; }
 };
 
+/// Whether a batch or step has nothing that its objective counts.
+bool is_nothing(std::span<const double> counts);
+
 /// Of a mean over what the texts of a batch have, `count` together: what d mean / d text is multiplied by to be the
 /// gradient of the text's own mean. float64 [batch]; 0 for a text that has nothing.
 torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text);

@@ -17,8 +17,10 @@
 #include "compress/model/fused.h"           // linear_products
 #include "compress/model/model.h"           // ModelImpl
 #include "compress/ops/int16_matmul.h"      // pack_weight
-#include "compress/train/autocast.h"        // OrdinaryMode
-#include "compress/workflow/error.h"        // ConfigError, StorageError
+#include "compress/train/autocast.h"        // OrdinaryMode, fused_arithmetic
+#include "compress/train/spike.h"           // median
+#include "compress/workflow/error.h"        // ConfigError
+#include "compress/workflow/files.h"        // make_folder
 #include "compress/workflow/fingerprint.h"  // fingerprint
 #include "compress/workflow/machine.h"      // processor_has, this_machine
 
@@ -38,19 +40,6 @@ constexpr int64_t least_rows = 64;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-Arithmetic arithmetic_of(Precision precision) {
-  switch (precision) {
-    case Precision::float32:
-      return Arithmetic::float32;
-    case Precision::bfloat16:
-      return Arithmetic::bfloat16;
-    case Precision::int16:
-      return Arithmetic::int16;
-    default:
-      throw std::invalid_argument("products of that precision are not timed");
-  }
 }
 
 /// Where layers compute in their fused form, as far as the model decides it.
@@ -120,9 +109,7 @@ class ChoiceFile {
 
   void keep(const PrecisionChoice& choice) const {
     if (folder_.empty()) return;
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder_.string(), error.message()));
+    make_folder(folder_);
     auto all = json::object();
     try {
       all = content();
@@ -200,15 +187,14 @@ Workload workload_of(const torch::nn::Module& module, const BatchSource& source,
   std::ranges::stable_sort(work.layers, std::greater(), [](const auto& l) { return l.in * l.out * l.count; });
 
   const auto plan = source.plan(0);
-  std::vector<int64_t> tokens;
+  std::vector<double> tokens;
   const auto looked_at = std::min<size_t>(plan.size(), 9);
   for (size_t i = 0; i < looked_at; ++i) {
     const auto batch = source.collate(plan[i * plan.size() / looked_at]);
-    tokens.push_back(batch.attention_mask.defined() ? batch.attention_mask.sum().item<int64_t>()
-                                                    : batch.input_ids.numel());
+    tokens.push_back(batch.attention_mask.defined() ? batch.attention_mask.sum().item<double>()
+                                                    : static_cast<double>(batch.input_ids.numel()));
   }
-  std::ranges::sort(tokens);
-  if (!tokens.empty()) work.tokens = tokens[tokens.size() / 2];
+  work.tokens = static_cast<int64_t>(median(std::move(tokens)));
   return work;
 }
 
@@ -248,8 +234,7 @@ std::vector<PrecisionChoice::Timing> time_products(std::span<const Precision> ca
   }
   std::vector<PrecisionChoice::Timing> timings;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    std::ranges::sort(seconds[i]);
-    timings.push_back({candidates[i], std::round(seconds[i][seconds[i].size() / 2] * 1e6) / 1e3});
+    timings.push_back({candidates[i], std::round(median(std::move(seconds[i])) * 1e6) / 1e3});
   }
   return timings;
 }
@@ -280,7 +265,8 @@ ProductTimer product_timer(const Workload& work) {
   const auto times = static_cast<double>(work.batches * work.tokens) / static_cast<double>(rows);
   return [timed, times](Precision precision) {
     double seconds = 0.0;
-    for (auto& layer : *timed) seconds += layer.time(arithmetic_of(precision), times);
+    for (auto& layer : *timed)
+      seconds += layer.time(fused_arithmetic({.precision = precision}, torch::kCPU).value(), times);
     return seconds;
   };
 }

@@ -54,7 +54,7 @@ struct PrecisionChoice {
 /// `threads`.
 nlohmann::json choice_json(const PrecisionChoice& choice);
 
-/// "int16 (auto; products of a step of 312 tokens: fp32 40.1 ms, int16 22.0 ms; AMD EPYC, 2 threads)"
+/// "int16 (auto; products of a step, 312 tokens a batch: fp32 40.1 ms, int16 22.0 ms; AMD EPYC, 2 threads)"
 std::string describe(const PrecisionChoice& choice);
 
 /// Seconds that a step's products take in an arithmetic, once.

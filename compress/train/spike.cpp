@@ -28,8 +28,4 @@ bool RecentLosses::stands_out(double loss, double factor) const {
   return loss > most && (loss > *std::ranges::max_element(recent) || recent.back() > most);
 }
 
-double RecentLosses::recent_median() const {
-  return median(recent);
-}
-
 }  // namespace compression

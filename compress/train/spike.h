@@ -28,9 +28,6 @@ struct RecentLosses {
   /// Whether `loss` is above the limit, and either above all of the recent or right behind one above the limit: what is
   /// worth a look at other texts' losses. Of losses that only scatter, however widely, few are.
   bool stands_out(double loss, double factor) const;
-
-  /// 0 before there is one.
-  double recent_median() const;
 };
 
 /// Whether half of the batches are above a limit or few are, by one after the other until it is clear: Wald's

@@ -6,10 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
-#include "compress/workflow/error.h"          // Error
-#include "compress/workflow/failure.h"        // is_out_of_memory
-#include "compress/workflow/fingerprint.h"    // Fingerprint
+#include "compress/checkpoint/checked_tensors.h"  // read_checked, write_checked
+#include "compress/workflow/error.h"              // Error
+#include "compress/workflow/failure.h"            // is_out_of_memory
+#include "compress/workflow/files.h"              // make_folder
 
 namespace compression {
 
@@ -50,7 +50,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainProgress, step, epoch, batch, check_due,
 namespace {
 
 constexpr auto format_text = "compress training state 3";
-constexpr auto checksum_key = "xxh128";
 constexpr std::string_view progress_name = "progress", best_prefix = "best.";
 using Metadata = std::map<std::string, std::string>;
 
@@ -85,19 +84,6 @@ std::optional<TrainState> take_state(const StateDict& all, const std::string& pr
   return state;
 }
 
-/// Of everything in the file but the checksum itself.
-std::string checksum(const StateDict& tensors, Metadata metadata) {
-  metadata.erase(checksum_key);
-  Fingerprint hash;
-  hash.add(json(metadata).dump());
-  for (const auto& [name, tensor] : tensors) {
-    hash.add(fmt::format("{}:{}:{}", json(name).dump(), static_cast<int>(tensor.scalar_type()),
-                         fmt::join(tensor.sizes().vec(), ",")));
-    hash.add(tensor.data_ptr(), tensor.nbytes());
-  }
-  return hash.text();
-}
-
 uint64_t sequence_of(const Metadata& metadata) {
   const auto found = metadata.find("sequence");
   return found == metadata.end() ? 0 : std::strtoull(found->second.c_str(), nullptr, 10);
@@ -119,13 +105,7 @@ std::optional<StateFiles::Found> StateFiles::read(spdlog::logger& logger) {
     std::error_code unreadable;
     if (!fs::exists(path, unreadable)) continue;
     try {
-      const auto contents = SafetensorsFile::open(path);
-      StateDict tensors;
-      for (const auto& [name, info] : contents.tensors()) tensors[name] = contents.read(name);
-      const auto& own = contents.metadata();
-      if (!own.contains(checksum_key) || own.at(checksum_key) != checksum(tensors, own)) {
-        throw CheckpointError(path.string() + ": its checksum is not that of its content");
-      }
+      const auto [tensors, own] = read_checked(path);
       if (own.at("format") != format_text || own.at("fingerprint") != fingerprint_) {
         logger.info("{}: the state of a run with other settings or inputs, not used", path.string());
         continue;
@@ -156,9 +136,7 @@ std::optional<StateFiles::Found> StateFiles::read(spdlog::logger& logger) {
 }
 
 void StateFiles::write(const TrainState& snapshot, const TrainState* stopped) {
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error) throw StorageError(fmt::format("{}: can't be made: {}", folder_.string(), error.message()));
+  make_folder(folder_);
   StateDict tensors;
   add_state(tensors, "snapshot.", snapshot, true);
   if (stopped != nullptr) add_state(tensors, "stopped.", *stopped, false);
@@ -166,8 +144,7 @@ void StateFiles::write(const TrainState& snapshot, const TrainState* stopped) {
   metadata["format"] = format_text;
   metadata["fingerprint"] = fingerprint_;
   metadata["sequence"] = std::to_string(sequence_ + 1);
-  metadata[checksum_key] = checksum(tensors, metadata);
-  write_safetensors(file(sequence_ + 1), tensors, metadata);
+  write_checked(file(sequence_ + 1), tensors, metadata);
   ++sequence_;
 }
 

@@ -13,6 +13,7 @@
 #include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/train/adamw.h"            // AdamW
 #include "compress/train/autocast.h"         // Autocast
+#include "compress/train/spike.h"            // median
 #include "compress/train/train_state.h"      // TrainState, StateFiles
 #include "compress/workflow/config_json.h"   // config_json
 #include "compress/workflow/error.h"         // DataError, StorageError, UnsupportedError
@@ -108,11 +109,6 @@ class SparseTables {
   static constexpr int64_t smallest = 2048;  // rows: a batch touches most of a smaller table
   std::vector<EmbeddingImpl*> tables_;
 };
-
-/// Whether a batch or step has nothing that its objective counts.
-bool is_nothing(const std::vector<double>& counts) {
-  return std::ranges::all_of(counts, [](double count) { return count == 0.0; });
-}
 
 /// A step of fewer texts has losses that scatter.
 constexpr int64_t few_texts = 16;
@@ -458,7 +454,7 @@ void Trainer::check() {
 
 void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
   const auto number = now_.step + 1;
-  const auto median = now_.losses.recent_median();
+  const auto usual = median(now_.losses.recent);
   auto rollbacks = now_.rollbacks;
   const auto done = static_cast<int64_t>(rollbacks.size());
   if (now_.step == 0 && !jumped && done > 0) {  // the same again, whatever the rate
@@ -471,7 +467,7 @@ void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
     throw DataError(fmt::format(
         "training: at step {} {} (loss {}, median before {:.4g}), at a learning rate of {:.3g} times the schedule's, "
         "after going back {} times; a lower learning_rate than {} may help{}",
-        number, reason, value_text(loss), median, now_.learning_rate_factor, done, config_.learning_rate,
+        number, reason, value_text(loss), usual, now_.learning_rate_factor, done, config_.learning_rate,
         jumped ? other_causes() : ""));
   }
   const double factor = now_.learning_rate_factor / 2;
@@ -482,7 +478,7 @@ void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
   now_.rollbacks.push_back({.step = number,
                             .reason = reason,
                             .loss = loss,
-                            .median = median,
+                            .median = usual,
                             .back_to = now_.step,
                             .learning_rate_factor = factor});
   now_.metrics += metrics_.line(
@@ -490,7 +486,7 @@ void Trainer::roll_back(const std::string& reason, double loss, bool jumped) {
   snapshot_->progress = now_;
   snapshot_written_ = false;
   context_.logger->warn("step {}: {} (median before {:.4g}): back to step {}, with {:.3g} times the learning rate",
-                        number, reason, median, now_.step, factor);
+                        number, reason, usual, now_.step, factor);
 }
 
 /// What else a jump may come from, as the end of a message.
