@@ -1,7 +1,7 @@
 # compress_library(NAME [SHARED] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
 # One folder's library, static unless it is said to be shared: target compress_NAME, alias compress::NAME, installed with
-# its headers under the same paths that the #include lines use. DEPENDS shows the edges of docs/architecture.md.
+# its headers under the same paths that the #include lines use, below include/compress. DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
   cmake_parse_arguments(arg "SHARED" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
@@ -13,7 +13,7 @@ function(compress_library name)
   add_library(compress::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
-                                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+                                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/compress>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
   compress_use(${target})
@@ -22,7 +22,7 @@ function(compress_library name)
   foreach(header IN LISTS arg_HEADERS)
     cmake_path(GET header PARENT_PATH folder)
     cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE root)
-    install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${root}/${folder})
+    install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/compress/${root}/${folder})
   endforeach()
 endfunction()
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs a finished build to a temporary folder, builds apps/embed against it as a project of somebody else's, and runs it.
+# Installs a finished build to a temporary folder, builds apps/embed against it as a project of somebody else's, runs it, and asks
+# the installed command what the model says that it made.
 # usage: scripts/test_embed.sh BUILD_DIR
 set -euo pipefail
-[ $# = 1 ] && [ -f "$1/CMakeCache.txt" ] || { sed -n '3s/# //p' "$0" >&2; exit 2; }
+[ $# = 1 ] && [ -f "$1/CMakeCache.txt" ] || { sed -n '4s/# //p' "$0" >&2; exit 2; }
 build=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -10,7 +11,9 @@ trap 'rm -rf "$work"' EXIT
 
 cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || { cat "$work/install.log"; exit 1; }
 
-missing=$(cd "$work/prefix/include" && grep -rhoP '^\s*#\s*include "\K[^"]+' . | sort -u | while read -r header; do
+outside=$(find "$work/prefix/include" -mindepth 1 -maxdepth 1 ! -name compress)
+[ -z "$outside" ] || { echo "test_embed: installed outside of include/compress: $outside" >&2; exit 1; }
+missing=$(cd "$work/prefix/include/compress" && grep -rhoP '^\s*#\s*include "\K[^"]+' . | sort -u | while read -r header; do
   [ -e "$header" ] || echo "$header"
 done)
 if [ -n "$missing" ]; then
@@ -22,3 +25,6 @@ fi
 cmake -S apps/embed -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix${CMAKE_PREFIX_PATH:+;${CMAKE_PREFIX_PATH//:/;}}"
 cmake --build "$work/build"
 "$work/build/embed" "$work/digits.pt"
+"$work/build/checkpoint" tests/goldens/model/tiny "$work/small"
+"$work/prefix/bin/compress" predict "$work/small" "the and of"
+"$work/prefix/bin/compress" predict "$work/small/model.pt" --tokenizer "$work/small" "the and of"
