@@ -65,7 +65,7 @@ using Kind = Value::Kind;
 class PickleReader {
  public:
   PickleReader(std::string_view pickle, const Records& records, const std::string& where)
-      : rest_(pickle), records_(records), where_(where) {}
+      : bytes_(pickle.size()), rest_(pickle), records_(records), where_(where) {}
 
   void run() {
     while (step()) {
@@ -133,7 +133,7 @@ class PickleReader {
     push_tuple(std::move(items));
   }
   void keep(uint32_t place) {
-    if (memo_.size() >= most_values) refuse();
+    if (place >= bytes_ || memo_.size() >= most_values) refuse();  // LibTorch has room for all places below
     auto top = pop();
     memo_[place] = top;
     push(std::move(top));
@@ -327,6 +327,7 @@ class PickleReader {
     }
   }
 
+  size_t bytes_;
   std::string_view rest_;
   const Records& records_;
   const std::string& where_;
@@ -358,12 +359,12 @@ std::string record_text(PyTorchStreamReader& reader, const std::string& name) {
 
 /// No record may need more memory than the file has bytes, but for source text, which is compressed.
 void check_sizes(PyTorchStreamReader& reader, uint64_t file_bytes, const std::string& where) {
-  uint64_t stored = 0;
+  uint64_t stored = 0, others = 0;
   for (const auto& name : reader.getAllRecords()) {
     const uint64_t size = reader.getRecordSize(name);
     const bool is_data = name.starts_with("data/") || name.starts_with("constants/");
-    stored += is_data ? std::min(size, file_bytes + 1) : 0;
-    if (stored > file_bytes || (!is_data && size > limits::pickle_bytes)) {
+    (is_data ? stored : others) += std::min(size, std::max(file_bytes, 4 * limits::pickle_bytes) + 1);
+    if (stored > file_bytes || (!is_data && size > limits::pickle_bytes) || others > 4 * limits::pickle_bytes) {
       throw CheckpointError(fmt::format("{}: record {}: found {} bytes, expected at most {}", where, name, size,
                                         is_data ? file_bytes : limits::pickle_bytes));
     }

@@ -55,6 +55,12 @@ std::string reason_of(const std::exception& failure) {
   return text.size() > longest ? text.substr(0, longest) + "..." : text;
 }
 
+/// The first line that says something.
+std::string first_line(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \n"), text.size()));
+  return std::string(text.substr(0, text.find('\n')));
+}
+
 /// Whether forward() takes three tensors, and what else it takes has a default.
 bool takes_a_batch(const c10::FunctionSchema& schema) {
   const auto& arguments = schema.arguments();
@@ -297,9 +303,8 @@ torch::jit::Module load_script(const fs::path& file) {
     throw;
   } catch (const std::exception& failure) {
     if (is_out_of_memory(failure)) throw;
-    std::string reason = failure.what();
-    reason = reason.substr(0, reason.find('\n'));
-    throw CheckpointError(fmt::format("{}: not a TorchScript file that can be read: {}", file.string(), reason));
+    throw CheckpointError(
+        fmt::format("{}: not a TorchScript file that can be read: {}", file.string(), first_line(failure.what())));
   }
 }
 
@@ -318,6 +323,7 @@ LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& 
   const auto classes = std::make_shared<std::atomic<int64_t>>(-1);
   return [module = module, use, classes](const Batch& batch) mutable {
     c10::IValue output;
+    const IgnoreWarnings ignore;  // the file's own warn() too
     try {
       output = module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids});
     } catch (const std::exception& failure) {

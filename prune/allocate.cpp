@@ -150,11 +150,12 @@ std::vector<torch::Tensor> choose_within(const Importance& importance, const std
   const Ranking heads(importance, costs, UnitKind::heads, rules);
   const Ranking units(importance, costs, UnitKind::intermediate, rules);
   const auto least = heads.cost(heads.least()) + units.cost(units.least());
+  const auto all = heads.cost(heads.size()) + units.cost(units.size());
+  if (budget < least && all == 0.0) throw ConfigError("the budget is below what is there without any unit");
   if (budget < least) {
     throw ConfigError(fmt::format(
         "the budget leaves {:.1f} % of what all units cost to them, but those that have to stay cost {:.1f} %",
-        100 * std::max(0.0, budget) / (heads.cost(heads.size()) + units.cost(units.size())),
-        100 * least / (heads.cost(heads.size()) + units.cost(units.size()))));
+        100 * std::max(0.0, budget) / all, 100 * least / all));
   }
   size_t best_heads = heads.least(), best_units = units.least();
   for (size_t h = heads.least(); h <= heads.size(); ++h) {

@@ -12,6 +12,7 @@
 #include "compress/task/labels.h"        // folded_label, ClassFinder
 #include "compress/tokenizer/unicode.h"  // trim_start
 #include "compress/workflow/error.h"     // Error
+#include "compress/workflow/message.h"   // one_line
 #include "recipes/text.h"                // in_quotes
 
 namespace compression::recipes {
@@ -124,7 +125,7 @@ class Looker {
   }
 
  private:
-  void warn(std::string text) { report_.warnings.push_back(std::move(text)); }
+  void warn(std::string_view text) { report_.warnings.push_back(one_line(text)); }
 
   void look_at_split(Split split) {
     const auto& data = data_.texts(split);
@@ -188,7 +189,7 @@ class Looker {
     for (const auto& split : report_.splits) {
       std::vector<std::string> missing;
       for (const auto& name : report_.class_names) {
-        if (!split.classes.contains(name)) missing.push_back(name);
+        if (!split.classes.contains(name)) missing.push_back(in_quotes(name));
       }
       if (missing.empty()) continue;
       warn(fmt::format("data.{}: {} of {} classes are in no text: {}", split_name(split.split), missing.size(),

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "compress/workflow/config_json.h"  // config_json
+#include "compress/workflow/message.h"      // printable, json_text
 #include "recipes/text.h"                   // is_plain_name
 
 namespace compression::recipes {
@@ -29,7 +30,8 @@ std::string text_of(const std::string& text) {
     if (text.compare(i, 2, "${") == 0) escaped += '$';
     escaped += text[i];
   }
-  return needs_no_quotes(escaped) ? escaped : Json(escaped).dump();  // JSON's quoted strings are YAML's
+  if (needs_no_quotes(escaped)) return escaped;
+  return printable(json_text(Json(escaped)));  // JSON's quoted strings, and printable's escapes, are YAML's
 }
 
 bool fits_one_line(const Json& value) {

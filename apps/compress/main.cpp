@@ -27,12 +27,14 @@ struct Settings {
   int threads = 0;  // 0: not given
   std::string device = "cpu";
   std::string log_level = "info";
+  double tell_every = 30.0;
   bool json = false;
 };
 
 Context make_context(const Settings& settings) {
   Context context;
   context.logger = make_logger(settings.log_level);
+  print_scripts_to_errors();
   if (settings.device == "cuda") {
     if (!torch::cuda::is_available()) {
       throw UnsupportedError(
@@ -48,7 +50,7 @@ Context make_context(const Settings& settings) {
                          settings.threads > 0 ? "--threads" : "OMP_NUM_THREADS", threads, usable,
                          usable == 1 ? "" : "s");
   }
-  if (settings.log_level != "off") context.progress = make_progress();
+  if (settings.log_level != "off") context.progress = make_progress(context.logger, settings.tell_every);
   context.stop = &stop;
   return context;
 }
@@ -94,6 +96,10 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--device", settings.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--log-level", settings.log_level, "trace, debug, info, warning, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+  app.add_option(
+         "--tell-every", settings.tell_every,
+         "Seconds without a line, after which one tells how far the work is, where no bar is drawn; 0: none [30]")
+      ->check(CLI::Range(0.0, 86400.0));
   app.add_flag("--json", settings.json, "Results as JSON on standard output");
 
   RecipeOptions run_options, validate_options;

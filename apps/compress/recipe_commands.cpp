@@ -24,7 +24,7 @@ int run_command(const RecipeOptions& options, Context& context, bool json) {
   if (json) {
     std::cout << json_text(recipes::report_json(report), 2) << '\n';
   } else {
-    std::cout << recipes::report_markdown(report);
+    std::cout << message_lines(recipes::report_markdown(report));
   }
   context.logger->info("report: {}", (recipe.output / "report.md").string());
   for (const auto& goal : report.goals) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 
 #include "compress/checkpoint/json_file.h"    // read_json_file, excerpt
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
@@ -30,14 +31,16 @@ bool is_there(const path& file) {
   return exists(file, unreadable);
 }
 
+using Names = std::set<std::string, std::less<>>;
+
 /// Names of the tensors of every shard.
-std::map<std::string, std::vector<std::string>> read_index(const path& index_path) {
+std::map<std::string, Names> read_index(const path& index_path) {
   const auto index = read_json_file(index_path);
   const auto where = index_path.string();
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw CheckpointError(where + ": weight_map: found none, expected an object");
   }
-  std::map<std::string, std::vector<std::string>> shards;
+  std::map<std::string, Names> shards;
   for (const auto& [name, shard] : index["weight_map"].items()) {
     const auto at = fmt::format("{}: weight_map: {}", where, excerpt(json(name)));
     if (!shard.is_string()) throw CheckpointError(fmt::format("{}: found {}, expected a string", at, excerpt(shard)));
@@ -47,7 +50,7 @@ std::map<std::string, std::vector<std::string>> read_index(const path& index_pat
       throw CheckpointError(
           fmt::format("{}: found {}, expected the name of a .safetensors file of this folder", at, excerpt(shard)));
     }
-    shards[file_name].push_back(name);
+    shards[file_name].insert(name);
   }
   return shards;
 }
@@ -78,10 +81,10 @@ StateDict read_shards(const path& index_path) {
 }
 
 /// Every file of the folder's weights, and the tensors that are read from it; absent: all.
-std::map<path, std::optional<std::vector<std::string>>> weight_files(const path& folder) {
+std::map<path, std::optional<Names>> weight_files(const path& folder) {
   if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
   if (is_there(folder / "model.safetensors")) return {{folder / "model.safetensors", std::nullopt}};
-  std::map<path, std::optional<std::vector<std::string>>> files;
+  std::map<path, std::optional<Names>> files;
   for (const auto& [shard, names] : read_index(folder / "model.safetensors.index.json")) files[folder / shard] = names;
   return files;
 }
@@ -119,7 +122,7 @@ TensorShapes read_tensor_shapes(const path& folder) {
   TensorShapes shapes;
   for (const auto& [file, names] : weight_files(folder)) {
     for (const auto& [name, info] : read_safetensors_header(file)) {
-      if (!names || std::ranges::find(*names, name) != names->end()) shapes[name] = info.shape;
+      if (!names || names->contains(name)) shapes[name] = info.shape;
     }
   }
   return shapes;
@@ -127,7 +130,7 @@ TensorShapes read_tensor_shapes(const path& folder) {
 
 path file_of_tensor(const path& folder, const std::string& name) {
   for (const auto& [file, names] : weight_files(folder)) {
-    if (!names || std::ranges::find(*names, name) != names->end()) return file;
+    if (!names || names->contains(name)) return file;
   }
   return folder;
 }

@@ -18,6 +18,7 @@
 #include "compress/workflow/context.h"                  // Context
 #include "compress/workflow/error.h"                    // CheckpointError, StorageError
 #include "compress/workflow/fields.h"                   // enum_name
+#include "compress/workflow/files.h"                    // make_folder
 #include "compress/workflow/limits.h"                   // labels
 
 namespace compression {
@@ -313,10 +314,10 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, config.task, "classifier") + leaf);
   }
 
-  check_amount(config, state, files);
-  loaded.model = Model(config);
   const auto name = checkpoint_names(config);
   if (config.task == TaskType::embedding) read_dense_weights(folder, config, name, state);
+  check_amount(config, state, files);
+  loaded.model = Model(config);
   LoadOptions load;
   load.source = folder.string();
   load.ignore = ignorable_names(config.model_type);
@@ -383,6 +384,7 @@ void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& 
           "tensor {}: found {} in the model that was made, expected finite numbers: it is not saved", name(own), odd));
     }
   }
+  make_folder(folder);
   write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
   write_state_dict(folder, state);
   copy_tokenizer(tokenizer, folder);

@@ -40,9 +40,9 @@ LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptio
 /// sentence-transformers folder what its modules are. Throws as load_model.
 ModelConfig load_model_config(const std::filesystem::path& folder);
 
-/// Writes config.json, model.safetensors, and copies of the tokenizer's files; of a model for embedding also what
-/// sentence-transformers loads it with. Throws StorageError; DataError, before anything is written, if a tensor of the
-/// model is not finite.
+/// Writes, into a folder that is made where it is not there, config.json, model.safetensors, and copies of the
+/// tokenizer's files; of a model for embedding also what sentence-transformers loads it with. Throws StorageError;
+/// DataError, before anything is written, if a tensor of the model is not finite.
 void save_model(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder);
 
 /// Copies a tokenizer's files. Throws StorageError.

@@ -795,7 +795,12 @@ double weight_count(const ModelConfig& config) {
         projections * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
     rows += 2.0 * static_cast<double>(layer.intermediate_size);
   }
-  return rows * hidden + tables * narrow;
+  double steps = 0.0;
+  if (config.task == TaskType::embedding) {
+    for (const auto& step : config.embedding.steps)
+      steps += static_cast<double>(step.in) * static_cast<double>(step.out);
+  }
+  return rows * hidden + tables * narrow + steps;
 }
 
 std::vector<int64_t> shared_layers(const LayerGroups& groups) {

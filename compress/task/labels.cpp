@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "compress/checkpoint/json_file.h"  // excerpt
 #include "compress/tokenizer/unicode.h"     // lowercase, trim_start
@@ -63,11 +64,12 @@ bool are_unnamed(const std::vector<std::string>& classes) {
 std::vector<int64_t> class_order(const TaskHead& wanted, const std::vector<std::string>& classes) {
   const ClassFinder finder(classes);
   std::vector<int64_t> order;
+  std::unordered_set<int64_t> taken;
   bool by_names = true;
   for (size_t i = 0; i < wanted.labels.size(); ++i) {
     auto found = finder.find(wanted.labels[i]);
     if (!found && i < wanted.written.size() && !wanted.written[i].empty()) found = finder.find(wanted.written[i]);
-    if (!found || std::ranges::find(order, found->id) != order.end()) return {};
+    if (!found || !taken.insert(found->id).second) return {};
     by_names = by_names && found->rule != LabelRule::number;
     order.push_back(found->id);
   }

@@ -1,11 +1,14 @@
 #include "compress/tokenizer/template.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
 
 #include "compress/workflow/error.h"
+#include "compress/workflow/limits.h"  // windows_growth, windows_extra
 
 namespace compression {
 namespace {
@@ -125,8 +128,18 @@ std::vector<Encoding> EncodingTemplate::windows(const TokenSequence& first, cons
     throw ConfigError("stride: found " + std::to_string(stride) + ", expected less than " + std::to_string(size) +
                       ", the tokens of a window");
   }
+  const size_t step = size - std::min(static_cast<size_t>(stride), size);
+  const size_t count = size < total ? (total - size + step - 1) / step + 1 : 1;
+  const size_t each = size + (cuts_second ? whole.first : whole.second),
+               most = limits::windows_growth * total + limits::windows_extra;
+  if (count > most / std::max<size_t>(each, 1)) {
+    throw ConfigError(
+        fmt::format("stride: found {}, with which {} tokens make {} windows of {}; expected at most {} tokens in all "
+                    "windows of a text",
+                    stride, total, count, each, most));
+  }
   std::vector<Encoding> encodings;
-  for (size_t begin = 0;; begin += size - static_cast<size_t>(stride)) {
+  for (size_t begin = 0;; begin += step) {
     const TokenRange window = {begin, std::min(begin + size, total)};
     encodings.push_back(cuts_second ? assemble(first, {0, whole.first}, second, window, options)
                                     : assemble(first, window, second, {0, whole.second}, options));

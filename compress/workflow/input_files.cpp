@@ -19,7 +19,7 @@ void InputFiles::add(const std::filesystem::path& file) {
   files_[file] = {before, file_fingerprint(file)};
 }
 
-void InputFiles::check() const {
+void InputFiles::check() {
   for (auto& [file, entry] : files_) {
     const auto now = stamp(file);
     if (now == entry.stamp) continue;

@@ -15,7 +15,7 @@ class InputFiles {
   void add(const std::filesystem::path& file);
 
   /// Throws DataError that names the first file whose content has changed, or which is not there any more.
-  void check() const;
+  void check();
 
  private:
   struct Stamp {
@@ -29,7 +29,7 @@ class InputFiles {
   };
   static Stamp stamp(const std::filesystem::path& file);
 
-  mutable std::map<std::filesystem::path, Entry> files_;
+  std::map<std::filesystem::path, Entry> files_;
 };
 
 }  // namespace compression

@@ -16,7 +16,7 @@ inline constexpr uint64_t tokenizer_bytes = 256 * MiB;  // tokenizer.json, vocab
 inline constexpr uint64_t sentencepiece_bytes = 64 * MiB;
 inline constexpr uint64_t recipe_bytes = 256 * KiB;
 inline constexpr uint64_t header_bytes = 100'000'000;  // of a safetensors file, as in the reference library
-inline constexpr uint64_t pickle_bytes = 16 * MiB;     // of each record of a model.pt that is no tensor's
+inline constexpr uint64_t pickle_bytes = 16 * MiB;     // of a record of a model.pt that is no tensor's; of all, 4 times
 inline constexpr uint64_t piped_bytes = 1 * GiB;       // of data that comes through a pipe
 
 // JSON.
@@ -30,6 +30,8 @@ inline constexpr size_t template_tokens = 1024;     // that a template puts arou
 inline constexpr size_t repeats = 1024;             // {n,} of a pattern
 inline constexpr size_t normalized_growth = 32;     // of a normalized text, in lengths of the text, and
 inline constexpr size_t normalized_extra = 65'536;  // so many bytes
+inline constexpr size_t windows_growth = 64;        // of the windows of a text together, in tokens of the text, and
+inline constexpr size_t windows_extra = 1 << 20;    // so many tokens
 
 // Data.
 inline constexpr size_t text_bytes = 16 * MiB;

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zipfile
 
 COMPRESS, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 TINY = f"{SOURCE}/tests/goldens/model/tiny"
@@ -123,6 +124,18 @@ class Command(unittest.TestCase):
                                    "--max-length", "20", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(json.loads(result.stdout)["correct"], json.loads(self.first.stdout)["stages"][-1]["correct"])
+
+    def test_what_a_script_prints_is_no_answer(self):
+        with zipfile.ZipFile(f"{self.folder}/out/shipped/model.pt") as source, zipfile.ZipFile(f"{self.folder}/talks.pt", "w") as talks:
+            for entry in source.infolist():
+                code = source.read(entry)
+                if entry.filename.endswith(".py"):
+                    code = re.sub(rb"(def forward\(.*?-> Tensor:\n)", rb'\1    print("\\033[2J hello")\n', code, flags=re.S)
+                talks.writestr(entry.filename, code)
+        result = self.run_compress("predict", "talks.pt", "--tokenizer", "model", "--json", "the the", "and and")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(len([json.loads(line) for line in result.stdout.splitlines()]), 2)
+        self.assertEqual(result.stderr.count("\\x1b[2J hello"), 2)  # how many classes it has; both texts
 
     def test_tokenize_prints_a_line_of_ids_for_every_line(self):
         result = self.run_compress("tokenize", "out/teacher", stdin="the and\n\nof ab\nthe")
@@ -545,6 +558,13 @@ class Command(unittest.TestCase):
             pass
         self.assertEqual(os.waitpid(pid, 0)[1], 0, shown)
         return shown
+
+    def test_where_no_bar_is_drawn_a_line_tells_how_far_it_is(self):
+        command = ["run", "short.yaml", "--threads", "1", "--set", "stages.teacher.finetune.epochs=40"]
+        told = self.run_compress(*command, "--set", "output=told", "--tell-every", "0.1").stderr
+        self.assertRegex(told, r"at work: \d+ of \d+, ")
+        self.assertNotIn("at work", self.run_compress(*command, "--set", "output=hushed", "--tell-every", "0").stderr)
+        self.check_refused(self.run_compress(*command, "--tell-every", "-1"), "--tell-every")
 
     def test_a_terminal_that_can_not_wipe_a_line_gets_no_bar(self):
         self.assertIn(b"\r\x1b[K", self.on_terminal("xterm"))

@@ -4,9 +4,11 @@
 
 #include <chrono>
 
+#include "compress/checkpoint/checkpoint.h"
 #include "compress/checkpoint/file.h"
 #include "compress/checkpoint/json_file.h"
 #include "compress/checkpoint/model_folder.h"
+#include "compress/task/labels.h"
 #include "compress/tokenizer/added_tokens.h"
 #include "compress/tokenizer/json_node.h"
 #include "compress/tokenizer/normalizer.h"
@@ -53,6 +55,29 @@ TEST_CASE("A safetensors header of very many tensors is read in time linear in t
   }
   write_file(folder / "x.safetensors", with_length(header + "}"));
   check_is_quick([&] { CHECK(SafetensorsFile::open(folder / "x.safetensors").tensors().size() == 50'000); });
+}
+
+TEST_CASE("An index of very many tensors is read in time linear in their number") {
+  const TemporaryFolder folder;
+  std::string header = "{", index = R"({"weight_map": {)";
+  for (int i = 0; i < 50'000; ++i) {
+    const auto* comma = i > 0 ? "," : "";
+    header += fmt::format("{}\"t{}\":{{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", comma, i);
+    index += fmt::format("{}\"t{}\":\"x.safetensors\"", comma, i);
+  }
+  write_file(folder / "x.safetensors", with_length(header + "}"));
+  write_file(folder / "model.safetensors.index.json", index + "}}");
+  check_is_quick([&] { CHECK(read_tensor_shapes(folder.path()).size() == 50'000); });
+}
+
+TEST_CASE("The order of very many classes is found in time linear in their number") {
+  TaskHead wanted;
+  std::vector<std::string> classes;
+  for (int i = 0; i < 200'000; ++i) {
+    wanted.labels.push_back(fmt::format("class {}", i));
+    classes.push_back(fmt::format("class {}", 199'999 - i));
+  }
+  check_is_quick([&] { CHECK(class_order(wanted, classes).front() == 199'999); });
 }
 
 TEST_CASE("JSON is refused beyond a depth, with a key that is there twice, and keeps its members' order where asked") {
@@ -123,6 +148,33 @@ TEST_CASE("A model that its weights have no bytes for is refused before it is ma
   write_text_file(folder / "config.json", config.dump());
   CHECK_THAT(message_of<CheckpointError>([&] { load_model(folder.path()); }),
              Contains("config.json: found sizes that make") && Contains("parameters, expected those of the weights"));
+}
+
+TEST_CASE("Dense modules that their weights have no bytes for are refused before they are made") {
+  const TemporaryFolder folder;
+  copy_tiny_model(folder);
+  const auto hidden = read_json_file(folder / "config.json").at("hidden_size").get<int64_t>();
+  const auto module = [](const std::string& kind, const std::string& path, int index) {
+    return fmt::format(R"({{"idx": {0}, "name": "{0}", "path": "{2}", "type": "sentence_transformers.models.{1}"}})",
+                       index, kind, path);
+  };
+  std::string modules = "[" + module("Transformer", "", 0) + "," + module("Pooling", "1_Pooling", 1);
+  fs::create_directories(folder / "1_Pooling");
+  write_file(folder / "1_Pooling/config.json",
+             fmt::format(R"({{"word_embedding_dimension": {}, "pooling_mode_mean_tokens": true}})", hidden));
+  for (int i = 2; i < 6; ++i) {
+    const auto path = fmt::format("{}_Dense", i);
+    modules += "," + module("Dense", path, i);
+    fs::create_directories(folder / path);
+    write_file(folder / path / "config.json", fmt::format(R"({{"in_features": {}, "out_features": {}, "bias": false,
+                               "activation_function": "torch.nn.modules.linear.Identity"}})",
+                                                          i == 2 ? hidden : limits::width, limits::width));
+    write_safetensors(folder / path / "model.safetensors", {{"linear.weight", torch::zeros({1, 1})}});
+  }
+  write_file(folder / "modules.json", modules + "]");
+  const LoadModelOptions options{.head = TaskHead{.task = TaskType::embedding}};
+  CHECK_THAT(message_of<CheckpointError>([&] { load_model(folder.path(), options); }),
+             Contains("found sizes that make") && Contains("parameters, expected those of the weights"));
 }
 
 TEST_CASE("A classifier without bytes has no classes") {

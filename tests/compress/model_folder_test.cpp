@@ -306,6 +306,15 @@ TEST_CASE("a model that is not finite is not saved") {
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
+TEST_CASE("the folder that a model is saved in is made") {
+  const TemporaryFolder folder;
+  auto model = tiny_model();
+  save_model(model, *load_tokenizer(golden("model/tiny")), folder / "new/model");
+  CHECK(load_model_config(folder / "new/model").hidden_size == model->config().hidden_size);
+  write_file(folder / "file", "");
+  CHECK_THROWS_AS(save_model(model, *load_tokenizer(golden("model/tiny")), folder / "file/model"), StorageError);
+}
+
 TEST_CASE("heads that transformers has pruned are read as they are") {
   Checkpoint checkpoint("tiny");
   auto model = checkpoint.load().model;

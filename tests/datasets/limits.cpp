@@ -46,6 +46,25 @@ TEST_CASE("A context, a text and a line have a longest", "[datasets]") {
         "a.tsv:1: more than 65536 columns, expected at most that");
 }
 
+TEST_CASE("The windows of a long context that share nearly all of their tokens are bounded by its tokens",
+          "[datasets]") {
+  const DataFolder folder;
+  const auto line = [](const std::string& asked, size_t words) {
+    std::string context = "c";
+    for (size_t i = 1; i < words; ++i) context += " c";
+    return R"({"question": ")" + asked + R"(", "context": ")" + context + R"(", "answers": [)" + answer + "]}\n";
+  };
+  std::string asked = "the";
+  for (int i = 0; i < 337; ++i) asked += " the";
+  const auto file = folder.write("a.jsonl", line("the", 600) + line(asked, 600) + line(asked, 400'000));
+  const auto data = read_dataset(file, true, TaskType::question_answering);
+  const auto tokenizer = load_tokenizer(std::string(COMPRESS_GOLDENS) + "/model/tiny");
+  const TaskHead head{.task = TaskType::question_answering};
+  const auto encode = [&] { encode_examples(data, std::nullopt, head, Metric::f1, *tokenizer, {.max_length = 512}); };
+  CHECK_THAT(message_of<DataError>(folder, encode),
+             Contains("a.jsonl:3: ") && Contains("windows of") && Contains("tokens in all windows of a text"));
+}
+
 TEST_CASE("The copies of a SQuAD file's contexts are bounded by its bytes", "[datasets]") {
   std::string file =
       R"({"data": [{"paragraphs": [{"context": ")" + std::string(limits::context_bytes, 'c') + R"(", "qas": [)";

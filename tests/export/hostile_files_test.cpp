@@ -133,9 +133,9 @@ TEST_CASE("A pickle's tensors have to lie in their storages, and these in their 
   const std::string by_channel = "(ctorch\nper_channel_affine\n" + scales + points + std::string("K\0t", 3);
   CHECK_THAT(problem(tensor(storage("QInt8", six), place, "_rebuild_qtensor", by_channel) + "."),
              Contains("each of its channels"));
-  for (const std::string& bytes :
-       {std::string(), std::string("t."), std::string("(R."), std::string("h\1."), std::string("K\1K\2R."),
-        std::string("X\xFF\xFF\xFF\x7F."), std::string("ctorch"), std::string("\xFE."), std::string("(Q.")}) {
+  for (const std::string& bytes : {std::string(), std::string("t."), std::string("(R."), std::string("h\1."),
+                                   std::string("K\1K\2R."), std::string("X\xFF\xFF\xFF\x7F."), std::string("ctorch"),
+                                   std::string("\xFE."), std::string("(Q."), std::string("]rchto.")}) {
     CHECK_THAT(problem(bytes), Contains("no pickle"));
   }
   CHECK_THAT(problem(")" + std::string(1'000'000, '\x85') + "."), Contains("tuples in tuples"));
@@ -155,6 +155,29 @@ TEST_CASE("What is no TorchScript file is refused") {
   writer.writeRecord("data.pkl", "\x80\2).", 4);  // as torch.save writes it
   writer.writeEndOfFile();
   CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "x.pt"); }), Contains("no constants.pkl"));
+}
+
+TEST_CASE("Records of a model.pt that are no tensor's are bounded together") {
+  const TemporaryFolder folder;
+  PyTorchStreamWriter writer((folder / "x.pt").string());
+  const std::string zeros(limits::pickle_bytes, '\0');
+  for (int i = 0; i < 5; ++i) writer.writeRecord(fmt::format("code/{}.py", i), zeros.data(), zeros.size(), true);
+  writer.writeEndOfFile();
+  CHECK(std::filesystem::file_size(folder / "x.pt") < limits::MiB);
+  CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "x.pt"); }),
+             Contains("x.pt: record code/4.py: found ") && Contains("bytes, expected at most"));
+}
+
+TEST_CASE("A model.pt whose text is no TorchScript is refused with the reason") {
+  const TemporaryFolder folder;
+  save_script(model_script(tiny_model()), folder / "model.pt");
+  PyTorchStreamReader reader((folder / "model.pt").string());
+  std::string code;
+  for (const auto& name : reader.getAllRecords()) code = name.ends_with(".py") ? name : code;
+  copy_with(folder / "model.pt", folder / "odd.pt", code, [](std::string& text) { text += "  odd = (\n"; });
+  const auto message = message_of<CheckpointError>([&] { load_script(folder / "odd.pt"); });
+  CHECK_THAT(message, Contains("odd.pt: not a TorchScript file that can be read: "));
+  CHECK(message.size() > message.find("read: ") + 10);
 }
 
 torch::jit::Module script(const std::string& body, const std::string& arguments = "ids, mask, types") {

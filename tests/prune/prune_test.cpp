@@ -423,6 +423,9 @@ TEST_CASE("units within a budget are the best that there are: every set of them 
   const auto importance = random_importance(2, 3, 5, generator);
   CHECK_THAT(message_of<ConfigError>([&] { choose_within(importance, {5.5, 1.0, 5.5, 1.0}, 12.0); }),
              Catch::Contains("27.9 %") && Catch::Contains("30.2 %"));
+  const Importance none = {{.kind = UnitKind::heads, .layer = 0, .scores = torch::zeros({0})}};
+  CHECK(message_of<ConfigError>([&] { choose_within(none, {1.0}, -1.0); }) ==
+        "the budget is below what is there without any unit");
 }
 
 TEST_CASE("a global choice takes the best of all layers, and one of each") {

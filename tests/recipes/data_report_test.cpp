@@ -5,9 +5,11 @@
 
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/checkpoint/json_file.h"
+#include "compress/evaluate/instances.h"
 #include "compress/workflow/error.h"
 #include "recipes/load.h"
 #include "recipes/run.h"
+#include "recipes/write.h"
 #include "tests/recipes/tiny_task.h"
 #include "tests/support.h"
 
@@ -62,6 +64,38 @@ bool has_warning(const DataReport& report, const std::string& part) {
   return false;
 }
 
+TEST_CASE("a class whose name a terminal would obey is told in words") {
+  Data data;
+  data.more = "test: {path: " + (data.root / "test.jsonl").string() + "}";
+  data.write("train.jsonl", {{"the of", "\x1b[2J"}, {"and of", "b"}, {"of", "\u202ec"}});
+  data.write("validation.jsonl", {{"and of", "b"}});
+  data.write("test.jsonl", {{"the of", "b"}});
+  const auto report = data.look();
+  CHECK(has_warning(report, "2 of 3 classes are in no text: \"\\u001b[2J\", \"\\u202ec\""));
+  for (const auto& line : data_lines(report)) CHECK(line.find_first_of("\x1b\x9b") == std::string::npos);
+  auto recipe = data.recipe();
+  recipe.name = "\u202e\u009b[2J";
+  const auto yaml = to_yaml(recipe);
+  CHECK(yaml.find(R"(name: "\u202e\u009b[2J")") != std::string::npos);
+}
+
+TEST_CASE("batches may be asked for in many threads at once, and texts are encoded once") {
+  Data data;
+  data.write("train.jsonl", {{"the of", "a"}, {"and of", "b"}, {"of", "a"}});
+  data.write("validation.jsonl", {{"and of", "b"}});
+  const auto recipe = data.recipe();
+  const TaskData texts(recipe.task, recipe.data, recipe.model.path);
+  const auto tokenizer = load_tokenizer(recipe.model.path);
+  std::vector<Batch> found(8);
+  run_instances(8, [&](int64_t i) {
+    const std::vector<int64_t> all = {0, 1, 2};
+    for (int again = 0; again < 20; ++again) {
+      found[static_cast<size_t>(i)] = texts.batches(Split::train, *tokenizer, {})->collate(all);
+    }
+  });
+  for (const auto& batch : found) CHECK(torch::equal(batch.input_ids, found.front().input_ids));
+}
+
 TEST_CASE("what may spoil a run is told of the texts and labels, in explain and in the report") {
   Data data;
   data.more = "test: {path: " + (data.root / "test.jsonl").string() + "}";
@@ -91,7 +125,7 @@ TEST_CASE("what may spoil a run is told of the texts and labels, in explain and 
             (data.root / "test.jsonl").string() + ":1",
         "data.test: 1 of its 3 different texts are in data.validation too, the first at " +
             (data.root / "test.jsonl").string() + ":2",
-        std::string("data.test: 1 of 3 classes are in no text: b")}) {
+        std::string("data.test: 1 of 3 classes are in no text: \"b\"")}) {
     INFO(expected);
     CHECK(has_warning(report, expected));
   }
