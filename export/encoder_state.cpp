@@ -8,14 +8,8 @@
 namespace compression::exporter {
 
 std::string fused_lacks(const ModelConfig& config) {
-  const bool reads_first = config.task == TaskType::classification || config.task == TaskType::multi_label ||
-                           config.task == TaskType::regression;
-  if (reads_first && can_pack(config)) return "";
-  const bool long_texts = config.max_length() > ops::int16_attention_limit;
-  const auto what = !reads_first ? std::string("this task")
-                    : long_texts ? fmt::format("texts of {} tokens", config.max_length())
-                                 : std::string("the disentangled attention");
-  return fmt::format("{} of the family {}", what, config.model_type);
+  if (can_pack(config)) return "";
+  return fmt::format("texts of {} tokens", config.max_length());
 }
 
 ops::EncoderState encoder_state(const Model& model) {

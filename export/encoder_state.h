@@ -8,7 +8,7 @@
 
 namespace compression::exporter {
 
-/// Why the runtime has no kernels for what such a model computes, "this task of the family bert"; empty if it has.
+/// What of such a model the runtime has no kernels for, "texts of 300000 tokens"; empty if nothing.
 std::string fused_lacks(const ModelConfig& config);
 
 /// Throws UnsupportedError, naming the family, where the runtime has no kernels for what the model computes.

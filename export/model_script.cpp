@@ -223,6 +223,14 @@ std::string embedding_output(Script& script, const EmbeddingHead& head, const st
   return x;
 }
 
+/// MaskedLmHead::words.
+std::string words_of_hidden(Script& script, const Model& model, const MaskedLmHead& head, const std::string& hidden) {
+  const auto normed = script.let(script.layer_norm("head.LayerNorm", head.norm, hidden));
+  const auto table =
+      script.let(script.full_weight("embeddings.word_embeddings", model->encoder->embeddings->word_embeddings));
+  return fmt::format("torch.linear({}, {}, {})", normed, table, script.tensor("head.bias", head.bias));
+}
+
 /// What the head makes of the last hidden states `x`, as in compress/model/head.cpp.
 std::string head_output(Script& script, const Model& model, const std::string& x) {
   const auto& head = *model->head;
@@ -235,30 +243,32 @@ std::string head_output(Script& script, const Model& model, const std::string& x
   if (dynamic_cast<const TokenHead*>(&head)) return script.linear("head.classifier", head.classifier, x);
   if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
     const auto dense = script.let(script.linear("head.dense", words->dense, x));
-    const auto normed =
-        script.let(script.layer_norm("head.LayerNorm", words->norm, activation(words->activation, dense)));
-    const auto table =
-        script.let(script.full_weight("embeddings.word_embeddings", model->encoder->embeddings->word_embeddings));
-    return fmt::format("torch.linear({}, {}, {})", normed, table, script.tensor("head.bias", words->bias));
+    return words_of_hidden(script, model, *words, activation(words->activation, dense));
   }
   return embedding_output(script, dynamic_cast<const EmbeddingHead&>(head), x);
 }
 
-/// What counts of a batch's outputs: tokens that are not padding, and of masked language modelling those that are
-/// labelled, which are all that `own`, the model's, has.
+}  // namespace
+
 torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch) {
   const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels) : outputs;
   if (same.dim() < 3) return same;
   return same.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
 }
 
-}  // namespace
-
 Script model_script(const Model& model, Runtime runtime) {
   Script script({"input_ids", "attention_mask", "token_type_ids"});
   if (runtime == Runtime::fused) {
     const auto encoder = script.attribute("encoder", ops::make_encoder_object(encoder_state(model)));
-    script.returns(encoder + ".forward(input_ids, attention_mask, token_type_ids)");
+    if (model->head->as<SequenceHead>() != nullptr) {
+      script.returns(encoder + ".forward(input_ids, attention_mask, token_type_ids)");
+      return script;
+    }
+    script.line("length = input_ids.size(1)");
+    const auto states = script.let(encoder + ".last_hidden_state(input_ids, attention_mask, token_type_ids)");
+    const auto* words = model->head->as<MaskedLmHead>();
+    script.returns(words != nullptr ? words_of_hidden(script, model, *words, states)
+                                    : head_output(script, model, states));
     return script;
   }
   auto& encoder = *model->encoder;

@@ -9,8 +9,12 @@ namespace compression::exporter {
 
 /// forward(input_ids, attention_mask, token_type_ids) -> logits: int64 [batch, sequence] in, float32 out, of the
 /// task's shape ([batch, classes]; docs/tasks.md); any batch and any length up to the model's positions. The fused
-/// runtime throws UnsupportedError for a family or task that it has no kernels for.
+/// runtime throws UnsupportedError for a family that it has no kernels for.
 Script model_script(const Model& model, Runtime runtime = Runtime::portable);
+
+/// What counts of a batch's outputs: tokens that are not padding, and of masked language modelling those that are
+/// labelled, which are all that `own`, the model's, has.
+torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch);
 
 struct Parity {
   double largest_difference = 0.0;   // of any logit

@@ -101,8 +101,9 @@ class ExportStage : public Stage {
     if (plan.empty()) return 0.0;
     const auto batch = source.collate(plan.front());
     auto other = as_runtime(model, Runtime::portable);
-    const auto expected = other->forward(batch).logits;
-    return ((file(batch) - expected).norm() / expected.norm().clamp_min(1e-30)).item<double>();
+    const auto own = other->forward(batch).logits, expected = counted(own, own, batch);
+    const auto difference = counted(file(batch), own, batch) - expected;
+    return (difference.norm() / expected.norm().clamp_min(1e-30)).item<double>();
   }
 
   ExportConfig config_;

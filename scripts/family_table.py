@@ -14,7 +14,7 @@ import tempfile
 
 TESTS = ["every family is fine-tuned for every task", "every family is distilled for every task",
          "every family is pruned for every task: what is cut computes what the masks did", "every family is quantized for every task"]
-LETTERS = {"finetune": "F", "distill": "D", "prune": "P", "quantize": "Q", "export": "X"}  # of a stage that every form went through
+LETTERS = {"finetune": "F", "distill": "D", "prune": "P", "quantize": "Q", "export": "X", "fused": "R"}  # of a stage that every form went through
 
 
 def main():

@@ -61,8 +61,16 @@ MaskedLmHead::MaskedLmHead(const ModelConfig& config, Embedding words)
 torch::Tensor MaskedLmHead::forward(const EncoderOutput& encoded, const Batch& batch) {
   auto x = encoded.last_hidden_state;
   if (batch.labels.defined()) x = x.flatten(0, 1).index_select(0, labelled_tokens(batch.labels));
-  x = norm->forward(activate(dense->forward(x), activation));
-  return torch::linear(x, words_->full_weight(), bias).to(torch::kFloat);
+  return of_hidden(activate(dense->forward(x), activation));
+}
+
+torch::Tensor MaskedLmHead::words(torch::Tensor hidden, const Batch& batch) {
+  if (batch.labels.defined()) hidden = hidden.flatten(0, 1).index_select(0, labelled_tokens(batch.labels));
+  return of_hidden(hidden);
+}
+
+torch::Tensor MaskedLmHead::of_hidden(const torch::Tensor& hidden) {
+  return torch::linear(norm->forward(hidden), words_->full_weight(), bias).to(torch::kFloat);
 }
 
 namespace {

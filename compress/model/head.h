@@ -78,12 +78,17 @@ class MaskedLmHead : public Head {
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
   std::vector<Linear> linears() override { return {dense}; }
 
+  /// The logits of what the dense layer and the activation have made, [batch, sequence, the embeddings' width].
+  torch::Tensor words(torch::Tensor hidden, const Batch& batch);
+
   Linear dense{nullptr};  // to the width of the embeddings
   LayerNorm norm{nullptr};
   torch::Tensor bias;  // float32 [vocabulary]
   const std::string activation;
 
  private:
+  torch::Tensor of_hidden(const torch::Tensor& hidden);
+
   Embedding words_;  // the encoder's: not registered here
 };
 

@@ -54,7 +54,8 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   if (!batch.input_ids.is_cpu() || batch.input_ids.numel() == 0 || !can_pack(config_)) return false;
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
   if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
-  if (config_.encoder.masks_queries && masks_first(batch.attention_mask)) return false;
+  const bool reads_first = head->as<SequenceHead>() != nullptr;
+  if (config_.encoder.masks_queries && reads_first && masks_first(batch.attention_mask)) return false;
   for (const auto& layer : encoder->layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }
@@ -71,9 +72,11 @@ ModelOutput ModelImpl::forward_packed(const Batch& batch) {
   const auto runtime = packed_.of(*encoder, *head, config_);
   const auto mask = batch.attention_mask.defined() ? batch.attention_mask : torch::ones_like(ids);
   const auto types = batch.token_type_ids.defined() ? batch.token_type_ids : torch::zeros_like(ids);
-  if (dynamic_cast<const SequenceHead*>(head.get())) return {runtime->forward(ids, mask, types), {}, {}, {}};
+  if (head->as<SequenceHead>() != nullptr) return {runtime->forward(ids, mask, types), {}, {}, {}};
+  const auto states = runtime->last_hidden_state(ids, mask, types);
+  if (auto* words = head->as<MaskedLmHead>()) return {words->words(states, batch), {}, {}, {}};
   EncoderOutput encoded;
-  encoded.last_hidden_state = runtime->last_hidden_state(ids, mask, types);
+  encoded.last_hidden_state = states;
   return {head->forward(encoded, batch), {}, {}, {}};
 }
 

@@ -21,11 +21,12 @@ class Writer {
   }
   void number(const std::string& name, double value) { state.numbers.insert(name, value); }
 
-  void linear(const std::string& name, const Linear& layer) {
+  void linear(const std::string& name, const Linear& layer) { linear(name, layer, layer->input_scale); }
+  void linear(const std::string& name, const Linear& layer, const torch::Tensor& input_scale) {
     tensor(name + ".weight", layer->weight);
     tensor(name + ".bias", layer->bias);
     if (layer->format() == WeightFormat::int8) tensor(name + ".weight_scale", layer->weight_scale.reshape({-1}));
-    if (layer->input_scale.defined()) tensor(name + ".input_scale", layer->input_scale);
+    if (input_scale.defined()) tensor(name + ".input_scale", input_scale);
   }
   void table(const std::string& name, const Embedding& table) {
     if (!table) return;
@@ -47,8 +48,31 @@ torch::Tensor position_bias(const EncoderLayerImpl& layer, const RelativeTable& 
   return values.contiguous();
 }
 
+/// The static scale of what queries, keys and values are made of; undefined where there is none. Where rows of
+/// positions go through the projections of queries and keys too, theirs have another one: the largest holds for all.
+torch::Tensor scale_of_input(const EncoderLayerImpl& layer) {
+  torch::Tensor largest;
+  for (const auto& linear : {layer.query, layer.key, layer.value}) {
+    const auto& scale = linear->input_scale;
+    if (!scale.defined()) return {};
+    largest = largest.defined() ? torch::maximum(largest, scale) : scale;
+  }
+  return largest;
+}
+
+/// The part of the table that distances have, and its row of each key - query.
+void add_positions(Writer& writer, const RelativeTableImpl& relative, const ModelConfig& config) {
+  const auto rows = relative_rows(config.encoder, config.max_length()).flip(0);  // they are by query - key
+  const auto first = rows.min().item<int64_t>(), count = rows.max().item<int64_t>() - first + 1;
+  writer.number("content_to_position", config.encoder.content_to_position ? 1.0 : 0.0);
+  writer.number("position_to_content", config.encoder.position_to_content ? 1.0 : 0.0);
+  writer.tensor("relative.table.weight", relative.table->weight.slice(0, first, first + count));
+  writer.tensor("relative.rows", (rows - first).to(torch::kInt));
+  if (relative.norm) writer.norm("relative.norm", relative.norm);
+}
+
 /// Every tensor that the state is made of, in an order of its own.
-std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const SequenceHead* head) {
+std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Head& head) {
   std::vector<torch::Tensor> all;
   const auto add = [&](const torch::Tensor& tensor) {
     if (tensor.defined()) all.push_back(tensor);
@@ -70,15 +94,20 @@ std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Sequence
   for (const auto& each : embeddings.tables()) table(each);
   norm(embeddings.norm);
   linear(embeddings.projection);
-  if (encoder.relative) table(encoder.relative->table);
+  if (encoder.relative) {
+    table(encoder.relative->table);
+    if (encoder.relative->norm) norm(encoder.relative->norm);
+  }
   for (const auto& layer : encoder.layers) {
     for (const auto& each : layer->linears()) linear(each);
     norm(layer->attention_norm);
     norm(layer->output_norm);
   }
-  if (head != nullptr) {
-    linear(head->dense);
-    linear(head->classifier);
+  if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
+    linear(sequence->dense);
+    linear(sequence->classifier);
+  } else if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
+    linear(words->dense);
   }
   return all;
 }
@@ -86,8 +115,7 @@ std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Sequence
 }  // namespace
 
 bool can_pack(const ModelConfig& config) {
-  return config.encoder.relative != RelativeAttention::disentangled &&
-         config.max_length() <= ops::int16_attention_limit;
+  return config.max_length() <= ops::int16_attention_limit;
 }
 
 ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config) {
@@ -108,35 +136,43 @@ ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, con
   writer.table("embeddings.token_type", embeddings.token_type_embeddings);
   writer.norm("embeddings.norm", embeddings.norm);
   if (embeddings.projection) writer.linear("embeddings.projection", embeddings.projection);
+  const bool disentangled = config.encoder.relative == RelativeAttention::disentangled;
+  if (disentangled) add_positions(writer, *encoder.relative, config);
   for (size_t i = 0; i < encoder.layers.size(); ++i) {
     const auto name = fmt::format("layer.{}", i);
     const auto own = config.first_use(i);
     writer.number(name + ".weights", static_cast<double>(own));
     if (own < i) continue;
     const auto& layer = *encoder.layers[i];
-    writer.linear(name + ".query", layer.query);
-    writer.linear(name + ".key", layer.key);
-    writer.linear(name + ".value", layer.value);
+    const auto scale = scale_of_input(layer);
+    writer.linear(name + ".query", layer.query, scale);
+    writer.linear(name + ".key", layer.key, scale);
+    writer.linear(name + ".value", layer.value, scale);
     writer.linear(name + ".attention_output", layer.attention_output);
     writer.norm(name + ".attention_norm", layer.attention_norm);
     writer.linear(name + ".intermediate", layer.intermediate);
     writer.linear(name + ".output", layer.output);
     writer.norm(name + ".output_norm", layer.output_norm);
-    if (encoder.relative && layer.heads > 0)
+    if (encoder.relative && !disentangled && layer.heads > 0) {
       writer.tensor(name + ".position_bias", position_bias(layer, encoder.relative, config));
+    }
+    if (layer.position_key) writer.linear(name + ".position_key", layer.position_key);
+    if (layer.position_query) writer.linear(name + ".position_query", layer.position_query);
   }
   if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
     writer.number("head.function", static_cast<double>(function_of(sequence->activation)));
     writer.linear("head.dense", sequence->dense);
     writer.linear("head.classifier", sequence->classifier);
+  } else if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
+    writer.number("head.function", static_cast<double>(function_of(words->activation)));
+    writer.linear("head.dense", words->dense);
   }
   return writer.state;
 }
 
 std::shared_ptr<const ops::Encoder> PackedModel::of(const EncoderImpl& encoder, const Head& head,
                                                     const ModelConfig& config) {
-  const auto* sequence = dynamic_cast<const SequenceHead*>(&head);
-  return *packed_.of(tensors_of(encoder, sequence), [&](std::shared_ptr<const ops::Encoder>& form) {
+  return *packed_.of(tensors_of(encoder, head), [&](std::shared_ptr<const ops::Encoder>& form) {
     form = std::make_shared<const ops::Encoder>(packed_state(encoder, head, config));
   });
 }

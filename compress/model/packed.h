@@ -9,8 +9,7 @@
 
 namespace compression {
 
-/// Whether the runtime has kernels for the encoder: not for disentangled attention, nor for more positions than its
-/// attention has.
+/// Whether the runtime has kernels for the encoder: not for more positions than its attention has.
 bool can_pack(const ModelConfig& config);
 
 /// All that the runtime needs of the model: the encoder, and the head of one label a text, where it is one. Tensors are

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "compress/ops/bfloat16_choice.h"  // bfloat16_choice
@@ -19,6 +20,7 @@ using Tensors = c10::Dict<std::string, Tensor>;
 
 constexpr int64_t format_version = 1;
 constexpr int64_t most_layers = 1024, widest_head = 65'536;
+constexpr int64_t most_position_values = int64_t{1} << 25;  // of a layer; DeBERTa's largest has 2^20
 
 // Rows that keep a thread busy on a weight that it reads from the second-level cache: a group of texts; a part of the
 // intermediate layer.
@@ -279,6 +281,29 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     projection_ = linear("embeddings.projection", hidden_, embedding_size_);
   }
 
+  const auto has_term = [&](const char* name) {
+    return state.numbers.contains(name) && reader.integer(name, 0, 1) == 1;
+  };
+  content_to_position_ = has_term("content_to_position");
+  position_to_content_ = has_term("position_to_content");
+  if (content_to_position_ || position_to_content_) {
+    const auto rows = reader.rows("relative.table.weight", 1);
+    relative_table_ = relative_input_ = reader.floats("relative.table.weight", {rows, hidden_});
+    relative_rows_ = reader.tensor("relative.rows", {2 * max_length_ - 1});
+    TORCH_CHECK(relative_rows_.scalar_type() == at::kInt, "compress.Encoder: relative.rows: found ",
+                relative_rows_.scalar_type(), ", expected Int");
+    const auto* row = relative_rows_.data_ptr<int32_t>();
+    const auto* end = row + relative_rows_.numel();
+    TORCH_CHECK(row[0] < rows && end[-1] >= 0 && std::is_sorted(row, end, std::greater<>()),
+                "compress.Encoder: relative.rows: expected numbers from 0 to ", rows - 1,
+                ", none larger than the one before");
+    if (reader.has("relative.norm.weight")) {
+      relative_norm_ = norm("relative.norm", hidden_);
+      relative_input_ = at::empty({rows, hidden_}, at::kFloat);
+      norm_rows(norm_of(relative_norm_), relative_table_.data_ptr<float>(), nullptr, 0, rows,
+                relative_input_.data_ptr<float>(), nullptr);
+    }
+  }
   const auto count = reader.integer("layers", 1, most_layers);
   for (int64_t i = 0; i < count; ++i) {
     const auto name = "layer." + std::to_string(i);
@@ -325,6 +350,17 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     pack(read_linear(reader, name + ".output", hidden_, inner), layer->output);
     layer->attention_norm = norm(name + ".attention_norm", hidden_);
     layer->output_norm = norm(name + ".output_norm", hidden_);
+    const auto rows = [&](bool asked, const char* part, int64_t column, Layer::Rows& result) {
+      if (!asked || layer->heads == 0) return;
+      if (reader.has(name + part + ".weight")) {
+        result.own = linear(name + part, width, hidden_);
+        make_rows(*result.own, 0, *layer, result);
+      } else {
+        make_rows(layer->qkv, column, *layer, result);
+      }
+    };
+    rows(content_to_position_, ".position_key", layer->part, layer->position_key);
+    rows(position_to_content_, ".position_query", 0, layer->position_query);
     if (reader.has(name + ".position_bias")) {
       layer->position_bias = reader.floats(name + ".position_bias", {layer->heads, 2 * max_length_ - 1});
     }
@@ -335,8 +371,9 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
   }
   if (reader.has("head.dense.weight")) {
     head_function_ = static_cast<Function>(reader.integer("head.function", 0, 4));
-    dense_ = linear("head.dense", hidden_, hidden_);
-    classifier_ = linear("head.classifier", reader.rows("head.classifier.weight", 1), hidden_);
+    const bool of_first = reader.has("head.classifier.weight");
+    dense_ = linear("head.dense", of_first ? hidden_ : embedding_size_, hidden_);
+    if (of_first) classifier_ = linear("head.classifier", reader.rows("head.classifier.weight", 1), hidden_);
   }
   for (const auto& layer : layers_) {
     stride_ = std::max({stride_, layer->qkv.words, layer->attention_output.words, layer->intermediate.words});
@@ -349,6 +386,21 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
 }
 
 Encoder::~Encoder() = default;
+
+/// The table's rows by the columns of a projection that begin at `column`.
+void Encoder::make_rows(const LinearWeight& projection, int64_t column, const Layer& layer, Layer::Rows& rows) const {
+  const auto count = relative_input_.size(0), width = layer.heads * head_size_;
+  TORCH_CHECK(count * width <= most_position_values, "compress.Encoder: relative.table.weight: found ", count,
+              " rows, expected at most ", most_position_values / width, " where heads have ", width, " columns");
+  const auto all = at::empty({count, projection.out}, at::kFloat);
+  multiply_rows(relative_input_.data_ptr<float>(), count, projection, projection.input_scale, all.data_ptr<float>());
+  const auto words = int16_rows_words(count, head_size_);
+  rows.words.resize(layer.heads * words);
+  for (int64_t h = 0; h < layer.heads; ++h) {
+    const float* from = all.data_ptr<float>() + column + h * head_size_;
+    rows.step.push_back(pack_int16_rows(from, count, head_size_, projection.out, rows.words.data() + h * words));
+  }
+}
 
 EncoderState Encoder::state() const {
   const OneThread alone;
@@ -369,6 +421,11 @@ EncoderState Encoder::state() const {
   table("embeddings.token_type", token_type_);
   norm("embeddings.norm", embedding_norm_);
   if (projection_) write_linear(tensors, "embeddings.projection", unpack(*projection_));
+  if (relative_table_.defined()) {
+    tensors.insert("relative.table.weight", relative_table_);
+    tensors.insert("relative.rows", relative_rows_);
+    if (relative_norm_.gamma.defined()) norm("relative.norm", relative_norm_);
+  }
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (std::find(layers_.begin(), layers_.begin() + static_cast<int64_t>(i), layers_[i]) !=
         layers_.begin() + static_cast<int64_t>(i)) {
@@ -391,12 +448,29 @@ EncoderState Encoder::state() const {
     norm(name + ".attention_norm", layer.attention_norm);
     norm(name + ".output_norm", layer.output_norm);
     if (layer.position_bias.defined()) tensors.insert(name + ".position_bias", layer.position_bias);
+    if (layer.position_key.own) write_linear(tensors, name + ".position_key", unpack(*layer.position_key.own));
+    if (layer.position_query.own) write_linear(tensors, name + ".position_query", unpack(*layer.position_query.own));
   }
   if (dense_) {
     write_linear(tensors, "head.dense", unpack(*dense_));
-    write_linear(tensors, "head.classifier", unpack(*classifier_));
+    if (classifier_) write_linear(tensors, "head.classifier", unpack(*classifier_));
   }
   return state;
+}
+
+Int16Positions Encoder::positions_of(const Layer& layer, int64_t head) const {
+  Int16Positions positions{.row = relative_rows_.data_ptr<int32_t>() + max_length_ - 1, .rows = position_rows()};
+  const auto words = int16_rows_words(positions.rows, head_size_);
+  const auto at = static_cast<size_t>(head);
+  if (content_to_position_) {
+    positions.key = layer.position_key.words.data() + head * words;
+    positions.key_step = layer.position_key.step[at];
+  }
+  if (position_to_content_) {
+    positions.query = layer.position_query.words.data() + head * words;
+    positions.query_step = layer.position_query.step[at];
+  }
+  return positions;
 }
 
 Norm Encoder::norm_of(const NormWeight& norm) const {
@@ -431,11 +505,11 @@ class Encoder::Pass {
     space.input_scale.resize(rows);
     space.inner_input.resize(std::max(inner, texts) * e.inner_stride_);
     space.inner_scale.resize(std::max(inner, texts));
-    space.scratch_words = int16_attention_scratch(longest, e.head_size_);
+    space.scratch_words = int16_attention_scratch(longest, e.head_size_, e.position_rows());
     space.scratch.resize(members * space.scratch_words);
   }
 
-  /// `out`: [texts, classes] of the batch, or [batch * sequence, hidden].
+  /// `out`: [texts, classes] of the batch, or [batch * sequence, width].
   void run(bool all_tokens, float* out, int64_t width) {
     embed();
     const auto layers = encoder_.layers_.size();
@@ -444,14 +518,21 @@ class Encoder::Pass {
       layer(*encoder_.layers_[i], !all_tokens && i + 1 == layers, next);
     }
     if (all_tokens) {
-      copy_rows(tokens_, [&](int64_t r) {
+      const float* rows = space_.x.data();
+      if (encoder_.reads_all_tokens()) {
+        product(input(*encoder_.dense_), *encoder_.dense_, tokens_, encoder_.head_function_, space_.middle.data(),
+                width);
+        join(tokens_);
+        rows = space_.middle.data();
+      }
+      copy_rows(rows, tokens_, width, [&](int64_t r) {
         const auto t = static_cast<size_t>(token_ + r);
         return batch_.present[t] ? out + batch_.places[t] * width : nullptr;
       });
-    } else if (encoder_.dense_) {
+    } else if (encoder_.classifier_) {
       head(out, width);
     } else {
-      copy_rows(texts_, [&](int64_t r) { return out + (group_.first + r) * width; });
+      copy_rows(space_.x.data(), texts_, width, [&](int64_t r) { return out + (group_.first + r) * width; });
     }
     member_.wait();  // before another group takes the buffers
   }
@@ -503,10 +584,10 @@ class Encoder::Pass {
 
   /// Rows whose place is null stay behind.
   template <class Place>
-  void copy_rows(int64_t rows, Place&& place) const {
+  void copy_rows(const float* from, int64_t rows, int64_t width, Place&& place) const {
     const auto [first, last] = member_.share(rows);
     for (auto r = first; r < last; ++r) {
-      if (float* to = place(r)) std::copy_n(space_.x.data() + r * encoder_.hidden_, encoder_.hidden_, to);
+      if (float* to = place(r)) std::copy_n(from + r * width, width, to);
     }
   }
 
@@ -623,12 +704,20 @@ class Encoder::Pass {
       task.value = base + skipped * ld + 2 * l.part;
       task.ld = ld;
       task.scale = keys == Batch::Keys::equal ? 0.0f : encoder_.score_scale_;
+      Int16Positions positions;
+      if (encoder_.position_rows() > 0 && keys != Batch::Keys::equal) {
+        positions = encoder_.positions_of(l, head);
+        task.positions = &positions;
+      }
       if (l.position_bias.defined() && keys != Batch::Keys::equal) {
         task.bias =
             l.position_bias.data_ptr<float>() + head * (2 * encoder_.max_length_ - 1) + encoder_.max_length_ - 1;
+      }
+      if (task.positions != nullptr || task.bias != nullptr) {
         const int64_t* places = batch_.places.data() + token_ + begin;
         if (places[tokens - 1] - places[0] == tokens - 1) {
-          task.bias += skipped;
+          if (task.bias != nullptr) task.bias += skipped;
+          if (task.positions != nullptr) positions.row += skipped;
         } else {
           task.query_place = places;
           task.key_place = places + skipped;
@@ -671,11 +760,11 @@ std::unique_ptr<Encoder::Space> Encoder::take_space() const {
 Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids,
                     bool all_tokens) const {
   for (const auto* t : {&input_ids, &attention_mask, &token_type_ids}) {
-    TORCH_CHECK(
-        t->dim() == 2 && t->sizes() == input_ids.sizes() && t->scalar_type() == at::kLong && t->device().is_cpu(),
-        "compress.Encoder: input_ids, attention_mask and token_type_ids must be int64 [batch, sequence] on the "
-        "CPU; found ",
-        t->scalar_type(), " ", t->sizes(), " on ", t->device());
+    const bool fits = t == &attention_mask || at::isIntegralType(t->scalar_type(), /*includeBool=*/false);
+    TORCH_CHECK(fits && t->dim() == 2 && t->sizes() == input_ids.sizes() && t->device().is_cpu(),
+                "compress.Encoder: input_ids and token_type_ids must be integers and attention_mask numbers, [batch, "
+                "sequence] each, on the CPU; found ",
+                t->scalar_type(), " ", t->sizes(), " on ", t->device());
   }
   const auto texts = input_ids.size(0), length = input_ids.size(1);
   TORCH_CHECK(length <= max_length_, "compress.Encoder: a text of ", length, " tokens: this model has positions for ",
@@ -683,7 +772,8 @@ Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const
   TORCH_CHECK(length > 0 || texts == 0, "compress.Encoder: texts of no tokens");
 
   Batch batch;
-  const auto ids = input_ids.contiguous(), mask = attention_mask.contiguous(), types = token_type_ids.contiguous();
+  const auto longs = [](const Tensor& t) { return t.to(at::kLong).contiguous(); };
+  const auto ids = longs(input_ids), mask = longs(attention_mask.ne(0)), types = longs(token_type_ids);
   const int64_t *id = ids.data_ptr<int64_t>(), *present = mask.data_ptr<int64_t>(), *type = types.data_ptr<int64_t>();
   const auto row_of = [](const Table& table, int64_t row, const char* what) {
     TORCH_CHECK_INDEX(!table.present() || (row >= 0 && row < table.weight.size(0)), "compress.Encoder: ", what, " ",
@@ -697,7 +787,7 @@ Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const
     const int64_t* row = present + r * length;
     const bool none = std::all_of(row, row + length, [](int64_t value) { return value == 0; });
     batch.keys.push_back(none ? Batch::Keys::equal : row[0] == 0 ? Batch::Keys::but_first : Batch::Keys::all);
-    TORCH_CHECK(!masks_queries_ || row[0] != 0,
+    TORCH_CHECK(!masks_queries_ || row[0] != 0 || all_tokens,
                 "compress.Encoder: attention_mask: found 0 for the first token of text ", r,
                 ", which this family's fused runtime does not have; expected 1");
     int64_t counted = padding_position_;  // the last position that was given out
@@ -715,8 +805,9 @@ Tensor Encoder::run(const Tensor& input_ids, const Tensor& attention_mask, const
     batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
   }
 
-  const auto classes = classifier_ && !all_tokens ? classifier_->out : hidden_;
-  auto out = all_tokens ? at::zeros({texts, length, hidden_}, at::kFloat) : at::empty({texts, classes}, at::kFloat);
+  const auto* final_layer = all_tokens ? (reads_all_tokens() ? dense_.get() : nullptr) : classifier_.get();
+  const auto classes = final_layer != nullptr ? final_layer->out : hidden_;
+  auto out = all_tokens ? at::zeros({texts, length, classes}, at::kFloat) : at::empty({texts, classes}, at::kFloat);
   if (texts == 0) return out;
   float* to = out.data_ptr<float>();
 

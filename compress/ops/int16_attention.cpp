@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "compress/ops/int16_attention.cpp"
@@ -77,13 +78,13 @@ void RoundRow(const float* HWY_RESTRICT from, int64_t columns, float inverse, in
 }
 
 /// Panels of keys: word k of key j is values 2k and 2k + 1 of its row. `row` has room for one.
-void PackKeys(const Int16Head& head, float inverse, int64_t words, uint32_t* row, uint32_t* to) {
-  const int64_t width = PanelWidth(), panels = (head.tokens + width - 1) / width;
+void PackKeys(const float* keys, int64_t count, int64_t size, int64_t ld, float inverse, uint32_t* row, uint32_t* to) {
+  const int64_t width = PanelWidth(), panels = (count + width - 1) / width, words = (size + 1) / 2;
   for (int64_t j = 0; j < panels * width; ++j) {
     uint32_t* column = to + j / width * words * width + j % width;
-    if (j < head.tokens) {
-      RoundRow(head.key + j * head.ld, head.size, inverse, reinterpret_cast<int16_t*>(row));
-    } else if (j == head.tokens) {
+    if (j < count) {
+      RoundRow(keys + j * ld, size, inverse, reinterpret_cast<int16_t*>(row));
+    } else if (j == count) {
       std::fill_n(row, words, 0u);
     }
     for (int64_t k = 0; k < words; ++k) column[k * width] = row[k];
@@ -166,10 +167,28 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
   return static_cast<float>(hn::GetLane(hn::SumOfLanes(di, integers)));
 }
 
+/// A score is a sum of `size` products, below 2^31.
+float LargestOfScores(int64_t size) {
+  return std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(size, 1)))));
+}
+
+int64_t RowsWords(int64_t rows, int64_t size) {
+  const int64_t width = PanelWidth();
+  return (rows + width - 1) / width * width * ((size + 1) / 2);
+}
+
+float PackRows(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
+  const auto scale = ScaleOf(Largest(from, rows, size, ld), LargestOfScores(size));
+  std::vector<uint32_t> row(static_cast<size_t>((size + 1) / 2));
+  PackKeys(from, rows, size, ld, scale.inverse, row.data(), to);
+  return scale.step;
+}
+
 struct Sizes {
   int64_t words, token_words, padded, wide;  // of a query; of a column of values; tokens and columns in whole panels
-  int64_t query, key, value, scores, probabilities, context, bias;
-  Sizes(int64_t tokens, int64_t size) {
+  int64_t position_rows;                     // in whole panels
+  int64_t query, key, value, scores, probabilities, context, bias, of_queries, of_keys;
+  Sizes(int64_t tokens, int64_t size, int64_t positions) {
     const int64_t width = PanelWidth(), rows = Int16::kRows;
     const auto whole = [&](int64_t columns) { return (columns + width - 1) / width * width; };
     words = (size + 1) / 2;
@@ -183,12 +202,60 @@ struct Sizes {
     probabilities = rows * padded / 2 + width;
     context = rows * wide;
     bias = padded;
+    position_rows = whole(positions);
+    of_queries = rows * position_rows;
+    of_keys = tokens * position_rows;
   }
 };
 
-int64_t ScratchWords(int64_t tokens, int64_t size) {
-  const Sizes s(tokens, size);
-  return s.query + s.key + s.value + s.scores + s.probabilities + s.context + s.bias;
+int64_t ScratchWords(int64_t tokens, int64_t size, int64_t position_rows) {
+  const Sizes s(tokens, size, position_rows);
+  return s.query + s.key + s.value + s.scores + s.probabilities + s.context + s.bias + s.of_queries + s.of_keys;
+}
+
+HWY_INLINE int64_t PlaceOf(const int64_t* places, int64_t token) {
+  return places == nullptr ? token : places[token];
+}
+
+/// Products of the rows in `content` with those rows of a table that the distances from `nearest` to `furthest`, places
+/// of keys less those of queries, have: to[row of content][row of the table].
+void MultiplyRows(TileFunction tile, const uint32_t* content, const Sizes& s, const Int16Positions& positions,
+                  const uint32_t* table, int64_t nearest, int64_t furthest, const float* scale, float* to) {
+  const int64_t width = PanelWidth();
+  const int64_t first = positions.row[furthest] / width, last = positions.row[nearest] / width;
+  for (int64_t p = first; p <= last; ++p) {
+    tile({.a = content,
+          .a_row = s.words,
+          .b = table + p * width * s.words,
+          .words = s.words,
+          .start = nullptr,
+          .row_scale = scale,
+          .column_scale = nullptr,
+          .bias = nullptr,
+          .c = to + p * width,
+          .ld = s.position_rows});
+  }
+}
+
+/// scores[j] += of_query[row[j]] + of_keys[j][row[j]]; either may be null.
+void AddPositions(const int32_t* HWY_RESTRICT row, int64_t tokens, const float* HWY_RESTRICT of_query,
+                  const float* HWY_RESTRICT of_keys, int64_t ld, float* HWY_RESTRICT scores) {
+  const F d;
+  const I32 di;
+  const int64_t n = Lanes();
+  const auto apart = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(ld)));
+  int64_t j = 0;
+  for (; j + n <= tokens; j += n) {
+    const auto index = hn::LoadU(di, row + j);
+    auto sum = hn::LoadU(d, scores + j);
+    if (of_query != nullptr) sum = hn::Add(sum, hn::GatherIndex(d, of_query, index));
+    if (of_keys != nullptr) sum = hn::Add(sum, hn::GatherIndex(d, of_keys + j * ld, hn::Add(index, apart)));
+    hn::StoreU(sum, d, scores + j);
+  }
+  for (; j < tokens; ++j) {
+    if (of_query != nullptr) scores[j] += of_query[row[j]];
+    if (of_keys != nullptr) scores[j] += of_keys[j * ld + row[j]];
+  }
 }
 
 /// What is added to a query's scores; in `memory` where the tokens do not follow each other.
@@ -200,8 +267,16 @@ const float* BiasOf(const Int16Head& head, int64_t query, float* memory) {
   return memory;
 }
 
+/// The rows of a query's distances; in `memory` where the tokens do not follow each other.
+const int32_t* RowsOf(const Int16Head& head, int64_t query, int32_t* memory) {
+  const auto* row = head.positions->row;
+  if (head.key_place == nullptr) return row - query;
+  for (int64_t j = 0; j < head.tokens; ++j) memory[j] = row[head.key_place[j] - head.query_place[query]];
+  return memory;
+}
+
 void AttendHead(const Int16Head& head, uint32_t* scratch) {
-  const Sizes s(head.tokens, head.size);
+  const Sizes s(head.tokens, head.size, head.positions != nullptr ? head.positions->rows : 0);
   const int64_t width = PanelWidth();
   uint32_t* query = scratch;
   uint32_t* key = query + s.query;
@@ -210,24 +285,43 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
   uint32_t* probabilities = value + s.value + s.scores;
   auto* context = reinterpret_cast<float*>(probabilities + s.probabilities);
   float* placed_bias = context + s.context;
+  auto* placed_rows = reinterpret_cast<int32_t*>(placed_bias);
+  float* of_queries = placed_bias + s.bias;
+  float* of_keys = of_queries + s.of_queries;
 
-  // A score is a sum of `size` products, below 2^31.
-  const float limit =
-      std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(head.size, 1)))));
+  const float limit = LargestOfScores(head.size);
   const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
   const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
   const ContextBits bits(head.tokens);
   const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), bits.most_value);
-  PackKeys(head, k.inverse, s.words, query, key);
+  PackKeys(head.key, head.tokens, head.size, head.ld, k.inverse, query, key);
   PackValues(head, v.inverse, s.token_words, value);
-  float score_scale[Int16::kRows], value_scale[Int16::kRows];
-  std::fill_n(score_scale, Int16::kRows, q.step * k.step * head.scale * 1.44269504088896341f);
+  const float unit = head.scale * 1.44269504088896341f;
+  float score_scale[Int16::kRows], value_scale[Int16::kRows], position_scale[Int16::kRows];
+  std::fill_n(score_scale, Int16::kRows, q.step * k.step * unit);
+
+  const auto* positions = head.positions;
+  const bool keys_ask = positions != nullptr && positions->query != nullptr;
+  const bool queries_ask = positions != nullptr && positions->key != nullptr;
+  const auto query_place = [&](int64_t i) { return PlaceOf(head.query_place, i); };
+  const auto key_place = [&](int64_t j) { return PlaceOf(head.key_place, j); };
+  const auto round_rows = [&](const float* from, int64_t first, int64_t rows, float inverse) HWY_ATTR {
+    for (int64_t r = 0; r < rows; ++r) {
+      RoundRow(from + (first + r) * head.ld, head.size, inverse, reinterpret_cast<int16_t*>(query + r * s.words));
+    }
+  };
+  if (keys_ask) {
+    std::fill_n(position_scale, Int16::kRows, k.step * positions->query_step * unit);
+    EachTile<Int16>(head.tokens, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
+      round_rows(head.key, first, rows, k.inverse);
+      MultiplyRows(tile, query, s, *positions, positions->query, key_place(first) - query_place(head.queries - 1),
+                   key_place(first + rows - 1) - query_place(0), position_scale, of_keys + first * s.position_rows);
+    });
+  }
+  if (queries_ask) std::fill_n(position_scale, Int16::kRows, q.step * positions->key_step * unit);
 
   EachTile<Int16>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
-    for (int64_t r = 0; r < rows; ++r) {
-      RoundRow(head.query + (first + r) * head.ld, head.size, q.inverse,
-               reinterpret_cast<int16_t*>(query + r * s.words));
-    }
+    round_rows(head.query, first, rows, q.inverse);
     for (int64_t j = 0; j < s.padded; j += width) {
       tile({.a = query,
             .a_row = s.words,
@@ -240,7 +334,16 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .c = scores + j,
             .ld = s.padded});
     }
+    if (queries_ask) {
+      MultiplyRows(tile, query, s, *positions, positions->key, key_place(0) - query_place(first + rows - 1),
+                   key_place(head.tokens - 1) - query_place(first), position_scale, of_queries);
+    }
     for (int64_t r = 0; r < rows; ++r) {
+      if (queries_ask || keys_ask) {
+        AddPositions(RowsOf(head, first + r, placed_rows), head.tokens,
+                     queries_ask ? of_queries + r * s.position_rows : nullptr, keys_ask ? of_keys : nullptr,
+                     s.position_rows, scores + r * s.padded);
+      }
       const float* bias = BiasOf(head, first + r, placed_bias);
       value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias, bits.total,
                                         reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
@@ -276,9 +379,19 @@ namespace compression::ops {
 
 HWY_EXPORT(ScratchWords);
 HWY_EXPORT(AttendHead);
+HWY_EXPORT(RowsWords);
+HWY_EXPORT(PackRows);
 
-int64_t int16_attention_scratch(int64_t tokens, int64_t size) {
-  return HWY_DYNAMIC_DISPATCH(ScratchWords)(tokens, size);
+int64_t int16_rows_words(int64_t rows, int64_t size) {
+  return HWY_DYNAMIC_DISPATCH(RowsWords)(rows, size);
+}
+
+float pack_int16_rows(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
+  return HWY_DYNAMIC_DISPATCH(PackRows)(from, rows, size, ld, to);
+}
+
+int64_t int16_attention_scratch(int64_t tokens, int64_t size, int64_t position_rows) {
+  return HWY_DYNAMIC_DISPATCH(ScratchWords)(tokens, size, position_rows);
 }
 
 void int16_attention(const Int16Head& head, uint32_t* scratch) {

@@ -32,8 +32,11 @@ TEST_CASE("model.pt of a model for embedding pools, projects and divides as the 
     model->initialize();
     model->eval();
     const TemporaryFolder folder;
-    save_script(model_script(model), folder / "model.pt");
-    const auto file = script_logits(load_script(folder / "model.pt"));
+    const auto file_of = [&](Runtime runtime) {
+      save_script(model_script(model, runtime), folder / "model.pt");
+      return script_logits(load_script(folder / "model.pt"));
+    };
+    const auto file = file_of(Runtime::portable), fused = file_of(Runtime::fused);
     const c10::InferenceMode inference;
     for (const auto& [rows, length] : {std::pair{1, 1}, {3, 9}, {2, 32}}) {
       const auto ids = torch::randint(0, 34, {rows, length}, torch::kLong);
@@ -43,6 +46,7 @@ TEST_CASE("model.pt of a model for embedding pools, projects and divides as the 
       const auto own = model->forward(batch).logits;
       CHECK(own.sizes() == torch::IntArrayRef({rows, config.embedding_width()}));
       check_close(file(batch), own, 1e-5);
+      check_close(fused(batch), own, 2e-3);
     }
   }
 }

@@ -60,6 +60,15 @@ ops::EncoderState base(uint8_t kind) {
     norm(layer + ".output_norm", hidden);
     if (kind & 32) state.tensors.insert(layer + ".position_bias", torch::zeros({heads, 2 * length - 1}));
   }
+  if (kind & 128) {
+    state.numbers.insert("content_to_position", 1);
+    state.numbers.insert("position_to_content", 1);
+    state.tensors.insert("relative.table.weight", torch::ones({5, hidden}));
+    state.tensors.insert("relative.rows", (4 - torch::arange(2 * length - 1).floor_divide(4)).to(torch::kInt));
+    norm("relative.norm", hidden);
+    add_linear(state, "layer.0.position_key", head * heads, hidden, type);
+    if (kind & 64) add_linear(state, "head.dense", narrow, hidden, at::kFloat);
+  }
   if (kind & 64) return state;
   add_linear(state, "head.dense", hidden, hidden, at::kFloat);
   add_linear(state, "head.classifier", 3, hidden, at::kFloat);

@@ -322,6 +322,62 @@ TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any
   }
 }
 
+TEST_CASE("int16 attention has disentangled positions, by queries, by keys and by both, of tokens with gaps too") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(6);
+  for (const int64_t size : {1, 20, 64}) {
+    for (const int64_t tokens : {1, 3, 33, 130}) {
+      for (const bool gaps : {false, true}) {
+        for (const int terms : {1, 2, 3}) {
+          INFO("size " << size << ", " << tokens << " tokens, gaps " << gaps << ", terms " << terms);
+          const auto queries = terms == 3 && gaps ? int64_t{1} : tokens;
+          auto places = torch::arange(tokens, torch::kLong);
+          if (gaps) places = places + places.floor_divide(3);
+          const auto reach = places[-1].item<int64_t>() + 1;
+          constexpr int64_t count = 37;  // rows, which far distances share
+          const auto row_of = (20 - torch::arange(1 - reach, reach)).clamp(0, count - 1).to(torch::kInt).contiguous();
+          const auto q = torch::randn({tokens, size}), k = torch::randn({tokens, size}),
+                     v = torch::randn({tokens, size});
+          const auto key_rows = torch::randn({count, size}), query_rows = torch::randn({count, size});
+          const auto all = torch::cat({q, k, v}, 1);
+          std::vector<uint32_t> keys(static_cast<size_t>(ops::int16_rows_words(count, size))), own = keys;
+          ops::Int16Positions positions{.row = row_of.data_ptr<int32_t>() + reach - 1, .rows = count};
+          positions.key_step = ops::pack_int16_rows(floats(key_rows), count, size, size, keys.data());
+          positions.query_step = ops::pack_int16_rows(floats(query_rows), count, size, size, own.data());
+          if (terms & 1) positions.key = keys.data();
+          if (terms & 2) positions.query = own.data();
+          const auto context = torch::empty({queries, size});
+          ops::Int16Head head;
+          head.queries = queries;
+          head.tokens = tokens;
+          head.size = size;
+          head.query = floats(all);
+          head.key = floats(all) + size;
+          head.value = floats(all) + 2 * size;
+          head.ld = 3 * size;
+          head.scale = 1.0f / std::sqrt(3.0f * static_cast<float>(size));
+          head.positions = &positions;
+          if (gaps) head.query_place = head.key_place = places.data_ptr<int64_t>();
+          head.context = floats(context);
+          head.ld_context = size;
+          std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size, count)));
+          ops::int16_attention(head, scratch.data());
+
+          const auto wide = [](const Tensor& x) { return x.to(torch::kDouble); };
+          const auto pairs = row_of.to(torch::kLong)
+                                 .index_select(0, (places.unsqueeze(0) - places.unsqueeze(1) + reach - 1).flatten())
+                                 .view({tokens, tokens});
+          auto scores = torch::mm(wide(q), wide(k).t());
+          if (terms & 1) scores = scores + torch::mm(wide(q), wide(key_rows).t()).gather(1, pairs);
+          if (terms & 2) scores = scores + torch::mm(wide(k), wide(query_rows).t()).gather(1, pairs.t()).t();
+          const auto expected = torch::mm(torch::softmax(scores * head.scale, -1), wide(v)).slice(0, 0, queries);
+          CHECK(((context - expected).norm() / expected.norm()).item<double>() < 1e-3);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("int16 attention has texts as long as recipes allow, and tokens that are not all of a text") {
   const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(8);

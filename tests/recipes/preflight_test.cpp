@@ -172,18 +172,13 @@ TEST_CASE("stages that a model's weights or a runtime do not allow are told befo
   CHECK_THAT(all.told(quantized + "  - id: f\n    finetune: {of: int8}\n"), Contains("stages[2].finetune.of"));
   CHECK_THAT(all.told(quantized + "  - id: q\n    quantize: {of: int8, scheme: fp16}\n"),
              Contains("stages[2].quantize.of"));
-  const auto fused = [&](const std::string& task) {
-    return all.told(teacher + "  - id: x\n    export: {of: teacher, runtime: fused}\n", {}, task);
+  const auto fused = [&](const std::string& of) {
+    return all.told("  - id: x\n    export: {of: " + (all.root / of).string() + ", runtime: fused}\n");
   };
-  for (const auto& [task, name] : enum_names(TaskType{})) {
-    auto config = load_model_config(golden("model/tiny"));
-    config.task = task;
-    const auto lacks = exporter::fused_lacks(config);
-    const auto message = fused(std::string(name));
-    INFO(name << ": " << message);
-    CHECK((message.find("stages[1].export.runtime: found fused, which has no kernels for") != std::string::npos) ==
-          !lacks.empty());
-  }
+  all.write_model("long", {{"max_position_embeddings", 300'000}});
+  CHECK(fused("bert") == "");
+  CHECK_THAT(fused("long"), Contains("stages[0].export.runtime: found fused, which has no kernels for texts of 300000 "
+                                     "tokens; expected portable"));
 }
 
 TEST_CASE("what a family, a tokenizer or a task does not allow is told before anything runs") {

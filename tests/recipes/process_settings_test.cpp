@@ -125,7 +125,6 @@ Numbers all_numbers(const std::string& folder, const Batch& batch) {
     quantize::correct_biases(small, exact, texts, context);
     keep(name, logits_of(small));
     for (const auto runtime : {exporter::Runtime::portable, exporter::Runtime::fused}) {
-      if (runtime == exporter::Runtime::fused && !can_pack(small->config())) continue;
       exporter::save_script(exporter::model_script(small, runtime), work / "model.pt");
       const auto file = exporter::script_logits(exporter::load_script(work / "model.pt"));
       auto reference = exporter::as_runtime(small, runtime);
