@@ -1,4 +1,6 @@
 // What must hold of a recipe beyond the types of its values.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "compress/task/task.h"                    // metrics_of
@@ -88,6 +90,16 @@ void validate_drop(const Recipe& recipe, const std::string& key, const std::opti
   if (!told && higher_is_better(metric_of(recipe))) problems.within(key, max_drop, 0, 1);
 }
 
+/// What is about classes needs a task that has them.
+void validate_labels(const Recipe& recipe, const std::string& key, const FinetuneConfig& config, Problems& problems) {
+  const auto task = recipe.task.type;
+  if (task == TaskType::classification || task == TaskType::token_classification) return;
+  const auto message =
+      fmt::format("set for the task {}, expected classification or token_classification", enum_name(task));
+  problems.require(config.label_smoothing == 0, join_key(key, "label_smoothing"), message);
+  problems.require(config.class_weights == ClassWeights::none, join_key(key, "class_weights"), message);
+}
+
 void validate_stages(const Recipe& recipe, Problems& problems) {
   problems.require(!recipe.stages.empty(), "stages", "found an empty list, expected at least one stage");
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
@@ -97,6 +109,7 @@ void validate_stages(const Recipe& recipe, Problems& problems) {
         [&](const auto& config) {
           const auto key = join_key(join_key("stages", i), stage_kind(stage.config));
           problems.nested(key, config);
+          if constexpr (requires { config.label_smoothing; }) validate_labels(recipe, key, config, problems);
           if constexpr (requires { config.max_drop; }) {
             validate_drop(recipe, join_key(key, "max_drop"), config.max_drop, problems);
           }

@@ -245,13 +245,26 @@ int64_t label_count(TaskType task, const Tensor& labels) {
   return label_counts(task, labels).sum().item<int64_t>();
 }
 
-Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, const Tensor& mask) {
+Tensor label_weights(const Tensor& labels, const Tensor& class_weights) {
+  const auto labelled = labels.ne(ignored_label);
+  const auto of_labels = class_weights.to(torch::kDouble).index_select(0, torch::where(labelled, labels, 0).flatten());
+  return (of_labels.view_as(labels) * labelled).view({labels.size(0), -1}).sum(1);
+}
+
+Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, const Tensor& mask,
+                  const LabelLoss& options) {
   const Autocast exact(std::nullopt, logits.device());
   // The sum of nothing is 0, and has a gradient of zeros; its mean would be no number.
-  const auto mean_of = [](int64_t count) { return count > 0 ? at::Reduction::Mean : at::Reduction::Sum; };
+  const auto cross_entropy = [&](const Tensor& of, const Tensor& classes, int64_t count) {
+    const auto& weights = options.class_weights;
+    const bool counts = count > 0 && (!weights.defined() || label_weights(classes, weights).sum().item<double>() > 0);
+    return torch::cross_entropy_loss(of, classes, weights.defined() ? weights.to(of.options()) : weights,
+                                     counts ? at::Reduction::Mean : at::Reduction::Sum, ignored_label,
+                                     options.smoothing);
+  };
   switch (task) {
     case TaskType::classification:
-      return torch::cross_entropy_loss(logits, labels, {}, mean_of(label_count(task, labels)), ignored_label);
+      return cross_entropy(logits, labels, label_count(task, labels));
     case TaskType::multi_label:
       return torch::binary_cross_entropy_with_logits(logits, labels.to(logits.scalar_type()));
     case TaskType::regression:
@@ -261,8 +274,7 @@ Tensor label_loss(TaskType task, const Tensor& logits, const Tensor& labels, con
     case TaskType::token_classification:
     case TaskType::masked_lm: {
       const auto tokens = labelled_tokens(labels);
-      return torch::cross_entropy_loss(labelled_logits(logits, labels), labels.flatten().index_select(0, tokens), {},
-                                       mean_of(tokens.size(0)));
+      return cross_entropy(labelled_logits(logits, labels), labels.flatten().index_select(0, tokens), tokens.size(0));
     }
     case TaskType::question_answering: {
       const auto real = without_padding(logits, mask);

@@ -37,18 +37,29 @@ Metric default_metric(const TaskHead& head);
 /// tags that metrics::is_entity_tag() knows.
 void check_metric(Metric metric, const TaskHead& head);
 
+/// What the cross-entropy of classification and token_classification may be besides: on labels that have `smoothing` of
+/// their probability shared out to all classes (Szegedy et al., arXiv 1512.00567), and a mean in which each label
+/// counts as its class's weight says, as PyTorch's CrossEntropyLoss has both.
+struct LabelLoss {
+  double smoothing = 0.0;
+  torch::Tensor class_weights = {};  // float32 [classes]; undefined: all 1
+};
+
 /// The mean loss over what is labelled, a scalar; 0 where nothing is. Cross-entropy for classes, tags and words; binary
 /// cross-entropy for multi_label; squared error for regression, and of the cosine of a pair for embedding; for
 /// question_answering the mean of the cross-entropies of start and end over tokens that are not padding. mask: int64
 /// [batch, sequence].
 torch::Tensor label_loss(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
-                         const torch::Tensor& mask);
+                         const torch::Tensor& mask, const LabelLoss& options = {});
 
 /// What label_loss() is a mean over: texts with a class, pairs of embedding, labelled tokens, or rows.
 int64_t label_count(TaskType task, const torch::Tensor& labels);
 
 /// What each row has of it, int64 [batch]; of a pair, both rows have the one.
 torch::Tensor label_counts(TaskType task, const torch::Tensor& labels);
+
+/// The weights of each row's labels together, float64 [batch]. class_weights: float32 [classes].
+torch::Tensor label_weights(const torch::Tensor& labels, const torch::Tensor& class_weights);
 
 /// Logits of the labelled tokens, [labelled tokens, ...], of logits that are of all tokens or of these already.
 torch::Tensor labelled_logits(const torch::Tensor& logits, const torch::Tensor& labels);

@@ -16,6 +16,10 @@ void validate(const TrainConfig& config, Problems& problems) {
   problems.require(config.precision != Precision::int16 || config.fused, "precision",
                    "found int16 with fused: false, expected fused: true, whose kernels it needs");
   problems.at_least("evaluate_every", config.evaluate_every, 0);
+  problems.at_least("patience", config.patience, 0);
+  problems.require(config.patience == 0 || config.keep == Keep::best, "patience",
+                   "found " + number_text(static_cast<double>(config.patience)) +
+                       " with keep: last, expected keep: best, whose evaluations it counts");
   problems.at_least("log_every", config.log_every, 1);
   problems.at_least("snapshot_every", config.snapshot_every, 1);
   problems.require(config.spike_factor == 0 || (std::isfinite(config.spike_factor) && config.spike_factor > 1),
@@ -33,6 +37,8 @@ void validate(const TrainConfig& config, Problems& problems) {
 
 void validate(const FinetuneConfig& config, Problems& problems) {
   validate(config.train, problems);
+  problems.require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",
+                   "found " + number_text(config.label_smoothing) + ", expected at least 0 and below 1");
 }
 
 }  // namespace compression

@@ -9,9 +9,9 @@
 
 namespace compression {
 
-enum class Schedule { linear, constant };
-constexpr std::array<std::pair<Schedule, std::string_view>, 2> enum_names(Schedule) {
-  return {{{Schedule::linear, "linear"}, {Schedule::constant, "constant"}}};
+enum class Schedule { linear, cosine, constant };
+constexpr std::array<std::pair<Schedule, std::string_view>, 3> enum_names(Schedule) {
+  return {{{Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}, {Schedule::constant, "constant"}}};
 }
 
 enum class Precision { automatic, float32, bfloat16, float16, int16 };
@@ -42,6 +42,7 @@ struct TrainConfig {
   bool fused = true;
   bool recompute_activations = false;
   int64_t evaluate_every = 0;
+  int64_t patience = 0;
   Keep keep = Keep::best;
   int64_t log_every = 50;
   int64_t snapshot_every = 100;
@@ -58,7 +59,7 @@ struct TrainConfig {
     visit("weight_decay", self.weight_decay,
           "Decoupled decay of weight matrices; biases and LayerNorm are not decayed");
     visit("warmup_ratio", self.warmup_ratio, "Share of the steps in which the learning rate rises from 0");
-    visit("schedule", self.schedule, "After the warm-up: falls to 0 in a line, or stays");
+    visit("schedule", self.schedule, "After the warm-up: falls to 0 in a line or as half a cosine, or stays");
     visit("max_grad_norm", self.max_grad_norm, "The gradient's norm is clipped to this; 0: not clipped");
     visit("gradient_accumulation", self.gradient_accumulation, "Batches whose gradients make one step");
     visit(
@@ -72,6 +73,8 @@ struct TrainConfig {
           "Layers keep only their input, and compute the rest again for the backward pass: less memory, more time");
     visit("evaluate_every", self.evaluate_every,
           "Steps between evaluations on the validation texts; 0: after each epoch");
+    visit("patience", self.patience,
+          "Training ends after so many evaluations in a row that were no better than the best; 0: never early");
     visit("keep", self.keep,
           "best: the weights of the best evaluation; last: those of the last, for losses that the metric says nothing "
           "of");

@@ -8,6 +8,17 @@
 namespace compression {
 namespace {
 
+/// Labels / (classes * labels of the class), as scikit-learn has it: float32 [classes]; 0 for a class without labels.
+torch::Tensor balanced_weights(const BatchSource& source, int64_t classes) {
+  auto counts = torch::zeros({classes}, torch::kLong);
+  for (const auto& positions : source.plan(0)) {
+    const auto labels = source.collate(positions).labels.flatten();
+    counts += torch::bincount(labels.masked_select(labels.ne(ignored_label)), {}, classes);
+  }
+  const auto all = counts.sum().to(torch::kDouble) / static_cast<double>(classes);
+  return torch::where(counts > 0, all / counts, 0.0).to(torch::kFloat);
+}
+
 class FinetuneStage : public Stage {
  public:
   explicit FinetuneStage(FinetuneConfig config) : config_(std::move(config)) {}
@@ -18,10 +29,22 @@ class FinetuneStage : public Stage {
     const auto tokenizer = load_tokenizer(folder);
     auto [model, notes, warnings] = load_model(folder, {.head = inputs.data.head(), .new_head = true}, context);
 
-    LabelObjective objective(model);
+    LabelLoss loss{.smoothing = config_.label_smoothing};
+    nlohmann::json told = {{"initialised", notes}};
+    if (config_.class_weights == ClassWeights::balanced) {
+      const auto& labels = model->config().labels;
+      loss.class_weights = balanced_weights(*training_batches(*tokenizer, inputs.data, config_.train, context),
+                                            static_cast<int64_t>(labels.size()));
+      auto& weights = told["class_weights"];
+      for (size_t i = 0; i < labels.size(); ++i) {
+        weights[labels[i]] = loss.class_weights[static_cast<int64_t>(i)].item<float>();
+      }
+    }
+    LabelObjective objective(model, loss);
     const auto result = train_model(model, objective, *tokenizer, inputs.data, config_.train, context);
     save_model(model, *tokenizer, context.work_folder);
-    return {context.work_folder, {{"initialised", notes}, {"training", history_json(result)}}};
+    told["training"] = history_json(result);
+    return {context.work_folder, told};
   }
 
  private:

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "compress/task/task.h"  // label_loss
-
 namespace compression {
 
 torch::Tensor Objective::part(const Batch& batch, std::span<const double> of_step) {
@@ -29,15 +27,17 @@ torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text) {
 }
 
 std::vector<double> LabelObjective::counts(const Batch& batch) const {
+  if (options_.class_weights.defined()) return {counts_by_text(batch).sum().item<double>()};
   return {static_cast<double>(label_count(model_->config().task, batch.labels))};
 }
 
 torch::Tensor LabelObjective::counts_by_text(const Batch& batch) const {
+  if (options_.class_weights.defined()) return label_weights(batch.labels, options_.class_weights);
   return label_counts(model_->config().task, batch.labels).to(torch::kDouble);
 }
 
 torch::Tensor LabelObjective::loss(const Batch& batch) {
-  return label_loss(model_->config().task, model_->forward(batch).logits, batch.labels, batch.attention_mask);
+  return label_loss(model_->config().task, model_->forward(batch).logits, batch.labels, batch.attention_mask, options_);
 }
 
 SoftLabelObjective::SoftLabelObjective(Model model, torch::Tensor teacher_logits, double temperature)

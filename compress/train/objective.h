@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compress/model/model.h"  // Model
+#include "compress/task/task.h"    // LabelLoss
 #include "compress/train/batch.h"  // Batch
 
 namespace compression {
@@ -44,13 +45,15 @@ torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text);
 /// The task's loss on labels (label_loss).
 class LabelObjective : public Objective {
  public:
-  explicit LabelObjective(Model model) : model_(std::move(model)) {}
+  explicit LabelObjective(Model model, LabelLoss options = {})
+      : model_(std::move(model)), options_(std::move(options)) {}
   torch::Tensor loss(const Batch& batch) override;
   std::vector<double> counts(const Batch& batch) const override;
   torch::Tensor counts_by_text(const Batch& batch) const override;
 
  private:
   Model model_;
+  LabelLoss options_;
 };
 
 /// Cross-entropy on another model's probabilities, both models' logits divided by `temperature`. Hinton et al., arXiv

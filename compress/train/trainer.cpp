@@ -5,10 +5,13 @@
 #include <spdlog/spdlog.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 #include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/train/adamw.h"            // AdamW
@@ -149,7 +152,11 @@ class Trainer {
 
   const std::vector<std::vector<int64_t>>& plan();
   double epochs_done() const { return static_cast<double>(now_.step) / static_cast<double>(steps_per_epoch_); }
-  bool finished() const { return now_.epoch == config_.epochs; }
+  bool finished() const { return now_.epoch == config_.epochs || out_of_patience(); }
+  bool out_of_patience() const {
+    const auto since = static_cast<int64_t>(now_.checks.size() - now_.best) - 1;
+    return config_.patience > 0 && !now_.checks.empty() && since >= config_.patience;
+  }
   double loss_scale() const { return arithmetic_ == torch::kHalf ? now_.loss_scale.scale : 1.0; }
 
   torch::nn::Module& model_;
@@ -224,6 +231,11 @@ TrainResult Trainer::run() {
     throw Interrupted(stopped_message());
   }
 
+  if (out_of_patience() && now_.epoch < config_.epochs) {
+    context_.logger->info(
+        "training ends after step {} of {}: {} evaluations in a row were no better than that at step {}", now_.step,
+        steps_, config_.patience, now_.checks[now_.best].step);
+  }
   const at::NoGradGuard no_grad;
   for (auto& [name, tensor] : state_dict(model_)) tensor.copy_(best_.at("best." + name));
   model_.eval();
@@ -611,7 +623,9 @@ double schedule_factor(Schedule schedule, int64_t step, int64_t steps, double wa
   const double s = static_cast<double>(step);
   if (s < warmup) return s / warmup;
   if (schedule == Schedule::constant) return 1.0;
-  return std::max(0.0, (static_cast<double>(steps) - s) / std::max(1.0, static_cast<double>(steps) - warmup));
+  const double left = (static_cast<double>(steps) - s) / std::max(1.0, static_cast<double>(steps) - warmup);
+  if (schedule == Schedule::cosine) return 0.5 * (1.0 - std::cos(std::numbers::pi * std::clamp(left, 0.0, 1.0)));
+  return std::max(0.0, left);
 }
 
 nlohmann::json history_json(const TrainResult& result) {

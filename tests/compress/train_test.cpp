@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/checkpoint/checkpoint.h"
+#include "compress/task/task.h"
 #include "compress/train/adamw.h"
 #include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
@@ -245,6 +246,69 @@ TEST_CASE("the learning rate rises over the warm-up and falls to zero") {
   CHECK(schedule_factor(Schedule::linear, 100, 100, 0.1) == 0.0);
   CHECK(schedule_factor(Schedule::constant, 99, 100, 0.1) == 1.0);
   CHECK(schedule_factor(Schedule::linear, 0, 1, 0.0) == 1.0);
+}
+
+TEST_CASE("the cosine schedule is transformers'") {  // get_cosine_schedule_with_warmup(10, 100)
+  for (const auto& [step, expected] : {std::pair{0, 0.0},
+                                       {5, 0.5},
+                                       {10, 1.0},
+                                       {30, 0.883022221559489},
+                                       {55, 0.5},
+                                       {99, 0.00030458649045211894},
+                                       {100, 0.0}}) {
+    CHECK(schedule_factor(Schedule::cosine, step, 100, 0.1) == Approx(expected).margin(1e-12));
+  }
+}
+
+TEST_CASE("smoothed labels and weights of classes give PyTorch's cross-entropy, in whatever batches") {
+  const auto logits =
+      torch::tensor({1.0f, -0.5f, 0.25f, 0.1f, 0.2f, 0.3f, -1.0f, 2.0f, 0.5f, 0.3f, 0.1f, -0.2f}).view({4, 3});
+  const auto labels = torch::tensor({0, 2, int(ignored_label), 1}, torch::kLong),
+             mask = torch::ones({4, 3}, torch::kLong);
+  const auto weights = torch::tensor({0.5f, 2.0f, 1.25f});
+  const auto loss = [&](const LabelLoss& options) {
+    return label_loss(TaskType::classification, logits, labels, mask, options).item<double>();
+  };
+  CHECK(loss({.smoothing = 0.1}) == Approx(0.901397168636322).epsilon(1e-6));  // torch.nn.CrossEntropyLoss
+  CHECK(loss({.class_weights = weights}) == Approx(0.9835454225540161).epsilon(1e-6));
+  CHECK(loss({.smoothing = 0.2, .class_weights = weights}) == Approx(1.0414490699768066).epsilon(1e-6));
+
+  auto model = tiny_model();
+  const auto whole = golden_batch(golden_tensors("model/tiny.safetensors"));
+  LabelObjective objective(model, {.smoothing = 0.1, .class_weights = weights});
+  const at::NoGradGuard no_grad;
+  double parts = 0.0;
+  for (int64_t i = 0; i < whole.size(); ++i) {
+    const auto row = [&](const torch::Tensor& t) { return t.slice(0, i, i + 1); };
+    const Batch one{row(whole.input_ids), row(whole.attention_mask), row(whole.token_type_ids), row(whole.labels),
+                    torch::arange(1)};
+    parts += objective.part(one, objective.counts(whole)).item<double>();
+  }
+  CHECK(parts == Approx(objective.loss(whole).item<double>()).epsilon(1e-5));
+  CHECK(torch::equal(objective.counts_by_text(whole).to(torch::kFloat), weights.index_select(0, whole.labels)));
+}
+
+TEST_CASE("training ends after as many evaluations without a better one as its patience, and with the best weights") {
+  auto config = plain_config();
+  config.epochs = 10;
+  config.patience = 2;
+  const TemporaryFolder folder;
+  auto model = tiny_model();
+  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
+  LabelObjective objective(model);
+  auto context = quiet_context(folder.path());
+  const std::vector<double> values = {0.5, 0.7, 0.6, 0.8, 0.8, 0.7, 0.9};
+  std::vector<torch::Tensor> weights;
+  const auto validate = [&] {
+    weights.push_back(model->head->classifier->weight.detach().clone());
+    return Evaluation{
+        .metric = Metric::pearson, .values = {{Metric::pearson, values.at(weights.size() - 1)}}, .total = 1};
+  };
+  const auto result = train(*model, objective, source, config, validate, context);
+  CHECK(result.checks.size() == 6);
+  CHECK(result.best == 3);
+  CHECK(result.steps == 6);
+  CHECK(torch::equal(model->head->classifier->weight, weights.at(3)));
 }
 
 TEST_CASE("clipping scales all gradients of the next step by one factor") {

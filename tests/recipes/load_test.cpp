@@ -226,9 +226,17 @@ TEST_CASE("a value of the wrong type is named with what was expected") {
   CHECK(train("learning_rate: nan") == "r.yaml:9: stages[0].finetune.learning_rate: found \"nan\", expected a number");
   CHECK(train("learning_rate: 1e999") ==
         "r.yaml:9: stages[0].finetune.learning_rate: found \"1e999\", expected a number");
-  CHECK(train("schedule: linaer") ==
-        "r.yaml:9: stages[0].finetune.schedule: found \"linaer\", expected one of linear, constant (did you mean "
-        "linear?)");
+  CHECK(
+      train("schedule: linaer") ==
+      "r.yaml:9: stages[0].finetune.schedule: found \"linaer\", expected one of linear, cosine, constant (did you mean "
+      "linear?)");
+  CHECK(train("label_smoothing: 1") ==
+        "r.yaml:9: stages[0].finetune.label_smoothing: found 1, expected at least 0 and below 1");
+  CHECK(train("{patience: 2, keep: last}") ==
+        "r.yaml:9: stages[0].finetune.patience: found 2 with keep: last, expected keep: best, whose evaluations it "
+        "counts");
+  CHECK_THAT(refusal(kHead + "task: {type: regression}\nstages: [{id: a, finetune: {class_weights: balanced}}]\n"),
+             Catch::Contains("stages[0].finetune.class_weights: set for the task regression"));
   CHECK(train("- 3") == "r.yaml:8: stages[0].finetune: found a list, expected a map of keys and values");
   CHECK(refusal(kHead + "stages: all\n") == "r.yaml:6: stages: found \"all\", expected a list");
   CHECK(refusal(kHead + "seed: -1\nstages: [{id: a, finetune: {}}]\n") ==
