@@ -11,7 +11,7 @@
 namespace compression::prune {
 namespace {
 
-constexpr double left = 70, top = 46, row_width = 480, row_height = 14, gap = 4, between = 60;
+constexpr double left = 70, top = 46, row_width = 480, row_height = 14, gap = 4;
 constexpr int64_t most_cells = 96;
 
 /// The units of one layer, in cells of one or more.
@@ -44,8 +44,9 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
   for (const auto& row : rows) {
     for (const auto cell : row.cells) low = std::min(low, cell), high = std::max(high, cell);
   }
-  std::string out = fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}: {:.3g} to {:.3g}</text>\n", offset + left,
-                                top - 14, title, std::exp(low), std::exp(high));
+  const auto range = low > high ? "none" : fmt::format("{:.3g} to {:.3g}", std::exp(low), std::exp(high));
+  std::string out =
+      fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}: {}</text>\n", offset + left, top - 14, title, range);
   for (size_t r = 0; r < rows.size(); ++r) {
     const auto& row = rows[r];
     const double y = top + static_cast<double>(r) * (row_height + gap);
@@ -74,6 +75,11 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
 std::string importance_svg(const Importance& importance, const std::vector<torch::Tensor>& kept) {
   std::string panels;
   double offset = 0, height = 0;
+  size_t longest = 0;  // of "12 of 1536" at a row's end
+  for (size_t i = 0; i < importance.size(); ++i) {
+    longest = std::max(longest, fmt::format("{} of {}", kept.at(i).numel(), importance[i].scores.numel()).size());
+  }
+  const double between = 6.3 * static_cast<double>(longest) + 12;
   for (const auto kind : {UnitKind::heads, UnitKind::intermediate}) {
     std::vector<Row> rows;
     for (size_t i = 0; i < importance.size(); ++i) {

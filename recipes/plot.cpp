@@ -54,6 +54,71 @@ std::string text(double x, double y, const char* anchor, const std::string& cont
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor, escaped(content));
 }
 
+/// "1434", "273", "0.0123".
+std::string axis_text(double value) {
+  return value >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
+}
+
+struct Box {
+  double left, right, top, bottom;
+
+  bool within(const Box& outer) const {
+    return left >= outer.left && right <= outer.right && top >= outer.top && bottom <= outer.bottom;
+  }
+  bool overlaps(const Box& other) const {
+    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+  }
+};
+
+/// Names beside their points, none over another name or a point.
+class Names {
+ public:
+  explicit Names(Box panel) : panel_(panel) {}
+
+  void add_point(double x, double y) { taken_.push_back({x - radius, x + radius, y - radius, y + radius}); }
+
+  /// As near to the point as there is room, with a line to it from afar; where there is none at all, above it.
+  std::string place(double x, double y, const std::string& name) {
+    constexpr size_t longest = 32;
+    const auto shown = name.size() > longest ? name.substr(0, longest - 3) + "..." : name;
+    const double width = 6.3 * static_cast<double>(shown.size());  // of the font at most
+    const auto [found, step] = free_place(x, y, width);
+    taken_.push_back(found);
+    std::string out = text(found.left, found.bottom - 3, "start", shown);
+    if (step > 0) {
+      const bool right = found.left >= x;
+      out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#999\"/>\n", x, y,
+                         right ? found.left - 1 : found.right + 1, (found.top + found.bottom) / 2);
+    }
+    return out;
+  }
+
+ private:
+  static constexpr double radius = 4, height = 12;
+
+  std::pair<Box, int> free_place(double x, double y, double width) const {
+    constexpr int steps = 24;
+    for (int step = 0; step < steps; ++step) {
+      for (const auto& [above, right] : {std::pair{true, true}, {true, false}, {false, true}, {false, false}}) {
+        const auto tried = box(x, y, width, step, above, right);
+        const bool free = std::ranges::none_of(taken_, [&](const Box& other) { return tried.overlaps(other); });
+        if (free && tried.within(panel_)) return {tried, step};
+      }
+    }
+    return {box(x, y, width, 0, true, true), 0};
+  }
+
+  Box box(double x, double y, double width, int step, bool above, bool right) const {
+    const double beside = right ? x + radius + 3 : x - radius - 3 - width;
+    const double from = std::max(std::min(beside, panel_.right - width), panel_.left);
+    const double bottom = above ? y - 1 - step * height / 2 : y + 1 + height + step * height / 2;
+    return {from, from + width, bottom - height, bottom};
+  }
+
+  Box panel_;
+  std::vector<Box> taken_;
+};
+
 /// The stages that have a place in the panel.
 Report drawn_in(const Report& report, const Panel& panel) {
   auto drawn = report;
@@ -84,7 +149,7 @@ std::string draw(const Report& whole, const Panel& panel, double offset) {
       y.to, x.to - x.from, y.from - y.to);
   out += text((x.from + x.to) / 2, top - 15, "middle", panel.title);
   for (const double value : {low, std::sqrt(low * high), high}) {
-    out += text(x(value), panel_height - bottom + 18, "middle", fmt::format("{:.3g} {}", value, panel.unit));
+    out += text(x(value), panel_height - bottom + 18, "middle", axis_text(value) + " " + panel.unit);
   }
   for (const double value : {worst, best}) {
     out += text(x.from - 5, y(value) + 4, "end", value_text(report.metric, quality(report, value)));
@@ -94,13 +159,16 @@ std::string draw(const Report& whole, const Panel& panel, double offset) {
   for (const auto* stage : best_stages)
     line += fmt::format("{:.1f},{:.1f} ", x(panel.cost(*stage)), y(quality(report, *stage)));
   out += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"#06c\"/>\n", line);
+  Names names({x.from, x.to, y.to, y.from});
   for (const auto& stage : report.stages) {
     const bool on_front = std::ranges::find(best_stages, &stage) != best_stages.end();
     const double cx = x(panel.cost(stage)), cy = y(quality(report, stage));
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" fill=\"{}\" stroke=\"#06c\"/>\n", cx, cy,
                        on_front ? "#06c" : "white");
-    const bool at_right = cx > (x.from + x.to) / 2;
-    out += text(cx + (at_right ? -7 : 7), cy - 6, at_right ? "end" : "start", stage.id);
+    names.add_point(cx, cy);
+  }
+  for (const auto& stage : report.stages) {
+    out += names.place(x(panel.cost(stage)), y(quality(report, stage)), stage.id);
   }
   return out;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What fewer bits cost, in words.
+// What fewer bits cost, and whether they pay in time, in words.
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -14,5 +14,10 @@ namespace compression::recipes {
 /// one that quantizes or exports, how much worse the metric is than that of the float stage it goes back to, from half
 /// a point on (mse, perplexity: 0.5 per cent). What is told of a stage is not told again of its export.
 std::vector<std::string> quality_warnings(const Recipe& recipe, const Report& report, const nlohmann::json& manifest);
+
+/// A sentence on each stage that quantizes or exports and is measured, and takes, for one text and for many, at least
+/// 95 per cent of the time that the float stage takes which it goes back to: why, and which stage of the same weights
+/// is faster.
+std::vector<std::string> speed_warnings(const Recipe& recipe, const Report& report);
 
 }  // namespace compression::recipes

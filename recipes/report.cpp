@@ -149,6 +149,7 @@ nlohmann::json report_json(const Report& report) {
     unfinished.push_back({{"id", s.id}, {"kind", s.kind}, {"state", s.state}, {"message", s.message}});
   }
   return {
+      {"format", 1},
       {"name", report.name},
       {"seed", report.seed},
       {"split", report.split},

@@ -133,7 +133,7 @@ void encode_all(const TaskData& data, const Tokenizer& tokenizer) {
 
 /// Runs one stage and puts its folder in place.
 FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
-                        const TaskData& data, const InputFiles& files, Context context) {
+                        const TaskData& data, InputFiles& files, Context context) {
   const PeakMemory memory(context.device);
   FolderWriter writer(recipe.output / stage.id);
   context.seed = recipe.seed;
@@ -288,7 +288,7 @@ std::string baseline_of(const Recipe& recipe) {
 
 /// Runs a stage, unless it is up to date, tells what it is, and adds it to the report.
 void finish_stage(const StageEntry& stage, const Recipe& recipe, Report& report, Models& models, const TaskData& data,
-                  const InputFiles& files, const Context& context) {
+                  InputFiles& files, const Context& context) {
   context.check_stop();
   files.check();
   const auto own = models.fingerprint_of(stage);
@@ -464,6 +464,10 @@ Report run(const Recipe& recipe, Context& context) {
       finish_stage(recipe.stages[at], recipe, report, models, data, files, context);
     }
     measure_stages(report, recipe, context);
+    for (auto& line : speed_warnings(recipe, report)) {
+      context.logger->warn("{}", line);
+      report.warnings.push_back(std::move(line));
+    }
     report.goals = check_goals(recipe.goals, report);
   } catch (...) {
     report_failure(report, recipe, at, context);

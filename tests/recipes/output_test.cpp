@@ -255,6 +255,7 @@ TEST_CASE("a run that fails reports the stages that are finished and what became
   REQUIRE(report.at("stages").size() == 1);
   CHECK(report.at("stages").at(0).at("id") == "teacher");
   CHECK(report.at("stages").at(0).at("latency_ms").get<double>() > 0);
+  CHECK(report.at("format") == 1);
   CHECK(report.at("met") == false);
   CHECK(report.at("error") == "shipped: " + message);
   CHECK(report.at("unfinished") ==

@@ -96,6 +96,35 @@ TEST_CASE("the picture names every stage in each of its three parts; one stage a
   CHECK(report_svg(report_of({{0.5, 7}})).find("nan") == std::string::npos);
 }
 
+TEST_CASE("names of stages that are close to each other do not lie over each other, nor outside of the picture") {
+  std::vector<std::pair<double, int64_t>> stages;
+  for (int i = 0; i < 9; ++i) stages.push_back({0.95 + 0.0001 * (i % 3), 1'000'000'000 + i % 2});
+  auto report = report_of(stages);
+  report.stages[4].id = std::string(64, 'x');
+  const auto svg = report_svg(report);
+  CHECK(svg.find("e+0") == std::string::npos);
+  struct Name {
+    double x, y, width;
+  };
+  std::vector<Name> names;
+  for (auto at = svg.find("<text x=\""); at != std::string::npos; at = svg.find("<text x=\"", at + 1)) {
+    const auto begin = svg.find('>', at) + 1, end = svg.find('<', begin);
+    const auto shown = svg.substr(begin, end - begin);
+    if (!shown.starts_with("stage") && !shown.starts_with("xxx")) continue;
+    names.push_back({std::stod(svg.substr(at + 9)), std::stod(svg.substr(svg.find("y=\"", at) + 3)),
+                     6.0 * static_cast<double>(shown.size())});
+    CHECK(names.back().x + names.back().width <= 1200);
+  }
+  CHECK(names.size() == 27);
+  for (size_t i = 0; i < names.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const auto &a = names[i], &b = names[j];
+      const bool apart = std::abs(a.y - b.y) >= 11 || a.x + a.width <= b.x || b.x + b.width <= a.x;
+      CHECK(apart);
+    }
+  }
+}
+
 TEST_CASE("stages that cost nothing, and those that were not measured, are drawn within the picture") {
   auto report = report_of({{0.95, 100}, {0.6, 0}, {0.5, 0}});
   report.stages[0].latency.reset();

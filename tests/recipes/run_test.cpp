@@ -267,6 +267,39 @@ TEST_CASE("what fewer bits cost is told from half a point on, against the float 
         std::vector<std::string>{"`int8`: model.pt: odd."});
 }
 
+TEST_CASE("a stage that is no faster than the float one that it goes back to says why, and what is") {
+  using quantize::QuantizeConfig, exporter::ExportConfig, exporter::Runtime;
+  Recipe recipe;
+  recipe.stages = {{"teacher", FinetuneConfig{}},
+                   {"int8", QuantizeConfig{.of = {"teacher"}}},
+                   {"portable", ExportConfig{.of = {"int8"}}},
+                   {"shipped", ExportConfig{.of = {"int8"}, .runtime = Runtime::fused}},
+                   {"half", QuantizeConfig{.of = {"teacher"}, .scheme = quantize::Scheme::fp16}}};
+  Report report;
+  const auto add = [&](size_t stage, double one, double many) {
+    report.stages.push_back(
+        {.id = recipe.stages[stage].id, .latency = Timing{.median_ms = one}, .throughput = Timing{.median_ms = many}});
+  };
+  add(0, 3.0, 60.0);
+  add(1, 1.0, 30.0);
+  add(2, 2.9, 61.0);
+  add(4, 3.1, 40.0);  // faster for many
+  add(3, 0.6, 20.0);
+  CHECK(speed_warnings(recipe, report) ==
+        std::vector<std::string>{
+            "`portable` is no faster here than `teacher` (one text 2.90 ms, 3.00 before): it runs LibTorch's "
+            "operators, and export: {runtime: fused} does not; `shipped` takes 0.60 ms."});
+  report.stages[3].throughput->median_ms = 60.0;
+  report.stages.pop_back();
+  const auto told = speed_warnings(recipe, report);
+  REQUIRE(told.size() == 2);
+  CHECK(told[1].starts_with(
+      "`half` is no faster here than `teacher` (one text 3.10 ms, 3.00 before): weights of 16 bits"));
+  CHECK(told[1].ends_with("; `int8` takes 1.00 ms."));
+  report.stages[2].latency.reset();
+  CHECK(speed_warnings(recipe, report).size() == 1);
+}
+
 TEST_CASE("a vocabulary is cut to the training texts, and the model answers as before") {
   const TinyRun tiny;
   auto recipe = tiny.recipe();
