@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Checks the form of the sources: clang-format on all of them, and clang-tidy on the libraries and programs.
 
-usage: lint.py [--fix] [--seconds N] [BUILD]        (BUILD: build/release, a folder that has been configured)
+usage: lint.py [--fix | --format] [--seconds N] [BUILD]        (BUILD: build/release, a folder that has been configured)
 
 Both tools come from PyPI, in the versions below, into .venv. What clang-tidy finds in a file follows from the file, the
 headers of ours, the settings and the version; files that were clean with the same are not read again (the cache is
-compress-tidy below XDG_CACHE_HOME or ~/.cache). --fix: clang-format writes. --seconds: clang-tidy begins no file later
+compress-tidy below XDG_CACHE_HOME or ~/.cache). --fix: clang-format writes. --format: clang-tidy is left out. --seconds: clang-tidy begins no file later
 than that, those that were changed last come first, and it says how many are left for the next time. Exits with 1 if there is anything to mend.
 """
 import argparse
@@ -118,12 +118,15 @@ def check_tidy(build, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fix", action="store_true")
+    parser.add_argument("--format", action="store_true")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("build", nargs="?", default="build/release")
     options = parser.parse_args()
     formatted = check_format(options.fix)
     if options.fix:
         return 0
+    if options.format:
+        return 0 if formatted else 1
     return 0 if check_tidy(ROOT / options.build, options.seconds) and formatted else 1
 
 

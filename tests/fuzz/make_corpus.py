@@ -240,6 +240,6 @@ seed("pickle", "tensor", b"\3\x80\2" + tensor + b".")
 seed("pickle", "tensors", b"\3\x80\2(]" + tensor + b"q\1a" + b"h\1ah\1K\7\x86aG" + bytes(8) + b"\x85\x87" + b"}(" + text("k") + b"h\1utt.")
 
 # the fused state: kinds of the model that it is made of, and commands
-for kind in (0, 1, 2, 3, 4, 8, 16, 32, 64, 0x3D):
+for kind in (0, 1, 2, 3, 4, 8, 16, 32, 64, 0x3D, 0x80, 0x81, 0x90, 0xC0, 0xD1):
     seed("fused_state", f"kind_{kind}", bytes([kind]))
 seed("fused_state", "numbers", bytes([1]) + bytes([1 | 3 << 3, 0, 2, 0]) + bytes([0 | 9 << 3, 0]) + struct.pack("<d", 0.5) + bytes([5, 3, 1, 0, 255, 2, 0, 7]))
