@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -357,6 +358,55 @@ std::string record_text(PyTorchStreamReader& reader, const std::string& name) {
   return {static_cast<const char*>(data.get()), size};
 }
 
+/// What LibTorch's parser does by recursion, for each comment, bracket, block, operator and branch, has bounds: it ends
+/// the process where its stack does.
+void check_source(std::string_view source, const std::string& where) {
+  size_t comments = 0, branches = 0, depth = 0, operators = 0, indentation = 0;
+  char quote = 0;
+  bool line_begins = true;
+  const auto require = [&](size_t found, size_t most, const char* what) {
+    if (found > most)
+      throw CheckpointError(fmt::format("{}: found more than {} {}, expected at most that", where, most, what));
+  };
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  for (size_t i = 0; i < source.size(); ++i) {
+    const char c = source[i];
+    if (c == '\n' && depth == 0) {
+      line_begins = true, operators = 0, indentation = 0, quote = 0;
+      continue;
+    }
+    if (quote != 0) {
+      if (c == '\\') ++i;
+      if (c == quote) quote = 0;
+      continue;
+    }
+    if (line_begins && c == ' ') {
+      require(++indentation, 2 * limits::script_depth, "spaces before a line");
+      continue;
+    }
+    line_begins = false;
+    if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      require(++comments, limits::script_comments, "comments");
+      while (i + 1 < source.size() && source[i + 1] != '\n') ++i;
+    } else if (c == '(' || c == '[' || c == '{') {
+      require(++depth, limits::script_depth, "brackets in each other");
+    } else if (c == ')' || c == ']' || c == '}') {
+      depth -= depth > 0 ? 1 : 0;
+    } else if (is_word(c)) {
+      const auto begin = i;
+      while (i + 1 < source.size() && is_word(source[i + 1])) ++i;
+      const auto word = source.substr(begin, i + 1 - begin);
+      if (word == "elif") require(++branches, limits::script_comments, "branches");
+      if (word == "if" || word == "not" || word == "and" || word == "or" || word == "lambda") ++operators;
+    } else if (c != ' ' && c != ',' && c != '\n' && c != ':' && c != '=') {
+      ++operators;
+    }
+    require(operators, limits::script_operators, "operators of a line");
+  }
+}
+
 /// No record may need more memory than the file has bytes, but for source text, which is compressed.
 void check_sizes(PyTorchStreamReader& reader, uint64_t file_bytes, const std::string& where) {
   uint64_t stored = 0, others = 0;
@@ -390,6 +440,11 @@ void check_archive(const fs::path& file) {
   }
   PyTorchStreamReader reader(file.string());
   check_sizes(reader, bytes, file.string());
+  for (const auto& name : reader.getAllRecords()) {
+    if (name.starts_with("code/") && name.ends_with(".py")) {
+      check_source(record_text(reader, name), file.string() + ": " + name);
+    }
+  }
   if (!reader.hasRecord("constants.pkl")) {
     throw CheckpointError(file.string() +
                           ": not a TorchScript file: found no constants.pkl, as in what torch.save writes");

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <clocale>
 #include <cmath>
+#include <limits>
 #include <locale>
 #include <memory>
 
@@ -123,9 +124,11 @@ std::optional<std::string> misfit(const c10::IValue& output, at::IntArrayRef siz
   return fits ? std::nullopt : std::optional(tensor_text(tensor));
 }
 
-bool has_nan(const at::Tensor& floats) {
+/// NaN, or infinity, of which a softmax makes NaN; -infinity is a class that can't be.
+bool has_odd(const at::Tensor& floats) {
   const auto* begin = floats.data_ptr<float>();
-  return std::any_of(begin, begin + floats.numel(), [](float value) { return std::isnan(value); });
+  return std::any_of(begin, begin + floats.numel(),
+                     [](float value) { return std::isnan(value) || value == std::numeric_limits<float>::infinity(); });
 }
 
 /// Whether a layer that is used again, as shared ones are, has put its value there already.
@@ -338,8 +341,9 @@ LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& 
           fmt::format("{}: its output is {}, expected Float {}", use.name, *found, sizes_text(sizes)));
     }
     const auto logits = output.toTensor().to(torch::kFloat).contiguous();
-    if (has_nan(logits))
-      throw CheckpointError(use.name + ": its output has values that are no numbers, expected logits");
+    if (has_odd(logits)) {
+      throw CheckpointError(use.name + ": its output has values that are no numbers or infinite, expected logits");
+    }
     if (!use.head) {
       if (logits.size(1) > limits::labels) {
         throw CheckpointError(fmt::format("{}: its output has {} classes, expected at most {}", use.name,

@@ -14,6 +14,7 @@
 #include "compress/workflow/files.h"    // refused
 #include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
 #include "compress/workflow/message.h"  // one_line
+#include "compress/workflow/number.h"   // number_of
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
 #include "terminal.h"
@@ -30,6 +31,18 @@ struct Settings {
   double tell_every = 30.0;
   bool json = false;
 };
+
+/// As CLI::Range, which takes nan.
+CLI::Validator between(double low, double high) {
+  return CLI::Validator(
+      [=](const std::string& text) {
+        const auto value = number_of<double>(text);
+        return value && *value >= low && *value <= high
+                   ? std::string()
+                   : fmt::format("found {}, expected from {} to {}", recipes::in_quotes(text), low, high);
+      },
+      "FLOAT");
+}
 
 Context make_context(const Settings& settings) {
   Context context;
@@ -99,7 +112,7 @@ int parse_and_run(int argc, char** argv) {
   app.add_option(
          "--tell-every", settings.tell_every,
          "Seconds without a line, after which one tells how far the work is, where no bar is drawn; 0: none [30]")
-      ->check(CLI::Range(0.0, 86400.0));
+      ->check(between(0.0, 86400.0));
   app.add_flag("--json", settings.json, "Results as JSON on standard output");
 
   RecipeOptions run_options, validate_options;
@@ -109,7 +122,7 @@ int parse_and_run(int argc, char** argv) {
   run->add_option(
          "--checkpoint-every", checkpoint_every,
          "Seconds between saved states of a training, to go on from after a kill [60]; 0: as often as possible")
-      ->check(CLI::Range(0.0, 1e9));
+      ->check(between(0.0, 1e9));
   auto* validate = app.add_subcommand("validate", "Check a recipe and the files that it names, without doing anything");
   add_recipe(*validate, validate_options);
 
@@ -159,7 +172,7 @@ int parse_and_run(int argc, char** argv) {
   auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");
   add_model(*bench, bench_options.model, /*reads_texts=*/false);
   bench->add_option("--shapes", bench_options.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
-  bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(CLI::Range(0.1, 3600.0));
+  bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(between(0.1, 3600.0));
   bench->add_option("--instances", bench_options.instances, "Calls at once, each with its share of the threads [1]")
       ->check(CLI::Range(1, 1024));
 
@@ -221,7 +234,7 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return app::fail(error, app::bad_input);
   } catch (const std::filesystem::filesystem_error& error) {
-    return app::fail(error, app::storage);
+    return app::fail(error, error.code() == std::errc::filename_too_long ? app::bad_input : app::storage);
   } catch (const std::exception& error) {
     return app::fail(error, app::internal_error);
   }

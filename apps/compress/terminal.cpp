@@ -66,7 +66,7 @@ class Teller {
 
   void at(int64_t done, int64_t total, std::string_view text) {
     const std::lock_guard lock(mutex_);
-    done_ = done, total_ = total, text_ = text;
+    done_ = done, total_ = done == total ? 0 : total, text_ = text;  // of what has ended nothing is told
   }
 
  private:

@@ -19,6 +19,11 @@ inline constexpr uint64_t header_bytes = 100'000'000;  // of a safetensors file,
 inline constexpr uint64_t pickle_bytes = 16 * MiB;     // of a record of a model.pt that is no tensor's; of all, 4 times
 inline constexpr uint64_t piped_bytes = 1 * GiB;       // of data that comes through a pipe
 
+// The text of a model.pt, which LibTorch's parser goes through by recursion.
+inline constexpr size_t script_depth = 200;       // of brackets, and of blocks
+inline constexpr size_t script_operators = 2000;  // of a line
+inline constexpr size_t script_comments = 1000;   // and branches of one if
+
 // JSON.
 inline constexpr size_t json_depth = 100;
 inline constexpr size_t json_values = 1 << 24;  // of a document
@@ -30,15 +35,15 @@ inline constexpr size_t template_tokens = 1024;     // that a template puts arou
 inline constexpr size_t repeats = 1024;             // {n,} of a pattern
 inline constexpr size_t normalized_growth = 32;     // of a normalized text, in lengths of the text, and
 inline constexpr size_t normalized_extra = 65'536;  // so many bytes
-inline constexpr size_t windows_growth = 64;        // of the windows of a text together, in tokens of the text, and
+inline constexpr size_t windows_growth = 16;        // of the windows of a text together, in tokens of the text, and
 inline constexpr size_t windows_extra = 1 << 20;    // so many tokens
 
 // Data.
 inline constexpr size_t text_bytes = 16 * MiB;
 inline constexpr size_t line_bytes = 64 * MiB;    // of JSONL: the texts with all that is beside them
 inline constexpr size_t context_bytes = 1 * MiB;  // that a question is about: it is kept with the place of every token
-inline constexpr uint64_t contexts_growth = 64;   // of a SQuAD file: a question has a copy of its context
-inline constexpr uint64_t contexts_extra = 256 * MiB;
+inline constexpr uint64_t contexts_growth = 8;    // of a SQuAD file: a question has a copy of its context
+inline constexpr uint64_t contexts_extra = 16 * MiB;
 inline constexpr size_t columns = 65'536;
 inline constexpr int64_t label_cells = int64_t{1} << 30;  // texts times labels of multi_label
 

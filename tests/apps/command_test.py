@@ -563,8 +563,12 @@ class Command(unittest.TestCase):
         command = ["run", "short.yaml", "--threads", "1", "--set", "stages.teacher.finetune.epochs=40"]
         told = self.run_compress(*command, "--set", "output=told", "--tell-every", "0.1").stderr
         self.assertRegex(told, r"at work: \d+ of \d+, ")
+        self.assertNotRegex(told, r"at work: (\d+) of \1,")
         self.assertNotIn("at work", self.run_compress(*command, "--set", "output=hushed", "--tell-every", "0").stderr)
-        self.check_refused(self.run_compress(*command, "--tell-every", "-1"), "--tell-every")
+        for wrong in ("-1", "nan", "soon"):
+            self.check_refused(self.run_compress(*command, "--tell-every", wrong), "--tell-every")
+        self.check_refused(self.run_compress("bench", "out/shipped", "--shapes", "1x8", "--seconds", "nan"), "--seconds")
+        self.check_refused(self.run_compress("predict", "/" + "n" * 100000, "the"), "too long")
 
     def test_a_terminal_that_can_not_wipe_a_line_gets_no_bar(self):
         self.assertIn(b"\r\x1b[K", self.on_terminal("xterm"))

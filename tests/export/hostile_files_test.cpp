@@ -180,6 +180,32 @@ TEST_CASE("A model.pt whose text is no TorchScript is refused with the reason") 
   CHECK(message.size() > message.find("read: ") + 10);
 }
 
+TEST_CASE("The text of a model.pt has bounds in what LibTorch's parser does by recursion") {
+  const TemporaryFolder folder;
+  save_script(model_script(tiny_model()), folder / "model.pt");
+  PyTorchStreamReader reader((folder / "model.pt").string());
+  std::string code;
+  for (const auto& name : reader.getAllRecords()) code = name.ends_with(".py") ? name : code;
+  const auto times = [](const std::string& part, int count) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += part;
+    return all;
+  };
+  for (const auto& [text, what] : std::vector<std::pair<std::string, std::string>>{
+           {times("# x\n", 30'000), "comments"},
+           {"  def f(self):\n    return " + times("(", 100'000), "brackets in each other"},
+           {"  def f(self):\n    x = 1" + times("+1", 10'000) + "\n", "operators of a line"},
+           {"  def f(self):\n    x = " + times("not ", 100'000) + "1\n", "operators of a line"},
+           {"  def f(self):\n    x = a" + times(".b", 100'000) + "\n", "operators of a line"},
+           {"  def f(self):\n    x = 1" + times(" if True else 1", 100'000) + "\n", "operators of a line"},
+           {times("    elif x:\n      y = 1\n", 100'000), "branches"},
+           {times(" ", 100'000) + "x = 1\n", "spaces before a line"}}) {
+    copy_with(folder / "model.pt", folder / "odd.pt", code, [&, &text = text](std::string& all) { all += text; });
+    CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "odd.pt"); }),
+               Contains("odd.pt: " + code + ": found more than") && Contains(what));
+  }
+}
+
 torch::jit::Module script(const std::string& body, const std::string& arguments = "ids, mask, types") {
   torch::jit::Module module("m");
   module.define("def forward(self, " + arguments + "):\n    " + body + "\n");
@@ -210,7 +236,10 @@ TEST_CASE("An output of TorchScript that is no logits is told with what is expec
   CHECK_THAT(message("None"), StartsWith("x.pt: its output is NoneType"));
   CHECK_THAT(message("torch.to_sparse(torch.zeros([2, 3]))"), Contains("not dense"));
   CHECK_THAT(message("torch.zeros([2, 3], device=torch.device('meta'))"), Contains("on the device meta"));
-  CHECK(message("torch.zeros([2, 3]) / 0") == "x.pt: its output has values that are no numbers, expected logits");
+  CHECK(message("torch.zeros([2, 3]) / 0") ==
+        "x.pt: its output has values that are no numbers or infinite, expected logits");
+  CHECK(message("torch.ones([2, 3]) / 0") ==
+        "x.pt: its output has values that are no numbers or infinite, expected logits");
   CHECK(message("torch.zeros([2, 1048577])") == "x.pt: its output has 1048577 classes, expected at most 1048576");
   const TaskHead three{{"a", "b", "c"}, TaskType::classification};
   CHECK(message("torch.zeros([2, 5])", three) == "x.pt: its output is Float [2, 5], expected Float [2, 3]");
