@@ -560,7 +560,9 @@ class Command(unittest.TestCase):
         return shown
 
     def test_where_no_bar_is_drawn_a_line_tells_how_far_it_is(self):
-        command = ["run", "short.yaml", "--threads", "1", "--set", "stages.teacher.finetune.epochs=40"]
+        command = ["run", "short.yaml", "--threads", "1"]  # which is silent for more than a second
+        for setting in ("epochs=200", "log_every=10000", "evaluate_every=10000"):
+            command += ["--set", f"stages.teacher.finetune.{setting}"]
         told = self.run_compress(*command, "--set", "output=told", "--tell-every", "0.1").stderr
         self.assertRegex(told, r"at work: \d+ of \d+, ")
         self.assertNotRegex(told, r"at work: (\d+) of \1,")
