@@ -520,6 +520,7 @@ class Encoder::Pass {
     if (all_tokens) {
       const float* rows = space_.x.data();
       if (encoder_.reads_all_tokens()) {
+        member_.wait();  // its rows are narrower than those that another member may still read in `middle`
         product(input(*encoder_.dense_), *encoder_.dense_, tokens_, encoder_.head_function_, space_.middle.data(),
                 width);
         join(tokens_);

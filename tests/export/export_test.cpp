@@ -254,6 +254,31 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
   }
 }
 
+TEST_CASE("heads that read all tokens have the same bits with any number of threads") {
+  const auto before = at::get_num_threads();
+  for (const auto* name :
+       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2"}) {
+    for (const auto task : {TaskType::masked_lm, TaskType::token_classification}) {
+      INFO(name << " " << enum_name(task));
+      at::manual_seed(3);
+      TaskHead head{.task = task};
+      if (task == TaskType::token_classification) head.labels = {"O", "B-A", "I-A"};
+      auto model = load_model(golden(name), {.head = head, .new_head = true}).model;
+      quantize::quantize(model, {});
+      const ops::Encoder fused(encoder_state(model));
+      const auto ids = torch::randint(5, 30, {3, 30}, torch::kLong), mask = torch::ones_like(ids),
+                 types = torch::zeros_like(ids);
+      at::set_num_threads(1);
+      const auto expected = fused.last_hidden_state(ids, mask, types);
+      for (int again = 0; again < 100; ++again) {
+        at::set_num_threads(2 + again % 2);
+        CHECK(torch::equal(fused.last_hidden_state(ids, mask, types), expected));
+      }
+    }
+  }
+  at::set_num_threads(before);
+}
+
 /// Threads of this process.
 size_t thread_count() {
   const std::filesystem::directory_iterator tasks("/proc/self/task");
