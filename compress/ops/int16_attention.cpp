@@ -258,20 +258,14 @@ void AddPositions(const int32_t* HWY_RESTRICT row, int64_t tokens, const float* 
   }
 }
 
-/// What is added to a query's scores; in `memory` where the tokens do not follow each other.
-const float* BiasOf(const Int16Head& head, int64_t query, float* memory) {
-  if (head.bias == nullptr) return nullptr;
-  if (head.key_place == nullptr) return head.bias - query;
-  const float* from = head.bias - head.query_place[query];
+/// Of what is by the place of a key less that of a query, this query's, a value a key; in `memory` where the tokens do
+/// not follow each other.
+template <class T>
+const T* OfQuery(const T* by_place, const Int16Head& head, int64_t query, T* memory) {
+  if (by_place == nullptr) return nullptr;
+  if (head.key_place == nullptr) return by_place - query;
+  const T* from = by_place - head.query_place[query];
   for (int64_t j = 0; j < head.tokens; ++j) memory[j] = from[head.key_place[j]];
-  return memory;
-}
-
-/// The rows of a query's distances; in `memory` where the tokens do not follow each other.
-const int32_t* RowsOf(const Int16Head& head, int64_t query, int32_t* memory) {
-  const auto* row = head.positions->row;
-  if (head.key_place == nullptr) return row - query;
-  for (int64_t j = 0; j < head.tokens; ++j) memory[j] = row[head.key_place[j] - head.query_place[query]];
   return memory;
 }
 
@@ -340,11 +334,11 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
     }
     for (int64_t r = 0; r < rows; ++r) {
       if (queries_ask || keys_ask) {
-        AddPositions(RowsOf(head, first + r, placed_rows), head.tokens,
+        AddPositions(OfQuery(positions->row, head, first + r, placed_rows), head.tokens,
                      queries_ask ? of_queries + r * s.position_rows : nullptr, keys_ask ? of_keys : nullptr,
                      s.position_rows, scores + r * s.padded);
       }
-      const float* bias = BiasOf(head, first + r, placed_bias);
+      const float* bias = OfQuery(head.bias, head, first + r, placed_bias);
       value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias, bits.total,
                                         reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
     }
