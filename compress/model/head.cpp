@@ -58,15 +58,21 @@ MaskedLmHead::MaskedLmHead(const ModelConfig& config, Embedding words)
   words_->read_elsewhere = true;
 }
 
-torch::Tensor MaskedLmHead::forward(const EncoderOutput& encoded, const Batch& batch) {
-  auto x = encoded.last_hidden_state;
-  if (batch.labels.defined()) x = x.flatten(0, 1).index_select(0, labelled_tokens(batch.labels));
-  return of_hidden(activate(dense->forward(x), activation));
+namespace {
+
+/// The labelled tokens' rows, or of a batch without labels all.
+torch::Tensor asked_for(const torch::Tensor& rows, const Batch& batch) {
+  return batch.labels.defined() ? rows.flatten(0, 1).index_select(0, labelled_tokens(batch.labels)) : rows;
 }
 
-torch::Tensor MaskedLmHead::words(torch::Tensor hidden, const Batch& batch) {
-  if (batch.labels.defined()) hidden = hidden.flatten(0, 1).index_select(0, labelled_tokens(batch.labels));
-  return of_hidden(hidden);
+}  // namespace
+
+torch::Tensor MaskedLmHead::forward(const EncoderOutput& encoded, const Batch& batch) {
+  return of_hidden(activate(dense->forward(asked_for(encoded.last_hidden_state, batch)), activation));
+}
+
+torch::Tensor MaskedLmHead::words(const torch::Tensor& hidden, const Batch& batch) {
+  return of_hidden(asked_for(hidden, batch));
 }
 
 torch::Tensor MaskedLmHead::of_hidden(const torch::Tensor& hidden) {

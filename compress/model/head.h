@@ -79,7 +79,7 @@ class MaskedLmHead : public Head {
   std::vector<Linear> linears() override { return {dense}; }
 
   /// The logits of what the dense layer and the activation have made, [batch, sequence, the embeddings' width].
-  torch::Tensor words(torch::Tensor hidden, const Batch& batch);
+  torch::Tensor words(const torch::Tensor& hidden, const Batch& batch);
 
   Linear dense{nullptr};  // to the width of the embeddings
   LayerNorm norm{nullptr};
