@@ -11,12 +11,17 @@
 namespace compression::recipes {
 namespace {
 
+/// The settings of a stage of one kind; null where there is no such stage, or it is of another.
+template <class Config>
+const Config* settings_of(const Recipe& recipe, const std::string& id) {
+  const auto stage = std::ranges::find(recipe.stages, id, &StageEntry::id);
+  return stage == recipe.stages.end() ? nullptr : std::get_if<Config>(&stage->config);
+}
+
 /// The model that a stage writes anew with the same weights; null for one that does something else.
 const Reference* rewritten(const Recipe& recipe, const std::string& id) {
-  const auto stage = std::ranges::find(recipe.stages, id, &StageEntry::id);
-  if (stage == recipe.stages.end()) return nullptr;
-  if (const auto* config = std::get_if<quantize::QuantizeConfig>(&stage->config)) return &config->of;
-  if (const auto* config = std::get_if<exporter::ExportConfig>(&stage->config)) return &config->of;
+  if (const auto* config = settings_of<quantize::QuantizeConfig>(recipe, id)) return &config->of;
+  if (const auto* config = settings_of<exporter::ExportConfig>(recipe, id)) return &config->of;
   return nullptr;
 }
 
@@ -32,16 +37,13 @@ const StageReport* float_stage(const Recipe& recipe, const Report& report, const
   return base;
 }
 
-bool is_fused_file(const Recipe& recipe, const std::string& id) {
-  const auto stage = std::ranges::find(recipe.stages, id, &StageEntry::id);
-  const auto* config = stage == recipe.stages.end() ? nullptr : std::get_if<exporter::ExportConfig>(&stage->config);
-  return config != nullptr && config->runtime == exporter::Runtime::fused;
+bool is_portable_file(const Recipe& recipe, const std::string& id) {
+  const auto* config = settings_of<exporter::ExportConfig>(recipe, id);
+  return config != nullptr && config->runtime == exporter::Runtime::portable;
 }
 
 bool has_16_bits(const Recipe& recipe, const std::string& id) {
-  const auto stage = std::ranges::find(recipe.stages, id, &StageEntry::id);
-  if (stage == recipe.stages.end()) return false;
-  if (const auto* config = std::get_if<quantize::QuantizeConfig>(&stage->config)) {
+  if (const auto* config = settings_of<quantize::QuantizeConfig>(recipe, id)) {
     return config->scheme == quantize::Scheme::fp16 || config->scheme == quantize::Scheme::bf16;
   }
   const auto* of = rewritten(recipe, id);
@@ -91,7 +93,7 @@ std::vector<std::string> speed_warnings(const Recipe& recipe, const Report& repo
     if (has_16_bits(recipe, stage.id)) {
       text +=
           ": weights of 16 bits save memory, and time only on processors that multiply bfloat16 faster than float32";
-    } else if (!is_fused_file(recipe, stage.id)) {
+    } else if (is_portable_file(recipe, stage.id)) {
       text += ": it runs LibTorch's operators, and export: {runtime: fused} does not";
     }
     const auto* fastest = &stage;
