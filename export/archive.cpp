@@ -412,11 +412,18 @@ void check_sizes(PyTorchStreamReader& reader, uint64_t file_bytes, const std::st
   uint64_t stored = 0, others = 0;
   for (const auto& name : reader.getAllRecords()) {
     const uint64_t size = reader.getRecordSize(name);
-    const bool is_data = name.starts_with("data/") || name.starts_with("constants/");
-    (is_data ? stored : others) += std::min(size, std::max(file_bytes, 4 * limits::pickle_bytes) + 1);
-    if (stored > file_bytes || (!is_data && size > limits::pickle_bytes) || others > 4 * limits::pickle_bytes) {
-      throw CheckpointError(fmt::format("{}: record {}: found {} bytes, expected at most {}", where, name, size,
-                                        is_data ? file_bytes : limits::pickle_bytes));
+    const auto require = [&](bool fits, uint64_t found, uint64_t most, const char* of = "") {
+      if (fits) return;
+      throw CheckpointError(
+          fmt::format("{}: record {}: found {} bytes, expected at most {}{}", where, name, found, most, of));
+    };
+    if (name.starts_with("data/") || name.starts_with("constants/")) {
+      require(size <= file_bytes - stored, size, file_bytes);
+      stored += size;
+    } else {
+      require(size <= limits::pickle_bytes, size, limits::pickle_bytes);
+      others += size;
+      require(others <= limits::pickles_bytes, others, limits::pickles_bytes, " in all that are no tensor's");
     }
   }
 }

@@ -32,7 +32,7 @@ struct Settings {
   bool json = false;
 };
 
-/// As CLI::Range, which takes nan.
+/// As CLI::Range, but nan is refused.
 CLI::Validator between(double low, double high) {
   return CLI::Validator(
       [=](const std::string& text) {

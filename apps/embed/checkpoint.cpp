@@ -5,9 +5,11 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -90,7 +92,7 @@ void run(const fs::path& folder, const fs::path& output) {
     return loss(student->forward(batch, loss.capture()), target, {}, batch.attention_mask);
   };
 
-  // Scored on cross-entropy with what the teacher answers, a third of the heads and half of the FFN units go.
+  // Scored on cross-entropy with its own answers, half of the heads and of the FFN units go.
   size_t next = 0;
   const auto importance = prune::score_units(*student, [&]() -> std::optional<Tensor> {
     if (next == batches.size()) return std::nullopt;

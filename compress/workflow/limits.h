@@ -16,7 +16,8 @@ inline constexpr uint64_t tokenizer_bytes = 256 * MiB;  // tokenizer.json, vocab
 inline constexpr uint64_t sentencepiece_bytes = 64 * MiB;
 inline constexpr uint64_t recipe_bytes = 256 * KiB;
 inline constexpr uint64_t header_bytes = 100'000'000;  // of a safetensors file, as in the reference library
-inline constexpr uint64_t pickle_bytes = 16 * MiB;     // of a record of a model.pt that is no tensor's; of all, 4 times
+inline constexpr uint64_t pickle_bytes = 16 * MiB;     // of a record of a model.pt that is no tensor's
+inline constexpr uint64_t pickles_bytes = 64 * MiB;    // of all of them
 inline constexpr uint64_t piped_bytes = 1 * GiB;       // of data that comes through a pipe
 
 // The text of a model.pt, which LibTorch's parser goes through by recursion.

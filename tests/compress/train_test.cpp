@@ -125,6 +125,28 @@ TEST_CASE("the weights of the best check are the model's at the end") {
   CHECK(right == best.correct);
 }
 
+struct ToValues {
+  TrainResult result;
+  Model model;
+  std::vector<torch::Tensor> weights;  // of the classifier at each check
+};
+
+/// Trains where the checks find the values, one after the other, whatever the model has become.
+ToValues train_to_values(const TrainConfig& config, Metric metric, const std::vector<double>& values) {
+  const TemporaryFolder folder;
+  auto model = tiny_model();
+  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
+  LabelObjective objective(model);
+  auto context = quiet_context(folder.path());
+  std::vector<torch::Tensor> weights;
+  const auto validate = [&] {
+    weights.push_back(model->head->classifier->weight.detach().clone());
+    return Evaluation{.metric = metric, .values = {{metric, values.at(weights.size() - 1)}}, .total = 1};
+  };
+  auto result = train(*model, objective, source, config, validate, context);
+  return {std::move(result), model, std::move(weights)};
+}
+
 TEST_CASE(
     "the best check is the highest, or of a metric of which less is better the lowest; what is no number is not") {
   const auto [metric, values, best] =
@@ -133,17 +155,7 @@ TEST_CASE(
                std::tuple(Metric::perplexity, std::vector{std::nan(""), 70.0, 300.0}, 1));
   auto config = plain_config();
   config.epochs = 3;
-  const TemporaryFolder folder;
-  auto model = tiny_model();
-  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
-  LabelObjective objective(model);
-  auto context = quiet_context(folder.path());
-  std::vector<torch::Tensor> weights;
-  const auto validate = [&, metric = metric, values = values] {
-    weights.push_back(model->head->classifier->weight.detach().clone());
-    return Evaluation{.metric = metric, .values = {{metric, values.at(weights.size() - 1)}}, .total = 1};
-  };
-  const auto result = train(*model, objective, source, config, validate, context);
+  const auto [result, model, weights] = train_to_values(config, metric, values);
   CHECK(result.best == static_cast<size_t>(best));
   CHECK(torch::equal(model->head->classifier->weight, weights.at(static_cast<size_t>(best))));
 }
@@ -292,19 +304,7 @@ TEST_CASE("training ends after as many evaluations without a better one as its p
   auto config = plain_config();
   config.epochs = 10;
   config.patience = 2;
-  const TemporaryFolder folder;
-  auto model = tiny_model();
-  const OneBatch source(golden_batch(golden_tensors("model/tiny.safetensors")));
-  LabelObjective objective(model);
-  auto context = quiet_context(folder.path());
-  const std::vector<double> values = {0.5, 0.7, 0.6, 0.8, 0.8, 0.7, 0.9};
-  std::vector<torch::Tensor> weights;
-  const auto validate = [&] {
-    weights.push_back(model->head->classifier->weight.detach().clone());
-    return Evaluation{
-        .metric = Metric::pearson, .values = {{Metric::pearson, values.at(weights.size() - 1)}}, .total = 1};
-  };
-  const auto result = train(*model, objective, source, config, validate, context);
+  const auto [result, model, weights] = train_to_values(config, Metric::pearson, {0.5, 0.7, 0.6, 0.8, 0.8, 0.7, 0.9});
   CHECK(result.checks.size() == 6);
   CHECK(result.best == 3);
   CHECK(result.steps == 6);

@@ -168,24 +168,24 @@ TEST_CASE("Records of a model.pt that are no tensor's are bounded together") {
              Contains("x.pt: record code/4.py: found ") && Contains("bytes, expected at most"));
 }
 
-TEST_CASE("A model.pt whose text is no TorchScript is refused with the reason") {
+/// What is said of a model.pt, odd.pt, with more text behind its own; and the record that the text is in.
+std::pair<std::string, std::string> said_of_text(const std::string& more) {
   const TemporaryFolder folder;
   save_script(model_script(tiny_model()), folder / "model.pt");
   PyTorchStreamReader reader((folder / "model.pt").string());
   std::string code;
   for (const auto& name : reader.getAllRecords()) code = name.ends_with(".py") ? name : code;
-  copy_with(folder / "model.pt", folder / "odd.pt", code, [](std::string& text) { text += "  odd = (\n"; });
-  const auto message = message_of<CheckpointError>([&] { load_script(folder / "odd.pt"); });
+  copy_with(folder / "model.pt", folder / "odd.pt", code, [&](std::string& text) { text += more; });
+  return {message_of<CheckpointError>([&] { load_script(folder / "odd.pt"); }), code};
+}
+
+TEST_CASE("A model.pt whose text is no TorchScript is refused with the reason") {
+  const auto message = said_of_text("  odd = (\n").first;
   CHECK_THAT(message, Contains("odd.pt: not a TorchScript file that can be read: "));
   CHECK(message.size() > message.find("read: ") + 10);
 }
 
 TEST_CASE("The text of a model.pt has bounds in what LibTorch's parser does by recursion") {
-  const TemporaryFolder folder;
-  save_script(model_script(tiny_model()), folder / "model.pt");
-  PyTorchStreamReader reader((folder / "model.pt").string());
-  std::string code;
-  for (const auto& name : reader.getAllRecords()) code = name.ends_with(".py") ? name : code;
   const auto times = [](const std::string& part, int count) {
     std::string all;
     for (int i = 0; i < count; ++i) all += part;
@@ -200,9 +200,8 @@ TEST_CASE("The text of a model.pt has bounds in what LibTorch's parser does by r
            {"  def f(self):\n    x = 1" + times(" if True else 1", 100'000) + "\n", "operators of a line"},
            {times("    elif x:\n      y = 1\n", 100'000), "branches"},
            {times(" ", 100'000) + "x = 1\n", "spaces before a line"}}) {
-    copy_with(folder / "model.pt", folder / "odd.pt", code, [&, &text = text](std::string& all) { all += text; });
-    CHECK_THAT(message_of<CheckpointError>([&] { load_script(folder / "odd.pt"); }),
-               Contains("odd.pt: " + code + ": found more than") && Contains(what));
+    const auto [message, code] = said_of_text(text);
+    CHECK_THAT(message, Contains("odd.pt: " + code + ": found more than") && Contains(what));
   }
 }
 

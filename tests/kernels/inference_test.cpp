@@ -262,6 +262,21 @@ TEST_CASE("LayerNorm of a sum is LibTorch's, and prepared as the rows are") {
   }
 }
 
+/// Of `all`, whose rows begin with a query, a key and a value each. What the caller adds points into its own tensors.
+ops::Int16Head head_of(const Tensor& all, int64_t queries, int64_t size, const Tensor& context) {
+  ops::Int16Head head;
+  head.queries = queries;
+  head.tokens = all.size(0);
+  head.size = size;
+  head.query = floats(all);
+  head.key = floats(all) + size;
+  head.value = floats(all) + 2 * size;
+  head.ld = all.size(1);
+  head.context = floats(context);
+  head.ld_context = context.size(1);
+  return head;
+}
+
 TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any length") {
   const OnlyTarget target(GENERATE(from_range(targets())));
   const auto large = GENERATE(false, true);  // scores that saturate the softmax
@@ -277,18 +292,9 @@ TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any
           const auto bias = torch::randn({2 * tokens - 1});
           const auto context = torch::full({std::max<int64_t>(queries, 1), size + 2}, 7.0f);
           const float scale = 1.0f / std::sqrt(static_cast<float>(size));
-          ops::Int16Head head;
-          head.queries = queries;
-          head.tokens = tokens;
-          head.size = size;
-          head.query = floats(all);
-          head.key = floats(all) + size;
-          head.value = floats(all) + 2 * size;
-          head.ld = ld;
+          auto head = head_of(all, queries, size, context);
           head.scale = scale;
           head.bias = biased ? floats(bias) + tokens - 1 : nullptr;
-          head.context = floats(context);
-          head.ld_context = size + 2;
           std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size)));
           ops::int16_attention(head, scratch.data());
           CHECK(context.slice(1, size).eq(7.0f).all().item<bool>());
@@ -347,19 +353,10 @@ TEST_CASE("int16 attention has disentangled positions, by queries, by keys and b
           if (terms & 1) positions.key = keys.data();
           if (terms & 2) positions.query = own.data();
           const auto context = torch::empty({queries, size});
-          ops::Int16Head head;
-          head.queries = queries;
-          head.tokens = tokens;
-          head.size = size;
-          head.query = floats(all);
-          head.key = floats(all) + size;
-          head.value = floats(all) + 2 * size;
-          head.ld = 3 * size;
+          auto head = head_of(all, queries, size, context);
           head.scale = 1.0f / std::sqrt(3.0f * static_cast<float>(size));
           head.positions = &positions;
           if (gaps) head.query_place = head.key_place = places.data_ptr<int64_t>();
-          head.context = floats(context);
-          head.ld_context = size;
           std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size, count)));
           ops::int16_attention(head, scratch.data());
 
