@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -13,16 +12,19 @@
 #include "compress/workflow/error.h"                    // CheckpointError, StorageError
 #include "compress/workflow/fields.h"                   // enum_name
 #include "compress/workflow/fingerprint.h"              // Fingerprint
+#include "compress/workflow/folder_lock.h"              // FolderLock
 
 namespace compression::distill {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view prefix = "teacher-", suffix = ".safetensors";
+constexpr std::string_view prefix = "teacher-", suffix = ".safetensors", unfinished = ".partial";
 
-bool is_ours(const fs::path& file) {
-  const auto name = file.filename().string();
+bool is_ours(const fs::path& file, std::string_view end = {}) {
+  auto name = file.filename().string();
+  if (!name.ends_with(end)) return false;
+  name.resize(name.size() - end.size());
   if (!name.starts_with(prefix) || !name.ends_with(suffix)) return false;
   const auto key = std::string_view(name).substr(prefix.size(), name.size() - prefix.size() - suffix.size());
   return key.size() == 32 && key.find_first_not_of("0123456789abcdef") == key.npos && fs::is_regular_file(file);
@@ -81,8 +83,8 @@ bool TeacherCache::keep(const std::string& key, const Tensors& tensors) const {
   int64_t bytes = 0;
   for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
   if (bytes > max_) return false;
+  const FolderLock lock(folder_);
   std::error_code error;
-  fs::create_directories(folder_, error);
   struct Entry {
     fs::file_time_type used;
     fs::path path;
@@ -91,8 +93,9 @@ bool TeacherCache::keep(const std::string& key, const Tensors& tensors) const {
   std::vector<Entry> entries;
   int64_t held = bytes;
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    std::error_code gone;  // another run may remove a damaged file at any time
+    if (is_ours(it->path(), unfinished)) fs::remove(it->path(), gone);  // of a run that was killed: nobody else writes
     if (!is_ours(it->path()) || it->path() == file(key)) continue;
-    std::error_code gone;  // another run may remove a file at any time
     const auto size = it->file_size(gone);
     const auto used = it->last_write_time(gone);
     if (gone) continue;
@@ -105,19 +108,7 @@ bool TeacherCache::keep(const std::string& key, const Tensors& tensors) const {
     if (held <= max_) break;
     if (fs::remove(entry.path, error)) held -= entry.bytes;
   }
-  const auto temporary = folder_ / fmt::format(".{}.{}", key, getpid());
-  try {
-    write_checked(temporary, tensors, {{"format", "pt"}});
-  } catch (...) {
-    fs::remove(temporary, error);
-    throw;
-  }
-  fs::rename(temporary, file(key), error);
-  if (error) {
-    const auto why = error.message();
-    fs::remove(temporary, error);
-    throw StorageError(fmt::format("{}: can't be written: {}", file(key).string(), why));
-  }
+  write_checked(file(key), tensors, {{"format", "pt"}});
   return true;
 }
 

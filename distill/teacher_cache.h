@@ -20,7 +20,7 @@ std::string teacher_key(const std::filesystem::path& folder, const TaskHead& hea
                         bool hidden_states, const BatchSource& source, std::string_view arithmetic);
 
 /// A folder of safetensors files, one a key, of at most `max_bytes` in all. Files of others in it are left alone. Runs
-/// may share it.
+/// may share it; one at a time writes, under a FolderLock.
 class TeacherCache {
  public:
   TeacherCache(std::filesystem::path folder, int64_t max_bytes) : folder_(std::move(folder)), max_(max_bytes) {}
@@ -31,7 +31,8 @@ class TeacherCache {
   std::optional<Tensors> find(const std::string& key) const;
 
   /// Keeps the tensors, whole or not at all, and removes what was not used for longest where the folder grows too
-  /// large. False if they alone are larger than that. Throws StorageError.
+  /// large, and what runs that were killed left half-written. False if they alone are larger than that. Throws
+  /// StorageError, too where another run is writing.
   bool keep(const std::string& key, const Tensors& tensors) const;
 
   std::filesystem::path file(const std::string& key) const;

@@ -5,6 +5,7 @@
 #include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/error.h"
+#include "compress/workflow/folder_lock.h"
 #include "distill/losses.h"
 #include "distill/objective.h"
 #include "distill/student.h"
@@ -299,6 +300,25 @@ TEST_CASE("kept logits are found again, and the folder stays within its size") {
   CHECK_FALSE(std::filesystem::exists(cache.file(c)));
   CHECK(std::filesystem::file_size(of_others) == 9'000);
   CHECK_THROWS_AS(TeacherCache(cache.file(a), 10'000).keep("x", logits(1)), StorageError);
+}
+
+TEST_CASE("runs that share kept logits write one at a time, and what a killed one left goes") {
+  const TemporaryFolder folder;
+  const TeacherCache cache(folder.path(), 10'000);
+  const std::string a(32, 'a'), b(32, 'b');
+  const TeacherCache::Tensors logits{{"logits", torch::ones({2, 3})}};
+  const auto left = cache.file(a).string() + ".partial", of_others = (folder.path() / "teacher-x.partial").string();
+  write_file(left, "half");
+  write_file(of_others, "theirs");
+  {
+    const FolderLock other(folder.path());
+    CHECK_THROWS_WITH(cache.keep(b, logits), folder.path().string() + ": another run is at work in this folder");
+    CHECK(std::filesystem::exists(left));
+  }
+  CHECK(cache.keep(b, logits));
+  CHECK(cache.find(b)->at("logits").equal(logits.at("logits")));
+  CHECK_FALSE(std::filesystem::exists(left));
+  CHECK(std::filesystem::exists(of_others));
 }
 
 TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and padded anew") {
