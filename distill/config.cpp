@@ -31,6 +31,10 @@ bool on_layers(LossType type) {
 
 }  // namespace
 
+bool asks_outputs(const std::vector<LossConfig>& losses) {
+  return std::ranges::any_of(losses, [](const auto& loss) { return loss.type == LossType::logits && loss.weight > 0; });
+}
+
 std::vector<Distance> distances(LossType type) {
   switch (type) {
     case LossType::logits:

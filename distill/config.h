@@ -67,6 +67,9 @@ struct LossConfig {
 };
 void validate(const LossConfig& config, Problems& problems);
 
+/// Whether any is on the teacher's outputs, for which it needs a head for the task.
+bool asks_outputs(const std::vector<LossConfig>& losses);
+
 struct StudentConfig {
   Reference from;
   std::optional<std::vector<int64_t>> layers;

@@ -91,11 +91,9 @@ class DistillStage : public Stage {
     std::vector<std::filesystem::path> folders;
     std::vector<bool> new_heads;
     for (const auto& config : configs) {
-      // A teacher whose outputs nobody asks for needs no head for the task: a pretrained encoder will do.
-      const bool asks_outputs = std::ranges::any_of(
-          losses(config), [](const LossConfig& loss) { return loss.type == LossType::logits && loss.weight > 0; });
       folders.push_back(inputs.model(config.model).folder);
-      auto [model, notes, warnings] = load_model(folders.back(), {.head = head, .new_head = !asks_outputs}, context);
+      const LoadModelOptions options{.head = head, .new_head = !asks_outputs(losses(config))};  // an encoder may do
+      auto [model, notes, warnings] = load_model(folders.back(), options, context);
       teachers.push_back({.model = std::move(model), .weight = config.weight});
       new_heads.push_back(!notes.empty());
     }

@@ -119,9 +119,10 @@ class Names {
   std::vector<Box> taken_;
 };
 
-/// The stages that have a place in the panel.
+/// The stages and folders that have a place in the panel.
 Report drawn_in(const Report& report, const Panel& panel) {
   auto drawn = report;
+  drawn.stages.insert(drawn.stages.begin(), report.references.begin(), report.references.end());
   std::erase_if(drawn.stages, [&](const StageReport& stage) {
     return !std::isfinite(stage.value()) || (panel.timed && !stage.latency);
   });

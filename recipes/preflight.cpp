@@ -23,9 +23,10 @@ namespace fs = std::filesystem;
 /// What is known of a model before it is there.
 struct Known {
   ModelConfig config;
-  bool exact = true;  // the sizes of its layers; else each is at most as the config says
-  bool trims = true;  // its tokenizer can lose tokens
-  std::string name;   // "`teacher`", or a folder
+  bool exact = true;        // the sizes of its layers; else each is at most as the config says
+  bool trims = true;        // its tokenizer can lose tokens
+  std::string name;         // "`teacher`", or a folder
+  std::string misfit = {};  // why the task's head can't be taken from it; of folders
 };
 
 using Found = std::optional<Known>;
@@ -46,15 +47,24 @@ size_t extreme(const ModelConfig& config, int64_t LayerShape::*member, bool fewe
 
 class Checker {
  public:
-  Checker(const Recipe& recipe, bool pairs, Problems& problems) : recipe_(recipe), pairs_(pairs), problems_(problems) {}
+  Checker(const Recipe& recipe, bool pairs, const TaskHead& head, Problems& problems)
+      : recipe_(recipe), pairs_(pairs), head_(head), problems_(problems) {}
 
   ModelChecks run() {
     for (size_t i = 0; i < recipe_.stages.size(); ++i) {
       const auto& stage = recipe_.stages[i];
       const auto key = join_key(join_key("stages", i), stage_kind(stage.config));
       stages_[stage.id] = std::visit([&](const auto& config) { return result(key, config); }, stage.config);
-      if (auto& made = stages_[stage.id]) made->name = fmt::format("`{}`", stage.id);
+      if (auto& made = stages_[stage.id]) {
+        made->name = fmt::format("`{}`", stage.id);
+        made->misfit.clear();
+      }
     }
+    const auto& goals = recipe_.goals;
+    if (goals.accuracy && goals.accuracy->relative_to) {
+      with_head("goals.accuracy.relative_to", *goals.accuracy->relative_to);
+    }
+    if (goals.macs) model("goals.macs.relative_to", goals.macs->relative_to);
     return std::move(checks_);
   }
 
@@ -67,6 +77,13 @@ class Checker {
   }
   Found base() { return folder("model.path", recipe_.model.path); }
 
+  /// One whose head is taken as it is.
+  Found with_head(const std::string& key, const Reference& reference) {
+    auto found = model(key, reference);
+    if (found) problems_.require(found->misfit.empty(), key, fmt::format("{}: {}", found->name, found->misfit));
+    return found;
+  }
+
   /// A checkpoint folder, which is looked at once.
   Found folder(const std::string& key, const fs::path& path) {
     const auto known = folders_.find(path);
@@ -76,6 +93,7 @@ class Checker {
     if (!fs::is_regular_file(transformer_folder(path) / "config.json", ignored)) return found;  // told elsewhere
     try {
       Known own{.config = load_model_config(path), .name = path.string()};
+      own.misfit = head_misfit(path, head_);
       own.config.task = recipe_.task.type;
       if (own.config.task == TaskType::embedding && !own.config.embedding.unsupported.empty()) {
         problems_.add(key, own.config.embedding.unsupported);
@@ -194,6 +212,10 @@ class Checker {
     }
   }
 
+  Found teacher(const std::string& key, const Reference& reference, const std::vector<distill::LossConfig>& losses) {
+    return distill::asks_outputs(losses) ? with_head(key, reference) : model(key, reference);
+  }
+
   Found student(const std::string& key, const distill::StudentConfig& config, Found known) {
     if (!known) return known;
     auto& own = known->config;
@@ -293,7 +315,7 @@ class Checker {
   /// What scores and reconstructions need besides the budget.
   void check_scores(const std::string& key, const prune::ScoreConfig& score, prune::Reconstruction reconstruct,
                     const Found& known) {
-    if (score.teacher) model(join_key(key, "teacher"), *score.teacher);
+    if (score.teacher) with_head(join_key(key, "teacher"), *score.teacher);
     problems_.require(
         score.labels == prune::ScoreLabels::data || recipe_.task.type == TaskType::classification,
         join_key(key, "labels"),
@@ -323,31 +345,32 @@ class Checker {
     require_trainable(join_key(of_student, "from"), from, "trained");
     auto known = student(of_student, config.student, from);
     if (config.teacher) {
-      check_losses(join_key(key, "losses"), config.losses, known, model(join_key(key, "teacher"), *config.teacher));
+      check_losses(join_key(key, "losses"), config.losses, known,
+                   teacher(join_key(key, "teacher"), *config.teacher, config.losses));
     }
     for (size_t t = 0; config.teachers && t < config.teachers->size(); ++t) {
       const auto& teacher = (*config.teachers)[t];
       const auto own = join_key(join_key(key, "teachers"), t);
-      check_losses(teacher.losses ? join_key(own, "losses") : join_key(key, "losses"),
-                   teacher.losses ? *teacher.losses : config.losses, known,
-                   model(join_key(own, "model"), teacher.model));
+      const auto& losses = teacher.losses ? *teacher.losses : config.losses;
+      check_losses(join_key(teacher.losses ? own : key, "losses"), losses, known,
+                   this->teacher(join_key(own, "model"), teacher.model, losses));
     }
     return known;
   }
 
   Found result(const std::string& key, const prune::PruneConfig& config) {
-    auto known = model(join_key(key, "of"), config.of);
+    auto known = with_head(join_key(key, "of"), config.of);
     require_trainable(join_key(key, "of"), known, "cut");
     check_scores(key, config.score, config.reconstruct.reconstruct, known);
     return cut(key, config.budget, known);
   }
 
   Found result(const std::string& key, const GradualConfig& config) {
-    auto known = model(join_key(key, "of"), config.of);
+    auto known = with_head(join_key(key, "of"), config.of);
     require_trainable(join_key(key, "of"), known, "cut and trained");
     const auto of_distill = join_key(key, "distill"), of_prune = join_key(key, "prune");
     check_losses(join_key(of_distill, "losses"), config.distill.losses, known,
-                 model(join_key(of_distill, "teacher"), config.distill.teacher));
+                 with_head(join_key(of_distill, "teacher"), config.distill.teacher));
     check_scores(of_prune, config.prune.score, config.prune.reconstruct.reconstruct, known);
     auto made = cut(of_prune, config.prune.budget, known);
     if (!made || !known || !config.max_drop) return made;
@@ -356,7 +379,7 @@ class Checker {
   }
 
   Found result(const std::string& key, const prune::VocabularyConfig& config) {
-    auto known = model(join_key(key, "of"), config.of);
+    auto known = with_head(join_key(key, "of"), config.of);
     problems_.require(!known || known->trims, join_key(key, "of"),
                       fmt::format("found {}, whose tokenizer is a sentencepiece model alone; expected one with "
                                   "tokenizer.json, vocab.txt or vocab.json",
@@ -365,7 +388,7 @@ class Checker {
   }
 
   Found result(const std::string& key, const quantize::QuantizeConfig& config) {
-    auto known = model(join_key(key, "of"), config.of);
+    auto known = with_head(join_key(key, "of"), config.of);
     require_trainable(join_key(key, "of"), known, "quantized");
     if (!known) return known;
     known->config.linear_format = quantize::format_of(config.scheme);
@@ -374,7 +397,7 @@ class Checker {
   }
 
   Found result(const std::string& key, const exporter::ExportConfig& config) {
-    auto known = model(join_key(key, "of"), config.of);
+    auto known = with_head(join_key(key, "of"), config.of);
     if (!known || config.runtime != exporter::Runtime::fused) return known;
     const auto lacks = exporter::fused_lacks(known->config);
     problems_.require(lacks.empty(), join_key(key, "runtime"),
@@ -384,6 +407,7 @@ class Checker {
 
   const Recipe& recipe_;
   const bool pairs_;
+  const TaskHead& head_;
   Problems& problems_;
   std::map<std::string, Found> stages_;
   std::map<fs::path, Found> folders_;
@@ -392,8 +416,8 @@ class Checker {
 
 }  // namespace
 
-ModelChecks check_models(const Recipe& recipe, bool pairs, Problems& problems) {
-  return Checker(recipe, pairs, problems).run();
+ModelChecks check_models(const Recipe& recipe, bool pairs, const TaskHead& head, Problems& problems) {
+  return Checker(recipe, pairs, head, problems).run();
 }
 
 }  // namespace compression::recipes

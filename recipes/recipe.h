@@ -126,7 +126,8 @@ struct AccuracyGoal {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("relative_to", self.relative_to, "The stage that max_drop counts from");
+    visit("relative_to", self.relative_to,
+          "The stage that max_drop counts from, or a folder, with a row of its own in the report");
     visit("max_drop", self.max_drop,
           "Largest accepted drop of the task's metric, from 0 to 1: 0.01 is one point; of mse and perplexity, rise");
     visit("min", self.min, "Smallest accepted value of the metric, from 0 to 1; not of mse and perplexity");
@@ -150,7 +151,7 @@ struct MacsGoal {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("relative_to", self.relative_to, "The stage that the reduction counts from", Presence::required);
+    visit("relative_to", self.relative_to, "The stage that the reduction counts from, or a folder", Presence::required);
     visit("min_reduction", self.min_reduction, "How many times fewer multiply-adds of the encoder at least",
           Presence::required);
   }

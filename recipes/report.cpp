@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "compress/workflow/byte_size.h"  // shown_bytes, shown_count
 #include "compress/workflow/fields.h"     // enum_name
@@ -102,9 +103,11 @@ bool Report::met() const {
 }
 
 const StageReport* Report::find(const std::string& id) const {
-  const auto found =
-      std::find_if(stages.begin(), stages.end(), [&](const StageReport& stage) { return stage.id == id; });
-  return found == stages.end() ? nullptr : &*found;
+  for (const auto* rows : {&stages, &references}) {
+    const auto found = std::ranges::find(*rows, id, &StageReport::id);
+    if (found != rows->end()) return &*found;
+  }
+  return nullptr;
 }
 
 double Report::drop(const StageReport& stage, const StageReport& base) const {
@@ -112,6 +115,7 @@ double Report::drop(const StageReport& stage, const StageReport& base) const {
 }
 
 std::string value_text(Metric metric, double value) {
+  if (std::isnan(value)) return "none";
   return higher_is_better(metric) ? fmt::format("{:.2f} %", 100 * value) : fmt::format("{:.4g}", value);
 }
 
@@ -119,27 +123,47 @@ std::string drop_text(Metric metric, double drop) {
   return higher_is_better(metric) ? fmt::format("{:.2f} points below", 100 * drop) : fmt::format("{:.4g} above", drop);
 }
 
-nlohmann::json report_json(const Report& report) {
-  auto stages = nlohmann::json::array();
+namespace {
+
+nlohmann::json rows_json(const Report& report, const std::vector<StageReport>& rows) {
+  auto json = nlohmann::json::array();
   const auto* base = report.find(report.baseline);
   const std::string metric(enum_name(report.metric));
-  for (const auto& s : report.stages) {
-    stages.push_back({{"id", s.id},
-                      {"kind", s.kind},
-                      {"fingerprint", s.fingerprint},
-                      {"skipped", s.skipped},
-                      {metric + "_drop", base ? nlohmann::json(report.drop(s, *base)) : nlohmann::json()},
-                      {"validation_" + metric, s.validation},
-                      {"parameters", s.parameters},
-                      {"macs", s.macs},
-                      {"bytes", s.bytes},
-                      {"rollbacks", s.rollbacks},
-                      {"rounds", s.rounds}});
-    stages.back().update(timing_json(s));
-    stages.back().update(nlohmann::json(s.reached));
-    stages.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
-    if (s.peak_device_memory) stages.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
+  for (const auto& s : rows) {
+    json.push_back({{"id", s.id},
+                    {"kind", s.kind},
+                    {"fingerprint", s.fingerprint},
+                    {"skipped", s.skipped},
+                    {metric + "_drop", base ? nlohmann::json(report.drop(s, *base)) : nlohmann::json()},
+                    {"validation_" + metric, s.validation},
+                    {"parameters", s.parameters},
+                    {"macs", s.macs},
+                    {"bytes", s.bytes},
+                    {"rollbacks", s.rollbacks},
+                    {"rounds", s.rounds}});
+    json.back().update(timing_json(s));
+    json.back().update(nlohmann::json(s.reached));
+    json.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
+    if (s.peak_device_memory) json.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
   }
+  return json;
+}
+
+std::string table_row(const Report& report, const StageReport& s) {
+  const auto* base = report.find(report.baseline);
+  const double scale = higher_is_better(report.metric) ? 100 : 1;
+  const double drop = base ? scale * report.drop(s, *base) : std::nan("");
+  return fmt::format("| {} | {} | {} | {} | {} | {} ({}) | {} ({}) | {} | {} | {} |\n", in_cell(s.id), s.kind,
+                     value_text(report.metric, s.value()), std::isnan(drop) ? "not known" : fmt::format("{:.2f}", drop),
+                     shown_count(s.parameters), shown_count(s.macs), base ? fewer(base->macs, s.macs) : "1.0x",
+                     shown_bytes(s.bytes), base ? fewer(base->bytes, s.bytes) : "1.0x", latency_text(s),
+                     throughput_text(s), s.peak_memory ? shown_bytes(*s.peak_memory, 0) : "not known");
+}
+
+}  // namespace
+
+nlohmann::json report_json(const Report& report) {
+  const std::string metric(enum_name(report.metric));
   auto goals = nlohmann::json::array();
   for (const auto& g : report.goals) {
     goals.push_back({{"goal", g.goal}, {"wanted", g.wanted}, {"reached", g.reached}, {"met", g.met}});
@@ -159,7 +183,8 @@ nlohmann::json report_json(const Report& report) {
        {{"train", report.train_size}, {"validation", report.validation_size}, {report.split, report.reported_size}}},
       {"baseline", report.baseline},
       {"machine", machine_json(report.machine)},
-      {"stages", stages},
+      {"references", rows_json(report, report.references)},
+      {"stages", rows_json(report, report.stages)},
       {"goals", goals},
       {"warnings", report.warnings},
       {"error", report.error.empty() ? nlohmann::json() : nlohmann::json(report.error)},
@@ -177,19 +202,13 @@ std::string report_markdown(const Report& report) {
   if (report.split != "test") {
     out += fmt::format("There is no test split: {} is on the texts that choices were made on.\n\n", metric);
   }
-  const auto* base = report.find(report.baseline);
   out += fmt::format(
       "| stage | kind | {} | {} | parameters | multiply-adds | model file | latency, 1 text | texts/s, 32 a "
       "call | peak memory |\n",
       metric, points ? "drop" : "rise");
   out += "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-  for (const auto& s : report.stages) {
-    out += fmt::format("| {} | {} | {} | {} | {} | {} ({}) | {} ({}) | {} | {} | {} |\n", s.id, s.kind,
-                       value_text(report.metric, s.value()),
-                       base ? fmt::format("{:.2f}", (points ? 100 : 1) * report.drop(s, *base)) : "not known",
-                       shown_count(s.parameters), shown_count(s.macs), base ? fewer(base->macs, s.macs) : "1.0x",
-                       shown_bytes(s.bytes), base ? fewer(base->bytes, s.bytes) : "1.0x", latency_text(s),
-                       throughput_text(s), s.peak_memory ? shown_bytes(*s.peak_memory, 0) : "not known");
+  for (const auto* rows : {&report.references, &report.stages}) {
+    for (const auto& row : *rows) out += table_row(report, row);
   }
   out += fmt::format(
       "\n{} and ratios count from `{}`. Multiply-adds are the encoder's for one text of {} tokens; "

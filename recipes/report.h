@@ -14,7 +14,7 @@ namespace compression::recipes {
 
 struct StageReport {
   std::string id, kind, fingerprint;
-  Evaluation reached;       // on the split that is reported on
+  Evaluation reached;       // on the split that is reported on; without values of a folder without a head for the task
   double validation = 0.0;  // the metric's value on the validation texts
   int64_t parameters = 0;
   int64_t macs = 0;                                        // of the encoder, for one text of max_length tokens
@@ -47,8 +47,9 @@ struct Report {
   Metric metric = Metric::accuracy;
   int64_t max_length = 0, train_size = 0, validation_size = 0, reported_size = 0;
   uint64_t seed = 0;
-  std::string baseline;  // the stage that drops and ratios count from
+  std::string baseline;  // the stage or folder that drops and ratios count from
   Machine machine;
+  std::vector<StageReport> references;  // folders that goals count from: id is the folder, kind "model"
   std::vector<StageReport> stages;
   std::vector<GoalReport> goals;
   std::vector<std::string> warnings;  // what may have cost accuracy, in whole sentences
@@ -57,7 +58,7 @@ struct Report {
 
   /// Whether it ran to its end and no goal was missed.
   bool met() const;
-  const StageReport* find(const std::string& id) const;
+  const StageReport* find(const std::string& id) const;  // of stages, then of references
 
   /// How much worse the metric is than the base's.
   double drop(const StageReport& stage, const StageReport& base) const;

@@ -5,9 +5,13 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "compress/checkpoint/checkpoint.h"             // weight_bytes
 #include "compress/checkpoint/json_file.h"              // read_json_file, write_text_file
+#include "compress/checkpoint/model_folder.h"           // head_misfit, load_model_config
 #include "compress/checkpoint/sentence_transformers.h"  // limit_sentence_length
+#include "compress/tokenizer/sentence_settings.h"       // transformer_folder
 #include "compress/workflow/byte_size.h"                // shown_bytes, shown_count
 #include "compress/workflow/config_json.h"              // config_json
 #include "compress/workflow/error.h"                    // Error
@@ -64,6 +68,12 @@ class Models {
                       {"base", base_},
                       {"inputs", inputs},
                       {"data", data_}};
+    return fingerprint(json_text(all));
+  }
+
+  /// What the row of a folder that goals count from depends on.
+  std::string fingerprint_of_folder(const std::string& name) {
+    const json all = {{"format", manifest_format}, {"model", external(name)}, {"data", data_}};
     return fingerprint(json_text(all));
   }
 
@@ -196,31 +206,6 @@ StageReport stage_report(const StageEntry& stage, const json& manifest, std::str
   return report;
 }
 
-/// Timings of an earlier report, if they were taken on this machine and of the same model; and the memory that a stage
-/// took which is skipped now.
-bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machine) {
-  if (earlier.value("machine", json()) != machine_json(machine)) return false;
-  for (const auto& old : earlier.value("stages", json::array())) {
-    if (old.value("id", "") != stage.id || old.value("fingerprint", "") != stage.fingerprint) continue;
-    const auto bytes = [&](const char* key) {
-      const auto found = old.find(key);
-      return found == old.end() || found->is_null() ? std::nullopt : std::optional(found->get<int64_t>());
-    };
-    if (stage.skipped) {
-      stage.peak_memory = bytes("peak_memory_bytes");
-      stage.peak_device_memory = bytes("peak_device_memory_bytes");
-    }
-    if (old.at("latency_ms").is_null() || old.at("throughput").is_null()) return false;  // that run ended early
-    const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
-    stage.latency = Timing{old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
-                           old.at("latency_runs")};
-    stage.throughput = Timing{batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
-                              batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
-    return true;
-  }
-  return false;
-}
-
 json earlier_report(const fs::path& file) {
   try {
     return fs::exists(file) ? read_json_file(file) : json::object();
@@ -229,21 +214,94 @@ json earlier_report(const fs::path& file) {
   }
 }
 
-/// The stages that have no timings yet.
+/// The row of a stage or folder in an earlier report, if it was of the same model and texts; else null. Throws
+/// json::exception.
+json row_of(const StageReport& stage, const json& earlier) {
+  for (const auto* rows : {"stages", "references"}) {
+    for (const auto& old : earlier.value(rows, json::array())) {
+      if (old.value("id", "") == stage.id && old.value("fingerprint", "") == stage.fingerprint) return old;
+    }
+  }
+  return {};
+}
+
+/// Evaluates a folder that goals count from, unless an earlier report has what it reaches.
+StageReport reference_report(const std::string& name, const Recipe& recipe, Models& models, const TaskData& data,
+                             Context context) {
+  StageReport report;
+  report.id = name;
+  report.kind = "model";
+  report.fingerprint = models.fingerprint_of_folder(name);
+  report.reached.metric = data.metric();
+  report.validation = std::nan("");
+  const auto config = load_model_config(name);
+  report.parameters = parameter_count(config);
+  report.macs = encoder_macs(config, recipe.data.max_length);
+  report.bytes = weight_bytes(transformer_folder(name));
+  if (!head_misfit(name, data.head()).empty()) return report;
+  const auto validation = fmt::format("validation_{}", enum_name(data.metric()));
+  try {
+    const auto old = row_of(report, earlier_report(recipe.output / "report.json"));
+    if (!old.is_null()) {
+      report.reached = old.get<Evaluation>();
+      report.validation = old.at(validation);
+      report.skipped = true;
+      return report;
+    }
+  } catch (const json::exception&) {  // it is evaluated anew
+  }
+  context.logger->info("{}: evaluating what goals count from", name);
+  const auto model = open_model(name, std::nullopt, context.device, data.head());
+  context.device = model.device;
+  const auto reached = [&](Split split) {
+    return evaluate(model.logits, *data.batches(split, *model.tokenizer, {}), context);
+  };
+  report.reached = reached(data.reported());
+  report.validation = data.reported() == Split::validation ? report.value() : reached(Split::validation).value();
+  context.logger->info("{}: {} on the {} texts", name, describe(report.reached), split_name(data.reported()));
+  return report;
+}
+
+/// Timings of an earlier report, if they were taken on this machine and of the same model; and the memory that a stage
+/// took which is skipped now.
+bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machine) {
+  if (earlier.value("machine", json()) != machine_json(machine)) return false;
+  const auto old = row_of(stage, earlier);
+  if (old.is_null()) return false;
+  const auto bytes = [&](const char* key) {
+    const auto found = old.find(key);
+    return found == old.end() || found->is_null() ? std::nullopt : std::optional(found->get<int64_t>());
+  };
+  if (stage.skipped) {
+    stage.peak_memory = bytes("peak_memory_bytes");
+    stage.peak_device_memory = bytes("peak_device_memory_bytes");
+  }
+  if (old.at("latency_ms").is_null() || old.at("throughput").is_null()) return false;  // that run ended early
+  const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
+  stage.latency = Timing{old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
+                         old.at("latency_runs")};
+  stage.throughput = Timing{batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
+                            batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
+  return true;
+}
+
+/// The stages and folders that have no timings yet.
 void measure_stages(Report& report, const Recipe& recipe, const Context& context) {
   const auto earlier = earlier_report(recipe.output / "report.json");
-  for (auto& stage : report.stages) {
+  const auto measure = [&](StageReport& stage, const fs::path& folder) {
     try {
-      if (stage.throughput || reuse_timing(stage, earlier, report.machine)) continue;
+      if (stage.throughput || reuse_timing(stage, earlier, report.machine)) return;
     } catch (const json::exception&) {
       context.logger->warn("report.json of the run before is not as it was written; measuring again");
     }
     context.check_stop();
     context.logger->info("{}: measuring latency and throughput", stage.id);
-    const auto model = open_model(recipe.output / stage.id, std::nullopt, context.device);
+    const auto model = open_model(folder, std::nullopt, context.device);
     stage.latency = measure_batch(model, 1, recipe.data.max_length, 1.0);
     stage.throughput = measure_batch(model, StageReport::throughput_batch, recipe.data.max_length, 1.0);
-  }
+  };
+  for (auto& folder : report.references) measure(folder, folder.id);
+  for (auto& stage : report.stages) measure(stage, recipe.output / stage.id);
 }
 
 }  // namespace
@@ -430,6 +488,7 @@ Report run(const Recipe& recipe, Context& context) {
                 .seed = recipe.seed,
                 .baseline = baseline_of(recipe),
                 .machine = this_machine(),
+                .references = {},
                 .stages = {},
                 .goals = {},
                 .warnings = {}};
@@ -441,7 +500,7 @@ Report run(const Recipe& recipe, Context& context) {
                     other.stage, other.text));
   }
   Problems problems;
-  auto checks = check_models(recipe, data.has_pairs(), problems);
+  auto checks = check_models(recipe, data.has_pairs(), data.head(), problems);
   problems.throw_if_any();
   for (auto& line : checks.warnings) {
     context.logger->warn("{}", line);
@@ -458,6 +517,13 @@ Report run(const Recipe& recipe, Context& context) {
                        classes > 1 ? fmt::format("; {} classes", classes) : "");
   Models models(recipe, data, files);
   require_own_output(recipe, models);
+  for_each_value(recipe.goals, "goals", [&]<class T>(const std::string&, const T& value) {
+    if constexpr (std::same_as<T, Reference>) {
+      const bool is_stage = std::ranges::find(recipe.stages, value.name, &StageEntry::id) != recipe.stages.end();
+      if (is_stage || report.find(value.name) != nullptr) return;
+      report.references.push_back(reference_report(value.name, recipe, models, data, context));
+    }
+  });
   size_t at = 0;
   try {
     for (; at < recipe.stages.size(); ++at) {

@@ -72,7 +72,8 @@ void require_pairs(const Runnable& model) {
   if (model.config) check_fit(*model.tokenizer, *model.config, model.file, {.pairs = true});
 }
 
-Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device) {
+Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device,
+                    const std::optional<TaskHead>& head) {
   const auto folder = folder_of(path);
   const bool is_folder = fs::is_directory(path);
   const auto weights = transformer_folder(folder);
@@ -90,7 +91,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     if (runnable.config) use.head = TaskHead{runnable.config->labels, runnable.config->task};
     runnable.logits = exporter::script_logits(exporter::load_script(runnable.file), use);
   } else {
-    auto loaded = load_model(path);
+    auto loaded = load_model(path, {.head = head});
     auto& model = loaded.model;
     for (const auto& warning : loaded.warnings) runnable.warnings.push_back(path.string() + ": " + warning);
     if (model->config().linear_format != WeightFormat::int8) runnable.device = device;

@@ -25,11 +25,12 @@ struct Runnable {
 };
 
 /// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of
-/// the one that the model is in. TorchScript files and int8 weights run on the CPU, others on `device`. Throws
+/// the one that the model is in. TorchScript files and int8 weights run on the CPU, others on `device`. `head`: the
+/// task and the order of classes, of weights in a folder (LoadModelOptions); their own if absent. Throws
 /// CheckpointError (also where model and tokenizer do not fit: compress/tokenizer/fit.h), UnsupportedError.
 Runnable open_model(const std::filesystem::path& path,
                     const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
-                    torch::Device device = torch::kCPU);
+                    torch::Device device = torch::kCPU, const std::optional<TaskHead>& head = std::nullopt);
 
 /// For those who give it two texts together. Throws CheckpointError if it can't read such pairs.
 void require_pairs(const Runnable& model);

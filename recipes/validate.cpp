@@ -134,9 +134,9 @@ void validate_goals(const Recipe& recipe, Problems& problems) {
   const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
   for_each_value(goals, "goals", [&]<class T>(const std::string& key, const T& value) {
     if constexpr (std::same_as<T, Reference>) {
-      if (std::find(ids.begin(), ids.end(), value.name) != ids.end()) return;
-      problems.add(key, "found " + in_quotes(value.name) + ", expected a stage (" + listed(ids) + ")" +
-                            did_you_mean(value.name, ids));
+      if (std::find(ids.begin(), ids.end(), value.name) != ids.end() || names_folder(value)) return;
+      problems.add(key, "found " + in_quotes(value.name) + ", expected a stage (" + listed(ids) +
+                            ") or a checkpoint folder" + did_you_mean(value.name, ids));
     }
   });
 }
@@ -226,12 +226,14 @@ void validate_files(const Recipe& recipe, Problems& problems) {
   if (recipe.data.unlabelled) require_data("data.unlabelled.path", recipe.data.unlabelled->path);
 
   const std::vector<std::string_view> ids = stage_ids(recipe, recipe.stages.size());
-  for_each_value(recipe.stages, "stages", [&]<class T>(const std::string& key, const T& value) {
+  const auto require_folder = [&]<class T>(const std::string& key, const T& value) {
     if constexpr (std::same_as<T, Reference>) {
       const bool is_stage = std::find(ids.begin(), ids.end(), value.name) != ids.end();
       if (!is_stage && names_folder(value)) require_checkpoint(key, value.name, problems);
     }
-  });
+  };
+  for_each_value(recipe.stages, "stages", require_folder);
+  for_each_value(recipe.goals, "goals", require_folder);
   validate_output(recipe, problems);
   for (const auto& other : teachers_of_other_families(recipe)) {
     problems.require(other.refused.empty(), other.refused,
@@ -240,7 +242,7 @@ void validate_files(const Recipe& recipe, Problems& problems) {
   }
   const auto& data = recipe.data;
   const bool pairs = data.train.text_pair || data.validation.text_pair || (data.test && data.test->text_pair);
-  check_models(recipe, pairs, problems);
+  check_models(recipe, pairs, {.labels = {}, .task = recipe.task.type}, problems);
 }
 
 }  // namespace compression::recipes

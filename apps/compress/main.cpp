@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "commands.h"
+#include "compress/ops/waiting.h"       // WaitingThreads
 #include "compress/workflow/error.h"    // Error
 #include "compress/workflow/failure.h"  // failure_text
 #include "compress/workflow/files.h"    // refused
@@ -189,6 +190,7 @@ int parse_and_run(int argc, char** argv) {
     throw ConfigError(one_line(usage_problem(app, error)) + "; compress --help tells more");
   }
   auto context = make_context(settings);
+  const ops::WaitingThreads waiting;
   context.checkpoints.seconds = checkpoint_every;
   const bool json = settings.json;
   catch_stop_signals(stop, run->parsed());

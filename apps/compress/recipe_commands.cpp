@@ -11,6 +11,7 @@
 #include "compress/workflow/message.h"  // json_text, printable
 #include "recipes/data_report.h"        // look_at
 #include "recipes/load.h"               // load_recipe
+#include "recipes/preflight.h"          // check_models
 #include "recipes/reference.h"          // explain_keys
 #include "recipes/run.h"                // run, plan
 #include "recipes/task_data.h"          // TaskData
@@ -61,6 +62,9 @@ int explain_command(const ExplainOptions& options, bool json) {
   }
   const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);
   const recipes::TaskData texts(recipe.task, recipe.data, recipe.model.path);
+  Problems problems;
+  recipes::check_models(recipe, texts.has_pairs(), texts.head(), problems);
+  problems.throw_if_any();
   const auto stages = recipes::plan(recipe, texts);
   const auto data = recipes::look_at(texts, recipe);
   if (json) {

@@ -80,9 +80,22 @@ StateDict read_shards(const path& index_path) {
   return state;
 }
 
+/// Throws CheckpointError, UnsupportedError if the folder has none that can be read.
+void require_weights(const path& folder) {
+  if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
+  if (is_there(folder / "model.safetensors") || is_there(folder / "model.safetensors.index.json")) return;
+  if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json")) {
+    throw UnsupportedError(folder.string() +
+                           ": found pytorch_model.bin, supported: model.safetensors; convert it, for instance with "
+                           "save_pretrained() of transformers");
+  }
+  throw CheckpointError(folder.string() +
+                        ": found no weights, expected model.safetensors or model.safetensors.index.json");
+}
+
 /// Every file of the folder's weights, and the tensors that are read from it; absent: all.
 std::map<path, std::optional<Names>> weight_files(const path& folder) {
-  if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
+  require_weights(folder);
   if (is_there(folder / "model.safetensors")) return {{folder / "model.safetensors", std::nullopt}};
   std::map<path, std::optional<Names>> files;
   for (const auto& [shard, names] : read_index(folder / "model.safetensors.index.json")) files[folder / shard] = names;
@@ -128,6 +141,13 @@ TensorShapes read_tensor_shapes(const path& folder) {
   return shapes;
 }
 
+int64_t weight_bytes(const path& folder) {
+  int64_t bytes = 0;
+  for (const auto& [file, names] : weight_files(folder))
+    bytes += static_cast<int64_t>(std::filesystem::file_size(file));
+  return bytes;
+}
+
 path file_of_tensor(const path& folder, const std::string& name) {
   for (const auto& [file, names] : weight_files(folder)) {
     if (!names || names->contains(name)) return file;
@@ -136,16 +156,9 @@ path file_of_tensor(const path& folder, const std::string& name) {
 }
 
 StateDict read_state_dict(const path& folder) {
-  if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
+  require_weights(folder);
   if (is_there(folder / "model.safetensors")) return read_file(folder / "model.safetensors");
-  if (is_there(folder / "model.safetensors.index.json")) return read_shards(folder / "model.safetensors.index.json");
-  if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json")) {
-    throw UnsupportedError(folder.string() +
-                           ": found pytorch_model.bin, supported: model.safetensors; convert it, for instance with "
-                           "save_pretrained() of transformers");
-  }
-  throw CheckpointError(folder.string() +
-                        ": found no weights, expected model.safetensors or model.safetensors.index.json");
+  return read_shards(folder / "model.safetensors.index.json");
 }
 
 void write_state_dict(const path& folder, const StateDict& state) {

@@ -26,6 +26,9 @@ StateDict read_state_dict(const std::filesystem::path& folder);
 using TensorShapes = std::map<std::string, std::vector<int64_t>>;
 TensorShapes read_tensor_shapes(const std::filesystem::path& folder);
 
+/// The bytes of the files that read_state_dict() reads; of shards, not of their index. Throws as it, filesystem_error.
+int64_t weight_bytes(const std::filesystem::path& folder);
+
 /// The file of a tensor that read_state_dict() found.
 std::filesystem::path file_of_tensor(const std::filesystem::path& folder, const std::string& name);
 

@@ -150,6 +150,25 @@ void check_tied(const ModelConfig& config, const StateDict& state, const std::st
                   folder, decoder->first));
 }
 
+/// How a checkpoint's head, which the config names, serves the one that is wanted.
+struct HeadFit {
+  bool is_there, fits;
+  std::vector<int64_t> order;  // of the wanted classes among the checkpoint's; empty where it is not asked for
+};
+
+/// `classes`: whether those that are wanted are known.
+HeadFit fit_head(const TensorShapes& shapes, const TaskHead& wanted, const ModelConfig& config, bool classes) {
+  HeadFit fit{.is_there = has_head(shapes, config, config.task), .fits = false, .order = {}};
+  fit.fits = wanted.task == TaskType::embedding || (fit.is_there && wanted.task == config.task);
+  if (fit.fits && wanted.task == TaskType::regression) {
+    fit.fits = config.labels.size() == 1;
+  } else if (fit.fits && classes && !wanted.labels.empty()) {
+    fit.order = class_order(wanted, config.labels);
+    fit.fits = !fit.order.empty();
+  }
+  return fit;
+}
+
 /// Why a checkpoint's head is not the one that is wanted.
 std::string misfit(const TaskHead& wanted, const ModelConfig& config, bool is_there) {
   if (!is_there || (wanted.task != config.task && config.task == TaskType::embedding)) {
@@ -158,6 +177,9 @@ std::string misfit(const TaskHead& wanted, const ModelConfig& config, bool is_th
   if (wanted.task != config.task) {
     return fmt::format("its head is for {}, not for {}; fine-tune it first", enum_name(config.task),
                        enum_name(wanted.task));
+  }
+  if (wanted.task == TaskType::regression) {
+    return fmt::format("found regression with {} labels, supported: one label", config.labels.size());
   }
   return fmt::format("its head is for {} classes that are not the data's {}: [{}] and [{}]", config.labels.size(),
                      wanted.labels.size(), fmt::join(config.labels, ", "), fmt::join(wanted.labels, ", "));
@@ -264,6 +286,14 @@ ModelConfig load_model_config(const fs::path& folder) {
   return config;
 }
 
+std::string head_misfit(const fs::path& folder, const TaskHead& wanted) {
+  auto config = load_model_config(folder);
+  const auto shapes = canonical_shapes(config.model_type, read_tensor_shapes(transformer_folder(folder)));
+  take_head(shapes, wanted, config);
+  const auto fit = fit_head(shapes, wanted, config, true);
+  return fit.fits ? "" : misfit(wanted, config, fit.is_there);
+}
+
 LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) {
   const auto files = transformer_folder(folder);
   LoadedModel loaded;
@@ -281,22 +311,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   }
 
   const auto wanted = options.head.value_or(TaskHead{config.labels, config.task});
-  const bool is_there = has_head(shapes, config, config.task);
-  bool fits = wanted.task == TaskType::embedding || (is_there && wanted.task == config.task);
-  auto labels = wanted.labels;
-  if (fits && options.head && !labels.empty() && wanted.task != TaskType::regression) {
-    const auto order = class_order(wanted, config.labels);
-    fits = !order.empty();
-    if (fits) labels = take_classes(order, wanted, config, state, loaded.warnings);
-  }
-  if (wanted.task == TaskType::regression && fits) {
-    labels = config.labels;
-    fits = labels.size() == 1;
-    if (!fits && !options.new_head) {
-      throw UnsupportedError(
-          fmt::format("{}: found regression with {} labels, supported: one label", folder.string(), labels.size()));
-    }
-  }
+  const auto [is_there, fits, order] = fit_head(shapes, wanted, config, options.head.has_value());
+  auto labels = fits && wanted.task == TaskType::regression ? config.labels : wanted.labels;
+  if (!order.empty()) labels = take_classes(order, wanted, config, state, loaded.warnings);
   if (!fits && !options.new_head) {
     throw CheckpointError(fmt::format("{}: {}", folder.string(), misfit(wanted, config, is_there)));
   }

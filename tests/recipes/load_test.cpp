@@ -320,10 +320,10 @@ TEST_CASE("a reference names an earlier stage or a folder") {
         "r.yaml:12: stages[2].finetune.of: found \"b\", whose result is a file to ship; expected a stage before its "
         "export");
   CHECK(stage_refusal("  - id: b\n    export: {of: models/a}\n") == "");
-  CHECK(refusal(with(kSample, "relative_to: teacher", "relative_to: models/a")) ==
-        "r.yaml:26: goals.accuracy.relative_to: found \"models/a\", expected a stage (teacher, student, pruned, "
-        "recovered, int8, "
-        "shipped)");
+  CHECK(refusal(with(kSample, "relative_to: teacher", "relative_to: models/a")) == "");
+  CHECK(refusal(with(kSample, "relative_to: teacher", "relative_to: teachr")) ==
+        "r.yaml:26: goals.accuracy.relative_to: found \"teachr\", expected a stage (teacher, student, pruned, "
+        "recovered, int8, shipped) or a checkpoint folder (did you mean teacher?)");
 }
 
 TEST_CASE("values out of range are refused by each config") {

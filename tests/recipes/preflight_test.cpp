@@ -22,7 +22,7 @@ using Catch::Contains;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-/// Recipes on folders without weights: only what config.json and the tokenizer say is read.
+/// Recipes on folders of which only config.json, the tokenizer and the weights' headers are read.
 struct Preflight {
   TemporaryFolder root;
 
@@ -35,6 +35,7 @@ struct Preflight {
   void write_model(const std::string& name, const json& fields) const {
     fs::create_directories(root / name);
     fs::copy(golden("model/tiny/vocab.txt"), root / name);
+    fs::copy(golden("model/tiny/model.safetensors"), root / name);
     auto config = read_json_file(golden("model/tiny/config.json"));
     config.update(fields);
     write_file(root / (name + "/config.json"), config.dump());
@@ -188,6 +189,7 @@ TEST_CASE("what a family, a tokenizer or a task does not allow is told before an
   config["vocab_size"] = 600;
   write_file(all.root / "albert/config.json", config.dump());
   fs::copy(golden("tokenizer/unigram_albert/spiece.model"), all.root / "albert");
+  fs::copy(golden("model/families/albert/model.safetensors"), all.root / "albert");
   const auto albert = (all.root / "albert").string();
   const auto pruned = [&](const std::string& setting) {
     return all.told("  - id: p\n    prune: {of: " + albert + ", parameter_reduction: 1.5, " + setting + "}\n");
@@ -211,6 +213,7 @@ TEST_CASE("a model or tokenizer that can't be read, or do not fit each other, is
   all.write_model("odd", {{"hidden_act", "mish"}});
   fs::create_directories(all.root / "bare");
   fs::copy(golden("model/tiny/config.json"), all.root / "bare");
+  fs::copy(golden("model/tiny/model.safetensors"), all.root / "bare");
   const auto of = [&](const char* name) {
     return all.told("  - id: a\n    finetune: {of: " + (all.root / name).string() + "}\n");
   };
@@ -218,6 +221,54 @@ TEST_CASE("a model or tokenizer that can't be read, or do not fit each other, is
              Contains("r.yaml:10: stages[0].finetune.of: ") && Contains("the tokenizer does not fit the model"));
   CHECK_THAT(of("odd"), Contains("r.yaml:10: stages[0].finetune.of: ") && Contains("hidden_act: found \"mish\""));
   CHECK_THAT(of("bare"), Contains("r.yaml:10: stages[0].finetune.of: ") && Contains("found no tokenizer"));
+}
+
+TEST_CASE(
+    "a folder without the head that a stage or goal takes from it, or without weights, is told before anything runs") {
+  const Preflight all;
+  const auto bert = (all.root / "bert").string();
+  const auto of_bert = [&](const std::string& stage, const std::string& task) {
+    return all.told(teacher + "  - id: b\n    " + fmt::format(fmt::runtime(stage), bert) + "\n", {}, task);
+  };
+  const std::string no_head =
+      ": " + bert + ": its head is for classification, not for question_answering; fine-tune it first";
+  for (const auto& [key, stage] : std::map<std::string, std::string>{
+           {"quantize.of", "quantize: {{of: {}}}"},
+           {"export.of", "export: {{of: {}}}"},
+           {"prune.of", "prune: {{of: {}, heads: 2}}"},
+           {"prune.teacher", "prune: {{of: teacher, heads: 2, labels: teacher, teacher: {}}}"},
+           {"distill.teacher", "distill: {{teacher: {}, student: {{from: teacher}}}}"},
+           {"distill.teachers[0].model", "distill: {{teachers: [{{model: {}}}], student: {{from: teacher}}}}"},
+       }) {
+    INFO(key);
+    CHECK(of_bert(stage, "classification") == "");
+    CHECK_THAT(of_bert(stage, "question_answering"), Contains("stages[1]." + key + no_head));
+  }
+  // A student gets a new head; a teacher needs none for what its layers say.
+  CHECK(of_bert("distill: {{teacher: teacher, student: {{from: {}}}}}", "token_classification") == "");
+  CHECK(of_bert("distill: {{teacher: {}, student: {{from: teacher}}, losses: [{{type: hidden_states}}]}}",
+                "token_classification") == "");
+
+  const auto goal = [&](const std::string& task) {
+    return all.told(teacher, {"goals={accuracy: {relative_to: " + bert + ", max_drop: 0.1}}"}, task);
+  };
+  CHECK(goal("classification") == "");
+  CHECK_THAT(goal("question_answering"), Contains("goals.accuracy.relative_to" + no_head));
+  CHECK(all.told(teacher, {"goals={macs: {relative_to: " + bert + ", min_reduction: 2}}"}, "masked_lm") == "");
+
+  const auto classes = message_of<ConfigError>([&] {  // those of the texts are known when a run begins
+    auto context = quiet_context({});
+    run(parse_recipe(all.text("  - id: b\n    quantize: {of: " + bert + "}\n"), "r.yaml"), context);
+  });
+  CHECK_THAT(classes,
+             Contains("stages[0].quantize.of: " + bert + ": its head is for 3 classes that are not the data's"));
+
+  fs::remove(all.root / "bert/model.safetensors");
+  CHECK_THAT(all.told(teacher), Contains("r.yaml:4: model.path: ") && Contains("found no weights"));
+  write_file(all.root / "bert/pytorch_model.bin", "x");
+  CHECK_THAT(all.told(teacher), Contains("r.yaml:4: model.path: ") && Contains("pytorch_model.bin"));
+  write_file(all.root / "bert/model.safetensors", "cut short");
+  CHECK_THAT(all.told(teacher), Contains("r.yaml:4: model.path: ") && Contains("model.safetensors"));
 }
 
 /// goldens/model/tiny with two added tokens that its table has no rows for.

@@ -160,6 +160,53 @@ TEST_CASE("a recipe runs from a checkpoint and texts to a model.pt that meets it
   }
 }
 
+TEST_CASE("goals count from a folder too, which has a row of its own in table and picture") {
+  const TinyRun tiny;
+  tiny.run();
+  const auto given = (tiny.root / "given").string();
+  fs::rename(tiny.root / "runs/teacher", given);
+  fs::remove_all(tiny.root / "runs");
+  const auto run = [&](const std::string& goals) {
+    return tiny.run({"stages=[{id: int8, quantize: {of: " + given + "}}]", "goals=" + goals});
+  };
+  const auto report = run("{accuracy: {relative_to: " + given + ", max_drop: 0.3}, macs: {relative_to: " + given +
+                          ", min_reduction: 2}}");
+  REQUIRE(report.references.size() == 1);
+  const auto& folder = report.references.front();
+  CHECK(folder.id == given);
+  CHECK(folder.value() > 0.8);
+  CHECK(folder.reached.total == 50);
+  CHECK(folder.validation > 0.8);
+  CHECK(folder.bytes == static_cast<int64_t>(fs::file_size(given + "/model.safetensors")));
+  CHECK(folder.latency.value().median_ms > 0);
+  CHECK(report.baseline == given);
+  REQUIRE(report.goals.size() == 2);
+  CHECK(report.goals[0].met);
+  CHECK(report.goals[0].wanted == "at most 30.00 points below " + given);
+  CHECK_FALSE(report.goals[1].met);
+  CHECK(report.goals[1].reached == "1.00 times fewer");
+  const auto json = read_json_file(tiny.root / "runs/report.json");
+  CHECK(json.at("references").at(0).at("accuracy") == folder.value());
+  CHECK(json.at("stages").at(0).at("accuracy_drop").get<double>() ==
+        Approx(folder.value() - report.stages.front().value()));
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"), Catch::Contains("| " + given + " | model | "));
+  CHECK(report.stages.front().bytes < folder.bytes);
+
+  const auto again = run("{accuracy: {relative_to: " + given + ", max_drop: 0.3}}");
+  CHECK(again.references.front().skipped);  // nothing is computed twice
+  CHECK(again.references.front().reached.correct == folder.reached.correct);
+  CHECK(again.references.front().latency.value().median_ms == Approx(folder.latency.value().median_ms));
+
+  // A folder without a head for the task has a size and a cost.
+  const auto encoder = golden("sentence/model").string();
+  const auto macs = run("{macs: {relative_to: " + encoder + ", min_reduction: 1}}");
+  CHECK(std::isnan(macs.references.front().value()));
+  CHECK(macs.references.front().macs > 0);
+  CHECK_THAT(read_file(tiny.root / "runs/report.md"),
+             Catch::Contains("| " + encoder + " | model | none | not known |"));
+  CHECK(read_json_file(tiny.root / "runs/report.json").at("references").at(0).at("validation_accuracy").is_null());
+}
+
 TEST_CASE("static int8 is calibrated, smoothed, corrected, and shipped in the fused runtime") {
   const TinyRun tiny;
   auto recipe = tiny.recipe();

@@ -1,0 +1,68 @@
+#pragma once
+// How OpenMP's threads wait for each other where other programs want the processors too.
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace compression::ops {
+
+/// Tells a busy machine from a quiet one by how long threads that could run did not. Slow to believe that a machine is
+/// quiet again: where it was not, the next time it takes twice as long, up to 16 seconds.
+class BusyJudge {
+ public:
+  /// `delay`: seconds that all threads of the process together waited for a processor in the last `seconds`. Whether
+  /// the machine is busy.
+  bool judge(double delay, double seconds);
+
+ private:
+  static constexpr double busy_share = 0.2, quiet_share = 0.1, shortest = 1.0, longest = 16.0;
+
+  bool busy_ = false;
+  double quiet_ = 0.0, since_ = longest, needed_ = shortest;  // seconds
+};
+
+/// A team of OpenMP threads that sleeps while it lives. libgomp counts its threads, finds more than there are
+/// processors, and lets every thread of the program that waits sleep nearly at once (GOMP_SPINCOUNT in libgomp's
+/// manual).
+class SleepingTeam {
+ public:
+  SleepingTeam();
+  ~SleepingTeam();
+  SleepingTeam(const SleepingTeam&) = delete;
+  SleepingTeam& operator=(const SleepingTeam&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_there_ = false, ends_ = false;
+  std::thread first_;
+};
+
+/// While it lives, waiting threads spin for milliseconds on a quiet machine, as libgomp has it, and sleep nearly at
+/// once on a busy one, where they would spin while they wait for one that is not running (bench/busy.py). The system is
+/// asked five times a second how long this process's threads waited for processors. Does nothing where GOMP_SPINCOUNT
+/// or OMP_WAIT_POLICY is set, nor where the system does not tell (/proc/self/task/N/schedstat of Linux). One in a
+/// process; to be made before or after the first parallel region, destroyed before fork().
+class WaitingThreads {
+ public:
+  WaitingThreads();
+  ~WaitingThreads();
+  WaitingThreads(const WaitingThreads&) = delete;
+  WaitingThreads& operator=(const WaitingThreads&) = delete;
+
+  static constexpr std::chrono::milliseconds period{200};
+
+ private:
+  void watch();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ends_ = false;
+  std::thread watcher_;
+};
+
+}  // namespace compression::ops
