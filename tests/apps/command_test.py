@@ -302,7 +302,7 @@ class Command(unittest.TestCase):
             f.truncate(5000)
         result = self.run_compress("run", "recipe.yaml", "--set", "model.path=cut", "--set", "output=cut-out")
         self.check_refused(result, "cut/model.safetensors")
-        self.assertEqual([n for n in os.listdir(f"{self.folder}/cut-out") if n != ".lock"], [])
+        self.assertFalse(os.path.exists(f"{self.folder}/cut-out"))
 
     def test_wrong_usage_is_bad_input(self):
         for arguments in (["fly"], ["run"], ["eval", "out/teacher"], ["explain"], ["run", "none.yaml"], ["eval", "none", "--data", "test.jsonl"],
@@ -648,7 +648,7 @@ class Command(unittest.TestCase):
     def test_threads_that_wait_sleep_on_a_busy_machine_unless_the_user_has_set_how(self):
         usual = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
         def threads(**settings):
-            child = subprocess.Popen([COMPRESS, "bench", "out/teacher", "--threads", "2", "--seconds", "2"], cwd=self.folder, env=usual | settings,
+            child = subprocess.Popen([COMPRESS, "bench", "out/teacher", "--threads", "2", "--shapes", "4x16", "--seconds", "2"], cwd=self.folder, env=usual | settings,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             most = 0
             while child.poll() is None:

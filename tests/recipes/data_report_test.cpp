@@ -159,6 +159,7 @@ TEST_CASE("texts that are sound get no warning") {
 
 TEST_CASE("texts of every task are looked at") {
   Data data;
+  data.stages = "[{id: tuned, finetune: {}}]";
   data.task = "{type: token_classification}";
   const auto words = [&](const std::string& file, const json& tokens, const json& tags) {
     write_file(data.root / file, json{{"tokens", tokens}, {"tags", tags}}.dump() + "\n" +
@@ -232,6 +233,7 @@ TEST_CASE("a checkpoint with names is compressed on data with numbers, and keeps
 
 TEST_CASE("tags of a checkpoint may be more than the data has") {
   Data data;
+  data.stages = "[{id: tuned, finetune: {}}]";
   data.task = "{type: token_classification}";
   data.model = golden("model/heads/bert.token_classification").string();
   const auto config = load_model_config(data.model);

@@ -592,8 +592,10 @@ TEST_CASE("files that are not there are told before anything runs") {
   CHECK(refusal(text, {}, FileCheck::on).find("model.path: found ") != std::string::npos);
 
   for (const char* name : {"/a.jsonl", "/b.jsonl"}) std::ofstream(base + name) << "{}\n";
-  for (const char* name : {"/model", "/other"})
+  for (const char* name : {"/model", "/other"}) {
     write_model(base + name, R"({"model_type": "bert", "vocab_size": 100})");
+    std::filesystem::copy(std::filesystem::path(COMPRESS_GOLDENS) / "model/tiny/model.safetensors", base + name);
+  }
   CHECK(refusal(text, {}, FileCheck::on) == "");
   std::filesystem::remove(base + "/other/config.json");
   CHECK(refusal(text, {}, FileCheck::on) ==
@@ -604,10 +606,13 @@ TEST_CASE("files that are not there are told before anything runs") {
 TEST_CASE("losses on tokens are refused with a teacher of another vocabulary, before anything runs") {
   const TemporaryFolder folder;
   const std::string base = folder.path().string();
-  const auto model = [&](const std::string& name, const std::string& config) { write_model(base + name, config); };
-  model("/bert", R"({"model_type": "bert", "vocab_size": 100})");
-  model("/electra", R"({"model_type": "electra", "vocab_size": 100})");
-  model("/mpnet", R"({"model_type": "mpnet", "vocab_size": 105})");
+  const auto model = [&](const std::string& name, const std::string& config, const char* weights) {
+    write_model(base + name, config);
+    std::filesystem::copy(std::filesystem::path(COMPRESS_GOLDENS) / weights / "model.safetensors", base + name);
+  };
+  model("/bert", R"({"model_type": "bert", "vocab_size": 100})", "model/tiny");
+  model("/electra", R"({"model_type": "electra", "vocab_size": 100})", "model/families/electra");
+  model("/mpnet", R"({"model_type": "mpnet", "vocab_size": 105})", "model/families/mpnet");
   for (const char* name : {"/a.jsonl", "/b.jsonl"}) std::ofstream(base + name) << "{}\n";
   auto head = with(kHead, "models/a", base + "/bert");
   head = with(with(head, "a.jsonl", base + "/a.jsonl"), "b.jsonl", base + "/b.jsonl");
