@@ -233,7 +233,7 @@ TEST_CASE("a checkpoint with names is compressed on data with numbers, and keeps
 
 TEST_CASE("tags of a checkpoint may be more than the data has") {
   Data data;
-  data.stages = "[{id: tuned, finetune: {}}]";
+  data.stages = "[{id: tuned, finetune: {of: " + data.model + "}}]";
   data.task = "{type: token_classification}";
   data.model = golden("model/heads/bert.token_classification").string();
   const auto config = load_model_config(data.model);
