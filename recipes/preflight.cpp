@@ -93,7 +93,7 @@ class Checker {
     if (!fs::is_regular_file(transformer_folder(path) / "config.json", ignored)) return found;  // told elsewhere
     try {
       Known own{.config = load_model_config(path), .name = path.string()};
-      own.misfit = head_misfit(path, head_);
+      own.misfit = head_misfit(path, own.config, head_);
       own.config.task = recipe_.task.type;
       if (own.config.task == TaskType::embedding && !own.config.embedding.unsupported.empty()) {
         problems_.add(key, own.config.embedding.unsupported);

@@ -89,6 +89,10 @@ class Models {
     return inputs;
   }
 
+  bool is_stage(const std::string& name) const {
+    return std::ranges::find(recipe_.stages, name, &StageEntry::id) != recipe_.stages.end();
+  }
+
   void finished(const std::string& id, const std::string& own) { stages_[id] = own; }
 
   /// To be called when its folder is in place.
@@ -97,9 +101,6 @@ class Models {
   }
 
  private:
-  bool is_stage(const std::string& name) const {
-    return std::any_of(recipe_.stages.begin(), recipe_.stages.end(), [&](const StageEntry& s) { return s.id == name; });
-  }
   fs::path folder(const std::string& name) const { return is_stage(name) ? recipe_.output / name : fs::path(name); }
   std::string external(const fs::path& path) {
     auto& hash = external_[path];
@@ -238,7 +239,7 @@ StageReport reference_report(const std::string& name, const Recipe& recipe, Mode
   report.parameters = parameter_count(config);
   report.macs = encoder_macs(config, recipe.data.max_length);
   report.bytes = weight_bytes(transformer_folder(name));
-  if (!head_misfit(name, data.head()).empty()) return report;
+  if (!head_misfit(name, config, data.head()).empty()) return report;
   const auto validation = fmt::format("validation_{}", enum_name(data.metric()));
   try {
     const auto old = row_of(report, earlier_report(recipe.output / "report.json"));
@@ -519,8 +520,7 @@ Report run(const Recipe& recipe, Context& context) {
   require_own_output(recipe, models);
   for_each_value(recipe.goals, "goals", [&]<class T>(const std::string&, const T& value) {
     if constexpr (std::same_as<T, Reference>) {
-      const bool is_stage = std::ranges::find(recipe.stages, value.name, &StageEntry::id) != recipe.stages.end();
-      if (is_stage || report.find(value.name) != nullptr) return;
+      if (models.is_stage(value.name) || report.find(value.name) != nullptr) return;
       report.references.push_back(reference_report(value.name, recipe, models, data, context));
     }
   });

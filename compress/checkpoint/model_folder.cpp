@@ -286,8 +286,7 @@ ModelConfig load_model_config(const fs::path& folder) {
   return config;
 }
 
-std::string head_misfit(const fs::path& folder, const TaskHead& wanted) {
-  auto config = load_model_config(folder);
+std::string head_misfit(const fs::path& folder, ModelConfig config, const TaskHead& wanted) {
   const auto shapes = canonical_shapes(config.model_type, read_tensor_shapes(transformer_folder(folder)));
   take_head(shapes, wanted, config);
   const auto fit = fit_head(shapes, wanted, config, true);

@@ -41,9 +41,9 @@ LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptio
 ModelConfig load_model_config(const std::filesystem::path& folder);
 
 /// Why load_model() would not take the wanted head from a folder: "has no head for classification; fine-tune it first".
-/// Empty if it would. From the files' headers alone; no labels: the classes are not known, and any will do. Throws as
-/// load_model, UnsupportedError for pytorch_model.bin too.
-std::string head_misfit(const std::filesystem::path& folder, const TaskHead& wanted);
+/// Empty if it would. From the files' headers alone; `config`: load_model_config()'s; no labels: the classes are not
+/// known, and any will do. Throws as load_model, UnsupportedError for pytorch_model.bin too.
+std::string head_misfit(const std::filesystem::path& folder, ModelConfig config, const TaskHead& wanted);
 
 /// Writes, into a folder that is made where it is not there, config.json, model.safetensors, and copies of the
 /// tokenizer's files; of a model for embedding also what sentence-transformers loads it with. Throws StorageError;

@@ -4,11 +4,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <latch>
+#include <mutex>
+#include <optional>
+#include <stop_token>
 #include <system_error>
 #include <vector>
 
@@ -42,6 +47,33 @@ bool may_have_threads(int count) {
   return static_cast<int>(threads.size()) == count;
 }
 
+/// Until the thread is to stop, or the time is over: whether it is to stop.
+bool sleep_until_stop(const std::stop_token& stop, std::optional<std::chrono::milliseconds> most = {}) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  const auto no = [] { return false; };
+  most ? never.wait_for(lock, stop, *most, no) : never.wait(lock, stop, no);
+  return stop.stop_requested();
+}
+
+void watch(const std::stop_token& stop) {
+  using Clock = std::chrono::steady_clock;
+  BusyJudge judge;
+  std::optional<SleepingTeam> sleepers;
+  auto before = delay_of_threads().value_or(0.0);
+  auto then = Clock::now();
+  while (!sleep_until_stop(stop, WaitingThreads::period)) {
+    const auto delay = delay_of_threads().value_or(before);
+    const auto now = Clock::now();
+    const bool busy = judge.judge(std::max(delay - before, 0.0), std::chrono::duration<double>(now - then).count());
+    if (busy && !sleepers) sleepers.emplace();
+    if (!busy) sleepers.reset();
+    before = sleepers ? delay_of_threads().value_or(delay) : delay;
+    then = Clock::now();
+  }
+}
+
 }  // namespace
 
 bool BusyJudge::judge(double delay, double seconds) {
@@ -65,61 +97,22 @@ bool BusyJudge::judge(double delay, double seconds) {
 SleepingTeam::SleepingTeam() {
   const int processors = omp_get_num_procs();
   if (!may_have_threads(processors + 1)) return;
-  first_ = std::thread([this, processors] {
+  first_ = std::jthread([this, processors](const std::stop_token& stop) {
     std::atomic<int> members = 0;  // an empty region would be left out
 #pragma omp parallel num_threads(processors + 1)
     ++members;
-    std::unique_lock lock(mutex_);
-    is_there_ = true;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return ends_; });
+    is_there_.count_down();
+    sleep_until_stop(stop);
   });
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return is_there_; });
-}
-
-SleepingTeam::~SleepingTeam() {
-  {
-    const std::lock_guard lock(mutex_);
-    ends_ = true;
-    changed_.notify_all();
-  }
-  if (first_.joinable()) first_.join();  // libgomp forgets its team with it
+  is_there_.wait();
 }
 
 WaitingThreads::WaitingThreads() {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   if (!delay_of_threads()) return;
   try {
-    watcher_ = std::thread([this] { watch(); });
+    watcher_ = std::jthread(watch);
   } catch (const std::system_error&) {  // then threads wait as libgomp has it
-  }
-}
-
-WaitingThreads::~WaitingThreads() {
-  {
-    const std::lock_guard lock(mutex_);
-    ends_ = true;
-    changed_.notify_all();
-  }
-  if (watcher_.joinable()) watcher_.join();
-}
-
-void WaitingThreads::watch() {
-  using Clock = std::chrono::steady_clock;
-  BusyJudge judge;
-  std::optional<SleepingTeam> sleepers;
-  auto before = delay_of_threads().value_or(0.0);
-  auto then = Clock::now();
-  std::unique_lock lock(mutex_);
-  while (!changed_.wait_for(lock, period, [&] { return ends_; })) {
-    const auto delay = delay_of_threads().value_or(before);
-    const auto now = Clock::now();
-    const bool busy = judge.judge(std::max(delay - before, 0.0), std::chrono::duration<double>(now - then).count());
-    if (busy && !sleepers) sleepers.emplace();
-    if (!busy) sleepers.reset();
-    before = sleepers ? delay_of_threads().value_or(delay) : delay;
-    then = Clock::now();
   }
 }
 

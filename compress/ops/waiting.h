@@ -2,10 +2,7 @@
 // How OpenMP's threads wait for each other where other programs want the processors too.
 
 #include <chrono>
-#include <condition_variable>
-#include <memory>
-#include <mutex>
-#include <optional>
+#include <latch>
 #include <thread>
 
 namespace compression::ops {
@@ -31,15 +28,10 @@ class BusyJudge {
 class SleepingTeam {
  public:
   SleepingTeam();
-  ~SleepingTeam();
-  SleepingTeam(const SleepingTeam&) = delete;
-  SleepingTeam& operator=(const SleepingTeam&) = delete;
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool is_there_ = false, ends_ = false;
-  std::thread first_;
+  std::latch is_there_{1};
+  std::jthread first_;  // libgomp forgets its team with it
 };
 
 /// While it lives, waiting threads spin for milliseconds on a quiet machine, as libgomp has it, and sleep nearly at
@@ -50,19 +42,11 @@ class SleepingTeam {
 class WaitingThreads {
  public:
   WaitingThreads();
-  ~WaitingThreads();
-  WaitingThreads(const WaitingThreads&) = delete;
-  WaitingThreads& operator=(const WaitingThreads&) = delete;
 
   static constexpr std::chrono::milliseconds period{200};
 
  private:
-  void watch();
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool ends_ = false;
-  std::thread watcher_;
+  std::jthread watcher_;
 };
 
 }  // namespace compression::ops
