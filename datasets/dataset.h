@@ -13,7 +13,7 @@
 //        broken where it was published are left out and counted.
 // conll  For token_classification: a word a line, its tag in the last of the columns between spaces or tabs. Empty
 //        lines and -DOCSTART- part texts.
-// squad  For question_answering: SQuAD 1.1's JSON, data / paragraphs / qas.
+// squad  For question_answering: the JSON of SQuAD 1.1 and 2.0, data / paragraphs / qas.
 //
 // A text may be empty. A label may not. What a label is depends on the task (docs/tasks.md):
 //   classification, and no task       a string or an integer
@@ -21,7 +21,7 @@
 //   regression, embedding             a number
 //   token_classification              a list of tags, one a word
 //   question_answering                answers: {"text": [...], "answer_start": [...]}, or a list of
-//                                     {"text", "answer_start"}
+//                                     {"text", "answer_start"}; none where the question has no answer
 //   masked_lm                         none
 // clang-format on
 

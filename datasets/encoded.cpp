@@ -136,7 +136,7 @@ class EncodedSource : public BatchSource {
   }
 
   std::unique_ptr<Scorer> scorer() const override {
-    return examples_.scorer ? examples_.scorer() : BatchSource::scorer();
+    return examples_.scorer ? examples_.scorer(options_) : BatchSource::scorer();
   }
 
  private:
@@ -260,6 +260,11 @@ std::shared_ptr<const BatchSource> make_batch_source(std::vector<Encoding> encod
   Examples examples{.encodings = std::move(encodings)};
   if (!labels.empty()) examples.rows = torch::tensor(labels, torch::kInt64);
   return make_batch_source(std::move(examples), pad_id, options);
+}
+
+Batch make_batch(std::vector<Encoding> encodings, int64_t pad_id) {
+  const auto all = all_positions(static_cast<int64_t>(encodings.size()));
+  return make_batch_source(std::move(encodings), {}, pad_id, {})->collate(all);
 }
 
 }  // namespace compression::datasets

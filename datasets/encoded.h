@@ -28,7 +28,7 @@ struct Examples {
   std::vector<std::vector<int64_t>> tokens = {};  // a label a token, or ignored_label
   std::optional<Masking> masking = {};            // labels are the tokens that are masked
   int64_t together = 1;                           // so many after each other stay in one batch: 2 for pairs
-  std::function<std::unique_ptr<Scorer>()> scorer = {};
+  std::function<std::unique_ptr<Scorer>(const BatchOptions&)> scorer = {};
 };
 
 /// Batches of examples of similar length. With options.shuffle: a permutation by seed and epoch, cut into chunks of 50
@@ -50,5 +50,8 @@ std::shared_ptr<const BatchSource> make_batch_source(Examples examples, int64_t 
 std::shared_ptr<const BatchSource> make_batch_source(std::vector<Encoding> encodings,
                                                      const std::vector<int64_t>& labels, int64_t pad_id,
                                                      const BatchOptions& options);
+
+/// One batch of texts without labels, in their order. Throws DataError if there are none, or one has no token.
+Batch make_batch(std::vector<Encoding> encodings, int64_t pad_id);
 
 }  // namespace compression::datasets

@@ -62,7 +62,9 @@ std::shared_ptr<const Windows> encode_questions(const Dataset& data, const std::
         if (window.sequence_ids[t] != 1) tokens[t] = {-1, -1};
       }
       if (labels) {
-        const auto [first, last] = answer_tokens(tokens, data.answers[i].front());
+        using Ends = std::pair<int64_t, int64_t>;
+        const auto& own = data.answers[i];
+        const auto [first, last] = own.empty() ? Ends{0, 0} : answer_tokens(tokens, own.front());
         ends.insert(ends.end(), {first, last});
       }
       windows->tokens.push_back(std::move(tokens));
@@ -152,6 +154,18 @@ std::string label_note(const Dataset& data, const TaskHead& head) {
   return has_classes ? compression::label_note(distinct_labels(data), head.labels) : "";
 }
 
+void require_answers(const Dataset& data, const AnswerConfig& config) {
+  const auto none = std::ranges::find_if(data.answers, [](const auto& answers) { return answers.empty(); });
+  if (config.unanswerable || none == data.answers.end()) return;
+  const auto at = static_cast<size_t>(none - data.answers.begin());
+  const auto message = fmt::format(
+      "question {} has no answer, expected one or more; data.answers.unanswerable of a recipe and --unanswerable of a "
+      "command take such questions (SQuAD 2.0)",
+      in_quotes(data.inputs[at].text));
+  const auto line = data.lines[at];
+  line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+}
+
 Labels labels_of(const Dataset& data, const TaskHead& head) {
   switch (head.task) {
     case TaskType::classification:
@@ -198,14 +212,20 @@ Examples encode_examples(const Dataset& data, const std::optional<Labels>& label
   const EncodeOptions options{.max_length = encoding.max_length};
   Examples examples;
   std::shared_ptr<const Windows> of_questions;
-  if (labels) examples.scorer = [head, metric] { return make_scorer(head, metric); };
+  if (labels) examples.scorer = [head, metric](const BatchOptions&) { return make_scorer(head, metric); };
   switch (head.task) {
     case TaskType::token_classification:
       encode_words(data, labels, tokenizer, encoding, examples);
       break;
     case TaskType::question_answering: {
       const auto own = encode_questions(data, labels, tokenizer, encoding, examples);
-      if (labels) examples.scorer = [own, metric] { return make_answer_scorer(own, metric); };
+      if (labels) {
+        examples.scorer = [own, metric, config = encoding.answers](const BatchOptions& batches) {
+          auto answers = config;
+          if (batches.threshold) answers.threshold = batches.threshold;
+          return make_answer_scorer(own, metric, answers);
+        };
+      }
       if (windows != nullptr) *windows = own;
       of_questions = own;
       break;

@@ -30,6 +30,7 @@ Labels labels_of(const Dataset& data, const TaskHead& head);
 struct TaskEncoding {
   int64_t max_length = 128;            // tokens a text or window
   std::optional<int64_t> stride = {};  // tokens that windows of question_answering share; a third if absent
+  AnswerConfig answers = {};           // of question_answering
 };
 
 /// The first token of a word that encode_words() was given.
@@ -39,6 +40,9 @@ struct WordStart {
 
 /// In order; words that were cut off are not among them.
 std::vector<WordStart> word_starts(const Encoding& encoding);
+
+/// Throws DataError naming file and line of the first question without an answer, unless those are expected.
+void require_answers(const Dataset& data, const AnswerConfig& config);
 
 /// Encodes every text. `labels`: as labels_of() gives them; without, the examples have none, nor a scorer, and question
 /// answering none of its answers. Rows are texts; the two texts of each pair of embedding (of texts without a pair one

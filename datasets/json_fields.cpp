@@ -150,9 +150,6 @@ std::vector<Answer> answers_field(const Json& object, const std::string& name, c
     place.fail(fmt::format("field {} is {}, expected answers with text and answer_start", in_quotes(name),
                            value_shown(value)));
   }
-  if (answers.empty()) {
-    place.fail("no answer, expected one or more: questions without an answer (SQuAD 2.0) are not supported");
-  }
   return answers;
 }
 

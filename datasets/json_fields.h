@@ -36,7 +36,7 @@ std::string text_field(const Json& object, const std::string& name, const Place&
 std::vector<std::string> list_field(const Json& object, const std::string& name, bool integers, const Place& place);
 
 /// SQuAD's [{"text", "answer_start"}, ...], or {"text": [...], "answer_start": [...]}; answer_start counts code points
-/// of the context, and the context has the text there.
+/// of the context, and the context has the text there. None, where a question has no answer (SQuAD 2.0).
 std::vector<Answer> answers_field(const Json& object, const std::string& name, const std::string& context,
                                   const Place& place);
 

@@ -53,6 +53,10 @@ Dataset read_squad(const FileConfig& file, std::string_view text, bool labelled)
         if (labelled || question.contains("answers")) {
           data.answers.back() = answers_field(question, "answers", context, place);
         }
+        const auto impossible = question.find("is_impossible");
+        if (impossible != question.end() && *impossible == true && !data.answers.back().empty()) {
+          place.fail("answers, and is_impossible: true, expected one of the two");
+        }
         data.lines.push_back(0);
       }
     }

@@ -27,7 +27,7 @@ std::string why_other(const ModelConfig& config, Runtime runtime) {
 
 class ExportStage : public Stage {
  public:
-  explicit ExportStage(ExportConfig config) : config_(config) {}
+  explicit ExportStage(ExportConfig config) : config_(std::move(config)) {}
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "compress/workflow/error.h"  // ConfigError
+#include "compress/model/resize.h"      // with_hidden_size
+#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/message.h"  // printable
 
 namespace compression::quantize {
 namespace {
@@ -38,22 +40,32 @@ Names all_but(const Names& all, const Names& some) {
 
 }  // namespace
 
-Names matching_layers(Model model, const Names& patterns) {
-  std::set<std::string> matched;
-  const auto all = layer_names(model);
+Names layer_names(const ModelConfig& config) {
+  // The same model with as little in it as may be.
+  auto small = with_hidden_size(config, 8);
+  small.vocab_size = 8;
+  for (auto& layer : small.layers) layer = {.num_attention_heads = 1, .intermediate_size = 1};
+  if (small.labels.empty()) small.labels = {"0", "1"};
+  return layer_names(Model(small));
+}
+
+std::string unmatched(const Names& names, const Names& patterns) {
   for (const auto& pattern : patterns) {
-    bool any = false;
-    for (const auto& name : all) {
-      if (fnmatch(pattern.c_str(), name.c_str(), 0) != 0) continue;
-      any = true;
-      matched.insert(name);
-    }
-    if (!any) {
-      throw ConfigError(
-          fmt::format("ignore: found \"{}\", which no linear layer matches; expected a pattern of names such "
-                      "as {}",
-                      pattern, all.front()));
-    }
+    const auto matches = [&](const std::string& name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
+    if (std::ranges::any_of(names, matches)) continue;
+    return fmt::format("found \"{}\", which no linear layer matches; expected a pattern of names such as {}",
+                       printable(pattern), names.front());
+  }
+  return "";
+}
+
+Names matching_layers(Model model, const Names& patterns) {
+  const auto all = layer_names(model);
+  if (const auto problem = unmatched(all, patterns); !problem.empty()) throw ConfigError("ignore: " + problem);
+  std::set<std::string> matched;
+  for (const auto& name : all) {
+    const auto matches = [&](const std::string& pattern) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
+    if (std::ranges::any_of(patterns, matches)) matched.insert(name);
   }
   return {matched.begin(), matched.end()};
 }

@@ -14,6 +14,12 @@ namespace compression::quantize {
 /// Evaluates a model on the validation data.
 using Evaluate = std::function<Evaluation(Model&)>;
 
+/// Names in the checkpoint of the linear layers of a model that is not there yet, whatever the sizes of its layers.
+std::vector<std::string> layer_names(const ModelConfig& config);
+
+/// An empty text where each pattern matches one of the names, else which does not, and what was expected.
+std::string unmatched(const std::vector<std::string>& names, const std::vector<std::string>& patterns);
+
 /// Linear layers by shell patterns on their names in the checkpoint: "*.output.dense", "bert.encoder.layer.0.*". Throws
 /// ConfigError if a pattern matches none.
 std::vector<std::string> matching_layers(Model model, const std::vector<std::string>& patterns);

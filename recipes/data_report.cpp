@@ -163,6 +163,10 @@ class Looker {
                       in_quotes(label_of(data, *contradiction)), in_quotes(label_of(data, *contradicted)),
                       place(data, *contradicted)));
     }
+    found.unanswerable = std::ranges::count_if(data.answers, [](const auto& answers) { return answers.empty(); });
+    if (data_.answers().unanswerable && found.unanswerable == 0) {
+      warn(fmt::format("data.{}: every question has an answer, and data.answers.unanswerable is true", name));
+    }
     if (found.lengths && found.lengths->cut >= much_cut) {
       warn(fmt::format("data.{}: max_length {} cuts {:.0f} % of the texts: their median is {} tokens, the longest {}",
                        name, data_.max_length(), 100 * found.lengths->cut, found.lengths->median,
@@ -248,6 +252,7 @@ nlohmann::json data_json(const DataReport& report) {
                       {"texts", split.texts},
                       {"empty", split.empty},
                       {"repeated", split.repeated},
+                      {"unanswerable", split.unanswerable},
                       {"classes", split.classes},
                       {"lengths", split.lengths ? lengths_json(*split.lengths) : nlohmann::json()}});
   }
@@ -259,6 +264,7 @@ std::vector<std::string> data_lines(const DataReport& report) {
   for (const auto& split : report.splits) {
     auto line = fmt::format("{}: {} texts, {} empty, {} there before", split_name(split.split), split.texts,
                             split.empty, split.repeated);
+    if (split.unanswerable > 0) line += fmt::format(", {} questions without an answer", split.unanswerable);
     if (const auto& lengths = split.lengths) {
       line += fmt::format("; tokens: median {}, 90 % up to {}, 99 % up to {}, longest {}", lengths->median,
                           lengths->p90, lengths->p99, lengths->longest);

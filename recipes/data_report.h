@@ -26,6 +26,7 @@ struct SplitReport {
   int64_t texts = 0;
   int64_t empty = 0;                       // texts, or either text of a pair, of white space alone
   int64_t repeated = 0;                    // texts that stand in the split before
+  int64_t unanswerable = 0;                // questions without an answer
   std::map<std::string, int64_t> classes;  // of tasks with classes: how often each label is there
   std::optional<Lengths> lengths;          // absent without a tokenizer that can be read
 };
@@ -43,7 +44,8 @@ DataReport look_at(const TaskData& data, const Tokenizer* tokenizer);
 /// The same with the tokenizer of a recipe's model, if that can be read.
 DataReport look_at(const TaskData& data, const Recipe& recipe);
 
-/// {"max_length", "splits": [{"split", "file", "texts", "empty", "repeated", "classes", "lengths"}], "warnings"}
+/// {"max_length", "splits": [{"split", "file", "texts", "empty", "repeated", "unanswerable", "classes", "lengths"}],
+/// "warnings"}
 nlohmann::json data_json(const DataReport& report);
 
 /// Lines for people.

@@ -14,6 +14,7 @@
 #include "export/encoder_state.h"                  // fused_lacks
 #include "prune/allocate.h"                        // largest_reduction
 #include "quantize/convert.h"                      // format_of
+#include "quantize/mixed.h"                        // layer_names, unmatched
 
 namespace compression::recipes {
 namespace {
@@ -336,6 +337,10 @@ class Checker {
   Found result(const std::string& key, const FinetuneConfig& config) {
     auto known = config.of ? model(join_key(key, "of"), *config.of) : base();
     require_trainable(config.of ? join_key(key, "of") : "model.path", known, "trained");
+    if (!head_.labels.empty()) {  // once data is read
+      const auto problem = unknown_weight(config, head_.labels);
+      problems_.require(problem.empty(), join_key(key, "label_weights"), problem);
+    }
     return known;
   }
 
@@ -391,6 +396,10 @@ class Checker {
     auto known = with_head(join_key(key, "of"), config.of);
     require_trainable(join_key(key, "of"), known, "quantized");
     if (!known) return known;
+    if (!config.ignore.empty()) {
+      const auto problem = quantize::unmatched(quantize::layer_names(known->config), config.ignore);
+      problems_.require(problem.empty(), join_key(key, "ignore"), fmt::format("{} in {}", problem, known->name));
+    }
     known->config.linear_format = quantize::format_of(config.scheme);
     known->config.embedding_format = config.embeddings.value_or(known->config.linear_format);
     return known;

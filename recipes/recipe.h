@@ -14,6 +14,7 @@
 #include "compress/model/config.h"        // TaskType
 #include "compress/train/finetune.h"      // FinetuneConfig
 #include "compress/workflow/byte_size.h"  // ByteSize
+#include "datasets/answers.h"             // AnswerConfig
 #include "datasets/dataset.h"             // FileConfig
 #include "distill/config.h"               // DistillConfig
 #include "export/config.h"                // ExportConfig
@@ -101,6 +102,7 @@ void validate(const TaskConfig& config, Problems& problems);
 struct DataConfig {
   int64_t max_length = 128;
   std::optional<int64_t> stride;
+  datasets::AnswerConfig answers;
   datasets::FileConfig train, validation;
   std::optional<datasets::FileConfig> test, unlabelled;
 
@@ -109,6 +111,7 @@ struct DataConfig {
     visit("max_length", self.max_length, "Tokens a text is cut to, special ones included");
     visit("stride", self.stride,
           "Of question_answering: tokens that windows of a long context share; a third of max_length if absent");
+    visit("answers", self.answers, "Of question_answering: which answers are looked for");
     visit("train", self.train, "Texts to train and to score on", Presence::required);
     visit("validation", self.validation, "Texts that choices are made on", Presence::required);
     visit("test", self.test,

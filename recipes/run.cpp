@@ -142,6 +142,19 @@ void encode_all(const TaskData& data, const Tokenizer& tokenizer) {
   }
 }
 
+/// By split: on the validation texts and, where there are some, the test texts. A threshold of questions without an
+/// answer that is nowhere set is chosen on the former and holds for the latter.
+std::map<Split, Evaluation> evaluate_splits(const Runnable& model, const TaskData& data, const Context& context) {
+  std::map<Split, Evaluation> reached;
+  BatchOptions options;
+  for (const auto split : {Split::validation, Split::test}) {
+    if (!data.has(split)) continue;
+    reached[split] = evaluate(model.logits, *data.batches(split, *model.tokenizer, options), context);
+    options.threshold = reached.at(Split::validation).threshold;
+  }
+  return reached;
+}
+
 /// Runs one stage and puts its folder in place.
 FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
                         const TaskData& data, InputFiles& files, Context context) {
@@ -159,14 +172,11 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   const auto model =
       open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
   context.device = model.device;
+  const auto reached = evaluate_splits(model, data, context);
   json metrics;
-  for (const auto split : {Split::validation, Split::test}) {
-    if (!data.has(split)) continue;
-    const auto source = data.batches(split, *model.tokenizer, {});
-    metrics[split_name(split)] = evaluate(model.logits, *source, context);
-  }
+  for (const auto& [split, evaluation] : reached) metrics[split_name(split)] = evaluation;
   const auto machine = this_machine();
-  const json manifest = {
+  json manifest = {
       {"format", manifest_format},
       {"stage", {{"id", stage.id}, {"kind", kind_of(stage)}, {"config", config_of(stage)}}},
       {"recipe", recipe.name},
@@ -184,6 +194,11 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
       {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
       {"machine",
        {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
+  if (data.head().task == TaskType::question_answering) {
+    auto answers = data.answers();
+    answers.threshold = reached.at(Split::validation).threshold;
+    manifest["answers"] = config_json(answers);
+  }
   write_text_file(writer.folder() / manifest_name, json_text(manifest, 2) + "\n");
   files.check();
   writer.commit();
@@ -254,11 +269,9 @@ StageReport reference_report(const std::string& name, const Recipe& recipe, Mode
   context.logger->info("{}: evaluating what goals count from", name);
   const auto model = open_model(name, std::nullopt, context.device, data.head());
   context.device = model.device;
-  const auto reached = [&](Split split) {
-    return evaluate(model.logits, *data.batches(split, *model.tokenizer, {}), context);
-  };
-  report.reached = reached(data.reported());
-  report.validation = data.reported() == Split::validation ? report.value() : reached(Split::validation).value();
+  const auto reached = evaluate_splits(model, data, context);
+  report.reached = reached.at(data.reported());
+  report.validation = reached.at(Split::validation).value();
   context.logger->info("{}: {} on the {} texts", name, describe(report.reached), split_name(data.reported()));
   return report;
 }

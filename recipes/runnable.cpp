@@ -1,10 +1,16 @@
 #include "recipes/runnable.h"
 
+#include <fmt/format.h>
+
+#include <concepts>
+#include <nlohmann/json.hpp>
+
 #include "compress/checkpoint/json_file.h"         // read_json_file
 #include "compress/checkpoint/model_folder.h"      // load_model
 #include "compress/tokenizer/fit.h"                // check_fit
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
 #include "compress/workflow/error.h"               // CheckpointError
+#include "compress/workflow/own_folder.h"          // manifest_name
 #include "export/script.h"                         // load_script, script_logits
 
 namespace compression::recipes {
@@ -12,14 +18,45 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What the recipe cut its texts to, if a recipe made the folder.
-std::optional<int64_t> trained_length(const fs::path& folder) {
-  const auto file = folder / "compress.json";
-  if (!fs::exists(file)) return std::nullopt;
+/// What a recipe made the folder with, of what its users need again.
+struct Trained {
+  std::optional<int64_t> max_length;
+  datasets::AnswerConfig answers;
+};
+
+/// A number or truth value of a manifest, where it has one of the kind.
+template <class T>
+void take(const nlohmann::json& from, const char* key, T& value) {
+  const auto found = from.find(key);
+  if (found == from.end()) return;
+  if constexpr (std::same_as<T, bool>) {
+    if (found->is_boolean()) value = found->get<bool>();
+  } else if constexpr (std::same_as<T, std::optional<double>>) {
+    if (found->is_number()) value = found->get<double>();
+  } else {
+    if (found->is_number_integer()) value = found->get<int64_t>();
+  }
+}
+
+Trained trained_with(const fs::path& folder) {
+  const auto file = folder / manifest_name;
+  Trained trained;
+  if (!fs::exists(file)) return trained;
   const auto manifest = read_json_file(file);
-  const auto found = manifest.find("max_length");
-  if (found == manifest.end() || !found->is_number_integer()) return std::nullopt;
-  return found->get<int64_t>();
+  if (!manifest.is_object()) return trained;
+  take(manifest, "max_length", trained.max_length);
+  const auto answers = manifest.find("answers");
+  if (answers == manifest.end() || !answers->is_object()) return trained;
+  take(*answers, "unanswerable", trained.answers.unanswerable);
+  take(*answers, "threshold", trained.answers.threshold);
+  take(*answers, "n_best", trained.answers.n_best);
+  take(*answers, "longest", trained.answers.longest);
+  try {
+    check(trained.answers);
+  } catch (const ConfigError& error) {
+    throw CheckpointError(fmt::format("{}: answers.{}", file.string(), error.what()));
+  }
+  return trained;
 }
 
 }  // namespace
@@ -55,11 +92,10 @@ LogitsFunction checked(LogitsFunction logits, const fs::path& file) {
 }
 
 /// Tokens that a text is cut to where nobody says.
-int64_t longest_text(const Runnable& model, const fs::path& folder) {
+int64_t longest_text(const Runnable& model, const std::optional<int64_t>& trained) {
   const auto positions = model.config ? model.config->max_length() : Runnable().max_length;
   const auto& of_tokenizer = model.tokenizer->max_length();
   const bool of_sentences = model.config && model.config->task == TaskType::embedding;
-  const auto trained = trained_length(folder);
   if (const auto& own = model.tokenizer->sentence().max_length; of_sentences && own) {
     return std::min({positions, *own, trained.value_or(positions)});
   }
@@ -100,7 +136,9 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     runnable.logits = [model = loaded.model](const Batch& batch) mutable { return model->forward(batch).logits; };
   }
   runnable.logits = checked(std::move(runnable.logits), runnable.file);
-  runnable.max_length = longest_text(runnable, folder);
+  const auto trained = trained_with(folder);
+  runnable.max_length = longest_text(runnable, trained.max_length);
+  runnable.answers = trained.answers;
   return runnable;
 }
 

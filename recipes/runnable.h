@@ -10,6 +10,7 @@
 #include "compress/evaluate/evaluate.h"    // LogitsFunction
 #include "compress/model/config.h"         // ModelConfig
 #include "compress/tokenizer/tokenizer.h"  // Tokenizer
+#include "datasets/answers.h"              // AnswerConfig
 
 namespace compression::recipes {
 
@@ -19,6 +20,7 @@ struct Runnable {
   std::optional<ModelConfig> config;  // absent for a model.pt without config.json beside it
   std::filesystem::path file;         // with the weights
   int64_t max_length = 512;           // tokens: what the recipe trained with, else what the folder's files allow
+  datasets::AnswerConfig answers;     // of question_answering: what the recipe trained with, with its threshold
   std::vector<std::string>
       warnings;  // of load_model(), the tokenizer's files, and tokens that the model has no row for
   torch::Device device = torch::kCPU;  // where its inputs have to be

@@ -8,8 +8,10 @@
 #include "compress/checkpoint/model_folder.h"  // load_model_config
 #include "compress/task/labels.h"              // with_classes_of
 #include "compress/task/task.h"                // check_metric, default_metric
+#include "compress/workflow/config_json.h"     // config_json
 #include "compress/workflow/error.h"           // ConfigError, DataError
 #include "compress/workflow/fingerprint.h"     // fingerprint
+#include "compress/workflow/message.h"         // json_text
 
 namespace compression::recipes {
 namespace {
@@ -46,10 +48,11 @@ std::string_view split_name(Split split) {
 }
 
 TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::filesystem::path& model)
-    : encoding_{.max_length = config.max_length, .stride = config.stride} {
+    : encoding_{.max_length = config.max_length, .stride = config.stride, .answers = config.answers} {
   const auto read = [&](Split split, const datasets::FileConfig& file) {
     auto& data = splits_[split].data;
     data = datasets::read_dataset(file, /*labelled=*/true, task.type);
+    datasets::require_answers(data, config.answers);
     notes_.insert(notes_.end(), data.warnings.begin(), data.warnings.end());
   };
   read(Split::train, config.train);
@@ -125,6 +128,7 @@ bool TaskData::has_pairs() const {
 std::string TaskData::fingerprint() const {
   std::string all = fmt::format("{} {} {} {}\n", enum_name(head_.task), enum_name(metric_), encoding_.max_length,
                                 encoding_.stride.value_or(-1));
+  if (head_.task == TaskType::question_answering) all += json_text(config_json(encoding_.answers));
   const auto add = [&](std::string_view text) { all += fmt::format("{}:{}", text.size(), text); };
   const auto add_list = [&](const std::vector<std::string>& list) {
     all += fmt::format("[{}]", list.size());

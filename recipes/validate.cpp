@@ -98,6 +98,7 @@ void validate_labels(const Recipe& recipe, const std::string& key, const Finetun
       fmt::format("set for the task {}, expected classification or token_classification", enum_name(task));
   problems.require(config.label_smoothing == 0, join_key(key, "label_smoothing"), message);
   problems.require(config.class_weights == ClassWeights::none, join_key(key, "class_weights"), message);
+  problems.require(config.label_weights.empty(), join_key(key, "label_weights"), message);
 }
 
 void validate_stages(const Recipe& recipe, Problems& problems) {
@@ -165,6 +166,7 @@ void validate(const TaskConfig& config, Problems& problems) {
 void validate(const DataConfig& config, Problems& problems) {
   problems.within("max_length", config.max_length, 8, 100000);
   if (config.stride) problems.within("stride", *config.stride, 0, static_cast<double>(config.max_length - 4));
+  problems.nested("answers", config.answers);
   problems.nested("train", config.train);
   problems.nested("validation", config.validation);
   if (config.test) problems.nested("test", *config.test);
@@ -199,6 +201,10 @@ void validate(const Recipe& recipe, Problems& problems) {
   problems.nested("data", recipe.data);
   problems.require(!recipe.data.unlabelled || recipe.task.type == TaskType::classification, "data.unlabelled",
                    "found with task " + std::string(enum_name(recipe.task.type)) + ", expected classification with it");
+  problems.require(
+      !recipe.data.answers.unanswerable || recipe.task.type == TaskType::question_answering,
+      "data.answers.unanswerable",
+      "found with task " + std::string(enum_name(recipe.task.type)) + ", expected question_answering with it");
   for (const auto& [name, value] : recipe.variables) {
     problems.require(is_plain_name(name), join_key("variables", shown_key(name)),
                      "expected a name of letters, digits, - and _");

@@ -59,14 +59,23 @@ def headers_hash():
     return digest.hexdigest()
 
 
-def commands(build):
+def openmp(cache):
+    """g++'s omp.h in a folder of its own, for clang-tidy comes without one, and does not read attributes with arguments."""
+    found = subprocess.run(["g++", "-print-file-name=include/omp.h"], capture_output=True, text=True, check=True).stdout.strip()
+    folder = cache / "openmp"
+    folder.mkdir(exist_ok=True)
+    (folder / "omp.h").write_text(re.sub(r"__malloc__ \(\w+\)", "__malloc__", Path(found).read_text()))
+    return folder
+
+
+def commands(build, openmp):
     """Of each file, what clang-tidy compiles it with: without g++'s precompiled header, whose text is included."""
     result = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         words = [w for w in shlex.split(entry["command"])[1:] if w not in ("-Winvalid-pch", "-fopenmp", "-Wshadow=local")]
         at = words.index("-c") if "-c" in words else len(words)
         output = words.index("-o") if "-o" in words else at
-        result[entry["file"]] = (entry["directory"], words[:min(at, output)])
+        result[entry["file"]] = (entry["directory"], [*words[:min(at, output)], "-Wno-ignored-gch", "-isystem", str(openmp)])
     return result
 
 
@@ -83,7 +92,7 @@ def check_tidy(build, seconds):
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compress-tidy"
     cache.mkdir(parents=True, exist_ok=True)
     headers = headers_hash()
-    known = commands(build)
+    known = commands(build, openmp(cache))
 
     def check(file):
         directory, flags = known[str(file)]

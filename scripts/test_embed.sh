@@ -13,6 +13,9 @@ cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || { cat 
 
 outside=$(find "$work/prefix/include" -mindepth 1 -maxdepth 1 ! -name compress)
 [ -z "$outside" ] || { echo "test_embed: installed outside of include/compress: $outside" >&2; exit 1; }
+# A program of ours may know where LibTorch is, and nothing else of the machine that it was built on.
+naming=$(grep -rlF -e "$build" "$work/prefix" || true)
+[ -z "$naming" ] || { echo "test_embed: these name the build folder: $naming" >&2; exit 1; }
 missing=$(cd "$work/prefix/include/compress" && grep -rhoP '^\s*#\s*include "\K[^"]+' . | sort -u | while read -r header; do
   [ -e "$header" ] || echo "$header"
 done)
@@ -26,5 +29,6 @@ cmake -S apps/embed -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix${CMAKE_PR
 cmake --build "$work/build"
 "$work/build/embed" "$work/digits.pt"
 "$work/build/checkpoint" tests/goldens/model/tiny "$work/small"
-"$work/prefix/bin/compress" predict "$work/small" "the and of"
+said=$("$work/prefix/bin/compress" predict "$work/small" "the and of")
+[ "$said" = "$("$work/build/classify" "$work/small" <<< "the and of")" ] || { echo "test_embed: classify says otherwise: $said" >&2; exit 1; }
 "$work/prefix/bin/compress" predict "$work/small/model.pt" --tokenizer "$work/small" "the and of"

@@ -24,11 +24,19 @@ struct ModelOptions {
   std::optional<int64_t> max_length;
 };
 
+/// Of question answering: what is given goes before what the model's folder says.
+struct AnswerOptions {
+  bool unanswerable = false;
+  std::optional<std::string> threshold;  // a number, or of eval: best
+  std::optional<int64_t> n_best, longest;
+};
+
 struct EvalOptions {
   ModelOptions model;
   std::filesystem::path data;
   std::optional<std::string> format, text, text_pair, label, metric;
   std::optional<int64_t> stride;
+  AnswerOptions answers;
   bool no_header = false;
   std::optional<bool> quotes;
   int64_t batch_size = 32;
@@ -39,6 +47,7 @@ struct PredictOptions {
   std::vector<std::string> texts;  // standard input, a text a line, if empty
   bool pairs = false;              // each is two texts with a tab between
   std::optional<int64_t> stride;
+  AnswerOptions answers;
 };
 
 struct BenchOptions {

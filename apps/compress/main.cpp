@@ -78,6 +78,18 @@ void add_model(CLI::App& command, ModelOptions& options, bool reads_texts = true
       ->check(CLI::Range(1, 1 << 20));
 }
 
+void add_answers(CLI::App& command, AnswerOptions& options) {
+  const std::string of = "Of question answering: ";
+  command.add_flag("--unanswerable", options.unanswerable, of + "questions may have no answer, as in SQuAD 2.0");
+  command.add_option("--threshold", options.threshold,
+                     of + "no answer where the first token's logits are by more than this above those of the best "
+                          "answer; implies --unanswerable [what the recipe chose, else 0]; of eval also best");
+  command.add_option("--n-best", options.n_best, of + "answers to tell apart; predict --json shows them [20]")
+      ->check(CLI::Range(1, 1000));
+  command.add_option("--longest", options.longest, of + "tokens of the longest answer [30]")
+      ->check(CLI::Range(1, 100000));
+}
+
 void add_recipe(CLI::App& command, RecipeOptions& options, bool required = true) {
   command.add_option("recipe", options.recipe, "YAML file (docs/recipe.md)")->required(required);
   command.add_option("--set", options.overrides, "KEY=VALUE, in place of what the recipe says; may be given again")
@@ -145,6 +157,7 @@ int parse_and_run(int argc, char** argv) {
   eval->add_option("--metric", eval_options.metric, "The metric that is shown first; the task's first if absent");
   eval->add_option("--stride", eval_options.stride, "Of question answering: tokens that windows share")
       ->check(CLI::Range(0, 1 << 20));
+  add_answers(*eval, eval_options.answers);
   eval->add_flag("--no-header", eval_options.no_header,
                  "The first line of a CSV or TSV is data; name columns by number");
   eval->add_flag("--quotes,!--no-quotes", eval_options.quotes,
@@ -168,6 +181,7 @@ int parse_and_run(int argc, char** argv) {
   predict->add_flag("--pairs", predict_options.pairs, "Each text is a pair, with a tab between");
   predict->add_option("--stride", predict_options.stride, "Of question answering: tokens that windows share")
       ->check(CLI::Range(0, 1 << 20));
+  add_answers(*predict, predict_options.answers);
 
   BenchOptions bench_options;
   auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");

@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -99,6 +100,54 @@ Metric metric_of(const EvalOptions& options, const TaskHead& head) {
                                 recipes::in_quotes(*options.metric), enum_name(head.task)));
 }
 
+/// Which answers are looked for: what the model's folder says, and what the options say otherwise. `best`: whether
+/// --threshold may be it, which leaves the threshold out.
+datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::Runnable& model, const TaskHead& head,
+                                   bool best) {
+  auto answers = model.answers;
+  const bool any = options.unanswerable || options.threshold || options.n_best || options.longest;
+  if (any && head.task != TaskType::question_answering) {
+    throw ConfigError(
+        fmt::format("--unanswerable, --threshold, --n-best and --longest are for question answering, and {} is for {}",
+                    model.file.string(), enum_name(head.task)));
+  }
+  answers.unanswerable = answers.unanswerable || options.unanswerable || options.threshold;
+  answers.n_best = options.n_best.value_or(answers.n_best);
+  answers.longest = options.longest.value_or(answers.longest);
+  if (!options.threshold) {
+    if (answers.unanswerable && !answers.threshold) answers.threshold = 0.0;
+    return answers;
+  }
+  answers.threshold = number_of<double>(*options.threshold);
+  const bool is_number = answers.threshold && std::isfinite(*answers.threshold);
+  if (!is_number && !(best && *options.threshold == "best")) {
+    throw ConfigError(fmt::format("--threshold: found {}, expected a number{}", recipes::in_quotes(*options.threshold),
+                                  best ? " or best" : ""));
+  }
+  return answers;
+}
+
+/// What is said of one text: for a person, and as JSON.
+struct Answer {
+  std::string text;
+  json object;
+};
+
+/// Of one question. `all`: whether JSON has every candidate.
+Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerConfig& config, bool all) {
+  const auto& text = found.chosen(config.threshold.value_or(0.0));
+  const auto own = std::ranges::find(found.candidates, text, &datasets::FoundAnswer::Candidate::text);
+  const double share = own == found.candidates.end() ? 0.0 : own->share;
+  Answer answer{fmt::format("{}\t{:.4f}", printable(text), share), {{"answer", text}, {"score", share}}};
+  if (config.unanswerable) answer.object["no_answer"] = found.no_answer;
+  if (!all) return answer;
+  answer.object["candidates"] = json::array();
+  for (const auto& candidate : found.candidates) {
+    answer.object["candidates"].push_back({{"answer", candidate.text}, {"score", candidate.share}});
+  }
+  return answer;
+}
+
 /// Lines as the task reads them: words for token_classification, and for pairs two texts parted by a tab.
 datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType task, bool pairs) {
   datasets::Dataset data;
@@ -124,12 +173,6 @@ datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType tas
   datasets::check_sizes(data, task);
   return data;
 }
-
-/// What is said of one text: for a person, and as JSON.
-struct Answer {
-  std::string text;
-  json object;
-};
 
 /// Of one row of logits, for tasks with one output a text.
 Answer row_answer(const TaskHead& head, const torch::Tensor& row) {
@@ -293,15 +336,18 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
   const auto model = open(options.model, context);
   const auto head = head_of(model);
   const auto metric = metric_of(options, head);
+  const auto answers = answers_for(options.answers, model, head, /*best=*/true);
   const auto data = datasets::read_dataset(file, /*labelled=*/true, head.task);
+  datasets::require_answers(data, answers);
   const bool pairs = std::ranges::any_of(data.inputs, [](const TextInput& input) { return input.pair.has_value(); });
   if (pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
   for (const auto& warning : data.warnings) context.logger->warn("{}", warning);
   if (const auto note = datasets::label_note(data, head); !note.empty()) {
     context.logger->warn("{}: {}", data.path.string(), note);
   }
-  const auto examples = datasets::encode_examples(data, datasets::labels_of(data, head), head, metric, *model.tokenizer,
-                                                  {.max_length = model.max_length, .stride = options.stride});
+  const auto examples =
+      datasets::encode_examples(data, datasets::labels_of(data, head), head, metric, *model.tokenizer,
+                                {.max_length = model.max_length, .stride = options.stride, .answers = answers});
   const auto source =
       datasets::make_batch_source(examples, model.tokenizer->pad_id(), {.batch_size = options.batch_size});
   const auto result = evaluate(model.logits, *source, context);
@@ -443,13 +489,14 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
                                        model.file.string()));
   }
   if (options.pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
+  const auto config = answers_for(options.answers, model, head, /*best=*/false);
   const auto data = unlabelled(texts, head.task, options.pairs);
   std::shared_ptr<const datasets::Windows> windows;
   const auto examples = datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
                                                   {.max_length = model.max_length, .stride = options.stride}, &windows);
   std::vector<Answer> answers(examples.encodings.size());
   std::optional<datasets::AnswerFinder> finder;
-  if (windows) finder.emplace(windows);
+  if (windows) finder.emplace(windows, config);
   each_output(model.logits, *datasets::make_batch_source(examples, model.tokenizer->pad_id(), {}), context,
               [&](const Batch& batch, const torch::Tensor& logits) {
                 if (finder) return finder->add(batch, logits);
@@ -463,8 +510,8 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
               });
   if (finder) {
     answers.clear();
-    for (const auto& [text, score] : finder->answers()) {
-      answers.push_back({fmt::format("{}\t{:.4f}", printable(text), score), {{"answer", text}, {"score", score}}});
+    for (const auto& found : finder->answers()) {
+      answers.push_back(span_answer(found, config, options.answers.n_best.has_value()));
     }
   }
   for (const auto& [text, object] : answers) std::cout << (as_json ? json_text(object) : text) << '\n';

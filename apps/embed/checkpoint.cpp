@@ -5,7 +5,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -16,6 +15,7 @@
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/tokenizer/tokenizer.h"      // load_tokenizer
+#include "datasets/encoded.h"                   // make_batch
 #include "distill/objective.h"                 // DistillationLoss
 #include "export/model_script.h"               // model_script, load_script
 #include "prune/cut.h"                         // choose_units, cut_units
@@ -31,23 +31,7 @@ using torch::Tensor;
 Batch batch_of(const Tokenizer& tokenizer, const std::vector<std::string>& texts) {
   std::vector<TextInput> inputs;
   for (const auto& text : texts) inputs.push_back({text, {}});
-  const auto encodings = tokenizer.encode_batch(inputs, {.max_length = 32});
-  size_t longest = 0;
-  for (const auto& encoding : encodings) longest = std::max(longest, encoding.input_ids.size());
-  const std::vector<int64_t> sizes = {static_cast<int64_t>(texts.size()), static_cast<int64_t>(longest)};
-  Batch batch{.input_ids = torch::full(sizes, tokenizer.pad_id(), torch::kLong),
-              .attention_mask = torch::zeros(sizes, torch::kLong),
-              .token_type_ids = torch::zeros(sizes, torch::kLong)};
-  for (size_t i = 0; i < encodings.size(); ++i) {
-    const auto row = static_cast<int64_t>(i), count = static_cast<int64_t>(encodings[i].input_ids.size());
-    const auto put = [&](Tensor& to, const auto& values) {
-      to[row].slice(0, 0, count).copy_(torch::tensor(std::vector<int64_t>(values.begin(), values.end())));
-    };
-    put(batch.input_ids, encodings[i].input_ids);
-    put(batch.token_type_ids, encodings[i].token_type_ids);
-    batch.attention_mask[row].slice(0, 0, count).fill_(1);
-  }
-  return batch;
+  return datasets::make_batch(tokenizer.encode_batch(inputs, {.max_length = 32}), tokenizer.pad_id());
 }
 
 /// Short texts of the vocabulary's own words.

@@ -35,6 +35,7 @@ void to_json(nlohmann::json& json, const Evaluation& evaluation) {
           {"total", evaluation.total},
           {"loss", evaluation.loss}};
   for (const auto& [metric, value] : evaluation.values) json[std::string(enum_name(metric))] = value;
+  if (evaluation.threshold) json["threshold"] = *evaluation.threshold;
 }
 
 void from_json(const nlohmann::json& json, Evaluation& evaluation) {
@@ -43,6 +44,7 @@ void from_json(const nlohmann::json& json, Evaluation& evaluation) {
     return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
   };
   evaluation = {.correct = json.at("correct"), .total = json.at("total"), .loss = number("loss")};
+  if (json.contains("threshold")) evaluation.threshold = number("threshold");
   for (const auto& [metric, name] : enum_names(Metric{})) {
     if (json.at("metric") == name) evaluation.metric = metric;
     if (json.contains(name)) evaluation.values[metric] = number(name);
@@ -59,6 +61,7 @@ std::string describe(const Evaluation& evaluation) {
   for (const auto& [metric, value] : evaluation.values) {
     if (metric != evaluation.metric) text += ", " + value_text(metric, value);
   }
+  if (evaluation.threshold) text += fmt::format(", threshold {:.4f}", *evaluation.threshold);
   return text + fmt::format(", loss {:.4f}", evaluation.loss);
 }
 

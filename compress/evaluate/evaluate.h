@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 
 #include "compress/evaluate/metrics.h"  // Metric
 #include "compress/train/batch.h"       // Batch, BatchSource
@@ -20,6 +21,7 @@ struct Evaluation {
   int64_t correct = 0;                // what accuracy or exact_match counts; 0 for tasks without them
   int64_t total = 0;                  // texts, pairs, labelled tokens or questions
   double loss = 0.0;                  // mean over them; of questions over their windows
+  std::optional<double> threshold{};  // of questions that may have no answer: datasets/answers.h
   std::string remark{};               // where the metric is 0 by convention alone, why; not in JSON
 
   /// Of the metric; NaN, which is worse than every number, where nothing was evaluated.
@@ -32,7 +34,8 @@ struct Evaluation {
   bool within(const Evaluation& base, double max_drop) const;
 };
 
-/// {"metric": "f1", "f1": 0.9, "exact_match": 0.8, "correct": 8, "total": 10, "loss": 0.4}
+/// {"metric": "f1", "f1": 0.9, "exact_match": 0.8, "correct": 8, "total": 10, "loss": 0.4}, and "threshold" where there
+/// is one.
 void to_json(nlohmann::json& json, const Evaluation& evaluation);
 void from_json(const nlohmann::json& json, Evaluation& evaluation);
 

@@ -226,4 +226,19 @@ double token_f1(std::string_view predicted, std::span<const std::string> expecte
   return best(predicted, expected, word_f1);
 }
 
+AnswerScore answer_score(std::string_view predicted, std::span<const std::string> expected) {
+  const auto own = answer_words(predicted);
+  AnswerScore score;
+  bool counts = false;
+  for (const auto& answer : expected) {
+    const auto words = answer_words(answer);
+    if (words.empty()) continue;
+    counts = true;
+    score.exact_match = std::max(score.exact_match, own == words ? 1.0 : 0.0);
+    score.f1 = std::max(score.f1, word_f1(own, words));
+  }
+  if (!counts) score.exact_match = score.f1 = own.empty() ? 1.0 : 0.0;
+  return score;
+}
+
 }  // namespace compression::metrics

@@ -24,9 +24,12 @@ enum class Metric {
   mse,
   entity_f1,
   exact_match,
-  perplexity
+  perplexity,
+  has_answer_f1,
+  has_answer_exact_match,
+  no_answer_accuracy
 };
-constexpr std::array<std::pair<Metric, std::string_view>, 11> enum_names(Metric) {
+constexpr std::array<std::pair<Metric, std::string_view>, 14> enum_names(Metric) {
   return {{{Metric::accuracy, "accuracy"},
            {Metric::f1, "f1"},
            {Metric::micro_f1, "micro_f1"},
@@ -37,7 +40,10 @@ constexpr std::array<std::pair<Metric, std::string_view>, 11> enum_names(Metric)
            {Metric::mse, "mse"},
            {Metric::entity_f1, "entity_f1"},
            {Metric::exact_match, "exact_match"},
-           {Metric::perplexity, "perplexity"}}};
+           {Metric::perplexity, "perplexity"},
+           {Metric::has_answer_f1, "has_answer_f1"},
+           {Metric::has_answer_exact_match, "has_answer_exact_match"},
+           {Metric::no_answer_accuracy, "no_answer_accuracy"}}};
 }
 
 /// False for errors, of which less is better and which have no upper bound.
@@ -102,6 +108,13 @@ double exact_match(std::string_view predicted, std::span<const std::string> expe
 
 /// Of SQuAD 1.1: F1 of the words that both have, after the same normalisation; the best over the expected answers.
 double token_f1(std::string_view predicted, std::span<const std::string> expected);
+
+/// Exact match and F1 of SQuAD 2.0's script, where a question may have no answer: expected answers of which the
+/// normalisation leaves nothing do not count, and where none counts, no word is right.
+struct AnswerScore {
+  double exact_match = 0.0, f1 = 0.0;
+};
+AnswerScore answer_score(std::string_view predicted, std::span<const std::string> expected);
 
 }  // namespace metrics
 }  // namespace compression

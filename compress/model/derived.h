@@ -58,7 +58,8 @@ class Derived {
     if (stamps_.empty()) return false;
     size_t i = 0;
     for (const torch::Tensor& tensor : tensors) {
-      if (i == stamps_.size() || !stamps_[i++].is_of(tensor)) return false;
+      if (i == stamps_.size() || !stamps_[i].is_of(tensor)) return false;
+      ++i;
     }
     return i == stamps_.size();
   }

@@ -27,7 +27,7 @@ namespace compression::ops {
 class Barrier {
  public:
   /// What wait() throws where one of the threads will not come.
-  struct Broken {};
+  struct Broken : std::exception {};
 
   /// For `size` threads, each of which calls it.
   void wait(int64_t size) {

@@ -153,6 +153,9 @@ class TensorScorer : public Scorer {
       case perplexity:
         return std::exp(loss);
       case exact_match:
+      case has_answer_f1:
+      case has_answer_exact_match:
+      case no_answer_accuracy:
         break;
     }
     throw std::logic_error("metric of tensors");

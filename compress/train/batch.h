@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -76,6 +77,8 @@ struct BatchOptions {
   int64_t max_examples = 0;  // a random subset of so many, chosen by the seed; 0: all
   bool unlabelled = false;   // of the training split: texts without labels too, behind the others; their class is
                              // ignored_label
+  std::optional<double> threshold = {};  // of questions that may have no answer: what the scorer takes in place of its
+                                         // setting or choice (datasets/answers.h)
 };
 
 enum class Split { train, validation, test };

@@ -39,6 +39,9 @@ void validate(const FinetuneConfig& config, Problems& problems) {
   validate(config.train, problems);
   problems.require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",
                    "found " + number_text(config.label_smoothing) + ", expected at least 0 and below 1");
+  for (const auto& [name, weight] : config.label_weights) {
+    problems.above(join_key("label_weights", name), weight, 0);
+  }
 }
 
 }  // namespace compression

@@ -1,9 +1,16 @@
 #include "compress/train/finetune.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/types.h>
+
+#include <algorithm>
+#include <span>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
 #include "compress/train/trainer.h"            // train
+#include "compress/workflow/error.h"           // ConfigError
+#include "compress/workflow/message.h"         // printable
 
 namespace compression {
 namespace {
@@ -31,10 +38,19 @@ class FinetuneStage : public Stage {
 
     LabelLoss loss{.smoothing = config_.label_smoothing};
     nlohmann::json told = {{"initialised", notes}};
-    if (config_.class_weights == ClassWeights::balanced) {
-      const auto& labels = model->config().labels;
-      loss.class_weights = balanced_weights(*training_batches(*tokenizer, inputs.data, config_.train, context),
-                                            static_cast<int64_t>(labels.size()));
+    const auto& labels = model->config().labels;
+    if (const auto problem = unknown_weight(config_, labels); !problem.empty())
+      throw ConfigError("label_weights: " + problem);
+    const bool balanced = config_.class_weights == ClassWeights::balanced;
+    if (balanced || !config_.label_weights.empty()) {
+      const auto classes = static_cast<int64_t>(labels.size());
+      loss.class_weights =
+          balanced ? balanced_weights(*training_batches(*tokenizer, inputs.data, config_.train, context), classes)
+                   : torch::ones({classes});
+      for (size_t i = 0; i < labels.size(); ++i) {
+        const auto own = config_.label_weights.find(labels[i]);
+        if (own != config_.label_weights.end()) loss.class_weights[static_cast<int64_t>(i)] *= own->second;
+      }
       auto& weights = told["class_weights"];
       for (size_t i = 0; i < labels.size(); ++i) {
         weights[labels[i]] = loss.class_weights[static_cast<int64_t>(i)].item<float>();
@@ -52,6 +68,18 @@ class FinetuneStage : public Stage {
 };
 
 }  // namespace
+
+std::string unknown_weight(const FinetuneConfig& config, const std::vector<std::string>& classes) {
+  for (const auto& [name, weight] : config.label_weights) {
+    if (std::ranges::find(classes, name) != classes.end()) continue;
+    constexpr size_t shown = 20;
+    const auto count = std::min(classes.size(), shown);
+    return fmt::format("found \"{}\", which is none of the {} classes; expected one of {}{}", printable(name),
+                       classes.size(), fmt::join(std::span(classes).first(count), ", "),
+                       count < classes.size() ? ", ..." : "");
+  }
+  return "";
+}
 
 std::unique_ptr<Stage> make_stage(const FinetuneConfig& config) {
   return std::make_unique<FinetuneStage>(config);

@@ -1,7 +1,9 @@
 #pragma once
 // The fine-tuning stage: the task's loss on labels.
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "compress/train/config.h"    // TrainConfig
 #include "compress/workflow/stage.h"  // Stage
@@ -20,6 +22,7 @@ struct FinetuneConfig {
   std::optional<Reference> of;
   double label_smoothing = 0.0;
   ClassWeights class_weights = ClassWeights::none;
+  std::map<std::string, double> label_weights;
   TrainConfig train;
 
   template <class Self, class Visitor>
@@ -30,10 +33,17 @@ struct FinetuneConfig {
     visit("class_weights", self.class_weights,
           "Of classes and tags: balanced: a label counts as texts / (classes * texts of its class) says, so that rare "
           "classes count as much as common ones");
+    visit(
+        "label_weights", self.label_weights,
+        "Of classes and tags: what labels count by the names of their classes, times class_weights; 1 where no weight "
+        "is given");
     TrainConfig::fields(self.train, visit);
   }
 };
 void validate(const FinetuneConfig& config, Problems& problems);
+
+/// An empty text where each of label_weights is one of the classes', else which is not, and what they are.
+std::string unknown_weight(const FinetuneConfig& config, const std::vector<std::string>& classes);
 
 std::unique_ptr<Stage> make_stage(const FinetuneConfig& config);
 

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
@@ -167,8 +170,18 @@ TEST_CASE("Questions are read from JSONL and SQuAD's files", "[datasets]") {
   CHECK(error(R"({"text": ["in"], "answer_start": []})") ==
         "a.jsonl:2: field 'answers' has an array for text and an array for answer_start, expected two lists of one "
         "length");
-  CHECK(error("[]") ==
-        "a.jsonl:2: no answer, expected one or more: questions without an answer (SQuAD 2.0) are not supported");
+  const auto none = read("a.jsonl", "\n" + line("[]"));
+  CHECK(none.answers.at(0).empty());
+  CHECK_NOTHROW(require_answers(none, {.unanswerable = true}));
+  CHECK_THROWS_WITH(
+      require_answers(none, {}),
+      Catch::Contains("a.jsonl:2: question 'Where?' has no answer, expected one or more; "
+               "data.answers.unanswerable of a recipe and --unanswerable of a command take such questions"));
+  CHECK(read("a.json", squad("[], \"is_impossible\": true, \"plausible_answers\": [" + answer + "]"))
+            .answers.at(0)
+            .empty());
+  CHECK(task_error(TaskType::question_answering, "a.json", squad("[" + answer + "], \"is_impossible\": true")) ==
+        "a.json: question 'q1': answers, and is_impossible: true, expected one of the two");
   CHECK(task_error(TaskType::question_answering, "a.json", squad(R"([{"text": "x", "answer_start": 0}])")) ==
         "a.json: question 'q1': at answer_start 0 the context has 'C', expected the answer 'x'");
 }
@@ -201,11 +214,138 @@ TEST_CASE("Windows have the answer's tokens, or their first token where they do 
   AnswerFinder finder(windows);
   finder.add(batch, logits);
   CHECK(finder.answers().at(0).text == "abc");
-  CHECK(finder.answers().at(0).score > 0.5);
+  CHECK(finder.answers().at(0).candidates.at(0).share > 0.5);
   const auto scorer = source->scorer();
   scorer->add(batch, logits);
   CHECK(scorer->result().values.at(Metric::exact_match) == 1.0);
   CHECK(scorer->result().total == 1);
+}
+
+namespace {
+
+/// Questions of one window and one token each, which is the whole context; and logits by which that token is the
+/// answer, and that there is none has so much more.
+struct OneToken {
+  explicit OneToken(const nlohmann::json& questions) {
+    const auto count = static_cast<int64_t>(questions.size());
+    logits = torch::zeros({count, 2, 2});
+    for (int64_t i = 0; i < count; ++i) {
+      const auto& question = questions[static_cast<size_t>(i)];
+      const auto context = question.at("predicted").get<std::string>();
+      windows->contexts.push_back(context);
+      windows->answers.push_back(question.at("answers"));
+      windows->question.push_back(static_cast<size_t>(i));
+      windows->tokens.push_back({{-1, -1}, {0, static_cast<int64_t>(context.size())}});
+      logits[i][1][0] = 1.0f;
+      logits[i][0][0] = 1.0f + question.at("no_answer").get<float>();
+    }
+    batch = {.input_ids = torch::ones({count, 2}, torch::kLong),
+             .attention_mask = torch::ones({count, 2}, torch::kLong),
+             .token_type_ids = torch::zeros({count, 2}, torch::kLong),
+             .labels = torch::zeros({count, 2}, torch::kLong),
+             .examples = torch::arange(count)};
+  }
+  Evaluation scored(Metric metric, const AnswerConfig& config) const {
+    const auto scorer = make_answer_scorer(windows, metric, config);
+    scorer->add(batch, logits);
+    return scorer->result();
+  }
+
+  std::shared_ptr<Windows> windows = std::make_shared<Windows>();
+  torch::Tensor logits;
+  Batch batch;
+};
+
+}  // namespace
+
+TEST_CASE("Questions without an answer are scored as by SQuAD 2.0's script", "[datasets]") {
+  std::ifstream file(std::string(COMPRESS_GOLDENS) + "/evaluate/squad2.json");
+  for (const auto& each : nlohmann::json::parse(file)) {
+    const OneToken questions(each.at("questions"));
+    for (const auto& result : each.at("results")) {
+      const double threshold = result.at("threshold");
+      INFO(threshold);
+      const auto found = questions.scored(Metric::f1, {.unanswerable = true, .threshold = threshold});
+      CHECK(found.threshold == threshold);
+      CHECK(found.values.size() == 5);
+      for (const auto& [metric, value] : found.values) {
+        INFO(enum_name(metric));
+        CHECK(value == Approx(result.at(std::string(enum_name(metric))).get<double>()).margin(1e-12));
+      }
+    }
+    for (const auto metric : {Metric::f1, Metric::exact_match}) {
+      const auto best = questions.scored(metric, {.unanswerable = true});
+      const auto name = std::string(enum_name(metric));
+      CHECK(best.value() == Approx(each.at("best").at(name).get<double>()).margin(1e-12));
+      CHECK(best.threshold == each.at("best").at(name + "_threshold").get<double>());
+    }
+  }
+}
+
+TEST_CASE("Where it is best to answer nothing, or nothing can be, the threshold says so", "[datasets]") {
+  using nlohmann::json;
+  const auto question = [](double no_answer, const json& answers) {
+    return json{{"predicted", "x"}, {"answers", answers}, {"no_answer", no_answer}};
+  };
+  const auto none = json::array();
+  const OneToken wrong(json::array({question(-3, none), question(2, none), question(1, {"y"})}));
+  const auto refused = wrong.scored(Metric::f1, {.unanswerable = true});
+  CHECK(refused.value() == Approx(2.0 / 3));
+  CHECK(refused.threshold < -3.0);
+  CHECK(refused.threshold > -3.0001);
+  // Of equal values all are above the threshold, or none.
+  const OneToken equal(json::array({question(1, {"x"}), question(1, none), question(1, none)}));
+  CHECK(equal.scored(Metric::f1, {.unanswerable = true}).value() == Approx(2.0 / 3));
+  const std::vector<double> infinite(2, std::numeric_limits<double>::infinity()), scores(2, 0.0);
+  CHECK(best_threshold(infinite, scores, {true, false}) == 0.0);
+  CHECK(best_threshold({}, {}, {}) == 0.0);
+  // All have an answer: there is no share of those that have none.
+  const OneToken easy(json::array({question(-1, {"x"}), question(4, {"x"})}));
+  const auto all = easy.scored(Metric::exact_match, {.unanswerable = true});
+  CHECK(all.value() == 1.0);
+  CHECK(all.threshold == 4.0);
+  CHECK(!all.values.contains(Metric::no_answer_accuracy));
+  CHECK(!easy.scored(Metric::exact_match, {}).threshold);
+}
+
+TEST_CASE("That there is no answer has its place among the candidates, and the least of the windows' sums",
+          "[datasets]") {
+  const auto windows = std::make_shared<Windows>();
+  windows->contexts = {"ab"};
+  windows->answers = {{}};
+  windows->question = {0, 0};
+  windows->tokens = {{{-1, -1}, {0, 1}, {1, 2}}, {{-1, -1}, {1, 2}}};
+  auto logits = torch::zeros({2, 3, 2});
+  logits[0][0][0] = 5.0f;  // the second window's is less: 2
+  logits[1][0][0] = 2.0f;
+  logits[0][1][0] = 4.0f;  // "a": 4 + 0.5, "ab": 4 + 1
+  logits[0][1][1] = 0.5f;
+  logits[0][2][1] = 1.0f;
+  Batch batch;
+  batch.input_ids = torch::ones({2, 3}, torch::kLong);
+  batch.examples = torch::arange(2);
+  const auto found = [&](const AnswerConfig& config) {
+    AnswerFinder finder(windows, config);
+    finder.add(batch, logits);
+    return finder.answers().at(0);
+  };
+  const auto texts = [](const FoundAnswer& answer) {
+    Strings all;
+    for (const auto& candidate : answer.candidates) all.push_back(candidate.text);
+    return all;
+  };
+  const auto whole = found({.unanswerable = true});
+  CHECK(whole.text == "ab");
+  CHECK(whole.no_answer == 2.0 - 5.0);
+  CHECK(texts(whole) == Strings{"ab", "a", "", "b", "b"});
+  CHECK(whole.candidates[0].share / whole.candidates[2].share == Approx(std::exp(3.0)));
+  CHECK(whole.chosen(-3.0) == "ab");
+  CHECK(whole.chosen(-3.5).empty());
+  CHECK(texts(found({})) == Strings{"ab", "a", "b", "b"});
+  CHECK(texts(found({.longest = 1})) == Strings{"a", "b", "b"});
+  // As in run_qa the best n_best, and none where it is not among them.
+  CHECK(texts(found({.unanswerable = true, .n_best = 2})) == Strings{"ab", "a", ""});
+  CHECK(found({.n_best = 1}).text.empty());  // the best start is before the context
 }
 
 TEST_CASE("The two texts of a pair stay in one batch", "[datasets]") {

@@ -263,6 +263,19 @@ Evaluation made_up(Model& model) {
   return {.values = {{Metric::accuracy, value}}, .total = 100};
 }
 
+TEST_CASE("the names of a model's linear layers follow from its config") {
+  for (const auto* kind : {"model/families", "model/heads"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(golden(kind))) {
+      if (!entry.is_directory()) continue;
+      INFO(entry.path().filename().string());
+      auto model = load_model(entry.path()).model;
+      std::vector<std::string> names;
+      for (const auto& [name, linear] : model->named_linears()) names.push_back(name);
+      CHECK(layer_names(model->config()) == names);
+    }
+  }
+}
+
 TEST_CASE("layers that stay float32 are written, named and read again") {
   auto model = tiny_model();
   CHECK(matching_layers(model, {"*.0.output.dense", "bert.encoder.layer.2.inter*"}) ==

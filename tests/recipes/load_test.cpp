@@ -237,6 +237,12 @@ TEST_CASE("a value of the wrong type is named with what was expected") {
         "counts");
   CHECK_THAT(refusal(kHead + "task: {type: regression}\nstages: [{id: a, finetune: {class_weights: balanced}}]\n"),
              Catch::Contains("stages[0].finetune.class_weights: set for the task regression"));
+  CHECK_THAT(refusal(kHead + "task: {type: regression}\nstages: [{id: a, finetune: {label_weights: {a: 2}}}]\n"),
+             Catch::Contains("stages[0].finetune.label_weights: set for the task regression"));
+  CHECK(train("label_weights: {a: 2, b: 0}") ==
+        "r.yaml:9: stages[0].finetune.label_weights.b: found 0, expected a number above 0");
+  CHECK(train("label_weights: {a: much}") ==
+        "r.yaml:9: stages[0].finetune.label_weights.a: found \"much\", expected a number");
   CHECK(train("- 3") == "r.yaml:8: stages[0].finetune: found a list, expected a map of keys and values");
   CHECK(refusal(kHead + "stages: all\n") == "r.yaml:6: stages: found \"all\", expected a list");
   CHECK(refusal(kHead + "seed: -1\nstages: [{id: a, finetune: {}}]\n") ==
@@ -505,8 +511,7 @@ TEST_CASE("a wrong --set is named by its text") {
         "--set data.max_length=0: data.max_length: found 0, expected from 8 to 100000");
   CHECK(refusal(kSample, {"data.max_lenght=64"}) ==
         "--set data.max_lenght=64: data.max_lenght: unknown key (did you mean max_length?); known here: max_length, "
-        "stride, "
-        "train, validation, test, unlabelled");
+        "stride, answers, train, validation, test, unlabelled");
   CHECK(refusal(kSample, {"stages.studnt.distill.epochs=1"}) ==
         "--set stages.studnt.distill.epochs=1: stages has no entry called \"studnt\"; it has teacher, student, pruned, "
         "recovered, int8, shipped (did you mean student?)");

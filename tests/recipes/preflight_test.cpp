@@ -173,6 +173,11 @@ TEST_CASE("stages that a model's weights or a runtime do not allow are told befo
   CHECK_THAT(all.told(quantized + "  - id: f\n    finetune: {of: int8}\n"), Contains("stages[2].finetune.of"));
   CHECK_THAT(all.told(quantized + "  - id: q\n    quantize: {of: int8, scheme: fp16}\n"),
              Contains("stages[2].quantize.of"));
+  CHECK_THAT(
+      all.told(teacher +
+               "  - id: q\n    quantize: {of: teacher, scheme: int8_dynamic, ignore: ['*.dense', '*.outputs']}\n"),
+      Contains("stages[1].quantize.ignore: found \"*.outputs\", which no linear layer matches; expected a pattern of "
+               "names such as bert.encoder.layer.0.attention.self.query in `teacher`"));
   const auto fused = [&](const std::string& of) {
     return all.told("  - id: x\n    export: {of: " + (all.root / of).string() + ", runtime: fused}\n");
   };

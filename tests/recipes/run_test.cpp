@@ -534,6 +534,27 @@ TEST_CASE("labels of the test texts that training does not have are told with fi
   CHECK_FALSE(fs::exists(tiny.root / "runs/teacher"));
 }
 
+TEST_CASE("labels count by their classes' weights, whose names are checked before anything runs") {
+  const TinyRun tiny;
+  const auto weights = [&](const std::string& settings) {
+    const auto recipe = tiny.recipe({"stages=[{id: teacher, finetune: {epochs: 1, " + settings + "}}]", "goals={}"});
+    auto context = quiet_context({});
+    run(recipe, context);
+    return read_json_file(recipe.output / "teacher" / "compress.json").at("/notes/class_weights"_json_pointer);
+  };
+  const auto given = weights("label_weights: {article: 2.5}");
+  CHECK(given == nlohmann::json{{"article", 2.5}, {"conjunction", 1.0}, {"preposition", 1.0}});
+  const auto balanced = weights("class_weights: balanced"),
+             both = weights("class_weights: balanced, label_weights: {preposition: 4}");
+  CHECK(balanced.at("article") != balanced.at("preposition"));
+  CHECK(both.at("article") == balanced.at("article"));
+  CHECK(both.at("preposition").get<double>() == Approx(4 * balanced.at("preposition").get<double>()));
+  CHECK_THAT(
+      message_of<ConfigError>([&] { weights("label_weights: {artcle: 2}"); }),
+      Catch::Contains("stages[0].finetune.label_weights: found \"artcle\", which is none of the 3 classes; expected "
+                      "one of article, conjunction, preposition"));
+}
+
 TEST_CASE("distillation learns from texts without labels too") {
   const TinyRun tiny;
   std::string text;

@@ -89,10 +89,23 @@ json example(TaskType task, std::mt19937_64& random) {
   throw std::logic_error("task");
 }
 
-void write_examples(const fs::path& file, TaskType task, int count, uint64_t seed) {
+/// Of question answering: takes the answer out of the context.
+json without_answer(json question) {
+  auto context = question.at("context").get<std::string>();
+  context.replace(question.at("/answers/answer_start/0"_json_pointer), 2, "of");
+  question["context"] = context;
+  question["answers"] = json::array();
+  return question;
+}
+
+/// `unanswerable`: of question answering, each third question has no answer.
+void write_examples(const fs::path& file, TaskType task, int count, uint64_t seed, bool unanswerable) {
   std::mt19937_64 random(seed);
   std::string text;
-  for (int i = 0; i < count; ++i) text += example(task, random).dump() + "\n";
+  for (int i = 0; i < count; ++i) {
+    const auto own = example(task, random);
+    text += (unanswerable && i % 3 == 0 ? without_answer(own) : own).dump() + "\n";
+  }
   write_file(file, text);
 }
 
@@ -100,10 +113,10 @@ struct TaskRun {
   TemporaryFolder root;
   TaskType task;
 
-  explicit TaskRun(TaskType type) : task(type) {
-    write_examples(root / "train.jsonl", task, 128, 1);
-    write_examples(root / "validation.jsonl", task, 40, 2);
-    write_examples(root / "test.jsonl", task, 40, 3);
+  explicit TaskRun(TaskType type, bool unanswerable = false) : task(type) {
+    write_examples(root / "train.jsonl", task, 128, 1, unanswerable);
+    write_examples(root / "validation.jsonl", task, 40, 2, unanswerable);
+    write_examples(root / "test.jsonl", task, 40, 3, unanswerable);
   }
 
   Recipe recipe(const std::vector<std::string>& overrides = {}) const {
@@ -152,8 +165,8 @@ stages:
 };
 
 /// Runs all stages. `least`: of the teacher's metric; `lost`: how much the shipped file may be below it.
-void check_stages(TaskType type, double least, double lost, const std::vector<std::string>& overrides = {}) {
-  const TaskRun tiny(type);
+void check_stages(const TaskRun& tiny, double least, double lost, const std::vector<std::string>& overrides = {}) {
+  const auto type = tiny.task;
   const auto report = tiny.run(overrides);
   REQUIRE(report.stages.size() == 6);
   for (const auto& stage : report.stages) {
@@ -164,8 +177,11 @@ void check_stages(TaskType type, double least, double lost, const std::vector<st
     const auto model = open_model(tiny.root / ("runs/" + stage.id));
     CHECK(model.config->task == type);
     const TaskData data(tiny.recipe(overrides).task, tiny.recipe(overrides).data);
-    const auto again = evaluate(model.logits, *data.batches(Split::test, *model.tokenizer, {}), quiet_context({}));
+    const auto again =
+        evaluate(model.logits, *data.batches(Split::test, *model.tokenizer, {.threshold = model.answers.threshold}),
+                 quiet_context({}));
     CHECK((again.values == stage.reached.values));
+    CHECK(again.threshold == stage.reached.threshold);
     CHECK(again.loss == stage.reached.loss);
   }
   const auto& teacher = report.stages.front();
@@ -178,6 +194,10 @@ void check_stages(TaskType type, double least, double lost, const std::vector<st
   const auto json = read_json_file(tiny.root / "runs/report.json");
   CHECK(json.at("metric") == enum_name(report.metric));
   CHECK(json.at("stages").at(0).at(std::string(enum_name(report.metric))) == Approx(teacher.value()));
+}
+
+void check_stages(TaskType type, double least, double lost, const std::vector<std::string>& overrides = {}) {
+  check_stages(TaskRun(type), least, lost, overrides);
 }
 
 TEST_CASE("classification by another metric goes through every stage") {
@@ -202,6 +222,26 @@ TEST_CASE("token classification goes through every stage") {
 
 TEST_CASE("question answering goes through every stage") {
   check_stages(TaskType::question_answering, 0.9, 0.2, {"data.stride=4"});
+}
+
+TEST_CASE("questions that may have no answer go through every stage, with a threshold from the validation texts") {
+  const TaskRun tiny(TaskType::question_answering, /*unanswerable=*/true);
+  check_stages(tiny, 0.8, 0.25, {"data.stride=4", "data.answers={unanswerable: true, longest: 3}"});
+  const auto manifest = read_json_file(tiny.root / "runs/shipped/compress.json");
+  const auto& [validation, test] =
+      std::pair(manifest.at("/metrics/validation"_json_pointer), manifest.at("/metrics/test"_json_pointer));
+  CHECK(test.at("threshold") == validation.at("threshold"));
+  CHECK(test.at("no_answer_accuracy") >= 0.7);
+  const auto answers = open_model(tiny.root / "runs/shipped").answers;
+  CHECK(answers.unanswerable);
+  CHECK(answers.threshold == validation.at("threshold").get<double>());
+  CHECK(answers.longest == 3);
+
+  // A threshold of the recipe's own holds everywhere; without `unanswerable` such questions are an error.
+  const auto own =
+      tiny.run({"stages=[{id: teacher, finetune: {epochs: 1}}]", "data.answers={unanswerable: true, threshold: 1.5}"});
+  CHECK(own.stages.front().reached.threshold == 1.5);
+  CHECK_THROWS_WITH(tiny.run(), Catch::Contains("train.jsonl:1: question 'to it' has no answer"));
 }
 
 TEST_CASE("masked language modelling goes through every stage") {
