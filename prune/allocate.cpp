@@ -177,9 +177,9 @@ Importance normalized(const Importance& importance) {
   return result;
 }
 
-Budget::Budget(Model& model, BudgetConfig config, int64_t length,
+Budget::Budget(Model& model, const BudgetConfig& config, int64_t length,
                const std::function<LatencyTable(const ModelConfig&, int64_t)>& timed)
-    : config_(std::move(config)) {
+    : config_(config) {
   for (const auto& group : model->prunable_units()) {
     groups_.push_back({group.kind, group.count});
     const auto wanted = count_of(counts(), group.kind).value_or(0);

@@ -45,7 +45,7 @@ class Budget {
  public:
   /// `length`: tokens of the text that multiply-adds are counted for and layers are timed with, which `timed` does here
   /// for latency_reduction. Throws ConfigError if the model has fewer heads or FFN units than are to be kept.
-  Budget(Model& model, BudgetConfig config, int64_t length,
+  Budget(Model& model, const BudgetConfig& config, int64_t length,
          const std::function<LatencyTable(const ModelConfig&, int64_t)>& timed = measure_layers);
 
   /// The units of the model, as it is by now, to keep at `share` of the way: 0 is where it began, 1 the budget.

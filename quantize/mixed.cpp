@@ -94,7 +94,7 @@ MixedPrecision quantize_within(Model model, const Formats& formats, double max_d
     auto candidate = quantized(model, formats, unquantized);
     result.trials.push_back({unquantized, evaluate(candidate)});
     const bool within = result.trials.back().evaluation.within(whole, max_drop);
-    if (within || unquantized.size() == linears) result.model = candidate;  // the best that there is
+    if (within || unquantized.size() == linears) result.model = std::move(candidate);  // the best that there is
     return within;
   };
   if (attempt(formats.unquantized)) return result;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <ranges>
 #include <string_view>
@@ -89,7 +90,7 @@ std::optional<Lengths> lengths_of(const datasets::Dataset& data, TaskType task, 
   }
   std::ranges::sort(lengths);
   const auto at = [&](double share) {
-    return lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1) + 0.5)];
+    return lengths[static_cast<size_t>(std::llround(share * static_cast<double>(lengths.size() - 1)))];
   };
   const auto cut = lengths.end() - std::ranges::upper_bound(lengths, max_length);
   const bool windows = task == TaskType::question_answering;

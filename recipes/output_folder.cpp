@@ -106,7 +106,7 @@ bool is_resume_name(std::string_view name) {
   strip(".partial");
   if (name == "state-0.safetensors" || name == "state-1.safetensors") return true;
   if (name == "precision.json" || name == "rounds.json") return true;
-  if (name.starts_with(".")) {
+  if (name.starts_with('.')) {
     name.remove_prefix(1);
     strip(".tmp");
     strip(".old");

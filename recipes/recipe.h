@@ -94,7 +94,7 @@ struct TaskConfig {
         "metric", self.metric,
         "What the best checkpoint is chosen by, and goals.accuracy is about; if absent the task's first: accuracy, of "
         "multi_label micro_f1, of regression pearson, of embedding spearman, of token_classification entity_f1, of "
-        "question_answering f1, of masked_lm perplexity");
+        "question_answering f1, of masked_lm perplexity. Those of answers are told beside f1, and can't be chosen");
   }
 };
 void validate(const TaskConfig& config, Problems& problems);

@@ -46,7 +46,7 @@ void write_value(const Json& value, const std::string& indent, std::string& out)
   if (fits_one_line(value)) {
     out += " " + yaml_flow(value) + "\n";
   } else {
-    out += "\n";
+    out += '\n';
     write_block(value, indent + "  ", out);
   }
 }

@@ -23,6 +23,8 @@ from pathlib import Path
 TOOLS = {"clang-format": "18.1.8", "clang-tidy": "23.1.4"}
 FOLDERS = ["compress", "datasets", "distill", "prune", "quantize", "export", "recipes", "apps"]
 FORMATTED = FOLDERS + ["tests", "bench"]
+# Clang's own warnings that say nothing of the sources: on g++'s precompiled header, on g++'s library, on OpenMP's pragmas.
+UNHEARD = ["-Wno-ignored-gch", "-Wno-deprecated-declarations", "-Wno-unused-lambda-capture"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -75,7 +77,7 @@ def commands(build, openmp):
         words = [w for w in shlex.split(entry["command"])[1:] if w not in ("-Winvalid-pch", "-fopenmp", "-Wshadow=local")]
         at = words.index("-c") if "-c" in words else len(words)
         output = words.index("-o") if "-o" in words else at
-        result[entry["file"]] = (entry["directory"], [*words[:min(at, output)], "-Wno-ignored-gch", "-isystem", str(openmp)])
+        result[entry["file"]] = (entry["directory"], [*words[:min(at, output)], *UNHEARD, "-isystem", str(openmp)])
     return result
 
 

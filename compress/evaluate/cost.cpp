@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <vector>
 
 #include "compress/model/relative_positions.h"  // relative_rows
@@ -86,7 +87,7 @@ Timing measure(const std::function<void()>& work, double seconds, int64_t least)
   }
   std::sort(times.begin(), times.end());
   const auto at = [&](double share) {
-    return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1) + 0.5)];
+    return times[static_cast<size_t>(std::llround(share * static_cast<double>(times.size() - 1)))];
   };
   return {at(0.5), at(0.1), at(0.9), static_cast<int64_t>(times.size())};
 }

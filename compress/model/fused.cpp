@@ -145,7 +145,7 @@ void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Ari
                      bool accumulate) {
   const auto target = linear.weight.requires_grad() ? target_of(linear.weight) : Target{};
   if (linear.weight.numel() == 0) {
-    if (auto to = dx; dx.defined() && !accumulate) to.zero_();
+    if (dx.defined() && !accumulate) dx.zero_();
     return;
   }
   if (arithmetic == Arithmetic::int16) {

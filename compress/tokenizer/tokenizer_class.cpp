@@ -506,7 +506,7 @@ class Rebuilder {
     json& model = document_["model"];
     for (const auto& [key, value] : made.items()) {
       const json own = model.value(key, json());
-      const bool nothing = own.is_null() || own == false || own == "" || own == 0.0;
+      const bool nothing = own.is_null() || own == false || own == json("") || own == 0.0;
       const bool none = value.is_null() || value == false;
       if (own != value && !(nothing && none)) tell_difference("model." + key, own, value);
       model[key] = value;

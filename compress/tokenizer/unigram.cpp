@@ -9,7 +9,7 @@
 
 namespace compression {
 
-Unigram::Unigram(UnigramConfig config) : unknown_id_(config.unknown_id) {
+Unigram::Unigram(const UnigramConfig& config) : unknown_id_(config.unknown_id) {
   constexpr double kUnknownPenalty = 10;
   double lowest = std::numeric_limits<double>::infinity();
   std::unordered_map<std::string, int32_t> ids;  // of a token that is there twice, the last

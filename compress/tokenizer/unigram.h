@@ -22,7 +22,7 @@ struct UnigramConfig {
 
 class Unigram final : public CachingModel {
  public:
-  explicit Unigram(UnigramConfig config);
+  explicit Unigram(const UnigramConfig& config);
 
  protected:
   /// Throws CheckpointError where a character is unknown and the model has no unknown token.

@@ -176,7 +176,7 @@ TEST_CASE("Questions are read from JSONL and SQuAD's files", "[datasets]") {
   CHECK_THROWS_WITH(
       require_answers(none, {}),
       Catch::Contains("a.jsonl:2: question 'Where?' has no answer, expected one or more; "
-               "data.answers.unanswerable of a recipe and --unanswerable of a command take such questions"));
+                      "data.answers.unanswerable of a recipe and --unanswerable of a command take such questions"));
   CHECK(read("a.json", squad("[], \"is_impossible\": true, \"plausible_answers\": [" + answer + "]"))
             .answers.at(0)
             .empty());

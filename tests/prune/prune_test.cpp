@@ -401,6 +401,14 @@ double best_by_brute_force(const Importance& importance, const std::vector<doubl
   return best;
 }
 
+TEST_CASE("texts that are calibrated on keep no graph of how they were embedded") {
+  auto model = tiny_model();
+  REQUIRE(model->parameters().front().requires_grad());
+  for (const auto& texts : embed(model, OneBatch(many_texts(), 16), quiet_context({}))) {
+    CHECK_FALSE(texts.x.requires_grad());
+  }
+}
+
 TEST_CASE("units within a budget are the best that there are: every set of them was tried") {
   std::mt19937_64 generator(5);
   for (const double budget : {13.0, 17.5, 25.0, 31.0, 46.0}) {
