@@ -71,7 +71,7 @@ TEST_CASE("a folder's files are synced before it gets its name, and what it is i
   const auto own = folder.path().filename().string();
   for (int time = 0; time < 2; ++time) {
     FolderWriter writer(folder / "stage");
-    write_text_file(writer.folder() / manifest_name, "{\"format\": 1}\n");
+    write_text_file(writer.folder() / manifest_name, R"({"format": 1, "fingerprint": "0", "stage": {}})");
     const auto heard = calls_of([&] { writer.commit(); });
     const auto at = [&](const std::string& call) { return std::ranges::find(heard, call) - heard.begin(); };
     const auto named = at("rename stage"), count = static_cast<std::ptrdiff_t>(heard.size());
