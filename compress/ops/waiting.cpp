@@ -80,7 +80,9 @@ bool BusyJudge::judge(double delay, double seconds) {
   const double share = delay / seconds;
   if (!busy_) {
     since_ += seconds;
-    if (share <= busy_share) return false;
+    waited_ = share > busy_share ? waited_ + seconds : 0.0;
+    if (waited_ < in_a_row) return false;
+    waited_ = 0.0;
     needed_ = since_ < longest ? std::min(2 * needed_, longest) : shortest;
     busy_ = true;
     quiet_ = 0.0;

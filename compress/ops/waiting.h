@@ -7,8 +7,9 @@
 
 namespace compression::ops {
 
-/// Tells a busy machine from a quiet one by how long threads that could run did not. Slow to believe that a machine is
-/// quiet again: where it was not, the next time it takes twice as long, up to 16 seconds.
+/// Tells a busy machine from a quiet one by how long threads that could run did not: for 0.4 seconds in a row, since
+/// something runs for a moment on every machine. Slow to believe that it is quiet again: where it was not, the next
+/// time it takes twice as long, up to 16 seconds.
 class BusyJudge {
  public:
   /// `delay`: seconds that all threads of the process together waited for a processor in the last `seconds`. Whether
@@ -16,10 +17,10 @@ class BusyJudge {
   bool judge(double delay, double seconds);
 
  private:
-  static constexpr double busy_share = 0.2, quiet_share = 0.1, shortest = 1.0, longest = 16.0;
+  static constexpr double busy_share = 0.2, quiet_share = 0.1, in_a_row = 0.4, shortest = 1.0, longest = 16.0;
 
   bool busy_ = false;
-  double quiet_ = 0.0, since_ = longest, needed_ = shortest;  // seconds
+  double waited_ = 0.0, quiet_ = 0.0, since_ = longest, needed_ = shortest;  // seconds
 };
 
 /// A team of OpenMP threads that sleeps while it lives. libgomp counts its threads, finds more than there are
