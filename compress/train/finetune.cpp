@@ -46,7 +46,7 @@ class FinetuneStage : public Stage {
       const auto classes = static_cast<int64_t>(labels.size());
       loss.class_weights =
           balanced ? balanced_weights(*training_batches(*tokenizer, inputs.data, config_.train, context), classes)
-                   : torch::ones({classes});
+                   : torch::ones({classes}, torch::kFloat);
       for (size_t i = 0; i < labels.size(); ++i) {
         const auto own = config_.label_weights.find(labels[i]);
         if (own != config_.label_weights.end()) loss.class_weights[static_cast<int64_t>(i)] *= own->second;
