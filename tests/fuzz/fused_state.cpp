@@ -94,6 +94,13 @@ Tensor some_tensor(fuzzing::Input& input) {
   return torch::full(sizes, static_cast<double>(input.take<int8_t>()) / 16, type);
 }
 
+/// Whether the tensor's numbers are all in its storage: others can't be copied.
+bool lies_in_storage(const Tensor& tensor) {
+  int64_t last = tensor.storage_offset();
+  for (int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d);
+  return tensor.numel() == 0 || static_cast<size_t>(last + 1) * tensor.itemsize() <= tensor.storage().nbytes();
+}
+
 void change(ops::EncoderState& state, fuzzing::Input& input) {
   const auto command = input.byte();
   const auto number = name_in(state.numbers, command >> 3), tensor = name_in(state.tensors, input.byte());
@@ -114,7 +121,7 @@ void change(ops::EncoderState& state, fuzzing::Input& input) {
       state.tensors.insert_or_assign(tensor, some_tensor(input));
       break;
     case 5: {  // other bytes
-      if (!state.tensors.contains(tensor)) break;
+      if (!state.tensors.contains(tensor) || !lies_in_storage(state.tensors.at(tensor))) break;
       auto changed = state.tensors.at(tensor).clone();
       for (int i = 0; i < 8 && changed.nbytes() > 0; ++i) {
         static_cast<uint8_t*>(changed.data_ptr())[input.take<uint16_t>() % changed.nbytes()] = input.byte();
@@ -123,7 +130,7 @@ void change(ops::EncoderState& state, fuzzing::Input& input) {
       break;
     }
     case 6: {  // another place in its storage, as a file may say
-      if (!state.tensors.contains(tensor)) break;
+      if (!state.tensors.contains(tensor) || !lies_in_storage(state.tensors.at(tensor))) break;
       auto moved = state.tensors.at(tensor).detach().clone();
       std::vector<int64_t> strides = moved.strides().vec();
       if (!strides.empty()) strides[input.byte() % strides.size()] = input.byte();
