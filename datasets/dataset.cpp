@@ -9,10 +9,11 @@
 #include <set>
 #include <system_error>
 
-#include "compress/task/labels.h"      // ClassFinder, class_number
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/limits.h"  // text_bytes
-#include "compress/workflow/number.h"  // number_of
+#include "compress/task/labels.h"       // ClassFinder, class_number
+#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/limits.h"   // text_bytes
+#include "compress/workflow/message.h"  // printable
+#include "compress/workflow/number.h"   // number_of
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed, read_text
 
@@ -161,6 +162,12 @@ FileConfig with_names(FileConfig config, TaskType task) {
   if (answers) name(config.text_pair, "context");
   if (task == TaskType::embedding) name(config.text_pair, "text_pair");
   return config;
+}
+
+std::string place_of(const Dataset& data, size_t example) {
+  const auto path = printable(data.path.string());
+  if (data.lines[example] > 0) return fmt::format("{}:{}", path, data.lines[example]);
+  return example < data.ids.size() ? fmt::format("{}: question {}", path, in_quotes(data.ids[example])) : path;
 }
 
 void check_sizes(const Dataset& data, TaskType task) {

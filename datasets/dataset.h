@@ -87,6 +87,7 @@ struct Dataset {
   std::vector<TextInput> inputs;           // of token_classification the words with spaces between
   std::vector<std::string> labels;         // one label a text, as written; empty strings where a file has none
   std::vector<int64_t> lines;              // where each example begins in the file, from 1; 0 in a SQuAD file
+  std::vector<std::string> ids = {};       // of a SQuAD file: what each question is called there
   int64_t skipped = 0;                     // broken rows of GLUE's QQP
   std::vector<std::string> warnings = {};  // what is odd in the file, a line each
 
@@ -94,6 +95,9 @@ struct Dataset {
   std::vector<std::vector<std::string>> words;        // token_classification
   std::vector<std::vector<Answer>> answers;           // question_answering
 };
+
+/// Where an example is, for messages: "train.csv:7", "squad.json: question 'q1'".
+std::string place_of(const Dataset& data, size_t example);
 
 /// Throws DataError naming file and line of a text longer than limits::text_bytes, or than limits::context_bytes where
 /// it is the context of a question.

@@ -157,13 +157,10 @@ std::string label_note(const Dataset& data, const TaskHead& head) {
 void require_answers(const Dataset& data, const AnswerConfig& config) {
   const auto none = std::ranges::find_if(data.answers, [](const auto& answers) { return answers.empty(); });
   if (config.unanswerable || none == data.answers.end()) return;
-  const auto at = static_cast<size_t>(none - data.answers.begin());
-  const auto message = fmt::format(
-      "question {} has no answer, expected one or more; data.answers.unanswerable of a recipe and --unanswerable of a "
-      "command take such questions (SQuAD 2.0)",
-      in_quotes(data.inputs[at].text));
-  const auto line = data.lines[at];
-  line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+  throw DataError(fmt::format(
+      "{}: no answer, expected one or more; data.answers.unanswerable of a recipe and --unanswerable of a command take "
+      "such questions (SQuAD 2.0)",
+      place_of(data, static_cast<size_t>(none - data.answers.begin()))));
 }
 
 Labels labels_of(const Dataset& data, const TaskHead& head) {

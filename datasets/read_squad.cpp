@@ -48,14 +48,19 @@ Dataset read_squad(const FileConfig& file, std::string_view text, bool labelled)
       for (const auto& question : list(paragraph, "qas", whole)) {
         const Place place{file.path, 0, fmt::format("question {}", in_quotes(text_field(question, "id", whole)))};
         sum.add(context);
+        data.ids.push_back(text_field(question, "id", whole));
         data.inputs.push_back({text_field(question, "question", place), context});
         data.answers.emplace_back();
         if (labelled || question.contains("answers")) {
           data.answers.back() = answers_field(question, "answers", context, place);
         }
         const auto impossible = question.find("is_impossible");
-        if (impossible != question.end() && *impossible == true && !data.answers.back().empty()) {
+        const bool told = labelled && impossible != question.end() && impossible->is_boolean();
+        if (told && *impossible == true && !data.answers.back().empty()) {
           place.fail("answers, and is_impossible: true, expected one of the two");
+        }
+        if (told && *impossible == false && data.answers.back().empty()) {
+          place.fail("no answers, and is_impossible: false, expected answers");
         }
         data.lines.push_back(0);
       }

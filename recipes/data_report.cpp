@@ -41,11 +41,6 @@ std::string label_of(const datasets::Dataset& data, size_t i) {
   return i < data.label_lists.size() ? fmt::format("{}", fmt::join(data.label_lists[i], "|")) : "";
 }
 
-std::string place(const datasets::Dataset& data, size_t i) {
-  const auto path = data.path.string();
-  return data.lines[i] > 0 ? fmt::format("{}:{}", path, data.lines[i]) : path;
-}
-
 /// "a, b, c"; of many names the first ones.
 std::string some(const std::vector<std::string>& names) {
   const std::vector<std::string> first(names.begin(), names.begin() + std::min(shown_names, names.size()));
@@ -154,15 +149,15 @@ class Looker {
     const auto name = split_name(split);
     if (found.empty > 0) {
       warn(fmt::format("data.{}: {} of {} texts are empty, the first at {}", name, found.empty, found.texts,
-                       place(data, *first_empty)));
+                       datasets::place_of(data, *first_empty)));
     }
     if (contradiction) {
       warn(
           fmt::format("data.{}: {} texts are there again with another label, the first at {}: {} is {} there and {} at "
                       "{}",
-                      name, contradictions, place(data, *contradiction), in_quotes(data.inputs[*contradiction].text),
-                      in_quotes(label_of(data, *contradiction)), in_quotes(label_of(data, *contradicted)),
-                      place(data, *contradicted)));
+                      name, contradictions, datasets::place_of(data, *contradiction),
+                      in_quotes(data.inputs[*contradiction].text), in_quotes(label_of(data, *contradiction)),
+                      in_quotes(label_of(data, *contradicted)), datasets::place_of(data, *contradicted)));
     }
     found.unanswerable = std::ranges::count_if(data.answers, [](const auto& answers) { return answers.empty(); });
     if (data_.answers().unanswerable && found.unanswerable == 0) {
@@ -215,7 +210,7 @@ class Looker {
     if (common == 0) return;
     const auto& data = data_.texts(of);
     warn(fmt::format("data.{}: {} of its {} different texts are in data.{} too, the first at {}", split_name(of),
-                     common, texts_[of].size(), split_name(in), place(data, *first)));
+                     common, texts_[of].size(), split_name(in), datasets::place_of(data, *first)));
   }
 
   const TaskData& data_;

@@ -114,6 +114,10 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
   const bool is_folder = fs::is_directory(path);
   const auto weights = transformer_folder(folder);
   Runnable runnable;
+  if (!is_folder && path.extension() == ".safetensors") {
+    throw CheckpointError(path.string() +
+                          ": weights alone, expected the folder that they are in, or a TorchScript file");
+  }
   const bool script = !is_folder || (!fs::exists(weights / "model.safetensors") && fs::exists(path / "model.pt"));
   runnable.file = !script ? weights / "model.safetensors" : is_folder ? path / "model.pt" : path;
   if (!script || fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);

@@ -29,6 +29,7 @@ struct AnswerOptions {
   bool unanswerable = false;
   std::optional<std::string> threshold;  // a number, or of eval: best
   std::optional<int64_t> n_best, longest;
+  int64_t candidates = 0;  // of predict: so many are in the JSON
 };
 
 struct EvalOptions {

@@ -84,7 +84,9 @@ void add_answers(CLI::App& command, AnswerOptions& options) {
   command.add_option("--threshold", options.threshold,
                      of + "no answer where the first token's logits are by more than this above those of the best "
                           "answer; implies --unanswerable [what the recipe chose, else 0]; of eval also best");
-  command.add_option("--n-best", options.n_best, of + "answers to tell apart; predict --json shows them [20]")
+  command
+      .add_option("--n-best", options.n_best,
+                  of + "starts and ends of a window to look at, and answers to compare [20]")
       ->check(CLI::Range(1, 1000));
   command.add_option("--longest", options.longest, of + "tokens of the longest answer [30]")
       ->check(CLI::Range(1, 100000));
@@ -182,6 +184,10 @@ int parse_and_run(int argc, char** argv) {
   predict->add_option("--stride", predict_options.stride, "Of question answering: tokens that windows share")
       ->check(CLI::Range(0, 1 << 20));
   add_answers(*predict, predict_options.answers);
+  predict
+      ->add_option("--candidates", predict_options.answers.candidates,
+                   "Of question answering: so many of the compared answers are in the JSON, best first [0]")
+      ->check(CLI::Range(1, 1000));
 
   BenchOptions bench_options;
   auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");

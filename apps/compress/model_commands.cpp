@@ -9,6 +9,7 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <set>
 #include <sstream>
 
@@ -105,10 +106,12 @@ Metric metric_of(const EvalOptions& options, const TaskHead& head) {
 datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::Runnable& model, const TaskHead& head,
                                    bool best) {
   auto answers = model.answers;
-  const bool any = options.unanswerable || options.threshold || options.n_best || options.longest;
+  const bool any =
+      options.unanswerable || options.threshold || options.n_best || options.longest || options.candidates > 0;
   if (any && head.task != TaskType::question_answering) {
     throw ConfigError(
-        fmt::format("--unanswerable, --threshold, --n-best and --longest are for question answering, and {} is for {}",
+        fmt::format("--unanswerable, --threshold, --n-best, --longest and --candidates are for question answering, and "
+                    "{} is for {}",
                     model.file.string(), enum_name(head.task)));
   }
   answers.unanswerable = answers.unanswerable || options.unanswerable || options.threshold;
@@ -133,16 +136,16 @@ struct Answer {
   json object;
 };
 
-/// Of one question. `all`: whether JSON has every candidate.
-Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerConfig& config, bool all) {
+/// Of one question. `shown`: how many candidates JSON has.
+Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerConfig& config, int64_t shown) {
   const auto& text = found.chosen(config.threshold.value_or(0.0));
   const auto own = std::ranges::find(found.candidates, text, &datasets::FoundAnswer::Candidate::text);
   const double share = own == found.candidates.end() ? 0.0 : own->share;
   Answer answer{fmt::format("{}\t{:.4f}", printable(text), share), {{"answer", text}, {"score", share}}};
   if (config.unanswerable) answer.object["no_answer"] = found.no_answer;
-  if (!all) return answer;
+  if (shown == 0) return answer;
   answer.object["candidates"] = json::array();
-  for (const auto& candidate : found.candidates) {
+  for (const auto& candidate : found.candidates | std::views::take(shown)) {
     answer.object["candidates"].push_back({{"answer", candidate.text}, {"score", candidate.share}});
   }
   return answer;
@@ -511,7 +514,7 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   if (finder) {
     answers.clear();
     for (const auto& found : finder->answers()) {
-      answers.push_back(span_answer(found, config, options.answers.n_best.has_value()));
+      answers.push_back(span_answer(found, config, options.answers.candidates));
     }
   }
   for (const auto& [text, object] : answers) std::cout << (as_json ? json_text(object) : text) << '\n';

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "compress/checkpoint/model_folder.h"  // load_model, save_model
+#include "compress/task/labels.h"              // ClassFinder
 #include "compress/train/trainer.h"            // train
 #include "compress/workflow/error.h"           // ConfigError
 #include "compress/workflow/message.h"         // printable
@@ -47,10 +48,8 @@ class FinetuneStage : public Stage {
       loss.class_weights =
           balanced ? balanced_weights(*training_batches(*tokenizer, inputs.data, config_.train, context), classes)
                    : torch::ones({classes}, torch::kFloat);
-      for (size_t i = 0; i < labels.size(); ++i) {
-        const auto own = config_.label_weights.find(labels[i]);
-        if (own != config_.label_weights.end()) loss.class_weights[static_cast<int64_t>(i)] *= own->second;
-      }
+      const ClassFinder finder(labels);
+      for (const auto& [label, weight] : config_.label_weights) loss.class_weights[finder.find(label)->id] *= weight;
       auto& weights = told["class_weights"];
       for (size_t i = 0; i < labels.size(); ++i) {
         weights[labels[i]] = loss.class_weights[static_cast<int64_t>(i)].item<float>();
@@ -70,8 +69,9 @@ class FinetuneStage : public Stage {
 }  // namespace
 
 std::string unknown_weight(const FinetuneConfig& config, const std::vector<std::string>& classes) {
+  const ClassFinder finder(classes);
   for (const auto& [name, weight] : config.label_weights) {
-    if (std::ranges::find(classes, name) != classes.end()) continue;
+    if (finder.find(name)) continue;
     constexpr size_t shown = 20;
     const auto count = std::min(classes.size(), shown);
     return fmt::format("found \"{}\", which is none of the {} classes; expected one of {}{}", printable(name),

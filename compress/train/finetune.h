@@ -33,10 +33,10 @@ struct FinetuneConfig {
     visit("class_weights", self.class_weights,
           "Of classes and tags: balanced: a label counts as texts / (classes * texts of its class) says, so that rare "
           "classes count as much as common ones");
-    visit(
-        "label_weights", self.label_weights,
-        "Of classes and tags: what labels count by the names of their classes, times class_weights; 1 where no weight "
-        "is given");
+    visit("label_weights", self.label_weights,
+          "Of classes and tags: what labels count by the names of their classes, letter case aside, times "
+          "class_weights; 1 "
+          "where no weight is given");
     TrainConfig::fields(self.train, visit);
   }
 };

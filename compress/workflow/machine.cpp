@@ -217,8 +217,8 @@ nlohmann::json machine_json(const Machine& machine) {
 std::string describe(const Machine& machine) {
   const auto part =
       machine.processors < machine.cores ? fmt::format(" of which {} may be used", machine.processors) : "";
-  return fmt::format("{}, {} cores{}, {} threads; {}{}{}; int8 engine {}; LibTorch {}", machine.processor,
-                     machine.cores, part, machine.threads, machine.instruction_set,
+  return fmt::format("{}, {} cores{}, {} thread{}; {}{}{}; int8 engine {}; LibTorch {}", machine.processor,
+                     machine.cores, part, machine.threads, machine.threads == 1 ? "" : "s", machine.instruction_set,
                      machine.extensions.empty() ? "" : " with ", machine.extensions, machine.int8_engine,
                      machine.libtorch);
 }

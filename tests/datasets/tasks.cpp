@@ -175,13 +175,17 @@ TEST_CASE("Questions are read from JSONL and SQuAD's files", "[datasets]") {
   CHECK_NOTHROW(require_answers(none, {.unanswerable = true}));
   CHECK_THROWS_WITH(
       require_answers(none, {}),
-      Catch::Contains("a.jsonl:2: question 'Where?' has no answer, expected one or more; "
+      Catch::Contains("a.jsonl:2: no answer, expected one or more; "
                       "data.answers.unanswerable of a recipe and --unanswerable of a command take such questions"));
   CHECK(read("a.json", squad("[], \"is_impossible\": true, \"plausible_answers\": [" + answer + "]"))
             .answers.at(0)
             .empty());
   CHECK(task_error(TaskType::question_answering, "a.json", squad("[" + answer + "], \"is_impossible\": true")) ==
         "a.json: question 'q1': answers, and is_impossible: true, expected one of the two");
+  CHECK(task_error(TaskType::question_answering, "a.json", squad(R"([], "is_impossible": false)")) ==
+        "a.json: question 'q1': no answers, and is_impossible: false, expected answers");
+  CHECK_THROWS_WITH(require_answers(read("a.json", squad("[]")), {}),
+                    Catch::Contains("a.json: question 'q1': no answer, expected one or more"));
   CHECK(task_error(TaskType::question_answering, "a.json", squad(R"([{"text": "x", "answer_start": 0}])")) ==
         "a.json: question 'q1': at answer_start 0 the context has 'C', expected the answer 'x'");
 }

@@ -542,7 +542,7 @@ TEST_CASE("labels count by their classes' weights, whose names are checked befor
     run(recipe, context);
     return read_json_file(recipe.output / "teacher" / "compress.json").at("/notes/class_weights"_json_pointer);
   };
-  const auto given = weights("label_weights: {article: 2.5}");
+  const auto given = weights("label_weights: {Article: 2.5}");
   CHECK(given == nlohmann::json{{"article", 2.5}, {"conjunction", 1.0}, {"preposition", 1.0}});
   const auto balanced = weights("class_weights: balanced"),
              both = weights("class_weights: balanced, label_weights: {preposition: 4}");

@@ -237,11 +237,14 @@ TEST_CASE("questions that may have no answer go through every stage, with a thre
   CHECK(answers.threshold == validation.at("threshold").get<double>());
   CHECK(answers.longest == 3);
 
+  CHECK_THROWS_WITH(TaskRun(TaskType::regression).recipe({"data.answers={n_best: 5}"}),
+                    Catch::Contains("data.answers: found with task regression, expected question_answering with it"));
+
   // A threshold of the recipe's own holds everywhere; without `unanswerable` such questions are an error.
   const auto own =
       tiny.run({"stages=[{id: teacher, finetune: {epochs: 1}}]", "data.answers={unanswerable: true, threshold: 1.5}"});
   CHECK(own.stages.front().reached.threshold == 1.5);
-  CHECK_THROWS_WITH(tiny.run(), Catch::Contains("train.jsonl:1: question 'to it' has no answer"));
+  CHECK_THROWS_WITH(tiny.run(), Catch::Contains("train.jsonl:1: no answer, expected one or more"));
 }
 
 TEST_CASE("masked language modelling goes through every stage") {
