@@ -330,9 +330,9 @@ LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& 
     try {
       output = module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids});
     } catch (const std::exception& failure) {
-      if (is_out_of_memory(failure)) throw;
-      throw UnsupportedError(fmt::format("{}: can't run {} texts of {} tokens: {}", use.name, batch.size(),
-                                         batch.input_ids.size(1), reason_of(failure)));
+      throw UnsupportedError(
+          fmt::format("{}: can't run {} texts of {} tokens: {}", use.name, batch.size(), batch.input_ids.size(1),
+                      is_out_of_memory(failure) ? "it wants more memory than there is" : reason_of(failure)));
     }
     auto sizes = expected_sizes(use.head, batch);
     if (!use.head && *classes >= 0) sizes.back() = *classes;

@@ -44,7 +44,8 @@ std::string panel(const std::string& title, const std::vector<Row>& rows, double
   for (const auto& row : rows) {
     for (const auto cell : row.cells) low = std::min(low, cell), high = std::max(high, cell);
   }
-  const auto range = low > high ? "none" : fmt::format("{:.3g} to {:.3g}", std::exp(low), std::exp(high));
+  const auto range =
+      low > high ? "none" : fmt::format("{:.3g} (light) to {:.3g} (dark)", std::exp(low), std::exp(high));
   std::string out =
       fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}: {}</text>\n", offset + left, top - 14, title, range);
   for (size_t r = 0; r < rows.size(); ++r) {

@@ -194,7 +194,9 @@ int parse_and_run(int argc, char** argv) {
   add_model(*bench, bench_options.model, /*reads_texts=*/false);
   bench->add_option("--shapes", bench_options.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
   bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(between(0.1, 3600.0));
-  bench->add_option("--instances", bench_options.instances, "Calls at once, each with its share of the threads [1]")
+  bench
+      ->add_option("--instances", bench_options.instances,
+                   "Calls at once, each with its share of the threads, at most 32 for each processor [1]")
       ->check(CLI::Range(1, 1024));
 
   try {

@@ -522,6 +522,12 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
 }
 
 int bench_command(const BenchOptions& options, Context& context, bool as_json) {
+  constexpr int64_t per_processor =
+      32;  // with many more, threads or memory for them may run out in libgomp, which ends us
+  if (const auto most = per_processor * usable_processors(); options.instances > most) {
+    throw ConfigError(fmt::format("--instances: found {}, expected at most {}: {} for each processor",
+                                  options.instances, most, per_processor));
+  }
   const auto model = open(options.model, context);
   const auto shapes = parse_shapes(options.shapes, model);
   const auto machine = this_machine();

@@ -43,7 +43,7 @@ void run_instances(int64_t count, const std::function<void(int64_t)>& work) {
   if (count == 1) return work(0);
   const auto all = allowed_processors();
   const auto threads = static_cast<int>(std::max<int64_t>(1, at::get_num_threads() / count));
-  require_threads(count * threads);
+  require_threads(count * at::get_num_threads());  // MKL may start a team of all of them for each instance
   std::mutex mutex;
   std::exception_ptr failure;
   std::vector<std::jthread> instances;  // joined before an exception leaves

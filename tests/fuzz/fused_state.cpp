@@ -86,11 +86,7 @@ std::string name_in(const Dict& dict, uint8_t index) {
 Tensor some_tensor(fuzzing::Input& input) {
   const auto type = types[input.byte() % std::size(types)];
   std::vector<int64_t> sizes(input.byte() % 4);
-  int64_t elements = 1;
-  for (auto& size : sizes) {
-    size = input.byte() % 32;
-    elements *= size;
-  }
+  for (auto& size : sizes) size = input.byte() % 32;
   return torch::full(sizes, static_cast<double>(input.take<int8_t>()) / 16, type);
 }
 
@@ -112,10 +108,10 @@ void change(ops::EncoderState& state, fuzzing::Input& input) {
       state.numbers.insert_or_assign(number, static_cast<double>(input.take<int16_t>()));
       break;
     case 2:
-      state.numbers.erase(number);
+      static_cast<void>(state.numbers.erase(number));
       break;
     case 3:
-      state.tensors.erase(tensor);
+      static_cast<void>(state.tensors.erase(tensor));
       break;
     case 4:
       state.tensors.insert_or_assign(tensor, some_tensor(input));
