@@ -115,7 +115,7 @@ TEST_CASE("names of stages that are close to each other do not lie over each oth
                      6.0 * static_cast<double>(shown.size())});
     CHECK(names.back().x + names.back().width <= 1200);
   }
-  CHECK(names.size() == 28);  // with the legend
+  CHECK(names.size() == 27);
   for (size_t i = 0; i < names.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
       const auto &a = names[i], &b = names[j];
