@@ -198,8 +198,7 @@ std::string report_svg(const Report& report) {
   constexpr double width = panel_width * static_cast<double>(panels.size()), legend_height = 24;
   std::string out = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"sans-serif\" "
-      "font-size=\"11\">\n<style>text {{ paint-order: stroke; stroke: white; stroke-width: 3px }}</style>\n"
-      "<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"white\"/>\n",
+      "font-size=\"11\">\n<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"white\"/>\n",
       width, panel_height + legend_height);
   for (size_t i = 0; i < panels.size(); ++i) out += draw(report, panels[i], static_cast<double>(i) * panel_width);
   out += text(width / 2, panel_height + legend_height / 2, "middle",
