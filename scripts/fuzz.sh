@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with Clang and runs each for a time, two at once, from the kept corpus (tests/fuzz/corpus) and what
 # earlier runs have found in build/fuzz/corpus. The time is the processor's, so that other work beside it takes nothing away;
-# after four times as long on the clock a target ends all the same (72 is how a target ends whose time is over). Inputs that are findings go to build/fuzz/findings; mend the fault, then put
-# the input into the kept corpus.
+# after four times as long on the clock a target ends all the same (72 is how one ends whose time is over). Inputs that are
+# findings go to build/fuzz/findings; mend the fault, then put the input into the kept corpus.
 # usage: scripts/fuzz.sh [SECONDS [TARGET...]]      (60; all targets)
 # Ends with executions and findings by target, in Markdown, and 1 if there was a finding.
 set -euo pipefail
