@@ -184,7 +184,7 @@ stages:
   - id: int8
     quantize: {of: recovered, scheme: int8_dynamic}
   - id: shipped
-    export: {of: int8, format: torchscript}
+    export: {of: int8, runtime: fused}
 goals:
   accuracy: {relative_to: teacher, max_drop: 0.01}
   size: {max: 30MB}

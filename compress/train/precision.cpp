@@ -216,7 +216,8 @@ std::string describe(const PrecisionChoice& choice) {
   if (choice.timings.empty()) return choice.automatic ? name + " (auto)" : name;
   std::vector<std::string> each;
   for (const auto& timing : choice.timings) {
-    each.push_back(fmt::format("{} {:.3g} ms", enum_name(timing.precision), timing.milliseconds));
+    const auto ms = timing.milliseconds;
+    each.push_back(fmt::format("{} {:.{}f} ms", enum_name(timing.precision), ms, ms < 10 ? 2 : ms < 100 ? 1 : 0));
   }
   return fmt::format("{} (auto; products of a step, {} tokens a batch: {}; {}, {} thread{})", name, choice.tokens,
                      fmt::join(each, ", "), choice.processor, choice.threads, choice.threads == 1 ? "" : "s");

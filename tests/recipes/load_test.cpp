@@ -682,7 +682,7 @@ TEST_CASE("a recipe that is written out reads back as the same") {
   CHECK(to_yaml(again) == yaml);
   CHECK(recipe_json(recipe)["stages"][5] ==
         nlohmann::json::parse(
-            R"({"id": "shipped", "export": {"of": "int8", "format": "torchscript", "runtime": "portable"}})"));
+            R"({"id": "shipped", "export": {"of": "int8", "format": "torchscript", "runtime": "fused"}})"));
   CHECK(recipe_json(recipe)["goals"]["size"]["max"] == "30MB");
 }
 
