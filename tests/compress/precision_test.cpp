@@ -127,7 +127,7 @@ TEST_CASE("auto is measured once for a model and machine, and told with its figu
   CHECK(choice.automatic);
   CHECK(choice.processor == this_machine().processor);
   CHECK_THAT(first.text.str(), Catch::Contains("precision: int16 (auto; products of a step") &&
-                                   Catch::Contains("fp32 4 ms, int16 2 ms") && Catch::Contains(choice.processor));
+                                   Catch::Contains("fp32 4.00 ms, int16 2.00 ms") && Catch::Contains(choice.processor));
   fake.seconds[Precision::float32] = 0.001;  // another time it would be otherwise
   CHECK(choose_precision({}, *model, source, second.context, fake.make()) == choice);
   CHECK(fake.made == 1);
