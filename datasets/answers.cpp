@@ -47,37 +47,37 @@ class AnswerScorer : public Scorer {
     result.correct = static_cast<int64_t>(exact);
   }
 
-  double threshold_for(const std::vector<FoundAnswer>& found) const {
+  double threshold_for(const std::vector<FoundAnswer>& found, const std::vector<metrics::AnswerScore>& of_spans) const {
     if (config_.threshold) return *config_.threshold;
     std::vector<double> no_answer, scores;
     std::vector<bool> has_answer;
     for (size_t i = 0; i < found.size(); ++i) {
-      const auto& expected = windows_->answers[i];
-      const auto of_span = metrics::answer_score(found[i].text, expected);
       no_answer.push_back(found[i].no_answer);
-      has_answer.push_back(!expected.empty());
-      scores.push_back(expected.empty() ? 0.0 : metric_ == Metric::exact_match ? of_span.exact_match : of_span.f1);
+      has_answer.push_back(!windows_->answers[i].empty());
+      scores.push_back(metric_ == Metric::exact_match ? of_spans[i].exact_match : of_spans[i].f1);
     }
     return best_threshold(no_answer, scores, has_answer);
   }
 
   void score_with_none(const std::vector<FoundAnswer>& found, Evaluation& result) const {
-    const auto threshold = threshold_for(found);
+    std::vector<metrics::AnswerScore> of_spans;
+    for (size_t i = 0; i < found.size(); ++i) {
+      of_spans.push_back(metrics::answer_score(found[i].text, windows_->answers[i]));
+    }
+    const auto threshold = threshold_for(found, of_spans);
     metrics::AnswerScore answered;  // sums over the questions that have an answer
     double none = 0.0;              // right ones of those that have none
     size_t answerable = 0;
     for (size_t i = 0; i < found.size(); ++i) {
-      const auto& expected = windows_->answers[i];
       const bool refused = found[i].no_answer > threshold;
-      if (expected.empty()) {
-        none += refused ? 1.0 : metrics::answer_score(found[i].text, expected).exact_match;
+      if (windows_->answers[i].empty()) {
+        none += refused ? 1.0 : of_spans[i].exact_match;
         continue;
       }
       ++answerable;
       if (refused) continue;
-      const auto of_span = metrics::answer_score(found[i].text, expected);
-      answered.exact_match += of_span.exact_match;
-      answered.f1 += of_span.f1;
+      answered.exact_match += of_spans[i].exact_match;
+      answered.f1 += of_spans[i].f1;
     }
     const auto unanswerable = found.size() - answerable;
     result.values = {{Metric::exact_match, mean(answered.exact_match + none, found.size())},
@@ -150,7 +150,10 @@ void AnswerFinder::add(const Batch& batch, const torch::Tensor& logits) {
     const auto [end_scores, ends] = top(1);
     const auto question = windows_->question.at(window);
     auto& none = none_.at(question);
-    if (count > 0) none = std::min(none, own[0][0].item<double>() + own[0][1].item<double>());
+    if (config_.unanswerable && count > 0) {
+      const auto* first = own.const_data_ptr<float>();
+      none = std::min(none, static_cast<double>(first[0]) + first[1]);
+    }
     auto& best = best_.at(question);
     for (int64_t s = 0; s < starts.size(0); ++s) {
       for (int64_t e = 0; e < ends.size(0); ++e) {
@@ -173,7 +176,7 @@ std::vector<FoundAnswer> AnswerFinder::answers() const {
   for (size_t i = 0; i < best_.size(); ++i) {
     auto& found = answers.emplace_back();
     const auto& spans = best_[i];
-    const bool may_be_none = config_.unanswerable && std::isfinite(none_[i]);
+    const bool may_be_none = std::isfinite(none_[i]);
     if (config_.unanswerable) found.no_answer = spans.empty() ? none_found : none_[i] - spans.front().score;
     const auto highest =
         std::max(spans.empty() ? -none_found : spans.front().score, may_be_none ? none_[i] : -none_found);

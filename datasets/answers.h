@@ -20,6 +20,7 @@ struct AnswerConfig {
   std::optional<double> threshold;
   int64_t n_best = 20;
   int64_t longest = 30;
+  bool operator==(const AnswerConfig&) const = default;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -84,13 +85,13 @@ class AnswerFinder {
   std::shared_ptr<const Windows> windows_;
   AnswerConfig config_;
   std::vector<std::vector<Span>> best_;  // of each question, best first
-  std::vector<double> none_;             // of each question: the sum that says that there is no answer
+  std::vector<double> none_;             // of each question, with `unanswerable`: the sum that says that there is none
 };
 
 /// The threshold of `no_answer` with the largest sum of scores: a question that is above it scores 1 where it has no
-/// answer and 0 where it has one, another one what its span scores. One value a question each; `scores` are 0 where a
-/// question has no answer. Of equal sums the lowest; below all of them where it is best to answer nothing. It is that
-/// of SQuAD 2.0's evaluate script (find_best_thresh).
+/// answer and 0 where it has one, another one what its span scores. One value a question each; `scores` of those that
+/// have no answer do not count. Of equal sums the lowest; below all of them where it is best to answer nothing. It is
+/// that of SQuAD 2.0's evaluate script (find_best_thresh).
 double best_threshold(std::span<const double> no_answer, std::span<const double> scores,
                       const std::vector<bool>& has_answer);
 

@@ -17,6 +17,10 @@ namespace {
 
 using Names = std::vector<std::string>;
 
+bool matches(const std::string& name, const std::string& pattern) {
+  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
 Names layer_names(Model model) {
   Names names;
   for (const auto& [name, linear] : model->named_linears()) names.push_back(name);
@@ -51,8 +55,7 @@ Names layer_names(const ModelConfig& config) {
 
 std::string unmatched(const Names& names, const Names& patterns) {
   for (const auto& pattern : patterns) {
-    const auto matches = [&](const std::string& name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
-    if (std::ranges::any_of(names, matches)) continue;
+    if (std::ranges::any_of(names, [&](const std::string& name) { return matches(name, pattern); })) continue;
     return fmt::format("found \"{}\", which no linear layer matches; expected a pattern of names such as {}",
                        printable(pattern), names.front());
   }
@@ -64,8 +67,9 @@ Names matching_layers(Model model, const Names& patterns) {
   if (const auto problem = unmatched(all, patterns); !problem.empty()) throw ConfigError("ignore: " + problem);
   std::set<std::string> matched;
   for (const auto& name : all) {
-    const auto matches = [&](const std::string& pattern) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
-    if (std::ranges::any_of(patterns, matches)) matched.insert(name);
+    if (std::ranges::any_of(patterns, [&](const std::string& pattern) { return matches(name, pattern); })) {
+      matched.insert(name);
+    }
   }
   return {matched.begin(), matched.end()};
 }

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <ranges>
 #include <string_view>
@@ -14,6 +13,7 @@
 #include "compress/tokenizer/unicode.h"  // trim_start
 #include "compress/workflow/error.h"     // Error
 #include "compress/workflow/message.h"   // one_line
+#include "compress/workflow/quantile.h"  // quantile
 #include "recipes/text.h"                // in_quotes
 
 namespace compression::recipes {
@@ -84,14 +84,11 @@ std::optional<Lengths> lengths_of(const datasets::Dataset& data, TaskType task, 
     lengths.push_back(static_cast<int64_t>(encoding.input_ids.size()));
   }
   std::ranges::sort(lengths);
-  const auto at = [&](double share) {
-    return lengths[static_cast<size_t>(std::llround(share * static_cast<double>(lengths.size() - 1)))];
-  };
   const auto cut = lengths.end() - std::ranges::upper_bound(lengths, max_length);
   const bool windows = task == TaskType::question_answering;
-  return Lengths{.median = at(0.5),
-                 .p90 = at(0.9),
-                 .p99 = at(0.99),
+  return Lengths{.median = quantile(lengths, 0.5),
+                 .p90 = quantile(lengths, 0.9),
+                 .p99 = quantile(lengths, 0.99),
                  .longest = lengths.back(),
                  .cut = windows ? 0.0 : static_cast<double>(cut) / static_cast<double>(lengths.size()),
                  .looked_at = count};

@@ -26,7 +26,7 @@ struct Trained {
 
 /// A number or truth value of a manifest, where it has one of the kind.
 template <class T>
-void take(const nlohmann::json& from, const char* key, T& value) {
+void take(const nlohmann::json& from, std::string_view key, T& value) {
   const auto found = from.find(key);
   if (found == from.end()) return;
   if constexpr (std::same_as<T, bool>) {
@@ -47,10 +47,8 @@ Trained trained_with(const fs::path& folder) {
   take(manifest, "max_length", trained.max_length);
   const auto answers = manifest.find("answers");
   if (answers == manifest.end() || !answers->is_object()) return trained;
-  take(*answers, "unanswerable", trained.answers.unanswerable);
-  take(*answers, "threshold", trained.answers.threshold);
-  take(*answers, "n_best", trained.answers.n_best);
-  take(*answers, "longest", trained.answers.longest);
+  datasets::AnswerConfig::fields(
+      trained.answers, [&](std::string_view name, auto& value, std::string_view) { take(*answers, name, value); });
   try {
     check(trained.answers);
   } catch (const ConfigError& error) {

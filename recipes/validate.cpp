@@ -5,7 +5,6 @@
 
 #include "compress/task/task.h"                    // metrics_of
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/config_json.h"         // config_json
 #include "compress/workflow/message.h"             // printable
 #include "recipes/output_folder.h"                 // validate_output
 #include "recipes/preflight.h"                     // check_models
@@ -203,8 +202,7 @@ void validate(const Recipe& recipe, Problems& problems) {
   problems.require(!recipe.data.unlabelled || recipe.task.type == TaskType::classification, "data.unlabelled",
                    "found with task " + std::string(enum_name(recipe.task.type)) + ", expected classification with it");
   problems.require(
-      recipe.task.type == TaskType::question_answering ||
-          config_json(recipe.data.answers) == config_json(datasets::AnswerConfig{}),
+      recipe.task.type == TaskType::question_answering || recipe.data.answers == datasets::AnswerConfig{},
       "data.answers",
       "found with task " + std::string(enum_name(recipe.task.type)) + ", expected question_answering with it");
   for (const auto& [name, value] : recipe.variables) {

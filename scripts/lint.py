@@ -70,14 +70,14 @@ def openmp(cache):
     return folder
 
 
-def commands(build, openmp):
+def commands(build, headers):
     """Of each file, what clang-tidy compiles it with: without g++'s precompiled header, whose text is included."""
     result = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         words = [w for w in shlex.split(entry["command"])[1:] if w not in ("-Winvalid-pch", "-fopenmp", "-Wshadow=local")]
         at = words.index("-c") if "-c" in words else len(words)
         output = words.index("-o") if "-o" in words else at
-        result[entry["file"]] = (entry["directory"], [*words[:min(at, output)], *UNHEARD, "-isystem", str(openmp)])
+        result[entry["file"]] = (entry["directory"], [*words[:min(at, output)], *UNHEARD, "-isystem", str(headers)])
     return result
 
 

@@ -26,6 +26,7 @@ struct ModelOptions {
 
 /// Of question answering: what is given goes before what the model's folder says.
 struct AnswerOptions {
+  std::optional<int64_t> stride;
   bool unanswerable = false;
   std::optional<std::string> threshold;  // a number, or of eval: best
   std::optional<int64_t> n_best, longest;
@@ -36,7 +37,6 @@ struct EvalOptions {
   ModelOptions model;
   std::filesystem::path data;
   std::optional<std::string> format, text, text_pair, label, metric;
-  std::optional<int64_t> stride;
   AnswerOptions answers;
   bool no_header = false;
   std::optional<bool> quotes;
@@ -47,7 +47,6 @@ struct PredictOptions {
   ModelOptions model;
   std::vector<std::string> texts;  // standard input, a text a line, if empty
   bool pairs = false;              // each is two texts with a tab between
-  std::optional<int64_t> stride;
   AnswerOptions answers;
 };
 

@@ -80,6 +80,7 @@ void add_model(CLI::App& command, ModelOptions& options, bool reads_texts = true
 
 void add_answers(CLI::App& command, AnswerOptions& options) {
   const std::string of = "Of question answering: ";
+  command.add_option("--stride", options.stride, of + "tokens that windows share")->check(CLI::Range(0, 1 << 20));
   command.add_flag("--unanswerable", options.unanswerable, of + "questions may have no answer, as in SQuAD 2.0");
   command.add_option("--threshold", options.threshold,
                      of + "no answer where the first token's logits are by more than this above those of the best "
@@ -157,8 +158,6 @@ int parse_and_run(int argc, char** argv) {
   eval->add_option("--text-pair", eval_options.text_pair, "Field or column of the second text");
   eval->add_option("--label", eval_options.label, "Field or column of the label");
   eval->add_option("--metric", eval_options.metric, "The metric that is shown first; the task's first if absent");
-  eval->add_option("--stride", eval_options.stride, "Of question answering: tokens that windows share")
-      ->check(CLI::Range(0, 1 << 20));
   add_answers(*eval, eval_options.answers);
   eval->add_flag("--no-header", eval_options.no_header,
                  "The first line of a CSV or TSV is data; name columns by number");
@@ -181,8 +180,6 @@ int parse_and_run(int argc, char** argv) {
   predict->add_option("texts", predict_options.texts,
                       "Texts; lines of standard input if absent. For question answering: question, tab, context");
   predict->add_flag("--pairs", predict_options.pairs, "Each text is a pair, with a tab between");
-  predict->add_option("--stride", predict_options.stride, "Of question answering: tokens that windows share")
-      ->check(CLI::Range(0, 1 << 20));
   add_answers(*predict, predict_options.answers);
   predict
       ->add_option("--candidates", predict_options.answers.candidates,

@@ -350,7 +350,7 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
   }
   const auto examples =
       datasets::encode_examples(data, datasets::labels_of(data, head), head, metric, *model.tokenizer,
-                                {.max_length = model.max_length, .stride = options.stride, .answers = answers});
+                                {.max_length = model.max_length, .stride = options.answers.stride, .answers = answers});
   const auto source =
       datasets::make_batch_source(examples, model.tokenizer->pad_id(), {.batch_size = options.batch_size});
   const auto result = evaluate(model.logits, *source, context);
@@ -495,8 +495,9 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   const auto config = answers_for(options.answers, model, head, /*best=*/false);
   const auto data = unlabelled(texts, head.task, options.pairs);
   std::shared_ptr<const datasets::Windows> windows;
-  const auto examples = datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
-                                                  {.max_length = model.max_length, .stride = options.stride}, &windows);
+  const auto examples =
+      datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
+                                {.max_length = model.max_length, .stride = options.answers.stride}, &windows);
   std::vector<Answer> answers(examples.encodings.size());
   std::optional<datasets::AnswerFinder> finder;
   if (windows) finder.emplace(windows, config);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <vector>
 
 #include "compress/model/relative_positions.h"  // relative_rows
+#include "compress/workflow/quantile.h"         // quantile
 
 namespace compression {
 
@@ -86,10 +86,7 @@ Timing measure(const std::function<void()>& work, double seconds, int64_t least)
     times.push_back(since(before) * 1e3);
   }
   std::sort(times.begin(), times.end());
-  const auto at = [&](double share) {
-    return times[static_cast<size_t>(std::llround(share * static_cast<double>(times.size() - 1)))];
-  };
-  return {at(0.5), at(0.1), at(0.9), static_cast<int64_t>(times.size())};
+  return {quantile(times, 0.5), quantile(times, 0.1), quantile(times, 0.9), static_cast<int64_t>(times.size())};
 }
 
 }  // namespace compression

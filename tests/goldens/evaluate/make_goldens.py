@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 """Golden values of the metrics, from scikit-learn, scipy, seqeval and the SQuAD 1.1 script.
 
-Run in a development venv with scikit-learn, scipy and seqeval; SQuAD's functions are copied below as they were published
+Run in a development venv with scikit-learn, scipy and seqeval; SQuAD's functions are copied as they were published
 (squad/evaluate-v1.1.py). Writes metrics.json beside itself.
 """
 import json
 import os
 import random
-import re
-import string
 import warnings
 from collections import Counter
 
@@ -16,21 +14,9 @@ from scipy import stats
 from seqeval.metrics import f1_score as entity_f1
 from sklearn import metrics
 
+from squad import normalize_answer
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def normalize_answer(s):
-    def remove_articles(text):
-        return re.sub(r"\b(a|an|the)\b", " ", text)
-
-    def white_space_fix(text):
-        return " ".join(text.split())
-
-    def remove_punc(text):
-        exclude = set(string.punctuation)
-        return "".join(ch for ch in text if ch not in exclude)
-
-    return white_space_fix(remove_articles(remove_punc(s.lower())))
 
 
 def squad_f1(prediction, ground_truth):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden values of SQuAD 2.0's metrics and thresholds, by the published evaluate-v2.0.py, whose functions are copied below.
+"""Golden values of SQuAD 2.0's metrics and thresholds, by the published evaluate-v2.0.py, whose functions are copied.
 
 Needs nothing but Python. Writes squad2.json beside itself: questions, and what the script says of them.
 """
@@ -7,24 +7,10 @@ import collections
 import json
 import os
 import random
-import re
-import string
+
+from squad import normalize_answer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def normalize_answer(s):
-    def remove_articles(text):
-        return re.sub(re.compile(r"\b(a|an|the)\b", re.UNICODE), " ", text)
-
-    def white_space_fix(text):
-        return " ".join(text.split())
-
-    def remove_punc(text):
-        exclude = set(string.punctuation)
-        return "".join(ch for ch in text if ch not in exclude)
-
-    return white_space_fix(remove_articles(remove_punc(s.lower())))
 
 
 def get_tokens(s):
