@@ -10,7 +10,7 @@
 #include <system_error>
 
 #include "compress/task/labels.h"       // ClassFinder, class_number
-#include "compress/workflow/error.h"    // ConfigError
+#include "compress/workflow/error.h"    // ConfigError, DataError
 #include "compress/workflow/limits.h"   // text_bytes
 #include "compress/workflow/message.h"  // printable
 #include "compress/workflow/number.h"   // number_of
@@ -166,15 +166,15 @@ FileConfig with_names(FileConfig config, TaskType task) {
 
 std::string place_of(const Dataset& data, size_t example) {
   const auto path = printable(data.path.string());
-  if (data.lines[example] > 0) return fmt::format("{}:{}", path, data.lines[example]);
+  if (example < data.lines.size() && data.lines[example] > 0) return fmt::format("{}:{}", path, data.lines[example]);
   return example < data.ids.size() ? fmt::format("{}: question {}", path, in_quotes(data.ids[example])) : path;
 }
 
 void check_sizes(const Dataset& data, TaskType task) {
   const auto check = [&](size_t i, const std::string& text, size_t most, std::string_view what) {
     if (text.size() <= most) return;
-    const auto message = fmt::format("a {} of {} bytes, expected at most {}", what, text.size(), most);
-    data.lines[i] > 0 ? fail(data.path, data.lines[i], message) : fail(data.path, message);
+    throw DataError(
+        fmt::format("{}: a {} of {} bytes, expected at most {}", place_of(data, i), what, text.size(), most));
   };
   const bool has_contexts = task == TaskType::question_answering;
   for (size_t i = 0; i < data.inputs.size(); ++i) {

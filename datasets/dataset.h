@@ -99,7 +99,7 @@ struct Dataset {
 /// Where an example is, for messages: "train.csv:7", "squad.json: question 'q1'".
 std::string place_of(const Dataset& data, size_t example);
 
-/// Throws DataError naming file and line of a text longer than limits::text_bytes, or than limits::context_bytes where
+/// Throws DataError naming the place of a text longer than limits::text_bytes, or than limits::context_bytes where
 /// it is the context of a question.
 void check_sizes(const Dataset& data, TaskType task);
 

@@ -40,9 +40,8 @@ std::vector<Encoding> windows_of(const Dataset& data, size_t question, const Tok
   try {
     return tokenizer.encode_windows(data.inputs[question], options, encoding.stride.value_or(encoding.max_length / 3));
   } catch (const ConfigError& error) {
-    const auto line = data.lines[question];
-    const auto message = fmt::format("the question leaves too little room for its context: {}", error.what());
-    line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+    throw DataError(fmt::format("{}: the question leaves too little room for its context: {}", place_of(data, question),
+                                error.what()));
   }
 }
 
@@ -113,11 +112,9 @@ void check_ids(const Dataset& data, TaskType task, const Windows* windows, const
     const auto token = unusable_token(encodings[i], tokenizer);
     if (token.empty()) continue;
     const auto text = windows != nullptr ? static_cast<size_t>(windows->question[i]) : texts.empty() ? i : texts[i];
-    const auto message =
-        fmt::format("found {}, which the model has no row for: expected ids below {}, the rows of its table of words",
-                    token, tokenizer.usable_ids());
-    const auto line = text < data.lines.size() ? data.lines[text] : 0;
-    line > 0 ? fail(data.path, line, message) : fail(data.path, message);
+    throw DataError(fmt::format(
+        "{}: found {}, which the model has no row for: expected ids below {}, the rows of its table of words",
+        place_of(data, text), token, tokenizer.usable_ids()));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "recipes/load.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "compress/checkpoint/file.h"   // open_stream
 #include "compress/workflow/files.h"    // refused
@@ -95,7 +96,15 @@ Recipe parse_recipe(const std::string& text, const std::string& file, const std:
     if (!unreadable.concerns(key)) issues.add(locate(root, key), key, message);
   }
   issues.throw_if_any(name);
+  recipe.text = std::make_shared<const RecipeText>(name, std::move(root));
   return recipe;
+}
+
+void throw_if_any(const Problems& problems, const Recipe& recipe) {
+  if (!recipe.text) return problems.throw_if_any();
+  Issues issues;
+  for (const auto& [key, message] : problems.list()) issues.add(locate(recipe.text->root, key), key, message);
+  issues.throw_if_any(recipe.text->file);
 }
 
 Recipe load_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides, FileCheck files) {

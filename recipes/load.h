@@ -30,4 +30,8 @@ Recipe load_recipe(const std::filesystem::path& path, const std::vector<std::str
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {},
                     FileCheck files = FileCheck::on);
 
+/// Throws ConfigError with all problems that were found after a recipe was loaded, in the same form; with their keys
+/// alone for a recipe that was made in code.
+void throw_if_any(const Problems& problems, const Recipe& recipe);
+
 }  // namespace compression::recipes

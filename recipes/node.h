@@ -45,6 +45,12 @@ std::optional<std::vector<KeyStep>> parse_key(std::string_view key);
 /// Where the value at `key` was written, or the nearest that holds it.
 const Origin& locate(const Node& root, std::string_view key);
 
+/// What a recipe was read from.
+struct RecipeText {
+  std::string file;
+  Node root;
+};
+
 /// The problems of a recipe, gathered to be told all at once.
 class Issues {
  public:

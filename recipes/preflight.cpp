@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "compress/checkpoint/model_folder.h"      // load_model_config
+#include "compress/evaluate/cost.h"                // encoder_macs
 #include "compress/model/resize.h"                 // with_hidden_size
 #include "compress/tokenizer/fit.h"                // check_fit
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
@@ -65,7 +66,7 @@ class Checker {
     if (goals.accuracy && goals.accuracy->relative_to) {
       with_head("goals.accuracy.relative_to", *goals.accuracy->relative_to);
     }
-    if (goals.macs) model("goals.macs.relative_to", goals.macs->relative_to);
+    if (goals.macs) check_reduction(*goals.macs, model("goals.macs.relative_to", goals.macs->relative_to));
     return std::move(checks_);
   }
 
@@ -167,6 +168,17 @@ class Checker {
                                   known.name, most, what, most));
   }
 
+  /// That the stages' own sizes leave as few multiply-adds as the goal asks for.
+  void check_reduction(const MacsGoal& goal, const Found& base) {
+    const auto& last = stages_[recipe_.stages.back().id];
+    if (!base || !base->exact || !last || !last->exact) return;
+    const auto macs = [&](const Known& known) { return encoder_macs(known.config, recipe_.data.max_length); };
+    const double reduction = static_cast<double>(macs(*base)) / static_cast<double>(std::max<int64_t>(macs(*last), 1));
+    problems_.require(meets(goal, reduction), "goals.macs.min_reduction",
+                      fmt::format("found {}, but the stages leave {} with {:.4g} times fewer multiply-adds than {}",
+                                  number_text(goal.min_reduction), last->name, reduction, base->name));
+  }
+
   void check_layer(const std::string& key, int64_t layer, const Found& known) {
     if (!known) return;
     const auto last = size(known->config) - 1;
@@ -207,9 +219,9 @@ class Checker {
       const auto& config = (*known)->config;
       const auto width = config.layers.back().num_attention_heads * config.attention_head_size;
       if (width > 0 && width % *loss.relation_heads == 0) continue;
-      problems_.add(key, fmt::format("found {}, expected a divisor of {}, the width of the queries in the last layer "
-                                     "of {}",
-                                     *loss.relation_heads, width, (*known)->name));
+      return problems_.add(key, fmt::format("found {}, expected a divisor of {}, the width of the queries in the last "
+                                            "layer of {}",
+                                            *loss.relation_heads, width, (*known)->name));
     }
   }
 

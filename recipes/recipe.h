@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -24,6 +25,8 @@
 #include "recipes/gradual.h"              // GradualConfig
 
 namespace compression::recipes {
+
+struct RecipeText;  // node.h
 
 /// Every stage that a recipe can name, by its `kind`. A new stage is a line here.
 using StageConfig = std::variant<FinetuneConfig,            //
@@ -161,6 +164,10 @@ struct MacsGoal {
 };
 void validate(const MacsGoal& config, Problems& problems);
 
+inline bool meets(const MacsGoal& goal, double reduction) {
+  return reduction >= goal.min_reduction - metric_rounding;
+}
+
 struct Goals {
   std::optional<AccuracyGoal> accuracy;
   std::optional<SizeGoal> size;
@@ -185,6 +192,7 @@ struct Recipe {
   std::map<std::string, std::string> variables;
   std::vector<StageEntry> stages;
   Goals goals;
+  std::shared_ptr<const RecipeText> text;  // nothing for a recipe made in code
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {

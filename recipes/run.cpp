@@ -25,13 +25,14 @@
 #include "compress/workflow/peak_memory.h"              // PeakMemory
 #include "recipes/benchmark.h"                          // latency, throughput
 #include "recipes/data_report.h"                        // look_at
+#include "recipes/load.h"                               // throw_if_any
 #include "recipes/manifest.h"                           // find_finished
 #include "recipes/output_folder.h"                      // validate_output, resume_folder
 #include "recipes/plot.h"                               // report_svg
 #include "recipes/preflight.h"                          // check_models
 #include "recipes/quality.h"                            // quality_warnings
 #include "recipes/runnable.h"                           // open_model
-#include "recipes/task_data.h"                          // TaskData
+#include "recipes/task_data.h"                          // read_data
 #include "recipes/teachers.h"                           // teachers_of_other_families
 
 namespace compression::recipes {
@@ -127,7 +128,7 @@ TaskData read_data(const Recipe& recipe, InputFiles& files) {
                            config.unlabelled ? &*config.unlabelled : nullptr}) {
     if (file != nullptr && fs::is_regular_file(file->path)) files.add(file->path);
   }
-  return TaskData(recipe.task, config, recipe.model.path);
+  return read_data(recipe);
 }
 
 struct FinishedStage {
@@ -344,9 +345,9 @@ std::vector<GoalReport> check_goals(const Goals& goals, const Report& report) {
   if (goals.macs) {
     const auto* base = report.find(goals.macs->relative_to.name);
     const double reduction = static_cast<double>(base->macs) / static_cast<double>(std::max<int64_t>(last.macs, 1));
-    results.push_back(
-        {"multiply-adds", fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
-         fmt::format("{:.2f} times fewer", reduction), reduction >= goals.macs->min_reduction - metric_rounding});
+    results.push_back({"multiply-adds",
+                       fmt::format("at least {:.2f} times fewer than {}", goals.macs->min_reduction, base->id),
+                       fmt::format("{:.2f} times fewer", reduction), meets(*goals.macs, reduction)});
   }
   return results;
 }
@@ -418,7 +419,7 @@ void require_own_output(const Recipe& recipe, Models& models) {
 void check_output(const Recipe& recipe) {
   Problems problems;
   validate_output(recipe, problems);
-  problems.throw_if_any();
+  throw_if_any(problems, recipe);
 }
 
 void write_report(const Report& report, const fs::path& folder) {
@@ -487,8 +488,6 @@ std::vector<StagePlan> plan(const Recipe& recipe, const TaskData& data) {
 
 Report run(const Recipe& recipe, Context& context) {
   check_output(recipe);
-  const FolderLock lock(recipe.output);
-  for (const auto& stage : recipe.stages) clear_leftovers(recipe.output / stage.id);
   InputFiles files;
   const auto data = read_data(recipe, files);
   const auto size = [&](Split split) { return data.has(split) ? data.size(split) : 0; };
@@ -515,7 +514,7 @@ Report run(const Recipe& recipe, Context& context) {
   }
   Problems problems;
   auto checks = check_models(recipe, data.has_pairs(), data.head(), problems);
-  problems.throw_if_any();
+  throw_if_any(problems, recipe);
   for (auto& line : checks.warnings) {
     context.logger->warn("{}", line);
     report.warnings.push_back(std::move(line));
@@ -525,6 +524,9 @@ Report run(const Recipe& recipe, Context& context) {
     context.logger->warn("{}", warning);
     report.warnings.push_back(warning);
   }
+  // What the data and the models rule out is told by now, and nothing has been made.
+  const FolderLock lock(recipe.output);
+  for (const auto& stage : recipe.stages) clear_leftovers(recipe.output / stage.id);
   const auto classes = data.head().labels.size();
   context.logger->info("{}: {}, {} texts to train on, {} to validate, {} to test{}", recipe.name,
                        enum_name(data.head().task), report.train_size, report.validation_size, size(Split::test),

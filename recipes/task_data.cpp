@@ -12,6 +12,7 @@
 #include "compress/workflow/error.h"           // ConfigError, DataError
 #include "compress/workflow/fingerprint.h"     // fingerprint
 #include "compress/workflow/message.h"         // json_text
+#include "recipes/load.h"                      // throw_if_any
 
 namespace compression::recipes {
 namespace {
@@ -67,11 +68,7 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::
     head_ = with_classes_of(head_, classes);
   }
   metric_ = task.metric.value_or(default_metric(head_));
-  try {
-    check_metric(metric_, head_);
-  } catch (const ConfigError& error) {
-    throw ConfigError(fmt::format("task.metric: {}", error.what()));
-  }
+  check_metric(metric_, head_);
   if (!task.metric && task.type == TaskType::token_classification && metric_ == Metric::accuracy) {
     notes_.push_back(
         "task.metric: accuracy, for the tags are of no scheme that entities are read from (IOB, IOE, BIOES)");
@@ -83,6 +80,17 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::
     if (!note.empty()) splits_of[note] += fmt::format("{}{}", splits_of[note].empty() ? "" : ", ", split_name(split));
   }
   for (const auto& [note, splits] : splits_of) notes_.push_back(fmt::format("data ({}): {}", splits, note));
+}
+
+TaskData read_data(const Recipe& recipe) {
+  try {
+    return TaskData(recipe.task, recipe.data, recipe.model.path);
+  } catch (const ConfigError& error) {
+    Problems problems;
+    problems.add("task.metric", error.what());
+    throw_if_any(problems, recipe);
+    throw;
+  }
 }
 
 const datasets::Examples& TaskData::examples(const std::string& name, const datasets::Dataset& data,

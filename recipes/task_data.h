@@ -19,7 +19,7 @@ class TaskData : public DataProvider {
  public:
   /// Reads all files and checks all labels. `model`: a checkpoint whose classes are taken, with their names and order,
   /// where they are the data's (compress/task/labels.h). Throws DataError, ConfigError for a metric that the labels do
-  /// not allow.
+  /// not allow. Of a recipe: read_data().
   TaskData(const TaskConfig& task, const DataConfig& config, const std::filesystem::path& model = {});
 
   bool has(Split split) const override { return splits_.contains(split); }
@@ -69,6 +69,9 @@ class TaskData : public DataProvider {
   };
   std::unique_ptr<Encoded> encoded_ = std::make_unique<Encoded>();
 };
+
+/// A recipe's data. Throws as TaskData does; a ConfigError with the place of task.metric.
+TaskData read_data(const Recipe& recipe);
 
 std::string_view split_name(Split split);
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <iostream>
+#include <sstream>
 
 #include "commands.h"
 #include "compress/ops/waiting.h"       // WaitingThreads
@@ -224,7 +225,8 @@ int parse_and_run(int argc, char** argv) {
 }
 
 int fail(const std::exception& error, ExitCode code) {
-  std::cerr << "compress: " << failure_text(error) << '\n';
+  std::istringstream problems(failure_text(error));
+  for (std::string line; std::getline(problems, line);) std::cerr << "compress: " << line << '\n';
   return code;
 }
 

@@ -61,10 +61,10 @@ int explain_command(const ExplainOptions& options, bool json) {
     return success;
   }
   const auto recipe = recipes::load_recipe(options.recipe.recipe, options.recipe.overrides);
-  const recipes::TaskData texts(recipe.task, recipe.data, recipe.model.path);
+  const auto texts = recipes::read_data(recipe);
   Problems problems;
   recipes::check_models(recipe, texts.has_pairs(), texts.head(), problems);
-  problems.throw_if_any();
+  recipes::throw_if_any(problems, recipe);
   const auto stages = recipes::plan(recipe, texts);
   const auto data = recipes::look_at(texts, recipe);
   if (json) {

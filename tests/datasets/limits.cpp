@@ -36,7 +36,7 @@ TEST_CASE("A context, a text and a line have a longest", "[datasets]") {
                                 std::string(limits::context_bytes + 1, 'c') +
                                 R"(", "qas": [{"id": "1", "question": "q", "answers": [)" + answer + "]}]}]}]}";
   CHECK(error_as(TaskType::question_answering, "a.json", paragraph) ==
-        "a.json: a context of 1048577 bytes, expected at most 1048576");
+        "a.json: question '1': a context of 1048577 bytes, expected at most 1048576");
   CHECK(
       error_as(TaskType::classification, "a.csv", "text,label\n" + std::string(limits::text_bytes + 1, 't') + ",1\n") ==
       "a.csv:2: a text of 16777217 bytes, expected at most 16777216");

@@ -126,8 +126,9 @@ TEST_CASE("sizes that the model has not are told with line, key and what it has,
   CHECK_THAT(student("layers: [0, 2]", "[{type: hidden_states, layers: [[2, 2], [1, 3]]}]"),
              Contains("losses[0].layers[0][0]: found layer 2, but `teacher` has layers 0 to 1") &&
                  Contains("losses[0].layers[1][1]: found layer 3, but `teacher` has layers 0 to 2"));
-  CHECK_THAT(student("layers: [0, 2]", "[{type: relations, relation_heads: 7}]"),
-             Contains("losses[0].relation_heads: found 7, expected a divisor of 32"));
+  CHECK(student("layers: [0, 2]", "[{type: relations, relation_heads: 7}]") ==
+        "r.yaml:12: stages[1].distill.losses[0].relation_heads: found 7, expected a divisor of 32, the width of the "
+        "queries in the last layer of `teacher`");
   CHECK_THAT(
       all.told(teacher + "  - id: g\n    gradual: {of: teacher, prune: {heads: 5}, distill: {teacher: teacher}}\n"),
       Contains("stages[1].gradual.prune.heads: found 5"));
@@ -228,6 +229,19 @@ TEST_CASE("a model or tokenizer that can't be read, or do not fit each other, is
   CHECK_THAT(of("bare"), Contains("r.yaml:10: stages[0].finetune.of: ") && Contains("found no tokenizer"));
 }
 
+TEST_CASE("a goal of multiply-adds that the stages' sizes rule out is told before anything runs") {
+  const Preflight all;
+  const auto told = [&](const std::string& stages, const std::string& least) {
+    return all.told(teacher + stages, {"goals={macs: {relative_to: teacher, min_reduction: " + least + "}}"});
+  };
+  const std::string half = "  - id: half\n    prune: {of: teacher, heads: 2, intermediate_size: 24}\n";
+  CHECK(told(half, "1.5") == "");
+  CHECK_THAT(told(half, "3"), Contains("goals.macs.min_reduction: found 3, but the stages leave `half` with ") &&
+                                  Contains(" times fewer multiply-adds than `teacher`"));
+  CHECK_THAT(told("", "1.1"), Contains("leave `teacher` with 1 times fewer"));
+  CHECK(told("  - id: some\n    prune: {of: teacher, macs_reduction: 1.5}\n", "3") == "");  // scores deal it out
+}
+
 TEST_CASE(
     "a folder without the head that a stage or goal takes from it, or without weights, is told before anything runs") {
   const Preflight all;
@@ -259,14 +273,14 @@ TEST_CASE(
   };
   CHECK(goal("classification") == "");
   CHECK_THAT(goal("question_answering"), Contains("goals.accuracy.relative_to" + no_head));
-  CHECK(all.told(teacher, {"goals={macs: {relative_to: " + bert + ", min_reduction: 2}}"}, "masked_lm") == "");
+  CHECK(all.told(teacher, {"goals={macs: {relative_to: " + bert + ", min_reduction: 1}}"}, "masked_lm") == "");
 
   const auto classes = message_of<ConfigError>([&] {  // those of the texts are known when a run begins
     auto context = quiet_context({});
     run(parse_recipe(all.text("  - id: b\n    quantize: {of: " + bert + "}\n"), "r.yaml"), context);
   });
-  CHECK_THAT(classes,
-             Contains("stages[0].quantize.of: " + bert + ": its head is for 3 classes that are not the data's"));
+  CHECK_THAT(classes, Contains("r.yaml:10: stages[0].quantize.of: " + bert +
+                               ": its head is for 3 classes that are not the data's"));
 
   fs::remove(all.root / "bert/model.safetensors");
   CHECK_THAT(all.told(teacher), Contains("r.yaml:4: model.path: ") && Contains("found no weights"));

@@ -45,6 +45,7 @@ struct SmallWorld {
 /// A pass over the texts in place of several, and students as narrow as the teacher; all training with one arithmetic.
 std::vector<std::string> shortened(const Recipe& recipe, const std::string& precision) {
   std::vector<std::string> overrides{"data.max_length=24"};
+  if (recipe.goals.macs) overrides.push_back("goals.macs.min_reduction=1");
   for (const auto& stage : recipe.stages) {
     const auto key = fmt::format("stages.{}.{}", stage.id, stage_kind(stage.config));
     const auto trains = [&](const std::string& at) {
