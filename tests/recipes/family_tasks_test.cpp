@@ -79,6 +79,23 @@ torch::Tensor labels_for(TaskType task, const Batch& batch, const ModelConfig& c
   throw std::logic_error("task");
 }
 
+/// What a training's products are made with, as a recipe says it.
+struct Arithmetics {
+  const char* name;
+  TrainConfig config;
+  double least_cosine;  // of a gradient with float32's
+
+  static std::vector<Arithmetics> all() {
+    return {{"fp32", {.precision = Precision::float32}, 0.9999},
+            {"fp32, unfused", {.precision = Precision::float32, .fused = false}, 0.9999},
+            {"int16", {.precision = Precision::int16}, 0.98},
+            {"bf16", {.precision = Precision::bfloat16}, 0.6},
+            {"bf16, unfused", {.precision = Precision::bfloat16, .fused = false}, 0.6},
+            {"fp16", {.precision = Precision::float16}, 0.98},
+            {"fp16, unfused", {.precision = Precision::float16, .fused = false}, 0.98}};
+  }
+};
+
 /// A family's golden model with the task's head, and a labelled batch.
 struct Subject {
   std::string name = GENERATE(from_range(all_families()));
@@ -142,8 +159,8 @@ struct Subject {
                 same ? 0.0 : 2e-3);
   }
 
-  /// A few steps; the objective's loss before and after.
-  std::pair<double, double> train_few(Model& student, Objective& objective) const {
+  /// A few steps with an arithmetic; the objective's loss before and after.
+  std::pair<double, double> train_few(Model& student, Objective& objective, TrainConfig config) const {
     const TemporaryFolder folder;
     auto context = quiet_context(folder.path());
     const OneBatch source(batch);
@@ -153,13 +170,13 @@ struct Subject {
       return objective.loss(batch).item<double>();
     };
     const double before = loss_now();
-    student->set_fused(Arithmetic::float32);
+    config.epochs = 16;
+    config.learning_rate = 1.5e-3;
+    student->set_fused(fused_arithmetic(config, torch::kCPU));
     student->set_dropout(0.0, 0.0);  // its noise is as large as what some students have to learn
     student->head->dropout = 0.0;
     at::manual_seed(1);
-    train(
-        *student, objective, source, {.epochs = 16, .learning_rate = 1.5e-3, .precision = Precision::float32},
-        [&] { return Evaluation{.loss = loss_now()}; }, context);
+    train(*student, objective, source, config, [&] { return Evaluation{.loss = loss_now()}; }, context);
     student->set_fused(std::nullopt);
     return {before, loss_now()};
   }
@@ -175,23 +192,6 @@ struct Subject {
     if (const char* file = std::getenv("COMPRESS_STAGES_RUN")) {
       std::ofstream(file, std::ios::app) << name << ' ' << enum_name(task) << ' ' << stage << '\n';
     }
-  }
-};
-
-/// What a training's products are made with, as a recipe says it.
-struct Arithmetics {
-  const char* name;
-  TrainConfig config;
-  double least_cosine;  // of a gradient with float32's
-
-  static std::vector<Arithmetics> all() {
-    return {{"fp32", {.precision = Precision::float32}, 0.9999},
-            {"fp32, unfused", {.precision = Precision::float32, .fused = false}, 0.9999},
-            {"int16", {.precision = Precision::int16}, 0.98},
-            {"bf16", {.precision = Precision::bfloat16}, 0.6},
-            {"bf16, unfused", {.precision = Precision::bfloat16, .fused = false}, 0.6},
-            {"fp16", {.precision = Precision::float16}, 0.98},
-            {"fp16, unfused", {.precision = Precision::float16, .fused = false}, 0.98}};
   }
 };
 
@@ -294,11 +294,14 @@ TEST_CASE("every family is trained in every precision, from the first step to th
 TEST_CASE("every family is fine-tuned for every task") {
   const Subject subject;
   INFO(subject.name << " " << enum_name(subject.task));
-  auto model = subject.model;
-  LabelObjective objective(model);
-  const auto [before, after] = subject.train_few(model, objective);
-  CHECK(after < 0.9 * before);
-  subject.check_written(model);
+  for (const auto& [name, config, ignored] : Arithmetics::all()) {
+    INFO(name);
+    auto model = copy(subject.model);
+    LabelObjective objective(model);
+    const auto [before, after] = subject.train_few(model, objective, config);
+    CHECK(after < 0.9 * before);
+    if (config.precision == Precision::int16) subject.check_written(model);
+  }
   subject.passed("finetune");
   subject.passed("export");
   subject.passed("fused");
@@ -310,15 +313,18 @@ TEST_CASE("every family is distilled for every task") {
   INFO(subject.name << " " << enum_name(subject.task));
   auto teacher = subject.model;
   const auto last = static_cast<int64_t>(teacher->config().layers.size()) - 1;
-  auto student = keep_layers(teacher, last == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{0, last});
   const std::vector<LossConfig> losses{{.type = LossType::logits}};
-  DistillObjective objective(student,
-                             {{teacher, DistillationLoss(losses, shape_of(student), shape_of(teacher), subject.task)}});
-  const auto [before, after] = subject.train_few(student, objective);
   const double least = subject.loss_to_itself(teacher, losses);  // the entropy of soft labels, where they are such
-  CHECK(before > least);
-  CHECK(after - least < 0.9 * (before - least));
-  subject.check_written(student);
+  for (const auto& [name, config, ignored] : Arithmetics::all()) {
+    INFO(name);
+    auto student = keep_layers(teacher, last == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{0, last});
+    const DistillationLoss loss(losses, shape_of(student), shape_of(teacher), subject.task);
+    DistillObjective objective(student, {{teacher, loss}});
+    const auto [before, after] = subject.train_few(student, objective, config);
+    CHECK(before > least);
+    CHECK(after - least < 0.9 * (before - least));
+    if (config.precision == Precision::int16) subject.check_written(student);
+  }
   subject.passed("distill");
 }
 
@@ -337,6 +343,13 @@ TEST_CASE("every family is pruned for every task: what is cut computes what the 
   prune::cut_units(*model, kept);
   check_close(subject.logits(model), masked, 1e-5);
   subject.check_written(model);
+  for (const auto& [name, config, ignored] : Arithmetics::all()) {  // what was cut is trained again
+    INFO(name);
+    auto again = copy(model);
+    LabelObjective of_again(again);
+    const auto [before, after] = subject.train_few(again, of_again, config);
+    CHECK(after < 0.95 * before);
+  }
   subject.passed("prune");
 }
 
