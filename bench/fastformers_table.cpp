@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "bench/program.h"                // run_program
+#include "compress/base/error.h"          // ConfigError
 #include "compress/evaluate/instances.h"  // run_instances
-#include "compress/workflow/error.h"      // ConfigError
 #include "datasets/encoded.h"             // make_batch_source
 #include "datasets/examples.h"            // labels_of
 #include "recipes/runnable.h"             // open_model

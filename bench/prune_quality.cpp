@@ -21,13 +21,13 @@
 #include <string>
 #include <vector>
 
-#include "bench/program.h"                     // run_program, texts_of
-#include "compress/checkpoint/model_folder.h"  // load_model
-#include "compress/evaluate/cost.h"            // encoder_macs
-#include "compress/evaluate/evaluate.h"        // evaluate
-#include "prune/reconstruct.h"                 // reconstruct
-#include "prune/rounds.h"                      // prune_in_rounds
-#include "recipes/task_data.h"                 // TaskData
+#include "bench/program.h"                       // run_program, texts_of
+#include "compress/evaluate/cost.h"              // encoder_macs
+#include "compress/evaluate/evaluate.h"          // evaluate
+#include "compress/model_folder/model_folder.h"  // load_model
+#include "prune/reconstruct.h"                   // reconstruct
+#include "prune/rounds.h"                        // prune_in_rounds
+#include "recipes/task_data.h"                   // TaskData
 
 namespace {
 

@@ -30,16 +30,16 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/program.h"                     // run_program, texts_of
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/ops/waiting.h"              // WaitingThreads
-#include "compress/train/autocast.h"           // fused_arithmetic, autocast_dtype
-#include "compress/train/trainer.h"            // train_model
-#include "compress/workflow/machine.h"         // this_machine
-#include "distill/objective.h"                 // DistillObjective
-#include "distill/student.h"                   // keep_layers
-#include "distill/teacher_outputs.h"           // teacher_outputs
-#include "recipes/task_data.h"                 // TaskData
+#include "bench/program.h"                       // run_program, texts_of
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/ops/waiting.h"                // WaitingThreads
+#include "compress/train/precision.h"            // autocast_dtype, fused_arithmetic
+#include "compress/train/trainer.h"              // train_model
+#include "compress/workflow/machine.h"           // this_machine
+#include "distill/objective.h"                   // DistillObjective
+#include "distill/student.h"                     // keep_layers
+#include "distill/teacher_outputs.h"             // teacher_outputs
+#include "recipes/task_data.h"                   // TaskData
 
 namespace {
 

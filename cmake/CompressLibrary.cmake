@@ -1,9 +1,9 @@
-# compress_library(NAME [SHARED] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
+# compress_library(NAME [SHARED] [PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
-# One folder's library, static unless it is said to be shared: target compress_NAME, alias compress::NAME, installed with
+# One folder's library, static unless it is said to be shared; PLAIN: compiled and linked without LibTorch. Target compress_NAME, alias compress::NAME, installed with
 # its headers under the same paths that the #include lines use, below include/compress. DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
-  cmake_parse_arguments(arg "SHARED" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "SHARED;PLAIN" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
   if(arg_SHARED)
     add_library(${target} SHARED ${arg_SOURCES})
@@ -16,7 +16,11 @@ function(compress_library name)
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/compress>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
-  compress_use(${target})
+  if(arg_PLAIN)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:compress_warnings> $<BUILD_INTERFACE:compress_openmp>)
+  else()
+    compress_use(${target})
+  endif()
   install(TARGETS ${target} EXPORT compress-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   foreach(header IN LISTS arg_HEADERS)

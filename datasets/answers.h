@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "compress/base/fields.h"          // Presence
 #include "compress/evaluate/evaluate.h"    // Scorer
 #include "compress/tokenizer/tokenizer.h"  // ByteSpan
-#include "compress/workflow/fields.h"      // Presence
 #include "datasets/dataset.h"              // Answer
 
 namespace compression::datasets {

@@ -9,11 +9,11 @@
 #include <set>
 #include <system_error>
 
-#include "compress/task/labels.h"       // ClassFinder, class_number
-#include "compress/workflow/error.h"    // ConfigError, DataError
-#include "compress/workflow/limits.h"   // text_bytes
-#include "compress/workflow/message.h"  // printable
-#include "compress/workflow/number.h"   // number_of
+#include "compress/base/error.h"    // ConfigError, DataError
+#include "compress/base/limits.h"   // text_bytes
+#include "compress/base/message.h"  // printable
+#include "compress/base/number.h"   // number_of
+#include "compress/task/labels.h"   // ClassFinder, class_number
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed, read_text
 

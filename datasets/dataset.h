@@ -31,9 +31,9 @@
 #include <string>
 #include <vector>
 
-#include "compress/model/config.h"         // TaskType
+#include "compress/base/fields.h"          // Presence
+#include "compress/spec/config.h"          // TaskType
 #include "compress/tokenizer/tokenizer.h"  // TextInput
-#include "compress/workflow/fields.h"      // Presence
 
 namespace compression::datasets {
 

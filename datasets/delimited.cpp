@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "compress/workflow/limits.h"  // columns
-#include "datasets/text_file.h"        // fail
+#include "compress/base/limits.h"  // columns
+#include "datasets/text_file.h"    // fail
 
 namespace compression::datasets {
 

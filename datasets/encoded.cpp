@@ -6,9 +6,9 @@
 #include <numeric>
 #include <random>
 
+#include "compress/base/error.h"         // ConfigError, DataError
+#include "compress/base/random.h"        // mixed
 #include "compress/evaluate/evaluate.h"  // Scorer
-#include "compress/workflow/error.h"     // ConfigError, DataError
-#include "compress/workflow/random.h"    // mixed
 
 namespace compression::datasets {
 namespace {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "compress/task/batch_source.h"    // BatchSource
 #include "compress/tokenizer/tokenizer.h"  // Encoding
-#include "compress/train/batch.h"          // BatchSource
 
 namespace compression::datasets {
 

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <set>
 
-#include "compress/task/labels.h"      // label_note
-#include "compress/task/task.h"        // make_scorer
-#include "compress/tokenizer/fit.h"    // unusable_token
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // number_text
-#include "compress/workflow/limits.h"  // label_cells
-#include "datasets/text_file.h"        // fail
+#include "compress/base/error.h"        // ConfigError
+#include "compress/base/fields.h"       // number_text
+#include "compress/base/limits.h"       // label_cells
+#include "compress/model_folder/fit.h"  // unusable_token
+#include "compress/task/labels.h"       // label_note
+#include "compress/task/task.h"         // make_scorer
+#include "datasets/text_file.h"         // fail
 
 namespace compression::datasets {
 namespace {

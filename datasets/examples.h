@@ -1,8 +1,8 @@
 #pragma once
 // From texts and labels, as they were read, to encoded examples of a task.
 
-#include "compress/evaluate/metrics.h"     // Metric
-#include "compress/model/config.h"         // TaskHead
+#include "compress/spec/config.h"          // TaskHead
+#include "compress/task/metrics.h"         // Metric
 #include "compress/tokenizer/tokenizer.h"  // Tokenizer
 #include "datasets/answers.h"              // Windows
 #include "datasets/dataset.h"              // Dataset

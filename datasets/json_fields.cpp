@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "compress/checkpoint/json_file.h"  // build_json
-#include "datasets/text_file.h"             // fail, in_quotes, listed, shown
+#include "compress/base/json_file.h"  // build_json
+#include "datasets/text_file.h"       // fail, in_quotes, listed, shown
 
 namespace compression::datasets {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/number.h"  // number_of
+#include "compress/base/error.h"   // ConfigError
+#include "compress/base/number.h"  // number_of
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed
 

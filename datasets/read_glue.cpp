@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "compress/workflow/error.h"  // UnsupportedError
+#include "compress/base/error.h"  // UnsupportedError
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, listed
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "compress/workflow/limits.h"  // line_bytes
-#include "datasets/json_fields.h"      // Json, Place
+#include "compress/base/limits.h"  // line_bytes
+#include "datasets/json_fields.h"  // Json, Place
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes
 

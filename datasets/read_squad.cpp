@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
-#include "compress/workflow/limits.h"  // contexts_growth
-#include "datasets/json_fields.h"      // Json, Place
+#include "compress/base/limits.h"  // contexts_growth
+#include "datasets/json_fields.h"  // Json, Place
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes
 

@@ -10,9 +10,9 @@
 #include <cstring>
 #include <system_error>
 
-#include "compress/checkpoint/file.h"  // open_stream
-#include "compress/workflow/error.h"   // DataError
-#include "compress/workflow/limits.h"  // piped_bytes
+#include "compress/base/error.h"   // DataError
+#include "compress/base/file.h"    // open_stream
+#include "compress/base/limits.h"  // piped_bytes
 
 namespace compression::datasets {
 namespace {

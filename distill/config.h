@@ -7,10 +7,10 @@
 #include <optional>
 #include <vector>
 
-#include "compress/train/config.h"        // TrainConfig
-#include "compress/workflow/byte_size.h"  // ByteSize
-#include "compress/workflow/stage.h"      // Stage
-#include "distill/losses.h"               // Distance
+#include "compress/base/byte_size.h"  // ByteSize
+#include "compress/train/config.h"    // TrainConfig
+#include "compress/workflow/stage.h"  // Stage
+#include "distill/losses.h"           // Distance
 
 namespace compression::distill {
 

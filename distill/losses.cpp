@@ -4,9 +4,9 @@
 
 #include <stdexcept>
 
-#include "compress/task/task.h"       // labelled_logits, without_padding
-#include "compress/train/autocast.h"  // Autocast
-#include "compress/train/batch.h"     // ignored_label
+#include "compress/model/autocast.h"     // Autocast
+#include "compress/task/batch_source.h"  // ignored_label
+#include "compress/task/task.h"          // labelled_logits, without_padding
 
 namespace compression::distill {
 namespace {

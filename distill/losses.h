@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "compress/model/config.h"  // TaskType
+#include "compress/spec/config.h"  // TaskType
 
 namespace compression::distill {
 

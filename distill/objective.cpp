@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "compress/task/task.h"       // label_loss, label_count
-#include "compress/workflow/error.h"  // ConfigError
+#include "compress/base/error.h"  // ConfigError
+#include "compress/task/task.h"   // label_loss, label_count
 
 namespace compression::distill {
 namespace {

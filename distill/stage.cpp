@@ -3,15 +3,15 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/train/autocast.h"           // autocast_dtype
-#include "compress/train/trainer.h"            // train_model
-#include "compress/workflow/error.h"           // UnsupportedError, StorageError
-#include "distill/config.h"                    // DistillConfig
-#include "distill/objective.h"                 // DistillObjective
-#include "distill/student.h"                   // keep_layers, select_weights
-#include "distill/teacher_cache.h"             // TeacherCache
-#include "distill/teacher_outputs.h"           // TeacherOutputs
+#include "compress/base/error.h"                 // UnsupportedError, StorageError
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/train/precision.h"            // autocast_dtype, fused_arithmetic
+#include "compress/train/trainer.h"              // train_model
+#include "distill/config.h"                      // DistillConfig
+#include "distill/objective.h"                   // DistillObjective
+#include "distill/student.h"                     // keep_layers, select_weights
+#include "distill/teacher_cache.h"               // TeacherCache
+#include "distill/teacher_outputs.h"             // TeacherOutputs
 
 namespace compression::distill {
 namespace {

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
+#include "compress/base/error.h"             // ConfigError, UnsupportedError
 #include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
 #include "compress/model/resize.h"           // resized
-#include "compress/workflow/error.h"         // ConfigError, UnsupportedError
 
 namespace compression::distill {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "compress/train/batch.h"  // BatchSource, TaskHead
+#include "compress/task/batch_source.h"  // BatchSource, TaskHead
 
 namespace compression::distill {
 

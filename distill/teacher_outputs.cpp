@@ -3,7 +3,7 @@
 #include <torch/types.h>
 
 #include "compress/evaluate/evaluate.h"  // predict
-#include "compress/train/autocast.h"     // Autocast
+#include "compress/model/autocast.h"     // Autocast
 
 namespace compression::distill {
 namespace {

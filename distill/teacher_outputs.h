@@ -7,9 +7,9 @@
 #include <optional>
 #include <string>
 
-#include "compress/model/model.h"       // Model
-#include "compress/train/batch.h"       // BatchSource
-#include "compress/workflow/context.h"  // Context
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/workflow/context.h"   // Context
 
 namespace compression::distill {
 

@@ -12,9 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "compress/checkpoint/file.h"  // InputFile
-#include "compress/workflow/error.h"   // CheckpointError
-#include "compress/workflow/limits.h"
+#include "compress/base/error.h"  // CheckpointError
+#include "compress/base/file.h"   // InputFile
+#include "compress/base/limits.h"
 
 namespace compression::exporter {
 namespace {

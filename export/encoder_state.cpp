@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "compress/model/packed.h"    // packed_state
-#include "compress/workflow/error.h"  // UnsupportedError
+#include "compress/base/error.h"    // UnsupportedError
+#include "compress/model/packed.h"  // packed_state
 
 namespace compression::exporter {
 

@@ -14,10 +14,10 @@
 #include <locale>
 #include <memory>
 
-#include "compress/workflow/error.h"    // CheckpointError, StorageError, UnsupportedError
-#include "compress/workflow/failure.h"  // is_out_of_memory
-#include "compress/workflow/limits.h"   // labels
-#include "export/archive.h"             // check_archive
+#include "compress/base/error.h"    // CheckpointError, StorageError, UnsupportedError
+#include "compress/base/failure.h"  // is_out_of_memory
+#include "compress/base/limits.h"   // labels
+#include "export/archive.h"         // check_archive
 
 namespace compression::exporter {
 namespace {

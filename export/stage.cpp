@@ -4,11 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"              // write_text_file
-#include "compress/checkpoint/model_folder.h"           // load_model
-#include "compress/checkpoint/sentence_transformers.h"  // write_sentence_modules
-#include "export/config.h"                              // ExportConfig
-#include "export/model_script.h"                        // model_script, check_parity
+#include "compress/base/json_file.h"                      // write_text_file
+#include "compress/families/model_config.h"               // write_model_config
+#include "compress/model_folder/model_folder.h"           // load_model
+#include "compress/model_folder/sentence_transformers.h"  // write_sentence_modules
+#include "export/config.h"                                // ExportConfig
+#include "export/model_script.h"                          // model_script, check_parity
 
 namespace compression::exporter {
 namespace {

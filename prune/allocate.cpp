@@ -7,9 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "compress/evaluate/cost.h"    // encoder_macs, parameter_count
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // enum_name
+#include "compress/base/error.h"     // ConfigError
+#include "compress/base/fields.h"    // enum_name
+#include "compress/evaluate/cost.h"  // encoder_macs, parameter_count
 
 namespace compression::prune {
 namespace {

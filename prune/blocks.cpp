@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "compress/workflow/error.h"  // DataError, UnsupportedError
+#include "compress/base/error.h"  // DataError, UnsupportedError
 
 namespace compression::prune {
 

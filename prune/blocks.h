@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "compress/model/model.h"       // Model
-#include "compress/train/batch.h"       // BatchSource
-#include "compress/workflow/context.h"  // Context
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/workflow/context.h"   // Context
 
 namespace compression::prune {
 

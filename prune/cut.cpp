@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // enum_name
+#include "compress/base/error.h"   // ConfigError
+#include "compress/base/fields.h"  // enum_name
 
 namespace compression::prune {
 namespace {

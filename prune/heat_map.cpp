@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/workflow/fields.h"  // enum_name
+#include "compress/base/fields.h"  // enum_name
 
 namespace compression::prune {
 namespace {

@@ -4,13 +4,13 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include "compress/base/error.h"             // DataError
+#include "compress/base/fields.h"            // enum_name
 #include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
+#include "compress/model/autocast.h"         // OrdinaryMode
 #include "compress/model/resize.h"           // resized
 #include "compress/task/task.h"              // label_loss, label_counts
-#include "compress/train/autocast.h"         // OrdinaryMode
 #include "compress/train/objective.h"        // to_own_means
-#include "compress/workflow/error.h"         // DataError
-#include "compress/workflow/fields.h"        // enum_name
 #include "prune/importance.h"                // random_uniform, strength
 
 namespace compression::prune {

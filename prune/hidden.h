@@ -1,9 +1,10 @@
 #pragma once
 // Hidden dimensions: the width of the residual stream, which all layers share.
 
-#include "compress/model/model.h"       // Model
-#include "compress/workflow/context.h"  // Context
-#include "prune/config.h"               // ScoreConfig
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/workflow/context.h"   // Context
+#include "prune/config.h"                // ScoreConfig
 
 namespace compression::prune {
 

@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "compress/base/error.h"             // CheckpointError, DataError
+#include "compress/base/fields.h"            // enum_name
 #include "compress/checkpoint/checkpoint.h"  // not_finite
-#include "compress/train/autocast.h"         // OrdinaryMode
-#include "compress/workflow/error.h"         // CheckpointError, DataError
-#include "compress/workflow/fields.h"        // enum_name
+#include "compress/model/autocast.h"         // OrdinaryMode
 #include "prune/surgeon.h"                   // surgeon_scores
 
 namespace compression::prune {

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
-#include "compress/model/config.h"  // ModelConfig
+#include "compress/spec/config.h"  // ModelConfig
 
 namespace compression::prune {
 

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include "compress/checkpoint/model_folder.h"  // load_model
-#include "compress/evaluate/evaluate.h"        // predict
-#include "compress/workflow/error.h"           // UnsupportedError
-#include "compress/workflow/fields.h"          // enum_name
-#include "prune/reconstruct.h"                 // reconstruct
+#include "compress/base/error.h"                 // UnsupportedError
+#include "compress/base/fields.h"                // enum_name
+#include "compress/evaluate/evaluate.h"          // predict
+#include "compress/model_folder/model_folder.h"  // load_model
+#include "prune/reconstruct.h"                   // reconstruct
 
 namespace compression::prune {
 

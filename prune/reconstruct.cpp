@@ -5,9 +5,9 @@
 
 #include <functional>
 
+#include "compress/base/error.h"             // DataError
 #include "compress/checkpoint/checkpoint.h"  // not_finite
-#include "compress/train/autocast.h"         // OrdinaryMode
-#include "compress/workflow/error.h"         // DataError
+#include "compress/model/autocast.h"         // OrdinaryMode
 #include "prune/blocks.h"                    // Block, Texts
 
 namespace compression::prune {

@@ -3,10 +3,10 @@
 
 #include <utility>
 
-#include "compress/model/model.h"       // Model
-#include "compress/train/batch.h"       // BatchSource
-#include "compress/workflow/context.h"  // Context
-#include "prune/config.h"               // Reconstruction
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/workflow/context.h"   // Context
+#include "prune/config.h"                // Reconstruction
 
 namespace compression::prune {
 

@@ -3,14 +3,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"     // write_text_file
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/workflow/error.h"           // ConfigError
-#include "prune/config.h"                      // PruneConfig
-#include "prune/heat_map.h"                    // importance_svg
-#include "prune/hidden.h"                      // hidden_scores, keep_hidden
-#include "prune/pruner.h"                      // Pruner
-#include "prune/rounds.h"                      // prune_in_rounds
+#include "compress/base/error.h"                 // ConfigError
+#include "compress/base/json_file.h"             // write_text_file
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "prune/config.h"                        // PruneConfig
+#include "prune/heat_map.h"                      // importance_svg
+#include "prune/hidden.h"                        // hidden_scores, keep_hidden
+#include "prune/pruner.h"                        // Pruner
+#include "prune/rounds.h"                        // prune_in_rounds
 
 namespace compression::prune {
 namespace {

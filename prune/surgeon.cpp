@@ -4,12 +4,12 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
-#include "compress/task/task.h"        // label_counts
-#include "compress/train/autocast.h"   // OrdinaryMode
-#include "compress/workflow/fields.h"  // enum_name
-#include "compress/workflow/random.h"  // mixed
-#include "prune/blocks.h"              // Block, Texts
-#include "prune/reconstruct.h"         // with_bias, cholesky_factor
+#include "compress/base/fields.h"     // enum_name
+#include "compress/base/random.h"     // mixed
+#include "compress/model/autocast.h"  // OrdinaryMode
+#include "compress/task/task.h"       // label_counts
+#include "prune/blocks.h"             // Block, Texts
+#include "prune/reconstruct.h"        // with_bias, cholesky_factor
 
 namespace compression::prune {
 namespace {

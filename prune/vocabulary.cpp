@@ -8,11 +8,12 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "compress/checkpoint/checkpoint.h"    // state_dict, load_state_dict
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/tokenizer/fit.h"            // check_fit
-#include "compress/tokenizer/trim.h"           // trim_tokenizer
-#include "compress/workflow/error.h"           // StorageError
+#include "compress/base/error.h"                 // StorageError
+#include "compress/checkpoint/checkpoint.h"      // state_dict, load_state_dict
+#include "compress/model_folder/fit.h"           // check_fit
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/task/batch_source.h"          // DataProvider
+#include "compress/tokenizer/trim.h"             // trim_tokenizer
 
 namespace compression::prune {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "compress/train/autocast.h"  // OrdinaryMode
+#include "compress/model/autocast.h"  // OrdinaryMode
 
 namespace compression::quantize {
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "compress/train/autocast.h"  // OrdinaryMode
-#include "compress/workflow/error.h"  // DataError
+#include "compress/base/error.h"      // DataError
+#include "compress/model/autocast.h"  // OrdinaryMode
 
 namespace compression::quantize {
 namespace {

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "compress/model/model.h"       // Model
-#include "compress/train/batch.h"       // BatchSource
-#include "compress/workflow/context.h"  // Context
-#include "quantize/observer.h"          // ObserverOptions
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/workflow/context.h"   // Context
+#include "quantize/observer.h"           // ObserverOptions
 
 namespace compression::quantize {
 

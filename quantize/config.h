@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/model/config.h"    // ActivationScheme, WeightFormat
+#include "compress/spec/config.h"     // ActivationScheme, WeightFormat
 #include "compress/workflow/stage.h"  // Stage
 
 namespace compression::quantize {

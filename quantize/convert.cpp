@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
+#include "compress/base/error.h"             // UnsupportedError
+#include "compress/base/fields.h"            // enum_name
 #include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
-#include "compress/checkpoint/name_table.h"  // checkpoint_names
-#include "compress/workflow/error.h"         // UnsupportedError
-#include "compress/workflow/fields.h"        // enum_name
+#include "compress/families/name_table.h"    // checkpoint_names
 
 namespace compression::quantize {
 

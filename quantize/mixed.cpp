@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "compress/model/resize.h"      // with_hidden_size
-#include "compress/workflow/error.h"    // ConfigError
-#include "compress/workflow/message.h"  // printable
+#include "compress/base/error.h"    // ConfigError
+#include "compress/base/message.h"  // printable
+#include "compress/model/resize.h"  // with_hidden_size
 
 namespace compression::quantize {
 namespace {

@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "compress/workflow/error.h"  // DataError
+#include "compress/base/error.h"  // DataError
 
 namespace compression::quantize {
 namespace {

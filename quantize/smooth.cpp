@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "compress/train/autocast.h"  // OrdinaryMode
+#include "compress/model/autocast.h"  // OrdinaryMode
 
 namespace compression::quantize {
 namespace {

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <limits>
 
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/train/batch.h"              // DataProvider
-#include "quantize/bias_correction.h"          // correct_biases
-#include "quantize/calibrate.h"                // calibrate
-#include "quantize/config.h"                   // QuantizeConfig
-#include "quantize/mixed.h"                    // quantize_within
-#include "quantize/smooth.h"                   // smooth
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/task/batch_source.h"          // DataProvider
+#include "quantize/bias_correction.h"            // correct_biases
+#include "quantize/calibrate.h"                  // calibrate
+#include "quantize/config.h"                     // QuantizeConfig
+#include "quantize/mixed.h"                      // quantize_within
+#include "quantize/smooth.h"                     // smooth
 
 namespace compression::quantize {
 namespace {

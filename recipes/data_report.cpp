@@ -9,11 +9,11 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "compress/base/error.h"         // Error
+#include "compress/base/message.h"       // one_line
+#include "compress/base/quantile.h"      // quantile
 #include "compress/task/labels.h"        // folded_label, ClassFinder
 #include "compress/tokenizer/unicode.h"  // trim_start
-#include "compress/workflow/error.h"     // Error
-#include "compress/workflow/message.h"   // one_line
-#include "compress/workflow/quantile.h"  // quantile
 #include "recipes/text.h"                // in_quotes
 
 namespace compression::recipes {

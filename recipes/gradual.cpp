@@ -7,19 +7,19 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/checkpoint/json_file.h"     // read_json_file, write_text_file
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/evaluate/cost.h"            // encoder_macs
-#include "compress/evaluate/evaluate.h"        // evaluate
-#include "compress/workflow/error.h"           // StorageError
-#include "compress/workflow/failure.h"         // is_out_of_memory
-#include "compress/workflow/fields.h"          // enum_name
-#include "compress/workflow/files.h"           // make_folder
-#include "compress/workflow/folder_writer.h"   // FolderWriter
-#include "compress/workflow/message.h"         // json_text
-#include "prune/allocate.h"                    // Budget
-#include "prune/pruner.h"                      // Pruner
-#include "prune/schedule.h"                    // GradualSchedule
+#include "compress/base/error.h"                 // StorageError
+#include "compress/base/failure.h"               // is_out_of_memory
+#include "compress/base/fields.h"                // enum_name
+#include "compress/base/files.h"                 // make_folder
+#include "compress/base/json_file.h"             // read_json_file, write_text_file
+#include "compress/base/message.h"               // json_text
+#include "compress/evaluate/cost.h"              // encoder_macs
+#include "compress/evaluate/evaluate.h"          // evaluate
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/workflow/folder_writer.h"     // FolderWriter
+#include "prune/allocate.h"                      // Budget
+#include "prune/pruner.h"                        // Pruner
+#include "prune/schedule.h"                      // GradualSchedule
 
 namespace compression::recipes {
 namespace {

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <memory>
 
-#include "compress/checkpoint/file.h"   // open_stream
-#include "compress/workflow/files.h"    // refused
-#include "compress/workflow/limits.h"   // recipe_bytes
-#include "compress/workflow/message.h"  // printable, one_line
-#include "recipes/overrides.h"          // apply_overrides
-#include "recipes/reader.h"             // Reader
-#include "recipes/text.h"               // listed
-#include "recipes/variables.h"          // resolve_variables
-#include "recipes/yaml_reader.h"        // parse_yaml
+#include "compress/base/file.h"     // open_stream
+#include "compress/base/files.h"    // refused
+#include "compress/base/limits.h"   // recipe_bytes
+#include "compress/base/message.h"  // printable, one_line
+#include "recipes/overrides.h"      // apply_overrides
+#include "recipes/reader.h"         // Reader
+#include "recipes/text.h"           // listed
+#include "recipes/variables.h"      // resolve_variables
+#include "recipes/yaml_reader.h"    // parse_yaml
 
 namespace compression::recipes {
 namespace {

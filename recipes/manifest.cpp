@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/json_file.h"              // read_json_file
-#include "compress/checkpoint/sentence_transformers.h"  // module_files
-#include "compress/workflow/error.h"                    // Error
-#include "compress/workflow/fingerprint.h"              // file_fingerprint
-#include "compress/workflow/message.h"                  // printable
-#include "compress/workflow/own_folder.h"               // manifest_name
+#include "compress/base/error.h"                          // Error
+#include "compress/base/fingerprint.h"                    // file_fingerprint
+#include "compress/base/json_file.h"                      // read_json_file
+#include "compress/base/message.h"                        // printable
+#include "compress/model_folder/sentence_transformers.h"  // module_files
+#include "compress/workflow/own_folder.h"                 // manifest_name
 
 namespace compression::recipes {
 namespace {

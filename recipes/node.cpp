@@ -4,8 +4,8 @@
 #include <charconv>
 #include <utility>
 
-#include "compress/workflow/error.h"    // ConfigError
-#include "compress/workflow/message.h"  // one_line
+#include "compress/base/error.h"    // ConfigError
+#include "compress/base/message.h"  // one_line
 
 namespace compression::recipes {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/json_file.h"  // read_json_file
-#include "compress/workflow/error.h"        // Error, StorageError
-#include "compress/workflow/own_folder.h"   // is_ours, not_ours_text
-#include "recipes/text.h"                   // in_quotes
+#include "compress/base/error.h"           // Error, StorageError
+#include "compress/base/json_file.h"       // read_json_file
+#include "compress/workflow/own_folder.h"  // is_ours, not_ours_text
+#include "recipes/text.h"                  // in_quotes
 
 namespace compression::recipes {
 namespace {

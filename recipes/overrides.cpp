@@ -1,9 +1,9 @@
 #include "recipes/overrides.h"
 
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // join_key
-#include "recipes/text.h"              // in_quotes, listed, did_you_mean
-#include "recipes/yaml_reader.h"       // parse_set_value
+#include "compress/base/error.h"   // ConfigError
+#include "compress/base/fields.h"  // join_key
+#include "recipes/text.h"          // in_quotes, listed, did_you_mean
+#include "recipes/yaml_reader.h"   // parse_set_value
 
 namespace compression::recipes {
 namespace {

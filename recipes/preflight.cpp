@@ -6,12 +6,12 @@
 #include <map>
 #include <optional>
 
-#include "compress/checkpoint/model_folder.h"      // load_model_config
+#include "compress/base/error.h"                   // Error
 #include "compress/evaluate/cost.h"                // encoder_macs
 #include "compress/model/resize.h"                 // with_hidden_size
-#include "compress/tokenizer/fit.h"                // check_fit
+#include "compress/model_folder/fit.h"             // check_fit
+#include "compress/model_folder/model_folder.h"    // load_model_config
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/error.h"               // Error
 #include "export/encoder_state.h"                  // fused_lacks
 #include "prune/allocate.h"                        // largest_reduction
 #include "quantize/convert.h"                      // format_of

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "compress/workflow/fields.h"  // enum_name
+#include "compress/base/fields.h"  // enum_name
 
 namespace compression::recipes {
 namespace {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "compress/workflow/number.h"  // number_of
-#include "recipes/text.h"              // in_quotes, listed, look_alike
+#include "compress/base/number.h"  // number_of
+#include "recipes/text.h"          // in_quotes, listed, look_alike
 
 namespace compression::recipes {
 namespace {

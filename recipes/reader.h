@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "compress/workflow/fields.h"  // Config
-#include "recipes/node.h"              // Node, Issues
-#include "recipes/text.h"              // shown_key
+#include "compress/base/fields.h"  // Config
+#include "recipes/node.h"          // Node, Issues
+#include "recipes/text.h"          // shown_key
 
 namespace compression::recipes {
 
@@ -76,10 +76,10 @@ void Reader::read(const Node& node, const std::string& key, T& value) {
   } else if constexpr (std::same_as<T, double>) {
     read_number(node, key, value);
   } else if constexpr (std::same_as<T, std::filesystem::path>) {
-    if (std::string text; read_path(node, key, "a path", text)) value = text;
+    if (std::string text; read_path(node, key, "a path", text)) value = std::move(text);
   } else {
     static_assert(std::same_as<T, std::string>, "a field of a type that fields.h does not list");
-    if (std::string text; read_text(node, key, "a text", text)) value = text;
+    if (std::string text; read_text(node, key, "a text", text)) value = std::move(text);
   }
 }
 

@@ -11,18 +11,18 @@
 #include <variant>
 #include <vector>
 
-#include "compress/evaluate/metrics.h"    // Metric
-#include "compress/model/config.h"        // TaskType
-#include "compress/train/finetune.h"      // FinetuneConfig
-#include "compress/workflow/byte_size.h"  // ByteSize
-#include "datasets/answers.h"             // AnswerConfig
-#include "datasets/dataset.h"             // FileConfig
-#include "distill/config.h"               // DistillConfig
-#include "export/config.h"                // ExportConfig
-#include "prune/config.h"                 // PruneConfig
-#include "prune/vocabulary.h"             // VocabularyConfig
-#include "quantize/config.h"              // QuantizeConfig
-#include "recipes/gradual.h"              // GradualConfig
+#include "compress/base/byte_size.h"  // ByteSize
+#include "compress/spec/config.h"     // TaskType
+#include "compress/task/metrics.h"    // Metric
+#include "compress/train/finetune.h"  // FinetuneConfig
+#include "datasets/answers.h"         // AnswerConfig
+#include "datasets/dataset.h"         // FileConfig
+#include "distill/config.h"           // DistillConfig
+#include "export/config.h"            // ExportConfig
+#include "prune/config.h"             // PruneConfig
+#include "prune/vocabulary.h"         // VocabularyConfig
+#include "quantize/config.h"          // QuantizeConfig
+#include "recipes/gradual.h"          // GradualConfig
 
 namespace compression::recipes {
 

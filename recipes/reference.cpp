@@ -3,10 +3,10 @@
 #include <map>
 #include <typeindex>
 
-#include "compress/workflow/config_json.h"  // value_json
-#include "recipes/recipe.h"                 // Recipe
-#include "recipes/text.h"                   // listed, did_you_mean, in_quotes
-#include "recipes/write.h"                  // yaml_flow
+#include "compress/base/config_json.h"  // value_json
+#include "recipes/recipe.h"             // Recipe
+#include "recipes/text.h"               // listed, did_you_mean, in_quotes
+#include "recipes/write.h"              // yaml_flow
 
 namespace compression::recipes {
 namespace {

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/workflow/byte_size.h"  // shown_bytes, shown_count
-#include "compress/workflow/fields.h"     // enum_name
-#include "prune/config.h"                 // PruneConfig
+#include "compress/base/byte_size.h"  // shown_bytes, shown_count
+#include "compress/base/fields.h"     // enum_name
+#include "prune/config.h"             // PruneConfig
 
 namespace compression::recipes {
 namespace {

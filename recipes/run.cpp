@@ -7,33 +7,33 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/checkpoint/checkpoint.h"             // weight_bytes
-#include "compress/checkpoint/json_file.h"              // read_json_file, write_text_file
-#include "compress/checkpoint/model_folder.h"           // head_misfit, load_model_config
-#include "compress/checkpoint/sentence_transformers.h"  // limit_sentence_length
-#include "compress/tokenizer/sentence_settings.h"       // transformer_folder
-#include "compress/workflow/byte_size.h"                // shown_bytes, shown_count
-#include "compress/workflow/config_json.h"              // config_json
-#include "compress/workflow/error.h"                    // Error
-#include "compress/workflow/failure.h"                  // current_failure_text
-#include "compress/workflow/fingerprint.h"              // fingerprint
-#include "compress/workflow/folder_lock.h"              // FolderLock
-#include "compress/workflow/folder_writer.h"            // FolderWriter, clear_leftovers
-#include "compress/workflow/input_files.h"              // InputFiles
-#include "compress/workflow/message.h"                  // json_text
-#include "compress/workflow/own_folder.h"               // manifest_name, require_ours
-#include "compress/workflow/peak_memory.h"              // PeakMemory
-#include "recipes/benchmark.h"                          // latency, throughput
-#include "recipes/data_report.h"                        // look_at
-#include "recipes/load.h"                               // throw_if_any
-#include "recipes/manifest.h"                           // find_finished
-#include "recipes/output_folder.h"                      // validate_output, resume_folder
-#include "recipes/plot.h"                               // report_svg
-#include "recipes/preflight.h"                          // check_models
-#include "recipes/quality.h"                            // quality_warnings
-#include "recipes/runnable.h"                           // open_model
-#include "recipes/task_data.h"                          // read_data
-#include "recipes/teachers.h"                           // teachers_of_other_families
+#include "compress/base/byte_size.h"                      // shown_bytes, shown_count
+#include "compress/base/config_json.h"                    // config_json
+#include "compress/base/error.h"                          // Error
+#include "compress/base/failure.h"                        // current_failure_text
+#include "compress/base/fingerprint.h"                    // fingerprint
+#include "compress/base/json_file.h"                      // read_json_file, write_text_file
+#include "compress/base/message.h"                        // json_text
+#include "compress/checkpoint/checkpoint.h"               // weight_bytes
+#include "compress/model_folder/model_folder.h"           // head_misfit, load_model_config
+#include "compress/model_folder/sentence_transformers.h"  // limit_sentence_length
+#include "compress/tokenizer/sentence_settings.h"         // transformer_folder
+#include "compress/workflow/folder_lock.h"                // FolderLock
+#include "compress/workflow/folder_writer.h"              // FolderWriter, clear_leftovers
+#include "compress/workflow/input_files.h"                // InputFiles
+#include "compress/workflow/own_folder.h"                 // manifest_name, require_ours
+#include "compress/workflow/peak_memory.h"                // PeakMemory
+#include "recipes/benchmark.h"                            // latency, throughput
+#include "recipes/data_report.h"                          // look_at
+#include "recipes/load.h"                                 // throw_if_any
+#include "recipes/manifest.h"                             // find_finished
+#include "recipes/output_folder.h"                        // validate_output, resume_folder
+#include "recipes/plot.h"                                 // report_svg
+#include "recipes/preflight.h"                            // check_models
+#include "recipes/quality.h"                              // quality_warnings
+#include "recipes/runnable.h"                             // open_model
+#include "recipes/task_data.h"                            // read_data
+#include "recipes/teachers.h"                             // teachers_of_other_families
 
 namespace compression::recipes {
 namespace {

@@ -5,11 +5,11 @@
 #include <concepts>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"         // read_json_file
-#include "compress/checkpoint/model_folder.h"      // load_model
-#include "compress/tokenizer/fit.h"                // check_fit
+#include "compress/base/error.h"                   // CheckpointError
+#include "compress/base/json_file.h"               // read_json_file
+#include "compress/model_folder/fit.h"             // check_fit
+#include "compress/model_folder/model_folder.h"    // load_model
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/error.h"               // CheckpointError
 #include "compress/workflow/own_folder.h"          // manifest_name
 #include "export/script.h"                         // load_script, script_logits
 

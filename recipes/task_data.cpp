@@ -5,14 +5,14 @@
 
 #include <algorithm>
 
-#include "compress/checkpoint/model_folder.h"  // load_model_config
-#include "compress/task/labels.h"              // with_classes_of
-#include "compress/task/task.h"                // check_metric, default_metric
-#include "compress/workflow/config_json.h"     // config_json
-#include "compress/workflow/error.h"           // ConfigError, DataError
-#include "compress/workflow/fingerprint.h"     // fingerprint
-#include "compress/workflow/message.h"         // json_text
-#include "recipes/load.h"                      // throw_if_any
+#include "compress/base/config_json.h"           // config_json
+#include "compress/base/error.h"                 // ConfigError, DataError
+#include "compress/base/fingerprint.h"           // fingerprint
+#include "compress/base/message.h"               // json_text
+#include "compress/model_folder/model_folder.h"  // load_model_config
+#include "compress/task/labels.h"                // with_classes_of
+#include "compress/task/task.h"                  // check_metric, default_metric
+#include "recipes/load.h"                        // throw_if_any
 
 namespace compression::recipes {
 namespace {

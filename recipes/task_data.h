@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "compress/train/batch.h"  // DataProvider
-#include "datasets/examples.h"     // Dataset, Labels, Examples
-#include "recipes/recipe.h"        // TaskConfig, DataConfig
+#include "compress/task/batch_source.h"  // DataProvider
+#include "datasets/examples.h"           // Dataset, Labels, Examples
+#include "recipes/recipe.h"              // TaskConfig, DataConfig
 
 namespace compression::recipes {
 

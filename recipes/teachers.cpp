@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"         // read_json_file
+#include "compress/base/failure.h"                 // is_out_of_memory
+#include "compress/base/json_file.h"               // read_json_file
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/failure.h"             // is_out_of_memory
 
 namespace compression::recipes {
 namespace {

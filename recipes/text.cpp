@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "compress/workflow/message.h"  // printable, json_text
+#include "compress/base/message.h"  // printable, json_text
 
 namespace compression::recipes {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
+#include "compress/base/message.h"                 // printable
 #include "compress/task/task.h"                    // metrics_of
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/message.h"             // printable
 #include "recipes/output_folder.h"                 // validate_output
 #include "recipes/preflight.h"                     // check_models
 #include "recipes/recipe.h"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <set>
 
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // join_key
-#include "recipes/text.h"              // in_quotes, listed, did_you_mean, shown_key
+#include "compress/base/error.h"   // ConfigError
+#include "compress/base/fields.h"  // join_key
+#include "recipes/text.h"          // in_quotes, listed, did_you_mean, shown_key
 
 namespace compression::recipes {
 namespace {

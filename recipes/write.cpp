@@ -4,9 +4,9 @@
 #include <cctype>
 #include <string_view>
 
-#include "compress/workflow/config_json.h"  // config_json
-#include "compress/workflow/message.h"      // printable, json_text
-#include "recipes/text.h"                   // is_plain_name
+#include "compress/base/config_json.h"  // config_json
+#include "compress/base/message.h"      // printable, json_text
+#include "recipes/text.h"               // is_plain_name
 
 namespace compression::recipes {
 namespace {

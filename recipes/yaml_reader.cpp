@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "compress/workflow/error.h"    // ConfigError
-#include "compress/workflow/fields.h"   // join_key
-#include "compress/workflow/limits.h"   // recipe_bytes
-#include "compress/workflow/message.h"  // one_line
-#include "recipes/text.h"               // in_quotes
+#include "compress/base/error.h"    // ConfigError
+#include "compress/base/fields.h"   // join_key
+#include "compress/base/limits.h"   // recipe_bytes
+#include "compress/base/message.h"  // one_line
+#include "recipes/text.h"           // in_quotes
 
 namespace compression::recipes {
 namespace {

@@ -3,26 +3,53 @@
 
 usage: check_includes.py [ROOT]        (default: the repository that this script is in)
 
-    compress/ops <- compress <- {datasets, distill, prune, quantize, export} <- recipes <- apps
+    layers of compress/ <- {datasets, distill, prune, quantize, export} <- recipes <- apps
 
-The five in the middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/. Tests and
-benchmarks may include anything. Prints a line for each violation and exits with 1 if there is one.
+A layer of compress/ includes itself and those below it that LAYERS names, directly or through others. The five in the
+middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, LibTorch not in the layers of
+PLAIN. Tests and benchmarks may include anything. Prints a line for each violation and exits with 1 if there is one.
 """
 import re
 import sys
 from pathlib import Path
 
-CORE = {"compress/ops", "compress"}
+# The layers of compress/, the lowest first, and what each is built on.
+LAYERS = {
+    "ops": set(),
+    "base": set(),
+    "tokenizer": {"base"},
+    "spec": {"base"},
+    "workflow": {"base"},
+    "checkpoint": {"base"},
+    "families": {"spec", "checkpoint"},
+    "model": {"ops", "families", "workflow"},
+    "task": {"model", "tokenizer"},
+    "evaluate": {"task"},
+    "model_folder": {"task"},
+    "train": {"evaluate", "model_folder"},
+}
+PLAIN = {"compress/base", "compress/tokenizer", "compress/spec"}
+
+
+def layers():
+    """What each layer may include, itself first; a layer that is built on one above it is an error."""
+    result = {}
+    for name, below in LAYERS.items():
+        result[name] = {name}.union(*(result[other] for other in below))
+    return {f"compress/{name}": {f"compress/{other}" for other in may} for name, may in result.items()}
+
+
+CORE = set(layers())
 MIDDLE = {"datasets", "distill", "prune", "quantize", "export"}
 MAY_INCLUDE = {
-    "compress/ops": {"compress/ops"},
-    "compress": CORE,
+    **layers(),
     **{folder: CORE | {folder} for folder in MIDDLE},
     "recipes": CORE | MIDDLE | {"recipes"},
     "apps": CORE | MIDDLE | {"recipes", "apps"},
 }
 UNCHECKED = {"tests", "bench"}
 LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps"}  # first part of an include -> the one folder that may have it
+LIBTORCH = {"torch", "ATen", "c10", "caffe2"}
 
 HEADERS = {".h", ".hpp"}
 SOURCES = HEADERS | {".cpp", ".cc", ".cxx", ".inc"}
@@ -33,9 +60,8 @@ COMMENTS = re.compile(r"\s+|//[^\n]*|/\*.*?\*/", re.DOTALL)
 def folder_of(path):
     """The folder of the layout that a path from the root is in; None if it is in none."""
     parts = path.parts
-    if parts[:2] == ("compress", "ops"):
-        return "compress/ops"
-    return parts[0] if len(parts) > 1 and parts[0] in MAY_INCLUDE.keys() | UNCHECKED else None
+    folder = "/".join(parts[:2]) if parts[0] == "compress" else parts[0]
+    return folder if len(parts) > 1 and folder in MAY_INCLUDE.keys() | UNCHECKED else None
 
 
 def included_folder(root, file, target):
@@ -53,6 +79,8 @@ def include_problem(root, file, target):
     library = target.split("/")[0]
     if LIBRARIES.get(library, folder) != folder:
         return f"{folder}/ includes <{target}>, which only {LIBRARIES[library]}/ may"
+    if folder in PLAIN and library in LIBTORCH:
+        return f"{folder}/ includes <{target}>, but is built without LibTorch"
     target_folder = included_folder(root, file, target)
     if target_folder is not None and target_folder not in MAY_INCLUDE[folder]:
         return f'{folder}/ includes "{target}", but may only include {", ".join(sorted(MAY_INCLUDE[folder]))}'
@@ -73,10 +101,27 @@ def problems_of(root, file):
         yield 1, "does not begin with #pragma once"
     if folder_of(file) in UNCHECKED:
         return
+    if folder_of(file) is None:
+        yield 1, "is in no layer that scripts/check_includes.py knows"
+        return
     for number, line in enumerate(text.split("\n"), 1):
         if match := INCLUDE.match(line):
             if problem := include_problem(root, file, match[1]):
                 yield number, problem
+
+
+def link_problems(root):
+    """Where the targets are linked otherwise than LAYERS says."""
+    for name, below in LAYERS.items():
+        lists = root / "compress" / name / "CMakeLists.txt"
+        if not lists.is_file():
+            continue
+        text = lists.read_text()
+        found = set(re.findall(r"compress::(\w+)", re.sub(r".*\bDEPENDS\b|\bPRIVATE\b.*", "", text, flags=re.DOTALL)))
+        if found != below:
+            yield f"{lists.relative_to(root)}: depends on {sorted(found)}, in scripts/check_includes.py on {sorted(below)}"
+        if ("libtorch::" in text or " PLAIN" not in text) == (f"compress/{name}" in PLAIN):
+            yield f"{lists.relative_to(root)}: is it built with LibTorch or PLAIN? scripts/check_includes.py says otherwise"
 
 
 def source_files(root):
@@ -94,6 +139,7 @@ def main():
     if not files:
         sys.exit(f"check_includes: no C++ files below {root}")
     violations = [f"{file}:{line}: {problem}" for file in files for line, problem in problems_of(root, file)]
+    violations += link_problems(root)
     print("\n".join(violations) or f"check_includes: {len(files)} files follow the direction of the folders")
     sys.exit(1 if violations else 0)
 

@@ -33,6 +33,7 @@ class CheckIncludes(unittest.TestCase):
     def test_includes_along_the_direction_are_accepted(self):
         self.assert_accepted("compress/ops/gemm.cpp", '"compress/ops/gemm.h"')
         self.assert_accepted("compress/model/a.cpp", '"compress/ops/gemm.h"')
+        self.assert_accepted("compress/train/a.cpp", '"compress/base/a.h"')
         self.assert_accepted("prune/a.cpp", '"compress/model/a.h"')
         self.assert_accepted("prune/a.cpp", '"prune/a.h"')
         self.assert_accepted("recipes/a.cpp", '"prune/a.h"')
@@ -44,6 +45,8 @@ class CheckIncludes(unittest.TestCase):
 
     def test_includes_against_the_direction_are_refused(self):
         self.assert_refused("compress/ops/gemm.cpp", '"compress/model/a.h"')
+        self.assert_refused("compress/tokenizer/a.cpp", '"compress/checkpoint/a.h"')
+        self.assert_refused("compress/model/a.cpp", '"compress/train/a.h"')
         self.assert_refused("compress/model/a.cpp", '"datasets/a.h"')
         self.assert_refused("compress/model/a.cpp", "<datasets/a.h>")
         self.assert_refused("prune/a.cpp", '"recipes/a.h"')
@@ -61,9 +64,18 @@ class CheckIncludes(unittest.TestCase):
         self.assert_refused("prune/a.cpp", '"../quantize/a.h"', "quantize/a.h")
 
     def test_libraries_stay_in_their_folders(self):
-        self.assert_refused("compress/a.cpp", "<yaml-cpp/yaml.h>")
+        self.assert_refused("compress/model/a.cpp", "<yaml-cpp/yaml.h>")
+        self.assert_refused("compress/tokenizer/a.cpp", "<torch/types.h>")
         self.assert_refused("apps/a.cpp", "<yaml-cpp/yaml.h>")
         self.assert_refused("recipes/a.cpp", "<CLI/CLI.hpp>")
+
+    def test_every_folder_of_compress_is_a_layer_and_linked_as_one(self):
+        self.assertEqual(self.check({"compress/new/a.cpp": "int a;\n"})[0], 1)
+        source = {"compress/evaluate/a.cpp": "int a;\n"}
+        for text, status in [("compress_library(evaluate SOURCES a.cpp\n  DEPENDS compress::task\n  PRIVATE fmt::fmt)\n", 0),
+                             ("compress_library(evaluate SOURCES a.cpp DEPENDS compress::train)\n", 1),
+                             ("compress_library(evaluate PLAIN SOURCES a.cpp DEPENDS compress::task)\n", 1)]:
+            self.assertEqual(self.check({**source, "compress/evaluate/CMakeLists.txt": text})[0], status)
 
     def test_tests_and_benchmarks_may_include_anything(self):
         self.assert_accepted("tests/prune/a.cpp", '"recipes/a.h"')

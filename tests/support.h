@@ -11,8 +11,9 @@
 #include <fstream>
 #include <random>
 
-#include "compress/checkpoint/model_folder.h"
 #include "compress/checkpoint/safetensors.h"
+#include "compress/model_folder/model_folder.h"
+#include "compress/task/batch_source.h"
 #include "compress/workflow/context.h"
 
 namespace compression::testing {

@@ -10,13 +10,13 @@
 #include <sstream>
 
 #include "commands.h"
+#include "compress/base/error.h"        // Error
+#include "compress/base/failure.h"      // failure_text
+#include "compress/base/files.h"        // refused
+#include "compress/base/message.h"      // one_line
+#include "compress/base/number.h"       // number_of
 #include "compress/ops/waiting.h"       // WaitingThreads
-#include "compress/workflow/error.h"    // Error
-#include "compress/workflow/failure.h"  // failure_text
-#include "compress/workflow/files.h"    // refused
 #include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
-#include "compress/workflow/message.h"  // one_line
-#include "compress/workflow/number.h"   // number_of
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
 #include "terminal.h"

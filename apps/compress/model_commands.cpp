@@ -14,26 +14,27 @@
 #include <sstream>
 
 #include "commands.h"
-#include "compress/checkpoint/json_file.h"     // read_json_file
-#include "compress/checkpoint/model_folder.h"  // load_model_config
-#include "compress/evaluate/cost.h"            // parameter_count
-#include "compress/ops/bfloat16_choice.h"      // bfloat16_choice
-#include "compress/ops/linear.h"               // int8_kernel
-#include "compress/task/task.h"                // default_metric, check_metric
-#include "compress/workflow/byte_size.h"       // shown_bytes
-#include "compress/workflow/error.h"           // ConfigError
-#include "compress/workflow/limits.h"          // text_bytes
-#include "compress/workflow/machine.h"         // this_machine
-#include "compress/workflow/message.h"         // json_text, printable
-#include "compress/workflow/number.h"          // number_of
-#include "datasets/answers.h"                  // AnswerFinder
-#include "datasets/dataset.h"                  // read_dataset
-#include "datasets/encoded.h"                  // make_batch_source
-#include "datasets/examples.h"                 // encode_examples
-#include "prune/importance.h"                  // read_importance
-#include "recipes/benchmark.h"                 // measure_batch
-#include "recipes/runnable.h"                  // open_model
-#include "recipes/text.h"                      // in_quotes
+#include "compress/base/byte_size.h"             // shown_bytes
+#include "compress/base/error.h"                 // ConfigError
+#include "compress/base/json_file.h"             // read_json_file
+#include "compress/base/limits.h"                // text_bytes
+#include "compress/base/message.h"               // json_text, printable
+#include "compress/base/number.h"                // number_of
+#include "compress/evaluate/cost.h"              // parameter_count
+#include "compress/families/model_config.h"      // read_model_config
+#include "compress/model_folder/model_folder.h"  // load_model_config
+#include "compress/ops/bfloat16_choice.h"        // bfloat16_choice
+#include "compress/ops/linear.h"                 // int8_kernel
+#include "compress/task/task.h"                  // default_metric, check_metric
+#include "compress/workflow/machine.h"           // this_machine
+#include "datasets/answers.h"                    // AnswerFinder
+#include "datasets/dataset.h"                    // read_dataset
+#include "datasets/encoded.h"                    // make_batch_source
+#include "datasets/examples.h"                   // encode_examples
+#include "prune/importance.h"                    // read_importance
+#include "recipes/benchmark.h"                   // measure_batch
+#include "recipes/runnable.h"                    // open_model
+#include "recipes/text.h"                        // in_quotes
 
 namespace compression::app {
 namespace {

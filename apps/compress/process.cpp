@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <exception>
 
-#include "commands.h"                   // ExitCode
-#include "compress/workflow/failure.h"  // current_failure_text
+#include "commands.h"               // ExitCode
+#include "compress/base/failure.h"  // current_failure_text
 
 namespace compression::app {
 namespace {

@@ -7,15 +7,15 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "compress/workflow/error.h"    // ConfigError
-#include "compress/workflow/message.h"  // json_text, printable
-#include "recipes/data_report.h"        // look_at
-#include "recipes/load.h"               // load_recipe
-#include "recipes/preflight.h"          // check_models
-#include "recipes/reference.h"          // explain_keys
-#include "recipes/run.h"                // run, plan
-#include "recipes/task_data.h"          // TaskData
-#include "recipes/write.h"              // recipe_json, to_yaml
+#include "compress/base/error.h"    // ConfigError
+#include "compress/base/message.h"  // json_text, printable
+#include "recipes/data_report.h"    // look_at
+#include "recipes/load.h"           // load_recipe
+#include "recipes/preflight.h"      // check_models
+#include "recipes/reference.h"      // explain_keys
+#include "recipes/run.h"            // run, plan
+#include "recipes/task_data.h"      // TaskData
+#include "recipes/write.h"          // recipe_json, to_yaml
 
 namespace compression::app {
 

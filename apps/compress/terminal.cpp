@@ -15,7 +15,7 @@
 #include <system_error>
 #include <thread>
 
-#include "compress/workflow/message.h"  // one_line, message_lines
+#include "compress/base/message.h"  // one_line, message_lines
 
 namespace compression::app {
 namespace {

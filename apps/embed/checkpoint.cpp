@@ -13,13 +13,13 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/tokenizer/tokenizer.h"      // load_tokenizer
-#include "datasets/encoded.h"                  // make_batch
-#include "distill/objective.h"                 // DistillationLoss
-#include "export/model_script.h"               // model_script, load_script
-#include "prune/cut.h"                         // choose_units, cut_units
-#include "quantize/convert.h"                  // quantize
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/tokenizer/tokenizer.h"        // load_tokenizer
+#include "datasets/encoded.h"                    // make_batch
+#include "distill/objective.h"                   // DistillationLoss
+#include "export/model_script.h"                 // model_script, load_script
+#include "prune/cut.h"                           // choose_units, cut_units
+#include "quantize/convert.h"                    // quantize
 
 namespace {
 

@@ -6,9 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"              // CheckpointError
+#include "compress/base/fingerprint.h"        // Fingerprint
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
-#include "compress/workflow/error.h"          // CheckpointError
-#include "compress/workflow/fingerprint.h"    // Fingerprint
 
 namespace compression {
 namespace {

@@ -9,9 +9,9 @@
 #include <optional>
 #include <set>
 
-#include "compress/checkpoint/json_file.h"    // read_json_file, excerpt
+#include "compress/base/error.h"              // CheckpointError, UnsupportedError
+#include "compress/base/json_file.h"          // read_json_file, excerpt
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
-#include "compress/workflow/error.h"          // CheckpointError, UnsupportedError
 
 namespace compression {
 namespace {

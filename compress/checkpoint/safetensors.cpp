@@ -17,10 +17,10 @@
 #include <tuple>
 #include <utility>
 
-#include "compress/checkpoint/file.h"       // InputFile, FileContent, FileWriter
-#include "compress/checkpoint/json_file.h"  // parse_json, excerpt
-#include "compress/workflow/error.h"        // CheckpointError, UnsupportedError
-#include "compress/workflow/limits.h"       // header_bytes
+#include "compress/base/error.h"      // CheckpointError, UnsupportedError
+#include "compress/base/file.h"       // InputFile, FileContent, FileWriter
+#include "compress/base/json_file.h"  // parse_json, excerpt
+#include "compress/base/limits.h"     // header_bytes
 
 namespace compression {
 namespace {

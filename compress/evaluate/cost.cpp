@@ -4,8 +4,8 @@
 #include <chrono>
 #include <vector>
 
+#include "compress/base/quantile.h"             // quantile
 #include "compress/model/relative_positions.h"  // relative_rows
-#include "compress/workflow/quantile.h"         // quantile
 
 namespace compression {
 

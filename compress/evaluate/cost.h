@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "compress/model/config.h"  // ModelConfig
+#include "compress/spec/config.h"  // ModelConfig
 
 namespace compression {
 

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "compress/workflow/error.h"    // StorageError
+#include "compress/base/error.h"        // StorageError
 #include "compress/workflow/machine.h"  // allowed_processors, require_threads
 
 namespace compression {

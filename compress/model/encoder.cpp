@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include "compress/base/error.h"       // UnsupportedError
 #include "compress/model/fused.h"      // fused_forward
 #include "compress/model/recompute.h"  // recomputed
-#include "compress/workflow/error.h"   // UnsupportedError
 
 namespace compression {
 namespace {

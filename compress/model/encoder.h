@@ -7,10 +7,10 @@
 
 #include <optional>
 
-#include "compress/model/config.h"              // ModelConfig
 #include "compress/model/layers.h"              // Linear, Embedding, LayerNorm, Arithmetic
 #include "compress/model/relative_positions.h"  // RelativeTable
 #include "compress/model/units.h"               // UnitGroup
+#include "compress/spec/config.h"               // ModelConfig
 
 namespace compression {
 

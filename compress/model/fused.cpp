@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <mutex>
 
+#include "compress/base/error.h"        // UnsupportedError
 #include "compress/model/graph_node.h"  // make_node, NodePointer
 #include "compress/ops/attention.h"     // attention_forward, attention_backward
 #include "compress/ops/rows.h"          // add_norm_forward, activation_forward
-#include "compress/workflow/error.h"    // UnsupportedError
 
 namespace compression {
 namespace {

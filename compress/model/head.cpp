@@ -6,7 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "compress/workflow/error.h"  // CheckpointError, UnsupportedError
+#include "compress/base/error.h"  // CheckpointError, UnsupportedError
 
 namespace compression {
 

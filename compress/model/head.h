@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "compress/model/batch.h"    // Batch
 #include "compress/model/encoder.h"  // EncoderOutput, Capture
-#include "compress/train/batch.h"    // Batch
 
 namespace compression {
 

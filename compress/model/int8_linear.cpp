@@ -43,19 +43,4 @@ torch::Tensor PackedInt8::linear(const torch::Tensor& x, ActivationScheme scheme
   return product.view(sizes);
 }
 
-std::string int8_engine() {
-  switch (at::globalContext().qEngine()) {
-    case at::QEngine::FBGEMM:
-      return "fbgemm";
-    case at::QEngine::QNNPACK:
-      return "qnnpack";
-    case at::QEngine::ONEDNN:
-      return "onednn";
-    case at::QEngine::X86:
-      return "x86";
-    default:
-      return "none";
-  }
-}
-
 }  // namespace compression

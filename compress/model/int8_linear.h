@@ -5,7 +5,7 @@
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
-#include "compress/model/config.h"  // ActivationScheme
+#include "compress/spec/config.h"  // ActivationScheme
 
 namespace compression {
 
@@ -51,8 +51,5 @@ class IgnoreWarnings : public c10::WarningHandler {
  private:
   c10::WarningUtils::WarningHandlerGuard guard_;
 };
-
-/// Name of the engine behind the operator: "x86", "onednn", "fbgemm", "qnnpack".
-std::string int8_engine();
 
 }  // namespace compression

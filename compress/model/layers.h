@@ -6,11 +6,11 @@
 
 #include <functional>
 
-#include "compress/model/config.h"       // WeightFormat, ActivationScheme
 #include "compress/model/derived.h"      // Derived
 #include "compress/model/int8_linear.h"  // PackedInt8
 #include "compress/ops/int16_matmul.h"   // Int16Weight
 #include "compress/ops/linear.h"         // LinearWeight
+#include "compress/spec/config.h"        // WeightFormat, ActivationScheme
 
 namespace compression {
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include "compress/base/error.h"             // CheckpointError, UnsupportedError
+#include "compress/base/fields.h"            // enum_name
 #include "compress/checkpoint/checkpoint.h"  // state_dict
-#include "compress/checkpoint/name_table.h"  // checkpoint_names
-#include "compress/workflow/error.h"         // CheckpointError, UnsupportedError
-#include "compress/workflow/fields.h"        // enum_name
+#include "compress/families/name_table.h"    // checkpoint_names
 
 namespace compression {
 namespace {

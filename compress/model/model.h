@@ -1,10 +1,10 @@
 #pragma once
 // An encoder with a task's head.
 
+#include "compress/model/batch.h"    // Batch
 #include "compress/model/encoder.h"  // Encoder
 #include "compress/model/head.h"     // Head
 #include "compress/model/packed.h"   // PackedModel
-#include "compress/train/batch.h"    // Batch
 
 namespace compression {
 

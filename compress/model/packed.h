@@ -1,11 +1,11 @@
 #pragma once
 // A model as the fused runtime takes it (compress/ops/encoder.h), and a model of fewer bits at work in that form.
 
-#include "compress/model/config.h"   // ModelConfig
 #include "compress/model/derived.h"  // Derived
 #include "compress/model/encoder.h"  // EncoderImpl
 #include "compress/model/head.h"     // Head
 #include "compress/ops/encoder.h"    // Encoder, EncoderState
+#include "compress/spec/config.h"    // ModelConfig
 
 namespace compression {
 

@@ -4,8 +4,8 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
-#include "compress/model/config.h"  // ModelConfig
 #include "compress/model/layers.h"  // Embedding, LayerNorm
+#include "compress/spec/config.h"   // ModelConfig
 
 namespace compression {
 

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "compress/checkpoint/json_file.h"  // excerpt
-#include "compress/tokenizer/unicode.h"     // lowercase, trim_start
-#include "compress/workflow/number.h"       // number_of
+#include "compress/base/json_file.h"     // excerpt
+#include "compress/base/number.h"        // number_of
+#include "compress/tokenizer/unicode.h"  // lowercase, trim_start
 
 namespace compression {
 

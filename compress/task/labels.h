@@ -14,7 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "compress/model/config.h"  // TaskHead
+#include "compress/spec/config.h"  // TaskHead
 
 namespace compression {
 

@@ -8,9 +8,9 @@
 #include <cmath>
 #include <limits>
 
-#include "compress/train/autocast.h"   // Autocast
-#include "compress/workflow/error.h"   // ConfigError
-#include "compress/workflow/fields.h"  // enum_name
+#include "compress/base/error.h"      // ConfigError
+#include "compress/base/fields.h"     // enum_name
+#include "compress/model/autocast.h"  // Autocast
 
 namespace compression {
 namespace {

@@ -21,9 +21,9 @@
 #include <memory>
 #include <span>
 
-#include "compress/evaluate/evaluate.h"  // Evaluation, Scorer
-#include "compress/evaluate/metrics.h"   // Metric
-#include "compress/model/config.h"       // TaskType, TaskHead
+#include "compress/spec/config.h"   // TaskType, TaskHead
+#include "compress/task/metrics.h"  // Metric
+#include "compress/task/scorer.h"   // Evaluation, Scorer
 
 namespace compression {
 

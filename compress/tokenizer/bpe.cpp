@@ -5,8 +5,8 @@
 #include <queue>
 #include <tuple>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 namespace {

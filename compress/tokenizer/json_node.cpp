@@ -1,6 +1,6 @@
 #include "compress/tokenizer/json_node.h"
 
-#include "compress/checkpoint/json_file.h"  // read_json_file, read_text_file
+#include "compress/base/json_file.h"  // read_json_file, read_text_file
 
 namespace compression {
 

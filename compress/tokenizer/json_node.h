@@ -10,8 +10,8 @@
 #include <string_view>
 #include <utility>
 
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"
+#include "compress/base/error.h"
+#include "compress/base/limits.h"
 
 namespace compression {
 

@@ -2,12 +2,12 @@
 #include <memory>
 #include <utility>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/pipeline.h"
 #include "compress/tokenizer/sentence_settings.h"
 #include "compress/tokenizer/tokenizer_json.h"
 #include "compress/tokenizer/tokenizer_settings.h"
 #include "compress/tokenizer/vocabulary_files.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 namespace {

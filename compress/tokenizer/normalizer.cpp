@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "compress/base/error.h"
+#include "compress/base/limits.h"
 #include "compress/tokenizer/graphemes.h"
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {

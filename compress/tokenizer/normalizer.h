@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "compress/base/limits.h"
 #include "compress/tokenizer/aligned_text.h"
 #include "compress/tokenizer/pattern.h"
-#include "compress/workflow/limits.h"
 
 namespace compression {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <map>
 
+#include "compress/base/limits.h"
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {

@@ -5,9 +5,9 @@
 #include <unordered_set>
 #include <utility>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/vocabulary.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 namespace {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "compress/checkpoint/json_file.h"  // write_text_file
+#include "compress/base/json_file.h"  // write_text_file
 #include "compress/tokenizer/json_node.h"
 
 namespace compression {

@@ -7,11 +7,11 @@
 #include <set>
 #include <unordered_map>
 
+#include "compress/base/error.h"
+#include "compress/base/limits.h"
 #include "compress/tokenizer/json_node.h"      // in_quotes
 #include "compress/tokenizer/subword_model.h"  // byte_token
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"
 
 namespace compression {
 namespace {

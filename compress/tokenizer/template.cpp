@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"  // windows_growth, windows_extra
+#include "compress/base/error.h"
+#include "compress/base/limits.h"  // windows_growth, windows_extra
 
 namespace compression {
 namespace {

@@ -1,9 +1,11 @@
 #include "compress/tokenizer/tokenizer.h"
 
-#include <ATen/Parallel.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 
 namespace compression {
 
@@ -12,14 +14,22 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs,
   constexpr size_t kBlock = 16;
   std::vector<Encoding> encodings(inputs.size());
   const size_t blocks = (inputs.size() + kBlock - 1) / kBlock;
-  const auto workers = std::min(static_cast<int64_t>(blocks), static_cast<int64_t>(at::get_num_threads()));
+  const auto most = static_cast<size_t>(omp_in_parallel() ? 1 : omp_get_max_threads());
   std::atomic<size_t> next = 0;
-  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+  std::exception_ptr failure;  // the first: none may leave a thread of OpenMP's
+  std::mutex failing;
+#pragma omp parallel num_threads(static_cast<int>(std::clamp<size_t>(blocks, 1, most)))
+  try {
     for (size_t begin = kBlock * next++; begin < inputs.size(); begin = kBlock * next++) {
       const size_t end = std::min(begin + kBlock, inputs.size());
       for (size_t i = begin; i < end; ++i) encodings[i] = encode(inputs[i], options);
     }
-  });
+  } catch (...) {
+    next = blocks;
+    const std::lock_guard<std::mutex> lock(failing);
+    if (!failure) failure = std::current_exception();
+  }
+  if (failure) std::rethrow_exception(failure);
   return encodings;
 }
 

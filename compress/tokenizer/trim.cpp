@@ -13,12 +13,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "compress/checkpoint/json_file.h"        // write_text_file
+#include "compress/base/error.h"                  // UnsupportedError
+#include "compress/base/json_file.h"              // write_text_file
 #include "compress/tokenizer/json_node.h"         // read_strict_json, read_tokenizer_file
 #include "compress/tokenizer/subword_model.h"     // byte_token
 #include "compress/tokenizer/tokenizer_json.h"    // read_merge
 #include "compress/tokenizer/vocabulary_files.h"  // read_merges
-#include "compress/workflow/error.h"              // UnsupportedError
 
 namespace compression {
 namespace {

@@ -4,8 +4,8 @@
 #include <limits>
 #include <unordered_map>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 

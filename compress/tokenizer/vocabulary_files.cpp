@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "compress/checkpoint/json_file.h"  // read_text_file
+#include "compress/base/json_file.h"  // read_text_file
 #include "compress/tokenizer/bert_normalizer.h"
 #include "compress/tokenizer/bpe.h"
 #include "compress/tokenizer/sentencepiece_model.h"

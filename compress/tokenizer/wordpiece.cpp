@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/unicode.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 

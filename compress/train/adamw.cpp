@@ -6,7 +6,7 @@
 #include <numeric>
 #include <string>
 
-#include "compress/workflow/error.h"  // CheckpointError
+#include "compress/base/error.h"  // CheckpointError
 
 namespace compression {
 namespace {

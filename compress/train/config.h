@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "compress/workflow/fields.h"  // Presence, Problems, Reference
+#include "compress/base/fields.h"  // Presence, Problems, Reference
 
 namespace compression {
 

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <span>
 
-#include "compress/checkpoint/model_folder.h"  // load_model, save_model
-#include "compress/task/labels.h"              // ClassFinder
-#include "compress/train/trainer.h"            // train
-#include "compress/workflow/error.h"           // ConfigError
-#include "compress/workflow/message.h"         // printable
+#include "compress/base/error.h"                 // ConfigError
+#include "compress/base/message.h"               // printable
+#include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/task/labels.h"                // ClassFinder
+#include "compress/train/trainer.h"              // train
 
 namespace compression {
 namespace {

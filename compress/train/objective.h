@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
-#include "compress/model/model.h"  // Model
-#include "compress/task/task.h"    // LabelLoss
-#include "compress/train/batch.h"  // Batch
+#include "compress/model/model.h"        // Model
+#include "compress/task/batch_source.h"  // Batch
+#include "compress/task/task.h"          // LabelLoss
 
 namespace compression {
 

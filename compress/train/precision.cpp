@@ -13,16 +13,16 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "compress/checkpoint/json_file.h"  // read_json_file, write_text_file
-#include "compress/model/fused.h"           // linear_products
-#include "compress/model/model.h"           // ModelImpl
-#include "compress/ops/int16_matmul.h"      // pack_weight
-#include "compress/train/autocast.h"        // OrdinaryMode, fused_arithmetic
-#include "compress/train/spike.h"           // median
-#include "compress/workflow/error.h"        // ConfigError
-#include "compress/workflow/files.h"        // make_folder
-#include "compress/workflow/fingerprint.h"  // fingerprint
-#include "compress/workflow/machine.h"      // processor_has, this_machine
+#include "compress/base/error.h"        // ConfigError
+#include "compress/base/files.h"        // make_folder
+#include "compress/base/fingerprint.h"  // fingerprint
+#include "compress/base/json_file.h"    // read_json_file, write_text_file
+#include "compress/model/autocast.h"    // OrdinaryMode, fused_arithmetic
+#include "compress/model/fused.h"       // linear_products
+#include "compress/model/model.h"       // ModelImpl
+#include "compress/ops/int16_matmul.h"  // pack_weight
+#include "compress/train/spike.h"       // median
+#include "compress/workflow/machine.h"  // processor_has, this_machine
 
 namespace compression {
 namespace {
@@ -172,6 +172,29 @@ std::string workload_key(const Workload& work, std::span<const Precision> candid
 }
 
 }  // namespace
+
+std::optional<torch::Dtype> autocast_dtype(Precision precision) {
+  if (precision == Precision::bfloat16) return torch::kBFloat16;
+  if (precision == Precision::float16) return torch::kHalf;
+  return std::nullopt;
+}
+
+std::optional<Arithmetic> fused_arithmetic(const TrainConfig& config, torch::Device device) {
+  if (!config.fused || !device.is_cpu()) return std::nullopt;
+  switch (config.precision) {
+    case Precision::int16:
+      return Arithmetic::int16;
+    case Precision::bfloat16:
+      return Arithmetic::bfloat16;
+    case Precision::float32:
+      return Arithmetic::float32;
+    case Precision::float16:
+      return std::nullopt;
+    case Precision::automatic:
+      break;
+  }
+  throw std::invalid_argument("precision: auto is still to be chosen");
+}
 
 Workload workload_of(const torch::nn::Module& module, const BatchSource& source, const TrainConfig& config) {
   std::map<std::pair<int64_t, int64_t>, int64_t> counts;

@@ -3,6 +3,7 @@
 // which of them is fast can't be told from a processor's flags.
 
 #include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>
@@ -12,11 +13,19 @@
 #include <string>
 #include <vector>
 
-#include "compress/train/batch.h"       // BatchSource
-#include "compress/train/config.h"      // TrainConfig, Precision
-#include "compress/workflow/context.h"  // Context
+#include "compress/model/layers.h"       // Arithmetic
+#include "compress/task/batch_source.h"  // BatchSource
+#include "compress/train/config.h"       // TrainConfig, Precision
+#include "compress/workflow/context.h"   // Context
 
 namespace compression {
+
+/// What autocast computes in: kBFloat16, kHalf, or nothing for the rest.
+std::optional<torch::Dtype> autocast_dtype(Precision precision);
+
+/// What the fused form of the model computes with (model/fused.h); nothing where LibTorch's operators are to be used.
+/// `config.precision` has been chosen (train/precision.h): Precision::automatic is std::invalid_argument.
+std::optional<Arithmetic> fused_arithmetic(const TrainConfig& config, torch::Device device);
 
 /// The products of a training step that `auto` looks at: those of linear layers, forward and backward.
 struct Workload {

@@ -6,10 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"                  // Error
+#include "compress/base/failure.h"                // is_out_of_memory
+#include "compress/base/files.h"                  // make_folder
 #include "compress/checkpoint/checked_tensors.h"  // read_checked, write_checked
-#include "compress/workflow/error.h"              // Error
-#include "compress/workflow/failure.h"            // is_out_of_memory
-#include "compress/workflow/files.h"              // make_folder
 
 namespace compression {
 

@@ -13,15 +13,16 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "compress/base/config_json.h"       // config_json
+#include "compress/base/error.h"             // DataError, StorageError, UnsupportedError
+#include "compress/base/files.h"             // refused
+#include "compress/base/fingerprint.h"       // fingerprint
 #include "compress/checkpoint/checkpoint.h"  // state_dict
+#include "compress/model/autocast.h"         // Autocast
 #include "compress/train/adamw.h"            // AdamW
-#include "compress/train/autocast.h"         // Autocast
+#include "compress/train/precision.h"        // autocast_dtype, fused_arithmetic
 #include "compress/train/spike.h"            // median
 #include "compress/train/train_state.h"      // TrainState, StateFiles
-#include "compress/workflow/config_json.h"   // config_json
-#include "compress/workflow/error.h"         // DataError, StorageError, UnsupportedError
-#include "compress/workflow/files.h"         // refused
-#include "compress/workflow/fingerprint.h"   // fingerprint
 #include "compress/workflow/machine.h"       // this_machine
 
 namespace compression {

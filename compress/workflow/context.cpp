@@ -1,6 +1,6 @@
 #include "compress/workflow/context.h"
 
-#include "compress/workflow/error.h"  // Interrupted
+#include "compress/base/error.h"  // Interrupted
 
 namespace compression {
 

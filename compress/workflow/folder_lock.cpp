@@ -7,8 +7,8 @@
 
 #include <cerrno>
 
-#include "compress/workflow/error.h"  // StorageError
-#include "compress/workflow/files.h"  // make_folder, refused
+#include "compress/base/error.h"  // StorageError
+#include "compress/base/files.h"  // make_folder, refused
 
 namespace compression {
 

@@ -6,8 +6,8 @@
 
 #include <cerrno>
 
-#include "compress/workflow/error.h"       // StorageError
-#include "compress/workflow/files.h"       // make_folder, refused, sync_path, parent_of
+#include "compress/base/error.h"           // StorageError
+#include "compress/base/files.h"           // make_folder, refused, sync_path, parent_of
 #include "compress/workflow/own_folder.h"  // require_ours, remove_ours
 
 namespace compression {

@@ -2,8 +2,8 @@
 
 #include <sys/stat.h>
 
-#include "compress/workflow/error.h"        // DataError
-#include "compress/workflow/fingerprint.h"  // file_fingerprint
+#include "compress/base/error.h"        // DataError
+#include "compress/base/fingerprint.h"  // file_fingerprint
 
 namespace compression {
 

@@ -19,12 +19,27 @@
 #include <system_error>
 #include <thread>
 
-#include "compress/model/int8_linear.h"  // int8_engine
-#include "compress/workflow/error.h"     // StorageError
-#include "compress/workflow/number.h"    // number_of
+#include "compress/base/error.h"   // StorageError
+#include "compress/base/number.h"  // number_of
 
 namespace compression {
 namespace {
+
+/// LibTorch's quantized engine.
+std::string int8_engine() {
+  switch (at::globalContext().qEngine()) {
+    case at::QEngine::FBGEMM:
+      return "fbgemm";
+    case at::QEngine::QNNPACK:
+      return "qnnpack";
+    case at::QEngine::ONEDNN:
+      return "onednn";
+    case at::QEngine::X86:
+      return "x86";
+    default:
+      return "none";
+  }
+}
 
 /// The value of a key of /proc/cpuinfo's first processor.
 std::string processor_info(std::string_view key) {

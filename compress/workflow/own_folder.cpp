@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"  // read_json_file
-#include "compress/workflow/error.h"        // ConfigError, StorageError
+#include "compress/base/error.h"      // ConfigError, StorageError
+#include "compress/base/json_file.h"  // read_json_file
 
 namespace compression {
 namespace {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "compress/base/fields.h"       // Reference
 #include "compress/workflow/context.h"  // Context
-#include "compress/workflow/fields.h"   // Reference
 
 namespace compression {
 

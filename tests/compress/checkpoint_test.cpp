@@ -6,11 +6,11 @@
 #include <fstream>
 #include <random>
 
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/json_file.h"
-#include "compress/checkpoint/name_table.h"
 #include "compress/checkpoint/safetensors.h"
-#include "compress/workflow/error.h"
+#include "compress/families/name_table.h"
 
 using namespace compression;
 using Catch::Contains;

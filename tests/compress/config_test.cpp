@@ -1,9 +1,10 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/model/config.h"
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
+#include "compress/families/model_config.h"  // read_model_config, write_model_config
+#include "compress/spec/config.h"
 
 using namespace compression;
 using Catch::Contains;

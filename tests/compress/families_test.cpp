@@ -1,15 +1,16 @@
 // Every model family against transformers: random small models with odd options (goldens/model/families).
-#include "compress/checkpoint/families.h"
+#include "compress/families/families.h"
+#include "compress/families/model_config.h"  // read_model_config, write_model_config
 
 #include <set>
 
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/json_file.h"
-#include "compress/checkpoint/name_table.h"
 #include "compress/evaluate/cost.h"
+#include "compress/families/name_table.h"
 #include "compress/model/fused.h"
 #include "compress/model/relative_positions.h"
-#include "compress/workflow/error.h"
 #include "tests/support.h"
 
 namespace compression {

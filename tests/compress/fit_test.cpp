@@ -1,9 +1,9 @@
 // Whether a model has rows for what its tokenizer gives.
-#include "compress/tokenizer/fit.h"
+#include "compress/model_folder/fit.h"
 
 #include <nlohmann/json.hpp>
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 #include "tests/support.h"
 
 namespace compression {

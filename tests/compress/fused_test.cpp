@@ -2,8 +2,8 @@
 #include <ATen/autocast_mode.h>
 
 #include "compress/checkpoint/checkpoint.h"
+#include "compress/model/autocast.h"
 #include "compress/model/recompute.h"
-#include "compress/train/autocast.h"
 #include "compress/train/objective.h"
 #include "tests/support.h"
 

@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"
 #include "compress/train/spike.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "tests/support.h"
 
 namespace compression {

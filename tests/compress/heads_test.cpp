@@ -1,11 +1,11 @@
 // Every task's head on every model family, against transformers.
+#include "compress/base/error.h"
+#include "compress/base/fields.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/families.h"
-#include "compress/checkpoint/name_table.h"
 #include "compress/evaluate/cost.h"
+#include "compress/families/families.h"
+#include "compress/families/name_table.h"
 #include "compress/task/task.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/fields.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -4,19 +4,19 @@
 
 #include <chrono>
 
+#include "compress/base/error.h"
+#include "compress/base/file.h"
+#include "compress/base/fingerprint.h"
+#include "compress/base/json_file.h"
+#include "compress/base/limits.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/file.h"
-#include "compress/checkpoint/json_file.h"
-#include "compress/checkpoint/model_folder.h"
+#include "compress/model_folder/model_folder.h"
 #include "compress/task/labels.h"
 #include "compress/tokenizer/added_tokens.h"
 #include "compress/tokenizer/json_node.h"
 #include "compress/tokenizer/normalizer.h"
 #include "compress/tokenizer/pattern.h"
 #include "compress/tokenizer/unigram.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/fingerprint.h"
-#include "compress/workflow/limits.h"
 #include "tests/compress/tokenizers.h"
 #include "tests/support.h"
 

@@ -1,4 +1,4 @@
-#include "compress/workflow/message.h"
+#include "compress/base/message.h"
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/util/Exception.h>
@@ -6,9 +6,9 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
-#include "compress/workflow/error.h"
-#include "compress/workflow/failure.h"
-#include "compress/workflow/files.h"
+#include "compress/base/error.h"
+#include "compress/base/failure.h"
+#include "compress/base/files.h"
 #include "tests/support.h"
 
 namespace compression {

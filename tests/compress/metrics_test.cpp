@@ -1,12 +1,14 @@
 // Metrics, losses and scorers of the tasks.
-#include "compress/evaluate/metrics.h"
+#include "compress/task/metrics.h"
+
+#include "compress/evaluate/evaluate.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "compress/task/task.h"
-#include "compress/workflow/error.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -1,13 +1,13 @@
 // Checkpoints as their authors wrote them: heads, names of classes, tensors too many, numbers that are none.
-#include "compress/checkpoint/model_folder.h"
+#include "compress/model_folder/model_folder.h"
 
 #include <limits>
 
+#include "compress/base/error.h"
+#include "compress/base/fields.h"
+#include "compress/base/json_file.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/families.h"
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/fields.h"
+#include "compress/families/families.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -7,10 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "compress/workflow/machine.h"
 #include "tests/support.h"
 

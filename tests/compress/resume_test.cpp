@@ -6,11 +6,11 @@
 #include <set>
 #include <sstream>
 
+#include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/train/adamw.h"
 #include "compress/train/train_state.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -1,12 +1,12 @@
 // Folders of sentence-transformers. The goldens come from tests/goldens/sentence/make_goldens.py.
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/checkpoint/sentence_transformers.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "compress/evaluate/cost.h"
 #include "compress/model/resize.h"
+#include "compress/model_folder/sentence_transformers.h"
 #include "compress/tokenizer/sentence_settings.h"
-#include "compress/workflow/error.h"
 #include "tests/support.h"
 
 namespace compression {

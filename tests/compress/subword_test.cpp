@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/normalizer.h"
 #include "compress/tokenizer/pattern.h"
 #include "compress/tokenizer/tokenizer.h"
-#include "compress/workflow/error.h"
 #include "tests/compress/tokenizers.h"
 
 namespace compression {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint/json_file.h"
+#include "compress/base/json_file.h"
 #include "compress/workflow/folder_writer.h"
 #include "compress/workflow/own_folder.h"
 #include "tests/support.h"

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/tokenizer.h"
-#include "compress/workflow/error.h"
 #include "tests/compress/tokenizers.h"
 
 namespace compression {

@@ -13,12 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "compress/base/error.h"
 #include "compress/tokenizer/bert_normalizer.h"
 #include "compress/tokenizer/pipeline.h"
 #include "compress/tokenizer/tokenizer.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/wordpiece.h"
-#include "compress/workflow/error.h"
 #include "tests/compress/tokenizers.h"
 #include "tests/support.h"
 

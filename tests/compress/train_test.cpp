@@ -1,13 +1,14 @@
+#include "compress/train/precision.h"  // fused_arithmetic
 #include "tests/support.h"
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
+#include "compress/model/autocast.h"
 #include "compress/task/task.h"
 #include "compress/train/adamw.h"
-#include "compress/train/autocast.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 
 namespace compression {
 namespace {

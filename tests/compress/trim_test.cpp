@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 #include "tests/compress/tokenizers.h"
 
 namespace compression {

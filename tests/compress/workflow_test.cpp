@@ -9,10 +9,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/byte_size.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/fingerprint.h"
+#include "compress/base/byte_size.h"
+#include "compress/base/error.h"
+#include "compress/base/fingerprint.h"
+#include "compress/base/json_file.h"
 #include "compress/workflow/folder_lock.h"
 #include "compress/workflow/folder_writer.h"
 #include "compress/workflow/input_files.h"

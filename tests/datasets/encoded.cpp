@@ -8,7 +8,7 @@
 #include <random>
 #include <set>
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 
 namespace compression::datasets {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <chrono>
 
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"
+#include "compress/base/error.h"
+#include "compress/base/limits.h"
 #include "datasets/examples.h"
 #include "tests/datasets/data_file.h"
 

@@ -10,7 +10,7 @@
 #include <numeric>
 #include <set>
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 #include "datasets/examples.h"
 #include "tests/datasets/data_file.h"
 

@@ -2,9 +2,9 @@
 
 #include <set>
 
-#include "compress/train/autocast.h"
+#include "compress/base/error.h"
+#include "compress/model/autocast.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "compress/workflow/folder_lock.h"
 #include "distill/losses.h"
 #include "distill/objective.h"

@@ -9,9 +9,9 @@
 #include <csignal>
 #include <thread>
 
+#include "compress/base/error.h"
 #include "compress/model/packed.h"
 #include "compress/ops/bfloat16_choice.h"
-#include "compress/workflow/error.h"
 #include "export/encoder_state.h"
 #include "export/model_script.h"
 #include "prune/cut.h"

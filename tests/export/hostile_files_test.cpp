@@ -5,8 +5,8 @@
 
 #include <tuple>
 
-#include "compress/workflow/error.h"
-#include "compress/workflow/limits.h"
+#include "compress/base/error.h"
+#include "compress/base/limits.h"
 #include "export/archive.h"
 #include "export/encoder_state.h"
 #include "export/model_script.h"

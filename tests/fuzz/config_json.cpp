@@ -1,8 +1,9 @@
 // A config.json: the whole input.
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/checkpoint/name_table.h"
-#include "compress/model/config.h"
+#include "compress/base/json_file.h"
+#include "compress/families/model_config.h"  // read_model_config, write_model_config
+#include "compress/families/name_table.h"
+#include "compress/spec/config.h"
 #include "tests/fuzz/fuzzing.h"
 
 using namespace compression;

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 
 namespace compression::fuzzing {
 

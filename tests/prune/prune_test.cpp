@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "compress/base/error.h"
+#include "compress/base/fields.h"
 #include "compress/evaluate/cost.h"
-#include "compress/workflow/error.h"
-#include "compress/workflow/fields.h"
 #include "prune/allocate.h"
 #include "prune/blocks.h"
 #include "prune/heat_map.h"

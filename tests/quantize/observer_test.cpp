@@ -1,6 +1,6 @@
 #include "quantize/observer.h"
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 #include "tests/support.h"
 
 namespace compression::quantize {

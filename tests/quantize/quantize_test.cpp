@@ -1,6 +1,6 @@
 #include "tests/support.h"
 
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
 #include "quantize/mixed.h"
 
 namespace compression::quantize {

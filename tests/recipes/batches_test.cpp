@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"
 #include "compress/task/task.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "datasets/answers.h"
 #include "distill/objective.h"
 #include "prune/cut.h"

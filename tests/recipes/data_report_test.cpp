@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/checkpoint/json_file.h"
 #include "compress/evaluate/instances.h"
-#include "compress/workflow/error.h"
 #include "recipes/load.h"
 #include "recipes/run.h"
 #include "recipes/write.h"

@@ -1,8 +1,8 @@
 // Every stage's algorithm on every model family.
+#include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/evaluate/cost.h"
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "distill/objective.h"
 #include "distill/student.h"
 #include "export/model_script.h"

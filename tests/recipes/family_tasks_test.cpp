@@ -1,10 +1,11 @@
 // Every stage's algorithm on every model family with every task: what docs/models.md's table says was run. With
 // $COMPRESS_STAGES_RUN, a file, each combination that a passing run went through is a line of it.
+#include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
+#include "compress/model/autocast.h"
 #include "compress/task/task.h"
-#include "compress/train/autocast.h"
+#include "compress/train/precision.h"  // autocast_dtype, fused_arithmetic
 #include "compress/train/trainer.h"
-#include "compress/workflow/error.h"
 #include "distill/objective.h"
 #include "distill/student.h"
 #include "export/model_script.h"

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "recipes/load.h"
 #include "recipes/manifest.h"
 #include "recipes/run.h"

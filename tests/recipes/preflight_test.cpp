@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "export/encoder_state.h"
 #include "prune/allocate.h"
 #include "recipes/benchmark.h"

@@ -8,8 +8,9 @@
 
 #include "compress/checkpoint/checkpoint.h"
 #include "compress/evaluate/evaluate.h"
+#include "compress/model/autocast.h"
 #include "compress/task/task.h"
-#include "compress/train/autocast.h"
+#include "compress/train/precision.h"  // fused_arithmetic
 #include "compress/train/trainer.h"
 #include "datasets/dataset.h"
 #include "distill/objective.h"

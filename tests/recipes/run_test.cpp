@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "recipes/load.h"
 #include "recipes/quality.h"
 #include "recipes/run.h"

@@ -1,5 +1,5 @@
 // The recipes of recipes/, whole, on small models in place of theirs.
-#include "compress/checkpoint/json_file.h"
+#include "compress/base/json_file.h"
 #include "recipes/load.h"
 #include "recipes/run.h"
 #include "tests/recipes/tiny_task.h"

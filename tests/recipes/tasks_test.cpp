@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "compress/checkpoint/json_file.h"
-#include "compress/workflow/error.h"
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
 #include "datasets/examples.h"
 #include "export/script.h"
 #include "recipes/load.h"
@@ -294,7 +294,7 @@ TEST_CASE("a metric that the task has not, or the labels do not allow, is told w
   write_file(tokens.root / "train.jsonl", R"({"tokens": ["the", "of"], "tags": ["DET", "O"]})");
   const auto recipe = tokens.recipe({"task.metric=entity_f1"});
   CHECK_THAT(
-      message_of<ConfigError>([&] { TaskData(recipe.task, recipe.data); }),
+      message_of<ConfigError>([&] { read_data(recipe); }),
       Catch::Contains(
           "task.metric: found entity_f1, but it needs tags O, B-TYPE, I-TYPE, E-TYPE and S-TYPE, and there is DET"));
 }

@@ -1,0 +1,165 @@
+#include "compress/families/name_table.h"
+
+#include <ATen/ops/equal.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <string_view>
+
+#include "compress/base/error.h"         // CheckpointError, UnsupportedError
+#include "compress/families/families.h"  // Family
+
+namespace compression {
+namespace {
+
+constexpr std::string_view own_base = "bert.", own_layer = "bert.encoder.layer.";
+
+/// The module that a tensor, or a name with a dot at its end, is of.
+std::string_view module_of(std::string_view name) {
+  return name.substr(0, name.rfind('.'));
+}
+
+const OtherName* find_own(const std::vector<OtherName>& names, std::string_view module) {
+  const auto found = std::ranges::find(names, module, &OtherName::own);
+  return found == names.end() ? nullptr : &*found;
+}
+
+/// Calls visit(list of names) for the modules of the encoder and of every head.
+template <class Visit>
+void each_name_list(const Family& family, Visit&& visit) {
+  visit(family.modules);
+  for (const auto& [task, name] : enum_names(TaskType{})) visit(family.head(task));
+}
+
+/// The class without a head names its tensors without the encoder's name.
+bool is_bare(const Family& family, std::string_view name) {
+  const auto module = module_of(name);
+  const auto first = name.substr(0, name.find('.'));
+  const auto begins_with = [&](std::string_view path) { return path.substr(0, path.find('.')) == first; };
+  bool whole = false,
+       bare = first == "embeddings" || first == "encoder" || first == "pooler" || begins_with(family.layer);
+  each_name_list(family, [&](const std::vector<OtherName>& names) {
+    for (const auto& each : names) {
+      whole |= each.theirs == module;
+      bare |= each.theirs.starts_with(fmt::format("{}.", family.base)) &&
+              begins_with(each.theirs.substr(family.base.size() + 1));
+    }
+  });
+  return bare && !whole;
+}
+
+std::string canonical_name(const Family& family, std::string name) {
+  for (const auto& [old, now] : {std::pair(".gamma", ".weight"),  // of LayerNorms, converted from TensorFlow
+                                 std::pair(".beta", ".bias")}) {
+    if (name.ends_with(old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
+  }
+  return is_bare(family, name) ? fmt::format("{}.{}", family.base, name) : name;
+}
+
+/// What stands before the encoder's own name, or before the names of an encoder without one: "module." of DataParallel,
+/// "model." of a class around it.
+std::string prefix_of(const Family& family, const std::vector<std::string>& names) {
+  for (const std::string_view anchor :
+       {"embeddings.word_embeddings.weight", "embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"}) {
+    std::set<std::string> prefixes;
+    for (const auto& name : names) {
+      if (!name.ends_with(anchor)) continue;
+      std::string_view prefix(name.data(), name.size() - anchor.size());
+      if (!prefix.empty() && !prefix.ends_with('.')) continue;
+      const auto own = fmt::format("{}.", family.base);
+      const bool has_own = prefix == own || prefix.ends_with("." + own);
+      prefixes.emplace(prefix.substr(0, prefix.size() - (has_own ? own.size() : 0)));
+    }
+    if (prefixes.contains("")) return "";
+    if (prefixes.size() == 1) return *prefixes.begin();
+    if (prefixes.size() > 1) {
+      throw CheckpointError(fmt::format("found {} encoders (tensors named {}...), expected one", prefixes.size(),
+                                        fmt::join(prefixes, "..., ")));
+    }
+  }
+  return "";
+}
+
+std::string layer_name(const Family& family, int64_t index, int64_t inner) {
+  std::string name(family.layer);
+  const auto fill = [&](int64_t number) {
+    if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(number));
+  };
+  if (name.find("{}") != name.rfind("{}")) {
+    fill(index / inner);
+    fill(index % inner);
+  } else {
+    fill(index);
+  }
+  return name;
+}
+
+std::string checkpoint_name(const Family& family, TaskType task, int64_t inner, std::string_view own) {
+  const auto module = module_of(own), leaf = own.substr(module.size());
+  if (const auto* other = find_own(family.head(task), module)) return fmt::format("{}{}", other->theirs, leaf);
+  if (const auto* other = find_own(family.modules, module)) return fmt::format("{}{}", other->theirs, leaf);
+  if (!own.starts_with(own_base)) return std::string(own);
+  if (!own.starts_with(own_layer)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
+  int64_t index = 0;
+  const auto* rest = std::from_chars(own.data() + own_layer.size(), own.data() + own.size(), index).ptr + 1;
+  const auto part = module.substr(static_cast<size_t>(rest - own.data()));
+  const auto* other = find_own(family.layer_modules, part);
+  return fmt::format("{}.{}.{}{}", family.base, layer_name(family, index, inner), other ? other->theirs : part, leaf);
+}
+
+}  // namespace
+
+CanonicalNames canonical_names(const std::string& model_type, const std::vector<std::string>& names) {
+  const auto& family = find_family(model_type);
+  CanonicalNames canonical{.of = {}, .prefix = prefix_of(family, names)};
+  for (const auto& name : names) {
+    const bool prefixed = name.starts_with(canonical.prefix);
+    canonical.of[name] = canonical_name(family, prefixed ? name.substr(canonical.prefix.size()) : name);
+  }
+  return canonical;
+}
+
+StateDict to_canonical(const CanonicalNames& names, StateDict state) {
+  StateDict renamed;
+  for (auto& [name, tensor] : state) {
+    const auto& canonical = names.of.at(name);
+    const auto [place, added] = renamed.emplace(canonical, tensor);
+    const auto& first = place->second;
+    if (!added && !(first.scalar_type() == tensor.scalar_type() && at::equal(first, tensor))) {
+      throw CheckpointError(
+          fmt::format("tensor {}: found two tensors of this name that differ, one of them as {}", canonical, name));
+    }
+  }
+  return renamed;
+}
+
+StateDict to_canonical(const std::string& model_type, StateDict state) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state) names.push_back(name);
+  return to_canonical(canonical_names(model_type, names), std::move(state));
+}
+
+std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {
+  const auto& family = find_family(config.model_type);
+  const auto inner = layer_groups(config).inner;
+  return [&family, inner, task = config.task](const std::string& own) {
+    return checkpoint_name(family, task, inner, own);
+  };
+}
+
+std::vector<std::string> ignorable_names(const std::string& model_type) {
+  const auto& family = find_family(model_type);
+  auto names = family.not_ours;
+  for (const auto* buffer : {"position_ids", "token_type_ids"}) {  // of older checkpoints
+    names.push_back(fmt::format("{}.embeddings.{}", family.base, buffer));
+  }
+  for (const auto& [task, ignored] : enum_names(TaskType{})) {
+    for (const auto& module : family.head(task)) names.push_back(fmt::format("{}.", module.theirs));
+  }
+  return names;
+}
+
+}  // namespace compression

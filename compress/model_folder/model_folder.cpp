@@ -1,0 +1,411 @@
+#include "compress/model_folder/model_folder.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "compress/base/error.h"             // CheckpointError, StorageError
+#include "compress/base/fields.h"            // enum_name
+#include "compress/base/files.h"             // make_folder
+#include "compress/base/json_file.h"         // read_json_file
+#include "compress/base/limits.h"            // labels
+#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
+#include "compress/families/name_table.h"                 // to_canonical
+#include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
+#include "compress/task/labels.h"                         // class_order
+#include "compress/tokenizer/sentence_settings.h"         // transformer_folder
+#include "compress/workflow/context.h"                    // Context
+
+namespace compression {
+namespace {
+
+namespace fs = std::filesystem;
+using Labels = std::vector<std::string>;
+
+/// The task of those with the same head that stands for them.
+TaskType kind_of(TaskType task) {
+  const bool of_text = task == TaskType::multi_label || task == TaskType::regression;
+  return of_text ? TaskType::classification : task;
+}
+
+/// What the head of a task is called in the checkpoint: a module, with a dot at its end.
+std::string head_module(ModelConfig config, TaskType task, const std::string& module) {
+  config.task = task;
+  return checkpoint_names(config)("head." + module + ".");
+}
+
+/// A tensor that every head of the task has; empty for a head without tensors.
+std::string head_tensor(const ModelConfig& config, TaskType task) {
+  if (task == TaskType::embedding) return "";
+  return head_module(config, task, task == TaskType::masked_lm ? "dense" : "classifier") + "weight";
+}
+
+bool is_matrix(const TensorShapes& shapes, const std::string& name) {
+  const auto found = shapes.find(name);
+  return found != shapes.end() && found->second.size() == 2;
+}
+
+/// Whether the tensors of a task's head are there. In some families the last layers of heads for texts and for tokens
+/// share a name: then it is the layer before that tells, unless config.json names the class.
+bool has_head(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
+  if (task == TaskType::embedding || !is_matrix(shapes, head_tensor(config, task))) return task == TaskType::embedding;
+  const auto kind = kind_of(task);
+  const auto named = named_task(config);
+  if (kind == TaskType::question_answering || kind == TaskType::masked_lm || named == kind) return true;
+  const bool shared =
+      head_tensor(config, TaskType::classification) == head_tensor(config, TaskType::token_classification);
+  if (shared && (named == TaskType::classification || named == TaskType::token_classification)) return false;
+  const bool has_dense = is_matrix(shapes, head_module(config, TaskType::classification, "dense") + "weight");
+  return kind == TaskType::classification ? has_dense : !shared || !has_dense;
+}
+
+/// The class that config.json names, if it is for none of our tasks: "BertForMultipleChoice".
+std::string foreign_class(const ModelConfig& config) {
+  const auto names = config.source.find("architectures");
+  if (named_task(config) || names == config.source.end()) return "";
+  const auto& name = names->is_array() && !names->empty() ? names->front() : *names;
+  return name.is_string() ? name.get<std::string>() : "";
+}
+
+/// The classes of the task's head that is there.
+int64_t class_count(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
+  const auto& shape = shapes.at(head_tensor(config, task));
+  const bool is_empty = std::ranges::find(shape, 0) != shape.end();  // of rows without bytes there may be any number
+  if (!is_empty && shape.front() <= limits::labels) return shape.front();
+  throw CheckpointError(fmt::format("tensor {}: found {} classes of {} numbers, expected from 1 to {} classes",
+                                    head_tensor(config, task), shape.front(), shape.back(), limits::labels));
+}
+
+/// The head of a task whose tensors are there.
+TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
+  const auto kind = kind_of(task);
+  const bool has_classes = kind == TaskType::classification || kind == TaskType::token_classification;
+  return head_of_classes(config, task, has_classes ? class_count(shapes, config, task) : 0);
+}
+
+void set_head(TaskHead head, ModelConfig& config) {
+  config.task = head.task;
+  config.labels = std::move(head.labels);
+}
+
+/// Makes the config's head the one whose tensors are there, if it is not: where config.json names no class, or one that
+/// has it among others. A class that is named, and whose head is not there, stays.
+void settle_head(const TensorShapes& shapes, ModelConfig& config) {
+  const auto named = named_task(config);
+  if (config.task == TaskType::embedding || !has_head(shapes, config, config.task)) {
+    if (named && named != TaskType::embedding) return;
+    auto task = TaskType::embedding;
+    for (const auto candidate : {TaskType::masked_lm, TaskType::question_answering, TaskType::token_classification,
+                                 TaskType::classification}) {
+      const bool choice = candidate == TaskType::classification && foreign_class(config).ends_with("ForMultipleChoice");
+      const bool left_over = candidate == TaskType::masked_lm && named == TaskType::embedding;
+      if (!choice && !left_over && has_head(shapes, config, candidate)) task = candidate;
+    }
+    set_head(head_there(shapes, config, task), config);
+  }
+  // Names for each class that contradict the head are an error of shapes later.
+  if (config.labels.empty() || has_label_names(config)) return;
+  const auto count = class_count(shapes, config, config.task);
+  if (count != static_cast<int64_t>(config.labels.size())) {
+    set_head(head_of_classes(config, config.task, count), config);
+  }
+}
+
+/// Takes the head that is wanted where the checkpoint has it besides the one that config.json names.
+void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& config) {
+  if (kind_of(wanted.task) == kind_of(config.task) || !has_head(shapes, config, wanted.task)) return;
+  auto head = head_there(shapes, config, kind_of(wanted.task));
+  if (head.task == wanted.task) set_head(std::move(head), config);
+}
+
+/// One tensor of two names stands under either of them.
+void complete_ties(const ModelConfig& config, StateDict& state) {
+  const auto words = checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight";
+  const auto decoder = head_module(config, TaskType::masked_lm, "decoder");
+  if (const auto found = state.find(decoder + "weight"); found != state.end() && !state.contains(words)) {
+    state[words] = found->second;
+  }
+  if (const auto found = state.find(decoder + "bias"); found != state.end() && config.task == TaskType::masked_lm) {
+    state[checkpoint_names(config)("head.bias")] = found->second;  // the one of the two that is computed with
+  }
+}
+
+/// Throws UnsupportedError if the words that are guessed have a matrix of their own.
+void check_tied(const ModelConfig& config, const StateDict& state, const std::string& folder) {
+  const auto words = state.find(checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight");
+  const auto decoder = state.find(head_module(config, TaskType::masked_lm, "decoder") + "weight");
+  if (config.task != TaskType::masked_lm || words == state.end() || decoder == state.end()) return;
+  if (words->second.sizes() == decoder->second.sizes() &&
+      at::equal(words->second.to(torch::kFloat), decoder->second.to(torch::kFloat))) {
+    return;
+  }
+  throw UnsupportedError(
+      fmt::format("{}: found {} that is not the word embeddings, supported for masked language "
+                  "modelling: a decoder that is tied to them",
+                  folder, decoder->first));
+}
+
+/// How a checkpoint's head, which the config names, serves the one that is wanted.
+struct HeadFit {
+  bool is_there, fits;
+  std::vector<int64_t> order;  // of the wanted classes among the checkpoint's; empty where it is not asked for
+};
+
+/// `classes`: whether those that are wanted are known.
+HeadFit fit_head(const TensorShapes& shapes, const TaskHead& wanted, const ModelConfig& config, bool classes) {
+  HeadFit fit{.is_there = has_head(shapes, config, config.task), .fits = false, .order = {}};
+  fit.fits = wanted.task == TaskType::embedding || (fit.is_there && wanted.task == config.task);
+  if (fit.fits && wanted.task == TaskType::regression) {
+    fit.fits = config.labels.size() == 1;
+  } else if (fit.fits && classes && !wanted.labels.empty()) {
+    fit.order = class_order(wanted, config.labels);
+    fit.fits = !fit.order.empty();
+  }
+  return fit;
+}
+
+/// Why a checkpoint's head is not the one that is wanted.
+std::string misfit(const TaskHead& wanted, const ModelConfig& config, bool is_there) {
+  if (!is_there || (wanted.task != config.task && config.task == TaskType::embedding)) {
+    return fmt::format("has no head for {}; fine-tune it first", enum_name(wanted.task));
+  }
+  if (wanted.task != config.task) {
+    return fmt::format("its head is for {}, not for {}; fine-tune it first", enum_name(config.task),
+                       enum_name(wanted.task));
+  }
+  if (wanted.task == TaskType::regression) {
+    return fmt::format("found regression with {} labels, supported: one label", config.labels.size());
+  }
+  return fmt::format("its head is for {} classes that are not the data's {}: [{}] and [{}]", config.labels.size(),
+                     wanted.labels.size(), fmt::join(config.labels, ", "), fmt::join(wanted.labels, ", "));
+}
+
+std::string new_head_note(const TaskHead& wanted, const ModelConfig& config, bool had_head) {
+  const auto of_what = [](TaskType task, size_t labels) {
+    return labels == 0 || task == TaskType::regression ? std::string(enum_name(task))
+                                                       : fmt::format("{} classes", labels);
+  };
+  auto text = fmt::format("a new head for {}", of_what(wanted.task, wanted.labels.size()));
+  if (!had_head) return text;
+  if (wanted.task == config.task) return text + fmt::format(" in place of one for {} others", config.labels.size());
+  return text + fmt::format(" in place of one for {}", enum_name(config.task));
+}
+
+TensorShapes shapes_of(const StateDict& state) {
+  TensorShapes shapes;
+  for (const auto& [name, tensor] : state) shapes[name] = tensor.sizes().vec();
+  return shapes;
+}
+
+/// The tensors by their canonical names, and those that they have in the file.
+std::pair<StateDict, CanonicalNames> read_canonical(const std::string& model_type, const fs::path& folder) {
+  auto stored = read_state_dict(folder);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : stored) names.push_back(name);
+  try {
+    auto canonical = canonical_names(model_type, names);
+    auto state = to_canonical(canonical, std::move(stored));
+    return {std::move(state), std::move(canonical)};
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(fmt::format("{}: {}", folder.string(), error.what()));
+  }
+}
+
+TensorShapes canonical_shapes(const std::string& model_type, const TensorShapes& shapes) {
+  std::vector<std::string> names;
+  for (const auto& [name, shape] : shapes) names.push_back(name);
+  TensorShapes canonical;
+  for (const auto& [name, theirs] : canonical_names(model_type, names).of) canonical[theirs] = shapes.at(name);
+  return canonical;
+}
+
+/// Puts the rows of the head's last layer in the order of the wanted classes; their names are the checkpoint's, unless
+/// nobody named them.
+Labels take_classes(const std::vector<int64_t>& order, const TaskHead& wanted, const ModelConfig& config,
+                    StateDict& state, std::vector<std::string>& warnings) {
+  const auto rows = torch::tensor(order, torch::kLong);
+  for (const auto* leaf : {"weight", "bias"}) {
+    const auto found = state.find(head_module(config, config.task, "classifier") + leaf);
+    const bool fits = found != state.end() && found->second.dim() > 0 &&
+                      found->second.size(0) == static_cast<int64_t>(config.labels.size());
+    if (fits) found->second = found->second.index_select(0, rows);
+  }
+  if (order.size() < config.labels.size()) {
+    warnings.push_back(fmt::format("of its {} classes the {} of the data are kept: {}", config.labels.size(),
+                                   order.size(), fmt::join(wanted.labels, ", ")));
+  }
+  if (are_unnamed(config.labels)) return wanted.labels;
+  Labels labels;
+  for (const auto id : order) labels.push_back(config.labels[static_cast<size_t>(id)]);
+  if (const auto note = label_note(wanted.labels, config.labels); !note.empty()) warnings.push_back(note);
+  return labels;
+}
+
+/// A model of the config is made before its tensors are compared with those that were read: it must not be much larger.
+void check_amount(const ModelConfig& config, const StateDict& state, const fs::path& folder) {
+  constexpr double spare = 1 << 24;  // a new head, and sizes whose misfit is told by tensor
+  double found = 0.0;
+  for (const auto& [name, tensor] : state) found += static_cast<double>(tensor.numel());
+  const auto expected = weight_count(config);
+  if (expected <= 2.0 * found + spare) return;
+  throw CheckpointError(
+      fmt::format("{}: found sizes that make {:.3g} parameters, expected those of the weights, {:.3g}",
+                  (folder / "config.json").string(), expected, found));
+}
+
+void check_input_scales(Model& model, const std::string& folder) {
+  for (const auto& [name, linear] : model->named_linears()) {
+    if (!linear->input_scale.defined()) continue;
+    const auto scale = linear->input_scale.item<float>();
+    if (std::isfinite(scale) && scale > 0.0f) continue;
+    throw CheckpointError(
+        fmt::format("{}: {}.input_scale: found {}, expected a finite number above 0", folder, name, scale));
+  }
+}
+
+}  // namespace
+
+ModelConfig load_model_config(const fs::path& folder) {
+  const auto files = transformer_folder(folder);
+  const auto file = files / "config.json";
+  auto config = read_model_config(read_json_file(file), file.string());
+  std::error_code ignored;
+  if (fs::exists(files / "model.safetensors", ignored) || fs::exists(files / "model.safetensors.index.json", ignored)) {
+    try {
+      settle_head(canonical_shapes(config.model_type, read_tensor_shapes(files)), config);
+    } catch (const CheckpointError&) {
+      return config;  // who reads the weights is told
+    }
+  }
+  read_sentence_modules(folder, config);
+  return config;
+}
+
+std::string head_misfit(const fs::path& folder, ModelConfig config, const TaskHead& wanted) {
+  const auto shapes = canonical_shapes(config.model_type, read_tensor_shapes(transformer_folder(folder)));
+  take_head(shapes, wanted, config);
+  const auto fit = fit_head(shapes, wanted, config, true);
+  return fit.fits ? "" : misfit(wanted, config, fit.is_there);
+}
+
+LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) {
+  const auto files = transformer_folder(folder);
+  LoadedModel loaded;
+  const auto config_file = files / "config.json";
+  auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
+  for (auto& warning : loaded.warnings) warning = "config.json: " + warning;
+  auto [state, names] = read_canonical(config.model_type, files);
+  const auto shapes = shapes_of(state);
+  settle_head(shapes, config);
+  read_sentence_modules(folder, config);
+  if (options.head) take_head(shapes, *options.head, config);
+  complete_ties(config, state);
+  if (!names.prefix.empty()) {
+    loaded.warnings.push_back(fmt::format("tensors are read without their prefix \"{}\"", names.prefix));
+  }
+
+  const auto wanted = options.head.value_or(TaskHead{config.labels, config.task});
+  const auto [is_there, fits, order] = fit_head(shapes, wanted, config, options.head.has_value());
+  auto labels = fits && wanted.task == TaskType::regression ? config.labels : wanted.labels;
+  if (!order.empty()) labels = take_classes(order, wanted, config, state, loaded.warnings);
+  if (!fits && !options.new_head) {
+    throw CheckpointError(fmt::format("{}: {}", folder.string(), misfit(wanted, config, is_there)));
+  }
+  if (!fits) loaded.notes.push_back(new_head_note(wanted, config, config.task != TaskType::embedding && is_there));
+  if (!options.head && config.task == TaskType::embedding && !foreign_class(config).empty()) {
+    loaded.warnings.push_back(
+        fmt::format("{} has no head of the tasks that are supported, and is taken for an encoder "
+                    "without one, which gives embeddings",
+                    foreign_class(config)));
+  }
+  config.task = wanted.task;
+  config.labels = std::move(labels);
+  if (fits) check_tied(config, state, folder.string());
+  if (!fits && config.task != TaskType::masked_lm) {  // what has the name of the new head's last layer
+    for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, config.task, "classifier") + leaf);
+  }
+
+  const auto name = checkpoint_names(config);
+  if (config.task == TaskType::embedding) read_dense_weights(folder, config, name, state);
+  check_amount(config, state, files);
+  loaded.model = Model(config);
+  LoadOptions load;
+  load.source = folder.string();
+  load.ignore = ignorable_names(config.model_type);
+  load.allow_unexpected = true;
+  load.name = name;
+  std::map<std::string, std::string> written;  // the names in the file
+  for (const auto& [theirs, canonical] : names.of) written.emplace(canonical, theirs);
+  const auto in_file = [&](const std::string& canonical) {
+    const auto found = written.find(canonical);
+    return found == written.end() ? canonical : found->second;
+  };
+  load.place = [&](const std::string& canonical) {
+    return fmt::format("{}: tensor {}", file_of_tensor(files, in_file(canonical)).string(), in_file(canonical));
+  };
+  if (options.new_head) {
+    load.allow_missing = {name("head.dense.")};
+    if (!fits && config.task == TaskType::masked_lm) {
+      load.allow_missing.insert(load.allow_missing.end(), {name("head.LayerNorm."), name("head.bias")});
+    } else if (!fits) {
+      load.allow_missing.push_back(name("head.classifier."));
+    }
+    loaded.model->initialize();
+  }
+  const auto report = load_state_dict(*loaded.model, state, load);
+  for (const auto& tensor : report.left_as_initialised) {
+    if (!tensor.starts_with(name("head.classifier."))) loaded.notes.push_back("new: " + tensor);
+  }
+  if (!report.unexpected.empty()) {
+    std::vector<std::string> theirs;
+    for (const auto& tensor : report.unexpected) theirs.push_back(in_file(tensor));
+    loaded.warnings.push_back(
+        counted(theirs, theirs.size() == 1 ? "tensor in excess is ignored" : "tensors in excess are ignored"));
+  }
+  check_input_scales(loaded.model, folder.string());
+  loaded.model->eval();
+  return loaded;
+}
+
+LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options, const Context& context) {
+  auto loaded = load_model(folder, options);
+  for (const auto& note : loaded.notes) context.logger->info("{}: {}", folder.string(), note);
+  for (const auto& warning : loaded.warnings) context.logger->warn("{}: {}", folder.string(), warning);
+  return loaded;
+}
+
+void copy_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
+  for (const auto& file : tokenizer.files()) {
+    std::error_code error;
+    fs::copy_file(tokenizer.folder() / file, folder / file, fs::copy_options::overwrite_existing, error);
+    if (error)
+      throw StorageError(fmt::format("{}: can't be copied: {}", (tokenizer.folder() / file).string(), error.message()));
+  }
+}
+
+void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& folder) {
+  const auto name = checkpoint_names(model->config());
+  const bool of_sentences = model->config().task == TaskType::embedding;
+  const auto all = state_dict(*model);
+  StateDict state;
+  for (const auto& [own, tensor] : all) {
+    if (!of_sentences || !own.starts_with("head.")) state[name(own)] = tensor;
+    if (const auto odd = not_finite(tensor); !odd.empty()) {
+      throw DataError(fmt::format(
+          "tensor {}: found {} in the model that was made, expected finite numbers: it is not saved", name(own), odd));
+    }
+  }
+  make_folder(folder);
+  write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
+  write_state_dict(folder, state);
+  copy_tokenizer(tokenizer, folder);
+  if (of_sentences) write_sentence_modules(model->config(), tokenizer, all, folder);
+}
+
+}  // namespace compression
