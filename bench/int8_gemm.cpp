@@ -148,7 +148,7 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
   const ops::LinearInput input{ops::Number::int8, weight.words, memory.data(), scales.data()};
   ops::prepare_rows(x.data_ptr<float>(), in, in, 0, rows, input);
   const auto y = torch::empty({rows, out});
-  const auto product = [&](ops::Function function, bool prepare) {
+  const auto product = [&](Activation function, bool prepare) {
     ops::run_together(threads, [&](const ops::Member& member) {
       const auto [first, last] = member.share(rows);
       for (auto begin = first; begin < last; begin += 48) {
@@ -163,9 +163,9 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
     fmt::print("{:>16} {:<22} {:6.3f} Top/s{}\n", shape, name, found / 1e12,
                most > 0 ? fmt::format(", {:.0f} % of the peak", 100.0 * found / most) : "");
   };
-  show("product", rate(operations, seconds, [&] { product(ops::Function::none, false); }));
-  show("and GELU", rate(operations, seconds, [&] { product(ops::Function::gelu, false); }));
-  show("and rows prepared", rate(operations, seconds, [&] { product(ops::Function::gelu, true); }));
+  show("product", rate(operations, seconds, [&] { product(Activation::none, false); }));
+  show("and GELU", rate(operations, seconds, [&] { product(Activation::gelu, false); }));
+  show("and rows prepared", rate(operations, seconds, [&] { product(Activation::gelu, true); }));
 }
 
 }  // namespace

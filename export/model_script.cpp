@@ -19,9 +19,20 @@
 namespace compression::exporter {
 namespace {
 
-std::string activation(const std::string& name, const std::string& x) {
-  if (name == "relu" || name == "tanh") return fmt::format("torch.{}({})", name, x);
-  return fmt::format("torch.gelu({}, approximate='{}')", x, name == "gelu" ? "none" : "tanh");
+std::string activated(Activation activation, const std::string& x) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::gelu:
+    case Activation::gelu_tanh:
+      return fmt::format("torch.gelu({}, approximate='{}')", x, activation == Activation::gelu ? "none" : "tanh");
+    case Activation::relu:
+    case Activation::tanh:
+    case Activation::silu:
+    case Activation::sigmoid:
+      return fmt::format("torch.{}({})", enum_name(activation), x);
+  }
+  throw std::logic_error("activation");
 }
 
 /// [..., sequence, heads * size] -> [..., heads, sequence, size]
@@ -120,7 +131,7 @@ std::string attended(Script& script, const std::string& name, const EncoderLayer
 std::string fed_forward(Script& script, const std::string& name, const EncoderLayerImpl& layer, const std::string& x) {
   if (layer.output->weight.numel() == 0) return script.tensor(name + ".output.dense.bias", layer.output->bias);
   const auto wide = script.let(script.linear(name + ".intermediate.dense", layer.intermediate, x));
-  const auto units = script.let(activation(layer.activation, wide));
+  const auto units = script.let(activated(layer.activation, wide));
   return script.let(script.linear(name + ".output.dense", layer.output, units));
 }
 
@@ -213,12 +224,8 @@ std::string embedding_output(Script& script, const EmbeddingHead& head, const st
       continue;
     }
     x = script.let(script.linear(fmt::format("head.dense_{}", i), head.dense[i], x));
-    const auto& name = head.options.steps[i].activation;
-    if (name == "sigmoid" || name == "silu") {
-      x = script.let(fmt::format("torch.{}({})", name, x));
-    } else if (name != "identity") {
-      x = script.let(activation(name, x));
-    }
+    const auto activation = head.options.steps[i].activation;
+    if (activation != Activation::none) x = script.let(activated(activation, x));
   }
   return x;
 }
@@ -237,13 +244,13 @@ std::string head_output(Script& script, const Model& model, const std::string& x
   if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
     const auto first = script.let(fmt::format("torch.select({}, 1, 0)", x));
     const auto dense = script.let(script.linear("head.dense", sequence->dense, first));
-    const auto pooled = script.let(activation(sequence->activation, dense));
+    const auto pooled = script.let(activated(sequence->activation, dense));
     return script.linear("head.classifier", sequence->classifier, pooled);
   }
   if (dynamic_cast<const TokenHead*>(&head)) return script.linear("head.classifier", head.classifier, x);
   if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
     const auto dense = script.let(script.linear("head.dense", words->dense, x));
-    return words_of_hidden(script, model, *words, activation(words->activation, dense));
+    return words_of_hidden(script, model, *words, activated(words->activation, dense));
   }
   return embedding_output(script, dynamic_cast<const EmbeddingHead&>(head), x);
 }

@@ -56,7 +56,7 @@ std::vector<Fold> folds(Model& model, const std::vector<std::string>& unquantize
     if (config.first_use(i) < i) continue;
     const auto& layer = *model->encoder->layers[i];
     add(layer.value, layer.attention_output);
-    if (layer.activation == "relu") add(layer.intermediate, layer.output);
+    if (layer.activation == Activation::relu) add(layer.intermediate, layer.output);
   }
   return all;
 }

@@ -15,8 +15,8 @@ from pathlib import Path
 
 # The layers of compress/, the lowest first, and what each is built on.
 LAYERS = {
-    "ops": set(),
     "base": set(),
+    "ops": {"base"},
     "tokenizer": {"base"},
     "spec": {"base"},
     "workflow": {"base"},

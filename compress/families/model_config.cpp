@@ -179,6 +179,35 @@ class Fields {
   std::string file_, prefix_;
 };
 
+/// transformers' names of the encoders' activations: those in use, then older ones.
+struct ActivationName {
+  std::string_view name;
+  Activation activation;
+};
+constexpr std::array<ActivationName, 8> activation_names{{{"gelu", Activation::gelu},
+                                                          {"gelu_new", Activation::gelu_tanh},
+                                                          {"gelu_pytorch_tanh", Activation::gelu_tanh},
+                                                          {"relu", Activation::relu},
+                                                          {"gelu_python", Activation::gelu},
+                                                          {"gelu_python_tanh", Activation::gelu_tanh},
+                                                          {"gelu_fast", Activation::gelu_tanh},
+                                                          {"gelu_accurate", Activation::gelu_tanh}}};
+constexpr std::string_view usual_activations = "gelu, gelu_new, gelu_pytorch_tanh, relu";
+
+std::optional<Activation> activation_of(std::string_view name) {
+  const auto found = std::ranges::find(activation_names, name, &ActivationName::name);
+  return found == activation_names.end() ? std::nullopt : std::optional(found->activation);
+}
+
+/// The name that `source` has for it under the key, else ours.
+std::string activation_name(const json& source, const std::string& key, Activation activation) {
+  const auto given = source.find(key);
+  if (given != source.end() && given->is_string() && activation_of(given->get<std::string>()) == activation)
+    return *given;
+  const auto found = std::ranges::find(activation_names, activation, &ActivationName::activation);
+  return std::string(found == activation_names.end() ? enum_name(activation) : found->name);
+}
+
 void refuse_unsupported_features(const Fields& fields) {
   if (const auto type = fields.text_or("absolute", "position_embedding_type"); type != "absolute") {
     fields.fail_unsupported("position_embedding_type", excerpt(type), "absolute");
@@ -202,16 +231,15 @@ class FamilyFields {
     return name.empty() ? fallback : fields_.real_or(fallback, name, least, most);
   }
   bool is_given(const std::string& own) const { return !key(own).empty() && fields_.find(key(own)) != nullptr; }
-  std::string one_of(const std::string& own, const std::string& fallback, const std::vector<std::string>& names,
-                     std::span<const std::pair<std::string_view, std::string_view>> other_names = {}) const {
-    auto name = fields_.text_or(fallback, key(own));
-    for (const auto& [other, same] : other_names) {
-      if (name == other) name = same;
-    }
-    if (std::ranges::find(names, name) == names.end()) {
-      fields_.fail_unsupported(key(own), excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
-    }
-    return name;
+  /// `more`: one that can stand here besides those of the encoder.
+  Activation activation(const std::string& own, Activation fallback,
+                        std::optional<Activation> more = std::nullopt) const {
+    if (!is_given(own)) return fallback;
+    const auto name = fields_.text(key(own));
+    if (more && name == enum_name(*more)) return *more;
+    if (const auto found = activation_of(name)) return *found;
+    fields_.fail_unsupported(key(own), excerpt(name),
+                             fmt::format("{}{}", more ? fmt::format("{}, ", enum_name(*more)) : "", usual_activations));
   }
 
   std::string key(const std::string& own) const { return std::string(family_.key(own)); }
@@ -222,15 +250,6 @@ class FamilyFields {
   const Fields& fields_;
   const Family& family_;
 };
-
-const std::vector<std::string> activations{"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
-
-/// transformers' other names for the same functions.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 4> other_activations{
-    {{"gelu_python", "gelu"},
-     {"gelu_python_tanh", "gelu_pytorch_tanh"},
-     {"gelu_fast", "gelu_new"},
-     {"gelu_accurate", "gelu_new"}}};
 
 /// The names of "architectures": a list, or a text.
 std::vector<std::string> class_names(const json& config) {
@@ -397,10 +416,7 @@ void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
     if (fields.find(key)) fields.require(key, supported);
   }
   config.head.first_dropout = fields.real_or(0.0, "pooler_dropout", 0, 1);
-  auto pooler_activations = activations;
-  pooler_activations.insert(pooler_activations.begin(), "tanh");
-  config.head.activation =
-      family_fields.one_of("pooler_hidden_act", config.head.activation, pooler_activations, other_activations);
+  config.head.activation = family_fields.activation("pooler_hidden_act", config.head.activation, Activation::tanh);
 
   std::vector<std::string> kinds;
   if (const json* types = fields.find("pos_att_type"); types && types->is_array()) {
@@ -745,7 +761,8 @@ void write_encoder_options(json& out, const Family& family, const LayerGroups& g
   const bool relative = encoder.relative == RelativeAttention::disentangled;
   put("position_biased_input", encoder.position_embeddings, true);
   put("pooler_dropout", config.head.first_dropout.value_or(0.0), 0.0);
-  put("pooler_hidden_act", config.head.activation, family.defaults.head.activation);
+  put("pooler_hidden_act", activation_name(out, "pooler_hidden_act", config.head.activation),
+      activation_name(json::object(), "pooler_hidden_act", family.defaults.head.activation));
   put("relative_attention", relative, false);
   if (!relative || out.contains("pos_att_type")) return;
   out["pos_att_type"] = json::array();
@@ -814,7 +831,7 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
   config.layers.assign(static_cast<size_t>(fields.integer("num_hidden_layers", layer_count, 1, limits::layers)),
                        usual.layer);
 
-  config.hidden_act = fields.one_of("hidden_act", config.hidden_act, activations, other_activations);
+  config.hidden_act = fields.activation("hidden_act", config.hidden_act);
   config.hidden_dropout_prob = fields.real("hidden_dropout_prob", config.hidden_dropout_prob, 0, 1);
   config.attention_probs_dropout_prob =
       fields.real("attention_probs_dropout_prob", config.attention_probs_dropout_prob, 0, 1);
@@ -857,7 +874,7 @@ nlohmann::json write_model_config(const ModelConfig& config) {
   put("num_hidden_layers", groups.repeats);
   put("num_attention_heads", usual.layer.num_attention_heads);
   put("intermediate_size", usual.layer.intermediate_size);
-  put("hidden_act", config.hidden_act);
+  put("hidden_act", activation_name(out, std::string(family.key("hidden_act")), config.hidden_act));
   put("hidden_dropout_prob", config.hidden_dropout_prob);
   put("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
   if (config.classifier_dropout) {

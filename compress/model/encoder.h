@@ -114,7 +114,7 @@ class EncoderLayerImpl : public torch::nn::Module {
   int64_t heads, head_size;
   std::vector<int64_t> position_heads;  // as in LayerShape
   const EncoderOptions options;
-  std::string activation;
+  Activation activation;
   double hidden_dropout, attention_dropout;
   torch::Tensor head_mask;          // float32 [heads], or [batch, heads] with a mask a text; or undefined
   torch::Tensor intermediate_mask;  // float32 [intermediate] or [batch, intermediate], or undefined

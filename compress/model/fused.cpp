@@ -174,11 +174,6 @@ void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Ari
   if (dx.defined()) product(dx, gradient, half ? *linear.bfloat16_weight() : linear.weight, accumulate);
 }
 
-ops::Activation activation_of(const std::string& name) {
-  if (name == "relu") return ops::Activation::relu;
-  return name == "gelu" ? ops::Activation::gelu : ops::Activation::gelu_tanh;
-}
-
 /// How one forward pass is made; what its nodes share.
 struct Pass {
   std::shared_ptr<const Packed> packed;
@@ -245,8 +240,8 @@ class LayerPass {
     const auto d_units = torch::empty_like(inner_);
     linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
     units_.reset();
-    ops::activation_backward(activation_of(layer.activation), inner_.size(0), inner_.size(1), floats(inner_),
-                             floats(d_units), floats(d_units), sums_or(layer.intermediate->bias, unused));
+    ops::activation_backward(layer.activation, inner_.size(0), inner_.size(1), floats(inner_), floats(d_units),
+                             floats(d_units), sums_or(layer.intermediate->bias, unused));
     inner_.reset();
     linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
     middle_.reset();
@@ -340,7 +335,7 @@ class LayerPass {
     inner_ = new_floats({queries, layer.intermediate->weight.size(0)});
     linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
     const auto units = torch::empty_like(inner_);
-    ops::activation_forward(activation_of(layer.activation), queries, inner_.size(1), floats(inner_), floats(units));
+    ops::activation_forward(layer.activation, queries, inner_.size(1), floats(inner_), floats(units));
     units_ = operand(units, arithmetic);
     linear_forward(*layer.output, *units_, arithmetic, sum);
     auto y = add_norm(layer.output_norm, sum, middle, after_output_, keep, output_norm_);

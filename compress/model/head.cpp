@@ -111,13 +111,6 @@ torch::Tensor pooled(Pooling pooling, const torch::Tensor& states, const torch::
   throw std::logic_error("pooling");
 }
 
-torch::Tensor activated(const torch::Tensor& x, const std::string& name) {
-  if (name == "identity") return x;
-  if (name == "sigmoid") return torch::sigmoid(x);
-  if (name == "silu") return torch::silu(x);
-  return activate(x, name);
-}
-
 }  // namespace
 
 EmbeddingHead::EmbeddingHead(const ModelConfig& config) : Head(config), options(config.embedding) {
@@ -153,7 +146,7 @@ torch::Tensor EmbeddingHead::forward(const EncoderOutput& encoded, const Batch& 
   }
   auto x = parts.size() == 1 ? parts.front() : torch::cat(parts, -1);
   for (size_t i = 0; i < options.steps.size(); ++i) {
-    x = dense[i] ? activated(dense[i]->forward(x), options.steps[i].activation)
+    x = dense[i] ? activate(dense[i]->forward(x), options.steps[i].activation)
                  : x / x.norm(2, {-1}, /*keepdim=*/true).clamp_min(smallest_norm);
   }
   return x.to(torch::kFloat);

@@ -46,7 +46,7 @@ class SequenceHead : public Head {
   void set_dropout(std::optional<double> value) override;
 
   Linear dense{nullptr};
-  const std::string activation;
+  const Activation activation;
   std::optional<double> first_dropout;  // before the dense layer, where it is another one
 
  private:
@@ -84,7 +84,7 @@ class MaskedLmHead : public Head {
   Linear dense{nullptr};  // to the width of the embeddings
   LayerNorm norm{nullptr};
   torch::Tensor bias;  // float32 [vocabulary]
-  const std::string activation;
+  const Activation activation;
 
  private:
   torch::Tensor of_hidden(const torch::Tensor& hidden);

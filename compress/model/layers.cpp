@@ -14,10 +14,24 @@ torch::Dtype dtype_of(WeightFormat format) {
 
 }  // namespace
 
-torch::Tensor activate(const torch::Tensor& x, const std::string& name) {
-  if (name == "relu") return torch::relu(x);
-  if (name == "tanh") return torch::tanh(x);
-  return torch::gelu(x, name == "gelu" ? "none" : "tanh");
+torch::Tensor activate(const torch::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::gelu:
+      return torch::gelu(x);
+    case Activation::gelu_tanh:
+      return torch::gelu(x, "tanh");
+    case Activation::relu:
+      return torch::relu(x);
+    case Activation::tanh:
+      return torch::tanh(x);
+    case Activation::silu:
+      return torch::silu(x);
+    case Activation::sigmoid:
+      return torch::sigmoid(x);
+  }
+  throw std::logic_error("activation");
 }
 
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {

@@ -117,8 +117,8 @@ class EmbeddingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Embedding);
 
-/// The activation of that name in ModelConfig: gelu, gelu_new and gelu_pytorch_tanh (which are one), relu, tanh.
-torch::Tensor activate(const torch::Tensor& x, const std::string& name);
+/// By LibTorch's operators.
+torch::Tensor activate(const torch::Tensor& x, Activation activation);
 
 /// LayerNorm over the last dimension. Computes in float32.
 class LayerNormImpl : public torch::nn::Module {

@@ -6,12 +6,6 @@
 namespace compression {
 namespace {
 
-ops::Function function_of(const std::string& activation) {
-  if (activation == "relu") return ops::Function::relu;
-  if (activation == "tanh") return ops::Function::tanh;
-  return activation == "gelu" ? ops::Function::gelu : ops::Function::gelu_tanh;
-}
-
 class Writer {
  public:
   ops::EncoderState state;
@@ -129,7 +123,7 @@ ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, con
   writer.number("max_length", static_cast<double>(config.max_length()));
   writer.number("padding_position", static_cast<double>(encoder.embeddings->padding_position));
   writer.number("masks_queries", config.encoder.masks_queries ? 1.0 : 0.0);
-  writer.number("function", static_cast<double>(function_of(config.hidden_act)));
+  writer.number("function", static_cast<double>(config.hidden_act));
   const auto& embeddings = *encoder.embeddings;
   writer.table("embeddings.word", embeddings.word_embeddings);
   writer.table("embeddings.position", embeddings.position_embeddings);
@@ -160,11 +154,11 @@ ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, con
     if (layer.position_query) writer.linear(name + ".position_query", layer.position_query);
   }
   if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
-    writer.number("head.function", static_cast<double>(function_of(sequence->activation)));
+    writer.number("head.function", static_cast<double>(sequence->activation));
     writer.linear("head.dense", sequence->dense);
     writer.linear("head.classifier", sequence->classifier);
   } else if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
-    writer.number("head.function", static_cast<double>(function_of(words->activation)));
+    writer.number("head.function", static_cast<double>(words->activation));
     writer.linear("head.dense", words->dense);
   }
   return writer.state;

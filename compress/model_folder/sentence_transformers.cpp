@@ -33,14 +33,14 @@ constexpr std::array<std::pair<std::string_view, Pooling>, 6> kPoolingKeys{
      {"pooling_mode_weightedmean_tokens", Pooling::weightedmean},
      {"pooling_mode_lasttoken", Pooling::lasttoken}}};
 
-/// Classes of torch.nn and our names for what they do.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kActivations{
-    {{"torch.nn.modules.linear.Identity", "identity"},
-     {"torch.nn.modules.activation.Tanh", "tanh"},
-     {"torch.nn.modules.activation.ReLU", "relu"},
-     {"torch.nn.modules.activation.GELU", "gelu"},
-     {"torch.nn.modules.activation.Sigmoid", "sigmoid"},
-     {"torch.nn.modules.activation.SiLU", "silu"}}};
+/// Classes of torch.nn.
+constexpr std::array<std::pair<std::string_view, Activation>, 6> kActivations{
+    {{"torch.nn.modules.linear.Identity", Activation::none},
+     {"torch.nn.modules.activation.Tanh", Activation::tanh},
+     {"torch.nn.modules.activation.ReLU", Activation::relu},
+     {"torch.nn.modules.activation.GELU", Activation::gelu},
+     {"torch.nn.modules.activation.Sigmoid", Activation::sigmoid},
+     {"torch.nn.modules.activation.SiLU", Activation::silu}}};
 
 /// What we have no place for; caught where the modules are read.
 struct Unsupported {

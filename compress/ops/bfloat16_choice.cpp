@@ -45,7 +45,7 @@ class Timed {
  private:
   void run(const float* x, int64_t rows, float* y) const {
     prepare_rows(x, in_, in_, 0, rows, input_);
-    multiply(input_, weight_, {0, rows}, {0, weight_.panels}, Function::none, y, weight_.out);
+    multiply(input_, weight_, {0, rows}, {0, weight_.panels}, Activation::none, y, weight_.out);
   }
 
   int64_t in_;

@@ -247,7 +247,7 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
   max_length_ = reader.integer("max_length", 1, int16_attention_limit);
   padding_position_ = reader.integer("padding_position", -1, int64_t{1} << 40);
   masks_queries_ = state.numbers.contains("masks_queries") && reader.integer("masks_queries", 0, 1) == 1;
-  function_ = static_cast<Function>(reader.integer("function", 0, 4));
+  function_ = static_cast<Activation>(reader.integer("function", 0, 6));
   score_scale_ = static_cast<float>(reader.real("score_scale", -1e6, 1e6));
   eps_ = static_cast<float>(reader.real("eps", 0, 1));
 
@@ -370,7 +370,7 @@ Encoder::Encoder(const EncoderState& state) : numbers_(state.numbers.copy()) {
     layers_.push_back(layer);
   }
   if (reader.has("head.dense.weight")) {
-    head_function_ = static_cast<Function>(reader.integer("head.function", 0, 4));
+    head_function_ = static_cast<Activation>(reader.integer("head.function", 0, 6));
     const bool of_first = reader.has("head.classifier.weight");
     dense_ = linear("head.dense", of_first ? hidden_ : embedding_size_, hidden_);
     if (of_first) classifier_ = linear("head.classifier", reader.rows("head.classifier.weight", 1), hidden_);
@@ -548,7 +548,7 @@ class Encoder::Pass {
   }
 
   /// This member's part of a product; `y` is that of all rows.
-  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Range panels, Function function,
+  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Range panels, Activation function,
                float* y, int64_t ld) const {
     if (by_columns(rows)) {
       const auto [first, last] = member_.share(panels.last - panels.first);
@@ -558,7 +558,7 @@ class Encoder::Pass {
       multiply(x, weight, {first, last}, panels, function, y, ld);
     }
   }
-  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Function function, float* y,
+  void product(const LinearInput& x, const LinearWeight& weight, int64_t rows, Activation function, float* y,
                int64_t ld) const {
     product(x, weight, rows, {0, weight.panels}, function, y, ld);
   }
@@ -609,7 +609,7 @@ class Encoder::Pass {
     norm(e.embedding_norm_, sum, nullptr, first, last, sum, &next);
     join(tokens_);
     if (!e.projection_) return;
-    product(input(next), next, tokens_, Function::none, space_.x.data(), e.hidden_);
+    product(input(next), next, tokens_, Activation::none, space_.x.data(), e.hidden_);
     join(tokens_);
     prepare(space_.x.data(), tokens_, input(e.layers_.front()->qkv), e.hidden_);
     join(tokens_);
@@ -623,7 +623,7 @@ class Encoder::Pass {
     const float* residual = space_.x.data();
     const float* query = qkv;
     if (first_only) {  // keys and values of all tokens, queries of each text's first
-      product(in, l.qkv, tokens_, {panels, 3 * panels}, Function::none, qkv, ld);
+      product(in, l.qkv, tokens_, {panels, 3 * panels}, Activation::none, qkv, ld);
       member_.wait();
       const auto first = inner_input(l.qkv);
       const auto [begin, end] = member_.share(texts_);
@@ -636,10 +636,10 @@ class Encoder::Pass {
       residual = space_.first.data();
       float* queries = space_.first.data() + texts_ * hidden;
       join(texts_);
-      product(first, l.qkv, texts_, {0, panels}, Function::none, queries, l.part);
+      product(first, l.qkv, texts_, {0, panels}, Activation::none, queries, l.part);
       query = queries;
     } else {
-      product(in, l.qkv, tokens_, Function::none, qkv, ld);
+      product(in, l.qkv, tokens_, Activation::none, qkv, ld);
     }
     member_.wait();
     attention(l, first_only, query);
@@ -649,7 +649,7 @@ class Encoder::Pass {
     const auto context = input(l.attention_output);
     prepare(space_.context.data(), rows, context, width);
     join(rows);
-    product(context, l.attention_output, rows, Function::none, space_.sum.data(), hidden);
+    product(context, l.attention_output, rows, Activation::none, space_.sum.data(), hidden);
     join(rows);
     const auto [first, last] = member_.share(rows);
     norm(l.attention_norm, space_.sum.data(), residual, first, last, space_.middle.data(), &l.intermediate);
@@ -663,7 +663,7 @@ class Encoder::Pass {
       member_.wait();
       prepare(space_.wide.data(), rows, inner, units);
       member_.wait();
-      product(inner, l.output, rows, Function::none, space_.sum.data(), hidden);
+      product(inner, l.output, rows, Activation::none, space_.sum.data(), hidden);
       member_.wait();
       norm(l.output_norm, space_.sum.data(), space_.middle.data(), first, last, space_.x.data(), next);
       member_.wait();
@@ -678,7 +678,7 @@ class Encoder::Pass {
       multiply(middle.from(begin), l.intermediate, {0, count}, {0, l.intermediate.panels}, encoder_.function_, wide,
                units);
       prepare_rows(wide, units, units, 0, count, inner);
-      multiply(inner, l.output, {0, count}, {0, l.output.panels}, Function::none, space_.sum.data() + begin * hidden,
+      multiply(inner, l.output, {0, count}, {0, l.output.panels}, Activation::none, space_.sum.data() + begin * hidden,
                hidden);
       norm(l.output_norm, space_.sum.data(), space_.middle.data(), begin, end, space_.x.data(), next);
     }
@@ -739,7 +739,7 @@ class Encoder::Pass {
     const auto pooled = inner_input(classifier);
     prepare(space_.middle.data(), texts_, pooled, hidden);
     join(texts_);
-    product(pooled, classifier, texts_, Function::none, out + group_.first * classes, classes);
+    product(pooled, classifier, texts_, Activation::none, out + group_.first * classes, classes);
   }
 
   const Encoder& encoder_;

@@ -26,7 +26,7 @@ namespace compression::ops {
 ///   masks_queries    may be absent; 1: a text whose first token has the mask 0 is refused, since that token would not
 ///                    attend as the others do
 ///   content_to_position, position_to_content  may be absent; 1: scores have that term of relative.table (DeBERTa)
-///   function         a Function: after the intermediate layer; head.function: after the head's dense layer
+///   function         an Activation: after the intermediate layer; head.function: after the head's dense layer
 /// `tensors`, those of linear layers being NAME.weight (int8, bfloat16, float16 or float32 [out, in]), NAME.bias and,
 /// of int8, NAME.weight_scale (float32 [out]) and, where activations have a scale that is known before,
 /// NAME.input_scale (float32 [1], the same for the three that read one input); of tables NAME.weight and, of int8,
@@ -113,7 +113,7 @@ class Encoder {
   bool masks_queries_ = false;
   int64_t embedding_size_ = 0, hidden_ = 0, head_size_ = 0, max_length_ = 0, padding_position_ = -1;
   float eps_ = 0.0f, score_scale_ = 1.0f;
-  Function function_ = Function::gelu, head_function_ = Function::tanh;
+  Activation function_ = Activation::gelu, head_function_ = Activation::tanh;
   int64_t stride_ = 0, inner_stride_ = 0;  // words of a row of any product's input; of the inner products'
   int64_t widest_ = 0, widest_part_ = 0, widest_heads_ = 0;  // over layers: intermediate, part, heads * head_size
 

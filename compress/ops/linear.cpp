@@ -81,29 +81,33 @@ HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) 
 }
 
 template <class Dot>
-void Apply(Function function, int64_t rows, float* y, int64_t ld) {
+void Apply(Activation function, int64_t rows, float* y, int64_t ld) {
   const F d;
   switch (function) {
-    case Function::none:
+    case Activation::none:
       return;
-    case Function::gelu:
+    case Activation::gelu:
       return EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
         if constexpr (!std::is_same_v<Dot, Float32>) return FastGelu(x);
         VF bell;
         return hn::Mul(x, NormalDistribution(x, bell));
       });
-    case Function::gelu_tanh:
+    case Activation::gelu_tanh:
       return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return GeluTanh(x); });
-    case Function::relu:
+    case Activation::relu:
       return EachInTile(rows, y, ld, [d](VF x) HWY_ATTR { return hn::Max(x, hn::Zero(d)); });
-    case Function::tanh:
+    case Activation::tanh:
       return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Tanh(x); });
+    case Activation::silu:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return hn::Mul(x, Sigmoid(x)); });
+    case Activation::sigmoid:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Sigmoid(x); });
   }
 }
 
 template <class Dot>
-void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
-                    int64_t ld) {
+void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                    float* y, int64_t ld) {
   const int64_t width = PanelWidth();
   HWY_ALIGN float whole[Dot::kRows * 2 * HWY_MAX_BYTES / sizeof(float)];
   for (int64_t p = panels.first; p < panels.last; ++p) {
@@ -144,8 +148,8 @@ HWY_INLINE VF LoadSums(const float* sums, const int32_t*) {
 
 #if OPS_TILES
 template <class Tiles, class Dot, Number number>
-void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
-                     int64_t ld) {
+void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                     float* y, int64_t ld) {
   using Sum = std::conditional_t<number == Number::int8, int32_t, float>;
   constexpr int halves = HWY_MAX_BYTES / 32;
   constexpr int64_t width = 16 * halves, block = 2 * tile_rows;
@@ -193,7 +197,7 @@ void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Ra
 /// Tries tiles, where they are to be used.
 template <class Dot, Number number>
 bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
-                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Function function,
+                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Activation function,
                        [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
 #if OPS_TILES
   if (multiplier == Multiplier::plain_tiles) {
@@ -221,8 +225,8 @@ bool MultipliesBytes() {
 }
 
 /// Widens some rows at a time to int16, for all panels.
-void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
-                     int64_t ld) {
+void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                     float* y, int64_t ld) {
   constexpr int64_t block = 8 * Int8InPairs::kRows;
   const hn::ScalableTag<uint16_t> d16;
   const hn::Rebind<uint8_t, decltype(d16)> d8;
@@ -243,7 +247,7 @@ void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Ra
   }
 }
 
-void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
                   int64_t ld) {
   if (w.pairs) return MultiplyInPairs(x, w, rows, panels, function, y, ld);
   if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, function, y, ld)) return;
@@ -253,11 +257,11 @@ void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range
   MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
 #endif
 }
-void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function, float* y,
+void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
                    int64_t ld) {
   MultiplyPanels<Float32>(x, w, rows, panels, function, y, ld);
 }
-void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Function function,
+void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
                       float* y, int64_t ld) {
   if (MultipliedOnTiles<WideBFloat16, Number::bfloat16>(x, w, rows, panels, function, y, ld)) return;
 #if OPS_VNNI
@@ -537,7 +541,7 @@ void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t 
   HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result);
 }
 
-void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Function function, float* y,
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
               int64_t ld) {
   switch (weight.number) {
     case Number::int8:
@@ -559,7 +563,7 @@ void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, flo
     for (int64_t first = begin * block; first < std::min(end * block, rows); first += block) {
       const auto count = std::min(block, rows - first);
       prepare_rows(x + first * weight.in, weight.in, weight.in, 0, count, input);
-      multiply(input, weight, {0, count}, {0, weight.panels}, Function::none, y + first * weight.out, weight.out);
+      multiply(input, weight, {0, count}, {0, weight.panels}, Activation::none, y + first * weight.out, weight.out);
     }
   });
 }

@@ -6,15 +6,13 @@
 #include <cstdint>
 #include <string>
 
-#include "compress/ops/buffer.h"  // Buffer
+#include "compress/base/activation.h"  // Activation
+#include "compress/ops/buffer.h"       // Buffer
 
 namespace compression::ops {
 
 /// What products are made of. Sums of int8 are exact in 32 bits, of the others float32.
 enum class Number { int8, bfloat16, float32 };
-
-/// What follows a product. GELU (arXiv 1606.08415) has an absolute error below 4e-5, after float32 products 1e-6.
-enum class Function { none, gelu, gelu_tanh, relu, tanh };
 
 /// How a weight or a table is kept in a file.
 enum class Stored { int8, bfloat16, float16, float32 };
@@ -86,7 +84,7 @@ struct Range {
 
 /// y = function(x weight^T + bias) for rows [first, last) of x and panels [from, to) of the weight. Row r of y begins
 /// at y + r * ld; panel p at column p * panel_width() of it.
-void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Function function, float* y,
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
               int64_t ld);
 
 /// y [rows, out] = x weight^T + bias of x [rows, in], without gaps, in LibTorch's threads. int8: rows are quantized as

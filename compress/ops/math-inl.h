@@ -50,6 +50,11 @@ HWY_INLINE VF Tanh(VF x) {
   return hn::CopySignToAbs(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
 }
 
+HWY_INLINE VF Sigmoid(VF x) {
+  const auto half = hn::Set(F(), 0.5f);
+  return hn::MulAdd(Tanh(hn::Mul(x, half)), half, half);
+}
+
 /// GELU with tanh in place of the normal distribution.
 HWY_INLINE VF GeluTanh(VF x) {
   const F d;

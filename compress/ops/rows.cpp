@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "compress/ops/buffer.h"  // Buffer
 
@@ -182,50 +183,77 @@ void NormBackwardRows(const NormBackward& p, int64_t begin, int64_t end, float* 
   }
 }
 
-HWY_INLINE VF Activate(Activation activation, VF x) {
-  const F d;
-  switch (activation) {
-    case Activation::relu:
-      return hn::Max(x, hn::Zero(d));
-    case Activation::gelu_tanh:
-      return GeluTanh(x);
-    default: {
-      VF bell;
-      return hn::Mul(x, NormalDistribution(x, bell));
-    }
-  }
+template <Activation kind>
+HWY_INLINE VF Activate(VF x) {
+  if constexpr (kind == Activation::none) return x;
+  if constexpr (kind == Activation::relu) return hn::Max(x, hn::Zero(F()));
+  if constexpr (kind == Activation::gelu_tanh) return GeluTanh(x);
+  if constexpr (kind == Activation::tanh) return Tanh(x);
+  if constexpr (kind == Activation::silu) return hn::Mul(x, Sigmoid(x));
+  if constexpr (kind == Activation::sigmoid) return Sigmoid(x);
+  VF bell;
+  return hn::Mul(x, NormalDistribution(x, bell));
 }
 
-HWY_INLINE VF Slope(Activation activation, VF x) {
+template <Activation kind>
+HWY_INLINE VF Slope(VF x) {
   const F d;
   const auto one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
+  if constexpr (kind == Activation::none) return one;
+  if constexpr (kind == Activation::relu) return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
+  if constexpr (kind == Activation::gelu_tanh) {
+    const auto k = hn::Set(d, 0.79788456080286536f), square = hn::Mul(x, x);
+    const auto tanh = Tanh(hn::Mul(hn::Mul(x, k), hn::MulAdd(square, hn::Set(d, 0.044715f), one)));
+    const auto inner = hn::Mul(k, hn::MulAdd(square, hn::Set(d, 3 * 0.044715f), one));
+    return hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(tanh, tanh, one)), inner,
+                      hn::Mul(half, hn::Add(one, tanh)));
+  }
+  if constexpr (kind == Activation::tanh) {
+    const auto tanh = Tanh(x);
+    return hn::NegMulAdd(tanh, tanh, one);
+  }
+  if constexpr (kind == Activation::silu || kind == Activation::sigmoid) {
+    const auto s = Sigmoid(x), slope = hn::Mul(s, hn::Sub(one, s));
+    return kind == Activation::silu ? hn::MulAdd(x, slope, s) : slope;
+  }
+  VF bell;
+  const auto phi = NormalDistribution(x, bell);
+  return hn::MulAdd(hn::Mul(x, bell), hn::Set(d, 0.39894228040143268f), phi);
+}
+
+/// Calls work(std::integral_constant of the activation).
+template <class Work>
+void WithActivation(Activation activation, const Work& work) {
+  using enum Activation;
   switch (activation) {
-    case Activation::relu:
-      return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
-    case Activation::gelu_tanh: {
-      const auto k = hn::Set(d, 0.79788456080286536f), square = hn::Mul(x, x);
-      const auto tanh = Tanh(hn::Mul(hn::Mul(x, k), hn::MulAdd(square, hn::Set(d, 0.044715f), one)));
-      const auto inner = hn::Mul(k, hn::MulAdd(square, hn::Set(d, 3 * 0.044715f), one));
-      return hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(tanh, tanh, one)), inner,
-                        hn::Mul(half, hn::Add(one, tanh)));
-    }
-    default: {
-      VF bell;
-      const auto phi = NormalDistribution(x, bell);
-      return hn::MulAdd(hn::Mul(x, bell), hn::Set(d, 0.39894228040143268f), phi);
-    }
+    case none:
+      return work(std::integral_constant<Activation, none>());
+    case gelu:
+      return work(std::integral_constant<Activation, gelu>());
+    case gelu_tanh:
+      return work(std::integral_constant<Activation, gelu_tanh>());
+    case relu:
+      return work(std::integral_constant<Activation, relu>());
+    case tanh:
+      return work(std::integral_constant<Activation, tanh>());
+    case silu:
+      return work(std::integral_constant<Activation, silu>());
+    case sigmoid:
+      return work(std::integral_constant<Activation, sigmoid>());
   }
 }
 
 void ActivationForward(Activation activation, int64_t count, const float* x, float* y) {
-  const F d;
-  EachColumn(
-      count, [&](int64_t i) HWY_ATTR { hn::StoreU(Activate(activation, hn::LoadU(d, x + i)), d, y + i); },
-      [&](int64_t i) HWY_ATTR { y[i] = hn::GetLane(Activate(activation, hn::Set(d, x[i]))); });
+  WithActivation(activation, [&](auto kind) HWY_ATTR {
+    const F d;
+    EachColumn(
+        count, [&](int64_t i) HWY_ATTR { hn::StoreU(Activate<kind()>(hn::LoadU(d, x + i)), d, y + i); },
+        [&](int64_t i) HWY_ATTR { y[i] = hn::GetLane(Activate<kind()>(hn::Set(d, x[i]))); });
+  });
 }
 
-void ActivationBackward(Activation activation, int64_t width, const float* x, const float* dy, float* dx, int64_t begin,
-                        int64_t end, float* sums) {
+template <Activation kind>
+void BackwardRows(int64_t width, const float* x, const float* dy, float* dx, int64_t begin, int64_t end, float* sums) {
   const F d;
   std::memset(sums, 0, static_cast<size_t>(width) * sizeof(float));
   for (int64_t r = begin; r < end; ++r) {
@@ -234,15 +262,20 @@ void ActivationBackward(Activation activation, int64_t width, const float* x, co
     EachColumn(
         width,
         [&](int64_t c) HWY_ATTR {
-          const auto v = hn::Mul(hn::LoadU(d, gradient + c), Slope(activation, hn::LoadU(d, row + c)));
+          const auto v = hn::Mul(hn::LoadU(d, gradient + c), Slope<kind>(hn::LoadU(d, row + c)));
           hn::StoreU(v, d, to + c);
           hn::StoreU(hn::Add(v, hn::LoadU(d, sums + c)), d, sums + c);
         },
         [&](int64_t c) HWY_ATTR {
-          to[c] = gradient[c] * hn::GetLane(Slope(activation, hn::Set(d, row[c])));
+          to[c] = gradient[c] * hn::GetLane(Slope<kind>(hn::Set(d, row[c])));
           sums[c] += to[c];
         });
   }
+}
+
+void ActivationBackward(Activation activation, int64_t width, const float* x, const float* dy, float* dx, int64_t begin,
+                        int64_t end, float* sums) {
+  WithActivation(activation, [&](auto kind) HWY_ATTR { BackwardRows<kind()>(width, x, dy, dx, begin, end, sums); });
 }
 
 void ColumnSums(int64_t width, const float* x, int64_t ld, int64_t begin, int64_t end, float* sums) {

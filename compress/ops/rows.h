@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-#include "compress/ops/dropout.h"  // Dropout
+#include "compress/base/activation.h"  // Activation
+#include "compress/ops/dropout.h"      // Dropout
 
 namespace compression::ops {
 
@@ -33,8 +34,6 @@ void norm_dropout_forward(const NormShape& shape, const float* x, const float* g
 void norm_dropout_backward(const NormShape& shape, const float* dy, const float* normalized,
                            const float* inverse_deviation, const float* gamma, const Dropout& dropout, float* d_x,
                            float* d_gamma, float* d_beta);
-
-enum class Activation { gelu, gelu_tanh, relu };  // GELU: Hendrycks and Gimpel, arXiv 1606.08415
 
 /// y = activation(x), [rows, width] each.
 void activation_forward(Activation activation, int64_t rows, int64_t width, const float* x, float* y);

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "compress/base/activation.h"  // Activation
+
 namespace compression {
 
 struct LayerShape {
@@ -99,9 +101,9 @@ struct EncoderOptions {
 
 /// Where heads differ from BERT's: for one label a text, and for masked language modelling.
 struct HeadOptions {
-  std::string activation = "tanh";                 // after the dense layer: tanh, or as hidden_act
-  std::optional<double> first_dropout = 0.0;       // before the dense layer; absent: as before the classifier
-  std::optional<std::string> mlm_activation = {};  // of masked language modelling; absent: hidden_act
+  Activation activation = Activation::tanh;       // after the dense layer
+  std::optional<double> first_dropout = 0.0;      // before the dense layer; absent: as before the classifier
+  std::optional<Activation> mlm_activation = {};  // of masked language modelling; absent: hidden_act
 
   bool operator==(const HeadOptions&) const = default;
 };
@@ -122,7 +124,7 @@ struct EmbeddingStep {
   bool dense = false;  // the others are of it alone
   int64_t in = 0, out = 0;
   bool bias = true;
-  std::string activation = "identity";  // identity, tanh, relu, gelu, sigmoid, silu
+  Activation activation = Activation::none;
 
   bool operator==(const EmbeddingStep&) const = default;
 };
@@ -143,7 +145,7 @@ struct ModelConfig {
   int64_t hidden_size = 768;
   int64_t attention_head_size = 64;
   std::vector<LayerShape> layers = std::vector<LayerShape>(12);
-  std::string hidden_act = "gelu";  // gelu | gelu_new | gelu_pytorch_tanh | relu
+  Activation hidden_act = Activation::gelu;
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent

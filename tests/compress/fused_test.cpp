@@ -59,11 +59,11 @@ Model model_without_dropout() {
 
 TEST_CASE("the fused form computes what LibTorch's operators do, forward and backward") {
   auto model = model_without_dropout();
-  for (const auto& activation : {"gelu", "gelu_new", "relu"}) {
+  for (const auto& [activation, name] : enum_names(Activation{})) {
     for (auto& layer : model->encoder->layers) layer->activation = activation;
     for (const bool hidden_states : {false, true}) {
       for (const bool recompute : {false, true}) {
-        INFO(activation << " hidden_states " << hidden_states << " recompute " << recompute);
+        INFO(name << " hidden_states " << hidden_states << " recompute " << recompute);
         const Capture capture{.hidden_states = hidden_states};
         check_same(run_pass(model, Arithmetic::float32, capture, recompute), run_pass(model, std::nullopt, capture),
                    2e-5);

@@ -9,7 +9,7 @@ using namespace testing;
 
 TEST_CASE("model.pt of a model for embedding pools, projects and divides as the model does") {
   using Steps = std::vector<EmbeddingStep>;
-  const auto dense = [](int64_t in, int64_t out, const char* activation, bool bias = true) {
+  const auto dense = [](int64_t in, int64_t out, Activation activation, bool bias = true) {
     return EmbeddingStep{.dense = true, .in = in, .out = out, .bias = bias, .activation = activation};
   };
   const EmbeddingStep norm;
@@ -20,8 +20,8 @@ TEST_CASE("model.pt of a model for embedding pools, projects and divides as the 
     every.push_back(pooling);
   }
   all.push_back({.pooling = every, .steps = {norm}});
-  all.push_back({.pooling = {Pooling::mean, Pooling::cls}, .steps = {dense(24, 7, "tanh"), norm}});
-  for (const char* activation : {"identity", "relu", "gelu", "sigmoid", "silu"}) {
+  all.push_back({.pooling = {Pooling::mean, Pooling::cls}, .steps = {dense(24, 7, Activation::tanh), norm}});
+  for (const auto& [activation, name] : enum_names(Activation{})) {
     all.push_back({.steps = {norm, dense(12, 5, activation), dense(5, 3, activation, /*bias=*/false)}});
   }
   at::manual_seed(3);

@@ -7,6 +7,7 @@
 #include <new>
 #include <thread>
 
+#include "compress/model/layers.h"
 #include "compress/ops/bfloat16_choice.h"
 #include "compress/ops/int16_attention.h"
 #include "compress/ops/linear.h"
@@ -18,7 +19,6 @@ namespace compression {
 namespace {
 
 using namespace testing;
-using ops::Function;
 using ops::Multiplier;
 using ops::Number;
 using torch::Tensor;
@@ -38,28 +38,13 @@ struct Rows {
   }
 };
 
-Tensor activated(const Tensor& x, Function function) {
-  switch (function) {
-    case Function::gelu:
-      return torch::gelu(x);
-    case Function::gelu_tanh:
-      return torch::gelu(x, "tanh");
-    case Function::relu:
-      return torch::relu(x);
-    case Function::tanh:
-      return torch::tanh(x);
-    default:
-      return x;
-  }
-}
-
 const std::vector<std::array<int64_t, 3>> shapes = {{1, 1, 1},      {2, 3, 5},      {7, 10, 6},
                                                     {12, 64, 32},   {13, 31, 33},   {25, 4, 100},
                                                     {37, 602, 150}, {130, 96, 224}, {5, 3072, 40}};
 
 TEST_CASE("int8 products are the plain reference's integers, scaled") {
   const OnlyTarget target(GENERATE(from_range(targets())));
-  const auto function = GENERATE(Function::none, Function::gelu);
+  const auto function = GENERATE(Activation::none, Activation::gelu);
   const OnlyMultiplier multiplier(GENERATE(Multiplier::best, Multiplier::of_target, Multiplier::plain_tiles));
   at::manual_seed(1);
   for (const auto& [rows, in, out] : shapes) {
@@ -97,9 +82,9 @@ TEST_CASE("int8 products are the plain reference's integers, scaled") {
       unit.input.values = unit.values.data();
       unit.input.scale = unit.scale.data();
       const auto integers = torch::empty({rows, out});
-      ops::multiply(unit.input, bare, {0, rows}, {0, bare.panels}, Function::none, floats(integers), out);
+      ops::multiply(unit.input, bare, {0, rows}, {0, bare.panels}, Activation::none, floats(integers), out);
       CHECK(torch::equal(integers, sums.to(torch::kFloat)));
-      const auto expected = activated(sums.to(torch::kDouble) * row_scale * scale + bias, function);
+      const auto expected = activate(sums.to(torch::kDouble) * row_scale * scale + bias, function);
       check_close(y.slice(1, 0, out), expected, 5e-5 + 1e-5 * expected.abs().max().item<double>());
     }
   }
@@ -195,7 +180,7 @@ TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") 
     ops::LinearWeight weight;
     ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, columns, weight);
     const auto y = torch::empty({9, out});
-    ops::multiply(rows.input, weight, {0, 9}, {0, weight.panels}, Function::none, floats(y), out);
+    ops::multiply(rows.input, weight, {0, 9}, {0, weight.panels}, Activation::none, floats(y), out);
     const auto sums = torch::mm(expected, w.to(torch::kLong).t()).to(torch::kDouble) * step * scale + bias;
     check_close(y, sums, 5e-5 + 1e-5 * sums.abs().max().item<double>());
     if (columns == 1) continue;
@@ -231,11 +216,11 @@ TEST_CASE("products of bfloat16 and float32 are LibTorch's") {
     const auto back = torch::empty_like(stored);
     ops::unpack_linear(weight, back.data_ptr());
     CHECK(torch::equal(back, stored));
-    for (const auto function : {Function::none, Function::gelu, Function::gelu_tanh, Function::relu, Function::tanh}) {
+    for (const auto& [function, name] : enum_names(Activation{})) {
       const auto y = torch::empty({rows, out});
       ops::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out);
       const auto sums = torch::mm(x.to(type).to(torch::kDouble), stored.to(torch::kDouble).t()) + bias;
-      check_close(y, activated(sums, function), 1e-4);
+      check_close(y, activate(sums, function), 1e-4);
     }
   }
 }

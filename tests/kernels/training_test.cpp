@@ -1,5 +1,6 @@
 #include <ATen/Parallel.h>
 
+#include "compress/model/layers.h"
 #include "compress/ops/adamw.h"
 #include "compress/ops/attention.h"
 #include "compress/ops/int16_matmul.h"
@@ -117,6 +118,24 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
       check_close(dk, key.grad(), 1e-5);
       check_close(dv, value.grad(), 1e-5);
     }
+  }
+}
+
+TEST_CASE("activations and their gradients are LibTorch's, each of them") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(5);
+  const auto x = (torch::randn({5, 37}) * 4).requires_grad_(), dy = torch::randn({5, 37});
+  for (const auto& [activation, name] : enum_names(Activation{})) {
+    INFO(name);
+    x.mutable_grad().reset();
+    const auto expected = activate(x, activation);
+    expected.backward(dy);
+    const auto y = torch::empty_like(x), dx = torch::empty_like(x), sums = torch::ones({37});
+    ops::activation_forward(activation, 5, 37, floats(x), floats(y));
+    ops::activation_backward(activation, 5, 37, floats(x), floats(dy), floats(dx), floats(sums));
+    check_close(y, expected.detach(), 2e-6);
+    check_close(dx, x.grad(), 2e-6);
+    check_close(sums, 1 + x.grad().sum(0), 1e-5);
   }
 }
 

@@ -138,7 +138,7 @@ TEST_CASE("with static activations too, as few layers as the bound takes stay fl
 }
 
 /// One feature of each layer's values, and one FFN unit, 50 times as large as the others, with the same logits.
-Model with_outliers(const std::string& activation) {
+Model with_outliers(Activation activation) {
   auto model = tiny_model();
   model->config().hidden_act = activation;
   const at::NoGradGuard no_grad;
@@ -146,7 +146,7 @@ Model with_outliers(const std::string& activation) {
     layer->activation = activation;
     for (auto& [maker, reader] :
          {std::pair(layer->value, layer->attention_output), std::pair(layer->intermediate, layer->output)}) {
-      if (maker.get() == layer->intermediate.get() && activation != "relu") continue;
+      if (maker.get() == layer->intermediate.get() && activation != Activation::relu) continue;
       maker->weight[3] *= 50;
       maker->bias[3] *= 50;
       reader->weight.select(1, 3) /= 50;
@@ -156,10 +156,10 @@ Model with_outliers(const std::string& activation) {
 }
 
 TEST_CASE("SmoothQuant keeps the logits, and makes the int8 layers' error smaller") {
-  const auto activation = GENERATE(as<std::string>(), "gelu", "relu");
+  const auto activation = GENERATE(Activation::gelu, Activation::relu);
   const auto scheme =
       GENERATE(ActivationScheme::per_token, ActivationScheme::per_tensor, ActivationScheme::static_per_tensor);
-  INFO(activation << ", scheme " << static_cast<int>(scheme));
+  INFO(enum_name(activation) << ", scheme " << static_cast<int>(scheme));
   const auto batch = tiny_batch();
   const OneBatch source(batch, 2);
   const auto context = quiet_context({});
@@ -167,7 +167,7 @@ TEST_CASE("SmoothQuant keeps the logits, and makes the int8 layers' error smalle
   auto model = with_outliers(activation);
   const auto before = logits_of(model, batch);
   const auto layers = smooth(model, formats, {}, std::nullopt, source, context);
-  REQUIRE(layers.size() == (activation == "relu" ? 6 : 3));
+  REQUIRE(layers.size() == (activation == Activation::relu ? 6 : 3));
   CHECK(layers.front().layer == "bert.encoder.layer.0.attention.output.dense");
   for (const auto& layer : layers) {
     INFO(layer.layer);
@@ -191,7 +191,7 @@ TEST_CASE("layers that share weights are smoothed once") {
   size_t own = 0;
   for (size_t i = 0; i < model->config().layers.size(); ++i) own += model->config().first_use(i) == i ? 1 : 0;
   REQUIRE(own < model->config().layers.size());
-  const bool relu = model->config().hidden_act == "relu";
+  const bool relu = model->config().hidden_act == Activation::relu;
   const auto layers = smooth(model, {}, {}, 0.5, OneBatch(batch, 2), quiet_context({}));
   CHECK(layers.size() == (relu ? 2 * own : own));
   check_close(logits_of(model, batch), before, 1e-5);
