@@ -6,7 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cerrno>
+#include <functional>
 #include <iostream>
+#include <map>
 #include <sstream>
 
 #include "commands.h"
@@ -112,117 +114,171 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
          recipes::did_you_mean(left.front(), known);
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app("Makes transformers small and fast: distil, prune, quantize, export.");
-  app.require_subcommand(1);
-  app.fallthrough();
-  app.set_version_flag("--version", COMPRESS_VERSION);
-  app.footer(
-      "Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
-  Settings settings;
-  app.add_option("--threads", settings.threads,
-                 "Threads; if absent OMP_NUM_THREADS, else as many as processors that the process may use")
-      ->check(CLI::Range(1, max_threads));
-  app.add_option("--device", settings.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--log-level", settings.log_level, "trace, debug, info, warning, error or off")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
-  app.add_option(
-         "--tell-every", settings.tell_every,
-         "Seconds without a line, after which one tells how far the work is, where no bar is drawn; 0: none [30]")
-      ->check(between(0.0, 86400.0));
-  app.add_flag("--json", settings.json, "Results as JSON on standard output");
-
-  RecipeOptions run_options, validate_options;
-  auto* run = app.add_subcommand("run", "Run a recipe's stages and write a report");
-  add_recipe(*run, run_options);
-  double checkpoint_every = Checkpoints{}.seconds;
-  run->add_option(
-         "--checkpoint-every", checkpoint_every,
-         "Seconds between saved states of a training, to go on from after a kill [60]; 0: as often as possible")
-      ->check(between(0.0, 1e9));
-  auto* validate = app.add_subcommand("validate", "Check a recipe and the files that it names, without doing anything");
-  add_recipe(*validate, validate_options);
-
-  ExplainOptions explain_options;
-  auto* explain = app.add_subcommand(
-      "explain", "Show a recipe with every default filled in and what a run would do; or what keys mean");
-  add_recipe(*explain, explain_options.recipe, false);
-  explain->add_option("--keys", explain_options.keys,
-                      "Explain the keys of a section or stage kind: recipe, data, distill, ...");
-
-  EvalOptions eval_options;
-  auto* eval = app.add_subcommand("eval", "A model's metrics on labelled texts (docs/tasks.md)");
-  add_model(*eval, eval_options.model);
-  eval->add_option("--data", eval_options.data, "JSONL, CSV, TSV, CoNLL or SQuAD file")->required();
-  eval->add_option("--format", eval_options.format, "jsonl, csv, tsv, glue, conll or squad, if the name does not tell");
-  eval->add_option("--text", eval_options.text, "Field or column of the text");
-  eval->add_option("--text-pair", eval_options.text_pair, "Field or column of the second text");
-  eval->add_option("--label", eval_options.label, "Field or column of the label");
-  eval->add_option("--metric", eval_options.metric, "The metric that is shown first; the task's first if absent");
-  add_answers(*eval, eval_options.answers);
-  eval->add_flag("--no-header", eval_options.no_header,
-                 "The first line of a CSV or TSV is data; name columns by number");
-  eval->add_flag("--quotes,!--no-quotes", eval_options.quotes,
-                 "Whether fields of a CSV or TSV may be in quotes; of a CSV they may, of a TSV quotes are letters");
-  eval->add_option("--batch-size", eval_options.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
-
-  InspectOptions inspect_options;
-  auto* inspect = app.add_subcommand("inspect", "What a model is made of: layers, sizes, formats, importance scores");
-  inspect->add_option("model", inspect_options.model, "Folder, or a model.pt in one");
-  inspect->add_flag("--kernels", inspect_options.kernels, "What the fused runtime computes with on this machine");
-
-  ModelOptions tokenize_options;
-  auto* tokenize = app.add_subcommand("tokenize", "Token ids of each line of standard input");
-  add_model(*tokenize, tokenize_options);
-
-  PredictOptions predict_options;
-  auto* predict = app.add_subcommand("predict", "What a model says of each text");
-  add_model(*predict, predict_options.model);
-  predict->add_option("texts", predict_options.texts,
-                      "Texts; lines of standard input if absent. For question answering: question, tab, context");
-  predict->add_flag("--pairs", predict_options.pairs, "Each text is a pair, with a tab between");
-  add_answers(*predict, predict_options.answers);
-  predict
-      ->add_option("--candidates", predict_options.answers.candidates,
-                   "Of question answering: so many of the compared answers are in the JSON, best first [0]")
-      ->check(CLI::Range(1, 1000));
-
-  BenchOptions bench_options;
-  auto* bench = app.add_subcommand("bench", "Latency and throughput of a model on this machine");
-  add_model(*bench, bench_options.model, /*reads_texts=*/false);
-  bench->add_option("--shapes", bench_options.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
-  bench->add_option("--seconds", bench_options.seconds, "Time for each shape [2]")->check(between(0.1, 3600.0));
-  bench
-      ->add_option("--instances", bench_options.instances,
-                   "Calls at once, each with its share of the threads, at most 32 for each processor [1]")
-      ->check(CLI::Range(1, 1024));
-
-  try {
-    app.parse(argc, argv);
-    if (explain->parsed() && !explain_options.keys && explain_options.recipe.recipe.empty()) {
-      throw CLI::RequiredError("recipe or --keys");
-    }
-    if (inspect->parsed() && !inspect_options.kernels && inspect_options.model.empty()) {
-      throw CLI::RequiredError("model or --kernels");
-    }
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    throw ConfigError(one_line(usage_problem(app, error)) + "; compress --help tells more");
+/// The options of the program and of its commands. A command is a function that adds it with its options.
+class CommandLine {
+ public:
+  CommandLine() {
+    app_.require_subcommand(1);
+    app_.fallthrough();
+    app_.set_version_flag("--version", COMPRESS_VERSION);
+    app_.footer(
+        "Exit codes: 0 done, 1 internal error, 2 bad input, 3 a goal was missed, 4 the disk refused, 130 interrupted.");
+    add_settings();
+    add_run();
+    add_validate();
+    add_explain();
+    add_eval();
+    add_inspect();
+    add_tokenize();
+    add_predict();
+    add_bench();
   }
-  auto context = make_context(settings);
-  const ops::WaitingThreads waiting;
-  context.checkpoints.seconds = checkpoint_every;
-  const bool json = settings.json;
-  catch_stop_signals(stop, run->parsed());
-  if (run->parsed()) return run_command(run_options, context, json);
-  if (validate->parsed()) return validate_command(validate_options, json);
-  if (explain->parsed()) return explain_command(explain_options, json);
-  if (eval->parsed()) return eval_command(eval_options, context, json);
-  if (inspect->parsed()) return inspect_command(inspect_options, json);
-  if (tokenize->parsed()) return tokenize_command(tokenize_options, context, json);
-  if (predict->parsed()) return predict_command(predict_options, context, json);
-  return bench_command(bench_options, context, json);
-}
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  /// Throws ConfigError for what is wrong with the arguments, and whatever the command throws.
+  int run(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+      for (const auto& check : checks_) check();
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
+      throw ConfigError(one_line(usage_problem(app_, error)) + "; compress --help tells more");
+    }
+    auto context = make_context(settings_);
+    const ops::WaitingThreads waiting;
+    context.checkpoints.seconds = checkpoint_every_;
+    catch_stop_signals(stop, app_.got_subcommand("run"));
+    return actions_.at(app_.get_subcommands().front())(context, settings_.json);
+  }
+
+ private:
+  using Action = std::function<int(Context& context, bool json)>;
+
+  CLI::App& add(const char* name, const char* purpose, Action action) {
+    auto* command = app_.add_subcommand(name, purpose);
+    actions_[command] = std::move(action);
+    return *command;
+  }
+
+  void add_settings() {
+    app_.add_option("--threads", settings_.threads,
+                    "Threads; if absent OMP_NUM_THREADS, else as many as processors that the process may use")
+        ->check(CLI::Range(1, max_threads));
+    app_.add_option("--device", settings_.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+    app_.add_option("--log-level", settings_.log_level, "trace, debug, info, warning, error or off")
+        ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+    app_.add_option(
+            "--tell-every", settings_.tell_every,
+            "Seconds without a line, after which one tells how far the work is, where no bar is drawn; 0: none [30]")
+        ->check(between(0.0, 86400.0));
+    app_.add_flag("--json", settings_.json, "Results as JSON on standard output");
+  }
+
+  void add_run() {
+    auto& run = add("run", "Run a recipe's stages and write a report",
+                    [this](Context& context, bool json) { return run_command(run_, context, json); });
+    add_recipe(run, run_);
+    run.add_option("--checkpoint-every", checkpoint_every_,
+                   "Seconds between saved states of a training, to go on from after a kill [60]; 0: as often as "
+                   "possible")
+        ->check(between(0.0, 1e9));
+  }
+
+  void add_validate() {
+    auto& validate = add("validate", "Check a recipe and the files that it names, without doing anything",
+                         [this](Context&, bool json) { return validate_command(validate_, json); });
+    add_recipe(validate, validate_);
+  }
+
+  void add_explain() {
+    auto& explain =
+        add("explain", "Show a recipe with every default filled in and what a run would do; or what keys mean",
+            [this](Context&, bool json) { return explain_command(explain_, json); });
+    add_recipe(explain, explain_.recipe, false);
+    explain.add_option("--keys", explain_.keys,
+                       "Explain the keys of a section or stage kind: recipe, data, distill, ...");
+    checks_.emplace_back([this, &explain] {
+      if (explain.parsed() && !explain_.keys && explain_.recipe.recipe.empty()) {
+        throw CLI::RequiredError("recipe or --keys");
+      }
+    });
+  }
+
+  void add_eval() {
+    auto& eval = add("eval", "A model's metrics on labelled texts (docs/tasks.md)",
+                     [this](Context& context, bool json) { return eval_command(eval_, context, json); });
+    add_model(eval, eval_.model);
+    eval.add_option("--data", eval_.data, "JSONL, CSV, TSV, CoNLL or SQuAD file")->required();
+    eval.add_option("--format", eval_.format, "jsonl, csv, tsv, glue, conll or squad, if the name does not tell");
+    eval.add_option("--text", eval_.text, "Field or column of the text");
+    eval.add_option("--text-pair", eval_.text_pair, "Field or column of the second text");
+    eval.add_option("--label", eval_.label, "Field or column of the label");
+    eval.add_option("--metric", eval_.metric, "The metric that is shown first; the task's first if absent");
+    add_answers(eval, eval_.answers);
+    eval.add_flag("--no-header", eval_.no_header, "The first line of a CSV or TSV is data; name columns by number");
+    eval.add_flag("--quotes,!--no-quotes", eval_.quotes,
+                  "Whether fields of a CSV or TSV may be in quotes; of a CSV they may, of a TSV quotes are letters");
+    eval.add_option("--batch-size", eval_.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
+  }
+
+  void add_inspect() {
+    auto& inspect = add("inspect", "What a model is made of: layers, sizes, formats, importance scores",
+                        [this](Context&, bool json) { return inspect_command(inspect_, json); });
+    inspect.add_option("model", inspect_.model, "Folder, or a model.pt in one");
+    inspect.add_flag("--kernels", inspect_.kernels, "What the fused runtime computes with on this machine");
+    checks_.emplace_back([this, &inspect] {
+      if (inspect.parsed() && !inspect_.kernels && inspect_.model.empty()) {
+        throw CLI::RequiredError("model or --kernels");
+      }
+    });
+  }
+
+  void add_tokenize() {
+    auto& tokenize = add("tokenize", "Token ids of each line of standard input",
+                         [this](Context& context, bool json) { return tokenize_command(tokenize_, context, json); });
+    add_model(tokenize, tokenize_);
+  }
+
+  void add_predict() {
+    auto& predict = add("predict", "What a model says of each text",
+                        [this](Context& context, bool json) { return predict_command(predict_, context, json); });
+    add_model(predict, predict_.model);
+    predict.add_option("texts", predict_.texts,
+                       "Texts; lines of standard input if absent. For question answering: question, tab, context");
+    predict.add_flag("--pairs", predict_.pairs, "Each text is a pair, with a tab between");
+    add_answers(predict, predict_.answers);
+    predict
+        .add_option("--candidates", predict_.answers.candidates,
+                    "Of question answering: so many of the compared answers are in the JSON, best first [0]")
+        ->check(CLI::Range(1, 1000));
+  }
+
+  void add_bench() {
+    auto& bench = add("bench", "Latency and throughput of a model on this machine",
+                      [this](Context& context, bool json) { return bench_command(bench_, context, json); });
+    add_model(bench, bench_.model, /*reads_texts=*/false);
+    bench.add_option("--shapes", bench_.shapes, "BATCHxLENGTH, comma separated [1x128,32x128]")->delimiter(',');
+    bench.add_option("--seconds", bench_.seconds, "Time for each shape [2]")->check(between(0.1, 3600.0));
+    bench
+        .add_option("--instances", bench_.instances,
+                    "Calls at once, each with its share of the threads, at most 32 for each processor [1]")
+        ->check(CLI::Range(1, 1024));
+  }
+
+  CLI::App app_{"Makes transformers small and fast: distil, prune, quantize, export."};
+  std::map<const CLI::App*, Action> actions_;
+  std::vector<std::function<void()>> checks_;  // of what CLI11 has no words for
+  Settings settings_;
+  double checkpoint_every_ = Checkpoints{}.seconds;
+  RecipeOptions run_, validate_;
+  ExplainOptions explain_;
+  EvalOptions eval_;
+  InspectOptions inspect_;
+  ModelOptions tokenize_;
+  PredictOptions predict_;
+  BenchOptions bench_;
+};
 
 int fail(const std::exception& error, ExitCode code) {
   std::istringstream problems(failure_text(error));
@@ -247,7 +303,7 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   keep_freed_memory();
   try {
-    const int code = app::parse_and_run(argc, argv);
+    const int code = app::CommandLine().run(argc, argv);
     app::flush_output();
     return code;
   } catch (const Interrupted& error) {

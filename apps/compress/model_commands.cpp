@@ -359,18 +359,10 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
   return success;
 }
 
-int inspect_command(const InspectOptions& options, bool as_json) {
-  if (options.model.empty()) {
-    const auto kernels = kernels_for({384, 768, 3072});
-    if (as_json) {
-      std::cout << json_text(json{{"kernels", kernels}, {"machine", machine_json(this_machine())}}, 2) << '\n';
-    } else {
-      print_kernels(kernels);
-    }
-    return success;
-  }
-  const auto folder = recipes::folder_of(options.model);
-  const auto config = load_model_config(folder);
+namespace {
+
+/// What a folder's files say of its model, for reading by programs.
+json facts_of(const fs::path& folder, const ModelConfig& config) {
   const auto length = std::min<int64_t>(config.max_length(), 128);
   json out = {{"model_type", config.model_type},
               {"hidden_size", config.hidden_size},
@@ -391,47 +383,36 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
   }
   if (fs::exists(folder / "compress.json")) out["manifest"] = read_json_file(folder / "compress.json");
-  const auto scores_file = folder / "importance.json";
-  prune::Importance importance;
-  if (fs::exists(scores_file)) {
-    const auto scores = read_json_file(scores_file);
-    importance = prune::read_importance(scores, scores_file.string());
-    out["importance"] = scores;
-  }
-  if (options.kernels) {
-    int64_t widest = config.hidden_size;
-    for (const auto& layer : config.layers) widest = std::max(widest, layer.intermediate_size);
-    out["kernels"] = kernels_for({config.hidden_size, widest});
-  }
-  if (as_json) {
-    std::cout << json_text(out, 2) << '\n';
-    return success;
-  }
-  if (options.kernels) print_kernels(out["kernels"]);
+  if (fs::exists(folder / "importance.json")) out["importance"] = read_json_file(folder / "importance.json");
+  return out;
+}
+
+void print_facts(const json& facts, const ModelConfig& config, const fs::path& folder) {
   std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", printable(folder.string()),
                            printable(config.model_type), config.hidden_size, config.layers.size(),
                            config.attention_head_size, enum_name(config.task),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
-      enum_name(config.linear_format), enum_name(config.embedding_format),
-      static_cast<double>(parameter_count(config)) / 1e6, static_cast<double>(encoder_macs(config, length)) / 1e6,
-      length);
-  if (out.contains("files")) {
-    for (const auto& [name, bytes] : out["files"].items()) {
+      enum_name(config.linear_format), enum_name(config.embedding_format), facts.at("parameters").get<double>() / 1e6,
+      facts.at("macs").get<double>() / 1e6, facts.at("macs_length").get<int64_t>());
+  if (facts.contains("files")) {
+    for (const auto& [name, bytes] : facts["files"].items()) {
       std::cout << fmt::format("{}: {}\n", name, shown_bytes(bytes.get<int64_t>(), 2));
     }
   }
-  if (out.contains("manifest")) {
-    const auto& manifest = out["manifest"];
-    const auto text = [&](const char* key) {
-      const auto pointer = json::json_pointer(key);
-      const bool there = manifest.contains(pointer) && manifest[pointer].is_string();
-      return there ? one_line(manifest[pointer].get<std::string>(), 80) : "?";
-    };
-    std::cout << fmt::format("made by stage {} ({}) of recipe {}\n", text("/stage/id"), text("/stage/kind"),
-                             text("/recipe"));
-  }
+  if (!facts.contains("manifest")) return;
+  const auto& manifest = facts["manifest"];
+  const auto text = [&](const char* key) {
+    const auto pointer = json::json_pointer(key);
+    const bool there = manifest.contains(pointer) && manifest[pointer].is_string();
+    return there ? one_line(manifest[pointer].get<std::string>(), 80) : "?";
+  };
+  std::cout << fmt::format("made by stage {} ({}) of recipe {}\n", text("/stage/id"), text("/stage/kind"),
+                           text("/recipe"));
+}
+
+void print_layers(const ModelConfig& config, const fs::path& folder) {
   const auto whole = unpruned_layers(config, folder);
   std::cout << fmt::format("{:>5}  {:<28}  {}\n", "layer", "heads", "FFN units");
   for (size_t i = 0; i < config.layers.size(); ++i) {
@@ -439,6 +420,9 @@ int inspect_command(const InspectOptions& options, bool as_json) {
                              drawn(config.layers[i].num_attention_heads, whole[i].num_attention_heads, 12),
                              drawn(config.layers[i].intermediate_size, whole[i].intermediate_size, 24));
   }
+}
+
+void print_importance(const prune::Importance& importance) {
   if (!importance.empty()) std::cout << "importance before the cut, best unit first:\n";
   for (const auto& group : importance) {
     const auto sorted = std::get<0>(group.scores.sort(0, true));
@@ -452,6 +436,40 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     std::cout << fmt::format("{:>5} {:<13}{} {:.4g}\n", group.layer, enum_name(group.kind),
                              group.scores.numel() > 12 ? " 0/10/25/50/75/90/100 %:" : "", fmt::join(values, " "));
   }
+}
+
+void inspect_machine(bool as_json) {
+  const auto kernels = kernels_for({384, 768, 3072});
+  if (!as_json) return print_kernels(kernels);
+  std::cout << json_text(json{{"kernels", kernels}, {"machine", machine_json(this_machine())}}, 2) << '\n';
+}
+
+}  // namespace
+
+int inspect_command(const InspectOptions& options, bool as_json) {
+  if (options.model.empty()) {
+    inspect_machine(as_json);
+    return success;
+  }
+  const auto folder = recipes::folder_of(options.model);
+  const auto config = load_model_config(folder);
+  auto facts = facts_of(folder, config);
+  const auto importance = facts.contains("importance")
+                              ? prune::read_importance(facts["importance"], (folder / "importance.json").string())
+                              : prune::Importance();
+  if (options.kernels) {
+    int64_t widest = config.hidden_size;
+    for (const auto& layer : config.layers) widest = std::max(widest, layer.intermediate_size);
+    facts["kernels"] = kernels_for({config.hidden_size, widest});
+  }
+  if (as_json) {
+    std::cout << json_text(facts, 2) << '\n';
+    return success;
+  }
+  if (options.kernels) print_kernels(facts["kernels"]);
+  print_facts(facts, config, folder);
+  print_layers(config, folder);
+  print_importance(importance);
   return success;
 }
 

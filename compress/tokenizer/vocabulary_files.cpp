@@ -1,6 +1,7 @@
 #include "compress/tokenizer/vocabulary_files.h"
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 #include "compress/base/json_file.h"  // read_text_file
@@ -279,148 +280,231 @@ PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& se
   return config;
 }
 
-PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings& settings) {
-  const SentencepieceModel model =
-      parse_sentencepiece(read_text_file(path, limits::sentencepiece_bytes), path.string());
-  NormalizerPtr charsmap;
-  if (!model.charsmap.empty()) {
-    charsmap = std::make_shared<Precompiled>(model.charsmap, path.string() + ": precompiled_charsmap");
-  }
-  const std::string name = path.filename().string();
-  const std::string family = settings.family().value_or(name == "sentencepiece.bpe.model" ? "XLMRoberta"
-                                                        : name == "spiece.model"          ? "Albert"
-                                                        : name == "spm.model"             ? "DebertaV2"
-                                                                                          : "");
-  const bool is_xlm_roberta = family == "XLMRoberta";
-  const bool is_camembert = family == "Camembert";
-  const bool is_albert = family == "Albert";
-  const bool is_deberta = family == "DebertaV2";
-  const bool has_class = is_xlm_roberta || is_camembert || is_albert || is_deberta;
-  if (!has_class && !family.empty() && family != "PreTrained" && family != "TokenizersBackend") {
-    settings.refuse_family("tokenizer.json, or a sentencepiece model of XLMRoberta, Camembert, Albert or DebertaV2");
-  }
-  if (has_class && model.is_bpe) {
-    throw UnsupportedError(path.string() + ": found a BPE model for " + family +
-                           ", supported: a unigram model, or BPE with the tokenizer class PreTrainedTokenizer");
+namespace {
+
+/// What classes of transformers make of a sentencepiece model.
+enum class Made { as_it_is, xlm_roberta, camembert, albert, deberta_v2 };
+
+struct MadeName {
+  Made made;
+  std::string_view family, file;  // the class's name, and the file that stands for it where no class is named
+};
+constexpr std::array<MadeName, 4> made_names{{{Made::xlm_roberta, "XLMRoberta", "sentencepiece.bpe.model"},
+                                              {Made::camembert, "Camembert", ""},
+                                              {Made::albert, "Albert", "spiece.model"},
+                                              {Made::deberta_v2, "DebertaV2", "spm.model"}}};
+
+/// A sentencepiece model on its way to a pipeline.
+class SentencepieceReader {
+ public:
+  SentencepieceReader(const fs::path& path, const TokenizerSettings& settings)
+      : path_(path),
+        settings_(settings),
+        model_(parse_sentencepiece(read_text_file(path, limits::sentencepiece_bytes), path.string())) {
+    if (!model_.charsmap.empty()) {
+      charsmap_ = std::make_shared<Precompiled>(model_.charsmap, path.string() + ": precompiled_charsmap");
+    }
+    choose_class();
+    choose_tokens();
   }
 
-  PipelineConfig config;
-  SpecialTokens tokens = is_xlm_roberta ? kRobertaTokens
-                         : is_camembert ? kCamembertTokens
-                         : is_albert    ? kAlbertTokens
-                                        : kDebertaTokens;
-  const auto piece_text = [&](int32_t id) {
-    return id < 0 ? std::string() : model.pieces[static_cast<size_t>(id)].text;
-  };
-  if (!has_class) {
-    tokens = {.unk = piece_text(model.unknown_id), .bos = piece_text(model.begin_id), .eos = piece_text(model.end_id)};
+  PipelineConfig read() {
+    PipelineConfig config;
+    auto unigram = pieces();
+    Vocabulary vocabulary(path_.string());
+    for (const auto& entry : unigram.vocabulary) vocabulary.append(entry.first);
+    if (*unigram.unknown_id >= vocabulary.size()) {
+      throw CheckpointError(path_.string() + ": found " + std::to_string(vocabulary.size()) +
+                            " pieces, expected the special ones of " + family_ + " among them");
+    }
+    set_rules(config);
+    if (model_.is_bpe) {
+      config.model = bpe(vocabulary);
+    } else {
+      config.model = std::make_shared<Unigram>(std::move(unigram));
+    }
+    refuse_unplaced_tokens(path_, settings_);
+    add_tokens(settings_, tokens_, more_tokens(), true, vocabulary, config);
+    config.post_processor = frame([&](const std::string& token) { return int64_t{*vocabulary.find(token)}; });
+    return config;
   }
-  tokens = with_settings(tokens, settings);
-  if (tokens.pad.empty()) tokens.pad = tokens.eos.empty() ? tokens.unk : tokens.eos;
 
-  UnigramConfig unigram = {.unknown_id = model.unknown_id, .byte_fallback = !has_class && model.byte_fallback};
-  if (is_xlm_roberta) {
-    unigram.vocabulary = {{tokens.bos, 0}, {tokens.pad, 0}, {tokens.eos, 0}, {tokens.unk, 0}};
-    append_pieces(model, 3, unigram);
-    unigram.vocabulary.emplace_back(tokens.mask, 0);
-    unigram.unknown_id = 3;
-  } else if (is_camembert) {
-    unigram.vocabulary = {
-        {"<s>NOTUSED", 0}, {tokens.pad, 0}, {"</s>NOTUSED", 0}, {tokens.unk, 0}, {"<unk>NOTUSED", -100}};
-    append_pieces(model, 1, unigram);
-    unigram.vocabulary.emplace_back(tokens.mask, 0);
-    unigram.unknown_id = 3;
-  } else {
-    append_pieces(model, 0, unigram);
-    if (is_albert) unigram.unknown_id = 1;
-    for (size_t i = 0; is_deberta && i < unigram.vocabulary.size(); ++i) {
-      if (unigram.vocabulary[i] == std::pair(tokens.unk, 0.0)) unigram.unknown_id = static_cast<int32_t>(i);
+ private:
+  using Kind = SentencepieceModel::PieceKind;
+
+  bool has_class() const { return made_ != Made::as_it_is; }
+  bool is_robertas() const { return made_ == Made::xlm_roberta || made_ == Made::camembert; }
+
+  void choose_class() {
+    const std::string name = path_.filename().string();
+    const auto of_file = std::ranges::find(made_names, name, &MadeName::file);
+    family_ = settings_.family().value_or(of_file == made_names.end() ? "" : std::string(of_file->family));
+    const auto found = std::ranges::find(made_names, family_, &MadeName::family);
+    if (found != made_names.end()) {
+      made_ = found->made;
+    } else if (!family_.empty() && family_ != "PreTrained" && family_ != "TokenizersBackend") {
+      settings_.refuse_family("tokenizer.json, or a sentencepiece model of XLMRoberta, Camembert, Albert or DebertaV2");
+    }
+    if (has_class() && model_.is_bpe) {
+      throw UnsupportedError(path_.string() + ": found a BPE model for " + family_ +
+                             ", supported: a unigram model, or BPE with the tokenizer class PreTrainedTokenizer");
     }
   }
-  Vocabulary vocabulary(path.string());
-  for (const auto& entry : unigram.vocabulary) vocabulary.append(entry.first);
-  if (*unigram.unknown_id >= vocabulary.size()) {
-    throw CheckpointError(path.string() + ": found " + std::to_string(vocabulary.size()) +
-                          " pieces, expected the special ones of " + family + " among them");
+
+  void choose_tokens() {
+    switch (made_) {
+      case Made::as_it_is:
+        tokens_ = {.unk = text_of(model_.unknown_id), .bos = text_of(model_.begin_id), .eos = text_of(model_.end_id)};
+        break;
+      case Made::xlm_roberta:
+        tokens_ = kRobertaTokens;
+        break;
+      case Made::camembert:
+        tokens_ = kCamembertTokens;
+        break;
+      case Made::albert:
+        tokens_ = kAlbertTokens;
+        break;
+      case Made::deberta_v2:
+        tokens_ = kDebertaTokens;
+        break;
+    }
+    tokens_ = with_settings(tokens_, settings_);
+    if (tokens_.pad.empty()) tokens_.pad = tokens_.eos.empty() ? tokens_.unk : tokens_.eos;
   }
 
-  const bool add_prefix_space = settings.boolean_or("add_prefix_space", true);
-  std::vector<NormalizerPtr> normalizers;
-  if (is_xlm_roberta || is_camembert) {
-    config.normalizer = charsmap;
-    config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
-  } else if (is_albert) {
+  std::string text_of(int32_t id) const { return id < 0 ? std::string() : model_.pieces[static_cast<size_t>(id)].text; }
+
+  /// The pieces in the order of the ids that the class gives them.
+  UnigramConfig pieces() const {
+    UnigramConfig unigram = {.unknown_id = model_.unknown_id, .byte_fallback = !has_class() && model_.byte_fallback};
+    if (is_robertas()) {
+      const bool xlm = made_ == Made::xlm_roberta;
+      if (xlm) {
+        unigram.vocabulary = {{tokens_.bos, 0}, {tokens_.pad, 0}, {tokens_.eos, 0}, {tokens_.unk, 0}};
+      } else {
+        unigram.vocabulary = {
+            {"<s>NOTUSED", 0}, {tokens_.pad, 0}, {"</s>NOTUSED", 0}, {tokens_.unk, 0}, {"<unk>NOTUSED", -100}};
+      }
+      append_pieces(model_, xlm ? 3 : 1, unigram);
+      unigram.vocabulary.emplace_back(tokens_.mask, 0);
+      unigram.unknown_id = 3;
+      return unigram;
+    }
+    append_pieces(model_, 0, unigram);
+    if (made_ == Made::albert) unigram.unknown_id = 1;
+    for (size_t i = 0; made_ == Made::deberta_v2 && i < unigram.vocabulary.size(); ++i) {
+      if (unigram.vocabulary[i] == std::pair(tokens_.unk, 0.0)) unigram.unknown_id = static_cast<int32_t>(i);
+    }
+    return unigram;
+  }
+
+  /// Normalizer and pre-tokenizer.
+  void set_rules(PipelineConfig& config) const {
+    const bool add_prefix_space = settings_.boolean_or("add_prefix_space", true);
+    switch (made_) {
+      case Made::as_it_is:
+        return read_own_rules(model_, settings_, charsmap_, config);
+      case Made::xlm_roberta:
+      case Made::camembert:
+        config.normalizer = charsmap_;
+        config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
+        return;
+      case Made::albert:
+        config.normalizer = albert_normalizer();
+        config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
+        return;
+      case Made::deberta_v2:
+        config.normalizer = deberta_normalizer();
+        config.pre_tokenizer = deberta_splitters(add_prefix_space);
+        return;
+    }
+  }
+
+  NormalizerPtr albert_normalizer() const {
+    std::vector<NormalizerPtr> normalizers;
     normalizers.push_back(std::make_shared<Replace>(Pattern::literal("``"), "\""));
     normalizers.push_back(std::make_shared<Replace>(Pattern::literal("''"), "\""));
-    if (!settings.boolean_or("keep_accents", false)) {
+    if (!settings_.boolean_or("keep_accents", false)) {
       normalizers.push_back(std::make_shared<UnicodeForm>(true, false));
       normalizers.push_back(std::make_shared<StripAccents>());
     }
-    if (settings.boolean_or("do_lower_case", true)) normalizers.push_back(std::make_shared<Lowercase>());
-    if (charsmap) normalizers.push_back(charsmap);
-    config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
-    config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
-  } else if (is_deberta) {
-    if (settings.boolean_or("do_lower_case", false)) normalizers.push_back(std::make_shared<Lowercase>());
+    if (settings_.boolean_or("do_lower_case", true)) normalizers.push_back(std::make_shared<Lowercase>());
+    if (charsmap_) normalizers.push_back(charsmap_);
+    return std::make_shared<NormalizerSequence>(std::move(normalizers));
+  }
+
+  NormalizerPtr deberta_normalizer() const {
+    std::vector<NormalizerPtr> normalizers;
+    if (settings_.boolean_or("do_lower_case", false)) normalizers.push_back(std::make_shared<Lowercase>());
     normalizers.push_back(replace_regex("\\s{2,}|[\\n\\r\\t]", " "));
     normalizers.push_back(std::make_shared<UnicodeForm>(false, true));
     normalizers.push_back(std::make_shared<Strip>(false, true));
-    config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
+    return std::make_shared<NormalizerSequence>(std::move(normalizers));
+  }
+
+  PreTokenizerPtr deberta_splitters(bool add_prefix_space) const {
     std::vector<PreTokenizerPtr> splitters;
-    if (settings.boolean_or("split_by_punct", false)) {
+    if (settings_.boolean_or("split_by_punct", false)) {
       splitters.push_back(std::make_shared<CharacterSplit>(unicode::is_bert_punctuation, SplitBehavior::kIsolated));
     }
     splitters.push_back(std::make_shared<Metaspace>(
         kMetaspace, add_prefix_space ? Metaspace::Prepend::kAlways : Metaspace::Prepend::kFirst, true));
-    config.pre_tokenizer = std::make_shared<PreTokenizerSequence>(std::move(splitters));
-  } else {
-    read_own_rules(model, settings, charsmap, config);
+    return std::make_shared<PreTokenizerSequence>(std::move(splitters));
   }
 
-  if (model.is_bpe) {
-    bool has_user_defined = false;
-    for (const auto& piece : model.pieces) {
-      has_user_defined = has_user_defined || piece.kind == SentencepieceModel::PieceKind::kUserDefined;
-    }
-    config.model = std::make_shared<Bpe>(BpeConfig{.vocabulary = vocabulary.ids(),
-                                                   .merge_ids = merges_of(model, vocabulary),
-                                                   .unknown_token = piece_text(model.unknown_id),
-                                                   .fuse_unknown = true,
-                                                   .byte_fallback = model.byte_fallback,
-                                                   .ignore_merges = has_user_defined},
-                                         path.string());
-  } else {
-    config.model = std::make_shared<Unigram>(std::move(unigram));
+  std::shared_ptr<SubwordModel> bpe(const Vocabulary& vocabulary) const {
+    const bool has_user_defined =
+        std::ranges::any_of(model_.pieces, [](const auto& piece) { return piece.kind == Kind::kUserDefined; });
+    return std::make_shared<Bpe>(BpeConfig{.vocabulary = vocabulary.ids(),
+                                           .merge_ids = merges_of(model_, vocabulary),
+                                           .unknown_token = text_of(model_.unknown_id),
+                                           .fuse_unknown = true,
+                                           .byte_fallback = model_.byte_fallback,
+                                           .ignore_merges = has_user_defined},
+                                 path_.string());
   }
 
-  std::vector<AddedToken> more;
-  for (const auto& piece : model.pieces) {
-    if (piece.kind == SentencepieceModel::PieceKind::kControl ||
-        (has_class && piece.kind == SentencepieceModel::PieceKind::kUserDefined)) {
-      more.push_back({.content = piece.text});
+  /// Pieces that are tokens of their own besides the special ones.
+  std::vector<AddedToken> more_tokens() const {
+    std::vector<AddedToken> more;
+    for (const auto& piece : model_.pieces) {
+      if (piece.kind == Kind::kControl || (has_class() && piece.kind == Kind::kUserDefined)) {
+        more.push_back({.content = piece.text});
+      }
     }
+    return more;
   }
-  refuse_unplaced_tokens(path, settings);
-  add_tokens(settings, tokens, more, true, vocabulary, config);
-  const auto id = [&](const std::string& token) { return int64_t{*vocabulary.find(token)}; };
-  if (is_xlm_roberta || is_camembert) {
-    config.post_processor = EncodingTemplate::roberta(id(tokens.bos), id(tokens.eos));
-  } else if (has_class) {
-    config.post_processor = EncodingTemplate::bert(id(tokens.cls), id(tokens.sep));
-  } else {
-    SequenceTemplate single;
-    SequenceTemplate pair;
-    const auto frame = [&](TemplatePiece text, int64_t type_id, SequenceTemplate& pieces) {
-      if (settings.boolean_or("add_bos_token", false)) pieces.push_back(special_piece({id(tokens.bos)}, type_id));
+
+  template <class Id>
+  EncodingTemplate frame(const Id& id) const {
+    if (is_robertas()) return EncodingTemplate::roberta(id(tokens_.bos), id(tokens_.eos));
+    if (has_class()) return EncodingTemplate::bert(id(tokens_.cls), id(tokens_.sep));
+    const auto framed = [&](TemplatePiece text, int64_t type_id, SequenceTemplate& pieces) {
+      if (settings_.boolean_or("add_bos_token", false)) pieces.push_back(special_piece({id(tokens_.bos)}, type_id));
       pieces.push_back(std::move(text));
-      if (settings.boolean_or("add_eos_token", false)) pieces.push_back(special_piece({id(tokens.eos)}, type_id));
+      if (settings_.boolean_or("add_eos_token", false)) pieces.push_back(special_piece({id(tokens_.eos)}, type_id));
     };
-    frame(first_piece(0), 0, single);
-    frame(first_piece(0), 0, pair);
-    frame(second_piece(1), 1, pair);
-    config.post_processor = {single, pair};
+    SequenceTemplate single, pair;
+    framed(first_piece(0), 0, single);
+    framed(first_piece(0), 0, pair);
+    framed(second_piece(1), 1, pair);
+    return {single, pair};
   }
-  return config;
+
+  const fs::path& path_;
+  const TokenizerSettings& settings_;
+  const SentencepieceModel model_;
+  NormalizerPtr charsmap_;  // may be null
+  Made made_ = Made::as_it_is;
+  std::string family_;
+  SpecialTokens tokens_;
+};
+
+}  // namespace
+
+PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings& settings) {
+  return SentencepieceReader(path, settings).read();
 }
 
 }  // namespace compression
