@@ -132,7 +132,7 @@ std::string shown(std::string_view text) {
     } else if (c == '\t') {
       result += "\\t";
     } else if (byte < 0x20 || byte == 0x7F) {
-      result += fmt::format("\\x{:02X}", byte);
+      result += fmt::format("\\x{:02x}", byte);
     } else {
       result += c;
     }

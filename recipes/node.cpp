@@ -88,8 +88,9 @@ void Issues::throw_if_any(const std::string& file) const {
   });
   std::string message;
   for (const Issue& issue : sorted) {
-    const std::string place =
-        issue.origin.set.empty() ? file + ":" + std::to_string(issue.origin.line) : "--set " + issue.origin.set;
+    const std::string place = issue.origin.line > 0 && issue.origin.set.empty()
+                                  ? file + ":" + std::to_string(issue.origin.line)
+                                  : "--set " + (issue.origin.set.empty() ? "\"\"" : issue.origin.set);
     message += (message.empty() ? "" : "\n") +
                one_line(place + ": " + issue.key + (issue.key.empty() ? "" : ": ") + issue.message);
   }

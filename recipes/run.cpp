@@ -157,6 +157,20 @@ std::map<Split, Evaluation> evaluate_splits(const Runnable& model, const TaskDat
 }
 
 /// Runs one stage and puts its folder in place.
+/// What only the stage itself finds wrong with its settings is told with their place.
+Artifact run_algorithm(const StageEntry& stage, const Recipe& recipe, const Inputs& inputs, Context& context) {
+  const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
+  try {
+    return runner->run(inputs, context);
+  } catch (const ConfigError& error) {
+    const auto at = static_cast<size_t>(&stage - recipe.stages.data());
+    Problems problems;
+    problems.add(join_key(join_key("stages", at), kind_of(stage)), error.what());
+    throw_if_any(problems, recipe);
+    throw;
+  }
+}
+
 FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std::string& own, Models& models,
                         const TaskData& data, InputFiles& files, Context context) {
   const PeakMemory memory(context.device);
@@ -166,8 +180,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   context.cache_folder = recipe.output / "cache";
   context.checkpoints.folder = resume_folder(recipe, stage.id);
   context.checkpoints.fingerprint = own;
-  const auto runner = std::visit([](const auto& config) { return make_stage(config); }, stage.config);
-  const auto artifact = runner->run(models.inputs(stage, data), context);
+  const auto artifact = run_algorithm(stage, recipe, models.inputs(stage, data), context);
   if (data.head().task == TaskType::embedding) limit_sentence_length(writer.folder(), recipe.data.max_length);
 
   const auto model =

@@ -217,8 +217,9 @@ class CommandLine {
     eval.add_option("--metric", eval_.metric, "The metric that is shown first; the task's first if absent");
     add_answers(eval, eval_.answers);
     eval.add_flag("--no-header", eval_.no_header, "The first line of a CSV or TSV is data; name columns by number");
-    eval.add_flag("--quotes,!--no-quotes", eval_.quotes,
-                  "Whether fields of a CSV or TSV may be in quotes; of a CSV they may, of a TSV quotes are letters");
+    eval.add_flag_function(
+        "--quotes,!--no-quotes", [this](int64_t given) { eval_.quotes = given > 0; },
+        "Whether fields of a CSV or TSV may be in quotes; of a CSV they may, of a TSV quotes are letters");
     eval.add_option("--batch-size", eval_.batch_size, "Texts a call [32]")->check(CLI::Range(1, 65536));
   }
 

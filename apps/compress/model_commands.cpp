@@ -32,7 +32,7 @@
 #include "datasets/encoded.h"                    // make_batch_source
 #include "datasets/examples.h"                   // encode_examples
 #include "prune/importance.h"                    // read_importance
-#include "recipes/benchmark.h"                   // measure_batch
+#include "recipes/benchmark.h"                   // measure_instances
 #include "recipes/runnable.h"                    // open_model
 #include "recipes/text.h"                        // in_quotes
 
@@ -554,8 +554,7 @@ int bench_command(const BenchOptions& options, Context& context, bool as_json) {
   json rows = json::array();
   if (!as_json) std::cout << fmt::format("{}\non {}\n", printable(model.file.string()), describe(machine));
   for (const auto& [shape, batch, length] : shapes) {
-    const auto timing = recipes::measure_batch(model, batch, length, options.seconds, options.instances);
-    const double texts = static_cast<double>(batch * options.instances) * 1e3 / timing.median_ms;
+    const auto [timing, texts] = recipes::measure_instances(model, batch, length, options.seconds, options.instances);
     rows.push_back({{"batch", batch},
                     {"length", length},
                     {"instances", options.instances},

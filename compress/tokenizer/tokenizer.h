@@ -93,7 +93,7 @@ class Tokenizer {
   virtual std::vector<Encoding> encode_windows(const TextInput& input, const EncodeOptions& options,
                                                int64_t stride) const = 0;
 
-  /// encode() for many texts, on all of LibTorch's intra-op threads; the order is kept.
+  /// encode() for many texts, on as many threads as OpenMP has (omp_get_max_threads()); the order is kept.
   std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options) const;
 
   /// One more than the largest id: the rows that an embedding needs.

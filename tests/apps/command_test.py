@@ -203,6 +203,15 @@ class Command(unittest.TestCase):
         self.assertIn('numbers.csv: labels "pos" are taken for "POS", letter case and white space around aside; labels "0" are taken for "NEG", by number',
                       result.stderr)
 
+    def test_fields_of_a_csv_may_be_in_quotes_unless_said(self):
+        self.write("quoted.csv", 'text,label\n"the, of and",article\n"of the",preposition\n')
+        self.write("bare.jsonl", '{"text": "the, of and", "label": "article"}\n{"text": "of the", "label": "preposition"}\n')
+        results = [json.loads(self.run_compress("eval", "out/teacher", "--data", name, "--json").stdout)
+                   for name in ("quoted.csv", "bare.jsonl")]
+        self.assertEqual(results[0]["loss"], results[1]["loss"])
+        result = self.run_compress("eval", "out/teacher", "--data", "quoted.csv", "--no-quotes")
+        self.check_refused(result, "quoted.csv:2: 3 columns, expected 2")
+
     def test_quotes_of_a_tsv_are_letters_unless_said(self):
         self.write("quoted.tsv", 'text\tlabel\n"the ""the"""\tarticle\nof\tpreposition\n')
         result = self.run_compress("eval", "out/teacher", "--data", "quoted.tsv")

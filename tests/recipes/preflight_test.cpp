@@ -239,6 +239,7 @@ TEST_CASE("a goal of multiply-adds that the stages' sizes rule out is told befor
   CHECK_THAT(told(half, "3"), Contains("goals.macs.min_reduction: found 3, but the stages leave `half` with ") &&
                                   Contains(" times fewer multiply-adds than `teacher`"));
   CHECK_THAT(told("", "1.1"), Contains("leave `teacher` with 1 times fewer"));
+  CHECK(told("  - id: half\n    prune: {of: teacher, heads: 5}\n", "3").find("goals.macs") == std::string::npos);
   CHECK(told("  - id: some\n    prune: {of: teacher, macs_reduction: 1.5}\n", "3") == "");  // scores deal it out
 }
 

@@ -570,6 +570,17 @@ TEST_CASE("what only the data rules out is told with line or option and key, and
   CHECK_THAT(refused({"task.metric=f1"}), Catch::StartsWith("--set task.metric=f1: task.metric: "));
 }
 
+TEST_CASE("what only a stage finds wrong with its settings is told with their place") {
+  const TinyRun tiny;
+  CHECK_THAT(message_of<ConfigError>([&] {
+               tiny.run(
+                   {"stages=[{id: teacher, finetune: {epochs: 1}}, {id: cut, prune: {of: teacher, score_examples: "
+                    "16, latency_reduction: 1000}}]",
+                    "goals={}"});
+             }),
+             Catch::StartsWith("--set stages=[") && Catch::Contains(": stages[1].prune: the budget leaves 0.0 %"));
+}
+
 TEST_CASE("distillation learns from texts without labels too") {
   const TinyRun tiny;
   std::string text;
