@@ -46,7 +46,7 @@ std::string printable(std::string_view text) {
   for (size_t next = 0; next < text.size();) {
     const size_t begin = next;
     UChar32 c = 0;
-    U8_NEXT(bytes, next, text.size(), c);
+    U8_NEXT(bytes, next, text.size(), c);  // NOLINT(bugprone-inc-dec-in-conditions): ICU's macro
     if (c < 0) {
       for (size_t i = begin; i < next; ++i) shown += fmt::format("\\x{:02x}", bytes[i]);
     } else if (obeyed_by_terminals(c)) {

@@ -14,7 +14,7 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs,
   constexpr size_t kBlock = 16;
   std::vector<Encoding> encodings(inputs.size());
   const size_t blocks = (inputs.size() + kBlock - 1) / kBlock;
-  const auto most = static_cast<size_t>(omp_in_parallel() ? 1 : omp_get_max_threads());
+  [[maybe_unused]] const auto most = static_cast<size_t>(omp_in_parallel() ? 1 : omp_get_max_threads());
   std::atomic<size_t> next = 0;
   std::exception_ptr failure;  // the first: none may leave a thread of OpenMP's
   std::mutex failing;
