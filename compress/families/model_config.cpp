@@ -9,7 +9,6 @@
 #include <map>
 #include <ranges>
 #include <set>
-#include <span>
 
 #include "compress/base/error.h"      // CheckpointError, UnsupportedError
 #include "compress/base/fields.h"     // enum_name

@@ -1,6 +1,5 @@
 #include "compress/model/int8_linear.h"
 
-#include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 namespace compression {
