@@ -1,7 +1,8 @@
 # compress_library(NAME [SHARED] [PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
-# One folder's library, static unless it is said to be shared; PLAIN: compiled and linked without LibTorch. Target compress_NAME, alias compress::NAME, installed with
-# its headers under the same paths that the #include lines use, below include/compress. DEPENDS shows the edges of docs/architecture.md.
+# One folder's library, static unless it is said to be shared; PLAIN: compiled and linked without LibTorch. Target
+# compress_NAME, alias compress::NAME, installed with its headers under the same paths that the #include lines use, below
+# include/compress. DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
   cmake_parse_arguments(arg "SHARED;PLAIN" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
@@ -16,6 +17,7 @@ function(compress_library name)
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/compress>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
+  target_link_options(${target} INTERFACE ${openmp})
   if(arg_PLAIN)
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:compress_warnings> $<BUILD_INTERFACE:compress_openmp>)
   else()

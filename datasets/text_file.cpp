@@ -10,9 +10,10 @@
 #include <cstring>
 #include <system_error>
 
-#include "compress/base/error.h"   // DataError
-#include "compress/base/file.h"    // open_stream
-#include "compress/base/limits.h"  // piped_bytes
+#include "compress/base/error.h"    // DataError
+#include "compress/base/file.h"     // open_stream
+#include "compress/base/limits.h"   // piped_bytes
+#include "compress/base/message.h"  // printable
 
 namespace compression::datasets {
 namespace {
@@ -122,22 +123,7 @@ std::string shown(std::string_view text) {
     while (end > 0 && is_continuation(text[end])) --end;
     text = text.substr(0, end);
   }
-  std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
-    if (c == '\n') {
-      result += "\\n";
-    } else if (c == '\r') {
-      result += "\\r";
-    } else if (c == '\t') {
-      result += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      result += fmt::format("\\x{:02x}", byte);
-    } else {
-      result += c;
-    }
-  }
-  return cut ? result + "..." : result;
+  return printable(text) + (cut ? "..." : "");
 }
 
 std::string in_quotes(std::string_view text) {

@@ -170,8 +170,8 @@ class Checker {
 
   /// That the stages' own sizes leave as few multiply-adds as the goal asks for.
   void check_reduction(const MacsGoal& goal, const Found& base) {
+    if (!problems_.list().empty()) return;  // sizes that are refused say nothing; there may be no stage
     const auto& last = stages_[recipe_.stages.back().id];
-    if (!problems_.list().empty()) return;  // sizes that are refused say nothing
     if (!base || !base->exact || !last || !last->exact) return;
     const auto macs = [&](const Known& known) { return encoder_macs(known.config, recipe_.data.max_length); };
     const double reduction = static_cast<double>(macs(*base)) / static_cast<double>(std::max<int64_t>(macs(*last), 1));

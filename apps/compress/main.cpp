@@ -140,7 +140,6 @@ class CommandLine {
   int run(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
-      for (const auto& check : checks_) check();
     } catch (const CLI::ParseError& error) {
       if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
       throw ConfigError(one_line(usage_problem(app_, error)) + "; compress --help tells more");
@@ -198,10 +197,8 @@ class CommandLine {
     add_recipe(explain, explain_.recipe, false);
     explain.add_option("--keys", explain_.keys,
                        "Explain the keys of a section or stage kind: recipe, data, distill, ...");
-    checks_.emplace_back([this, &explain] {
-      if (explain.parsed() && !explain_.keys && explain_.recipe.recipe.empty()) {
-        throw CLI::RequiredError("recipe or --keys");
-      }
+    explain.callback([this] {
+      if (!explain_.keys && explain_.recipe.recipe.empty()) throw CLI::RequiredError("recipe or --keys");
     });
   }
 
@@ -228,10 +225,8 @@ class CommandLine {
                         [this](Context&, bool json) { return inspect_command(inspect_, json); });
     inspect.add_option("model", inspect_.model, "Folder, or a model.pt in one");
     inspect.add_flag("--kernels", inspect_.kernels, "What the fused runtime computes with on this machine");
-    checks_.emplace_back([this, &inspect] {
-      if (inspect.parsed() && !inspect_.kernels && inspect_.model.empty()) {
-        throw CLI::RequiredError("model or --kernels");
-      }
+    inspect.callback([this] {
+      if (!inspect_.kernels && inspect_.model.empty()) throw CLI::RequiredError("model or --kernels");
     });
   }
 
@@ -269,7 +264,6 @@ class CommandLine {
 
   CLI::App app_{"Makes transformers small and fast: distil, prune, quantize, export."};
   std::map<const CLI::App*, Action> actions_;
-  std::vector<std::function<void()>> checks_;  // of what CLI11 has no words for
   Settings settings_;
   double checkpoint_every_ = Checkpoints{}.seconds;
   RecipeOptions run_, validate_;

@@ -191,7 +191,7 @@ constexpr std::array<ActivationName, 8> activation_names{{{"gelu", Activation::g
                                                           {"gelu_python_tanh", Activation::gelu_tanh},
                                                           {"gelu_fast", Activation::gelu_tanh},
                                                           {"gelu_accurate", Activation::gelu_tanh}}};
-constexpr std::string_view usual_activations = "gelu, gelu_new, gelu_pytorch_tanh, relu";
+constexpr size_t usual_activations = 4;  // of them: those that messages name
 
 std::optional<Activation> activation_of(std::string_view name) {
   const auto found = std::ranges::find(activation_names, name, &ActivationName::name);
@@ -237,8 +237,10 @@ class FamilyFields {
     const auto name = fields_.text(key(own));
     if (more && name == enum_name(*more)) return *more;
     if (const auto found = activation_of(name)) return *found;
-    fields_.fail_unsupported(key(own), excerpt(name),
-                             fmt::format("{}{}", more ? fmt::format("{}, ", enum_name(*more)) : "", usual_activations));
+    std::vector<std::string_view> known;
+    if (more) known.push_back(enum_name(*more));
+    for (size_t i = 0; i < usual_activations; ++i) known.push_back(activation_names[i].name);
+    fields_.fail_unsupported(key(own), excerpt(name), fmt::format("{}", fmt::join(known, ", ")));
   }
 
   std::string key(const std::string& own) const { return std::string(family_.key(own)); }

@@ -299,6 +299,12 @@ void write_sentence_modules(const ModelConfig& config, const Tokenizer& tokenize
       continue;
     }
     const auto activation = std::ranges::find(kActivations, step.activation, [](const auto& a) { return a.second; });
+    if (activation == kActivations.end()) {
+      throw UnsupportedError(
+          fmt::format("a projection with the activation {}, which sentence-transformers' modules "
+                      "have no class for",
+                      enum_name(step.activation)));
+    }
     const auto path = next("Dense");
     write_json(path / "config.json", {{"in_features", step.in},
                                       {"out_features", step.out},

@@ -185,40 +185,51 @@ void NormBackwardRows(const NormBackward& p, int64_t begin, int64_t end, float* 
 
 template <Activation kind>
 HWY_INLINE VF Activate(VF x) {
-  if constexpr (kind == Activation::none) return x;
-  if constexpr (kind == Activation::relu) return hn::Max(x, hn::Zero(F()));
-  if constexpr (kind == Activation::gelu_tanh) return GeluTanh(x);
-  if constexpr (kind == Activation::tanh) return Tanh(x);
-  if constexpr (kind == Activation::silu) return hn::Mul(x, Sigmoid(x));
-  if constexpr (kind == Activation::sigmoid) return Sigmoid(x);
-  VF bell;
-  return hn::Mul(x, NormalDistribution(x, bell));
+  if constexpr (kind == Activation::none) {
+    return x;
+  } else if constexpr (kind == Activation::relu) {
+    return hn::Max(x, hn::Zero(F()));
+  } else if constexpr (kind == Activation::gelu_tanh) {
+    return GeluTanh(x);
+  } else if constexpr (kind == Activation::tanh) {
+    return Tanh(x);
+  } else if constexpr (kind == Activation::silu) {
+    return hn::Mul(x, Sigmoid(x));
+  } else if constexpr (kind == Activation::sigmoid) {
+    return Sigmoid(x);
+  } else {
+    static_assert(kind == Activation::gelu);
+    VF bell;
+    return hn::Mul(x, NormalDistribution(x, bell));
+  }
 }
 
 template <Activation kind>
 HWY_INLINE VF Slope(VF x) {
   const F d;
   const auto one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
-  if constexpr (kind == Activation::none) return one;
-  if constexpr (kind == Activation::relu) return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
-  if constexpr (kind == Activation::gelu_tanh) {
+  if constexpr (kind == Activation::none) {
+    return one;
+  } else if constexpr (kind == Activation::relu) {
+    return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
+  } else if constexpr (kind == Activation::gelu_tanh) {
     const auto k = hn::Set(d, 0.79788456080286536f), square = hn::Mul(x, x);
     const auto tanh = Tanh(hn::Mul(hn::Mul(x, k), hn::MulAdd(square, hn::Set(d, 0.044715f), one)));
     const auto inner = hn::Mul(k, hn::MulAdd(square, hn::Set(d, 3 * 0.044715f), one));
     return hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(tanh, tanh, one)), inner,
                       hn::Mul(half, hn::Add(one, tanh)));
-  }
-  if constexpr (kind == Activation::tanh) {
+  } else if constexpr (kind == Activation::tanh) {
     const auto tanh = Tanh(x);
     return hn::NegMulAdd(tanh, tanh, one);
-  }
-  if constexpr (kind == Activation::silu || kind == Activation::sigmoid) {
+  } else if constexpr (kind == Activation::silu || kind == Activation::sigmoid) {
     const auto s = Sigmoid(x), slope = hn::Mul(s, hn::Sub(one, s));
     return kind == Activation::silu ? hn::MulAdd(x, slope, s) : slope;
+  } else {
+    static_assert(kind == Activation::gelu);
+    VF bell;
+    const auto phi = NormalDistribution(x, bell);
+    return hn::MulAdd(hn::Mul(x, bell), hn::Set(d, 0.39894228040143268f), phi);
   }
-  VF bell;
-  const auto phi = NormalDistribution(x, bell);
-  return hn::MulAdd(hn::Mul(x, bell), hn::Set(d, 0.39894228040143268f), phi);
 }
 
 /// Calls work(std::integral_constant of the activation).

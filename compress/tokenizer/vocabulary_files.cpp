@@ -285,14 +285,15 @@ namespace {
 /// What classes of transformers make of a sentencepiece model.
 enum class Made { as_it_is, xlm_roberta, camembert, albert, deberta_v2 };
 
-struct MadeName {
+struct MadeBy {
   Made made;
   std::string_view family, file;  // the class's name, and the file that stands for it where no class is named
+  const SpecialTokens* tokens;
 };
-constexpr std::array<MadeName, 4> made_names{{{Made::xlm_roberta, "XLMRoberta", "sentencepiece.bpe.model"},
-                                              {Made::camembert, "Camembert", ""},
-                                              {Made::albert, "Albert", "spiece.model"},
-                                              {Made::deberta_v2, "DebertaV2", "spm.model"}}};
+constexpr std::array<MadeBy, 4> made_by{{{Made::xlm_roberta, "XLMRoberta", "sentencepiece.bpe.model", &kRobertaTokens},
+                                         {Made::camembert, "Camembert", "", &kCamembertTokens},
+                                         {Made::albert, "Albert", "spiece.model", &kAlbertTokens},
+                                         {Made::deberta_v2, "DebertaV2", "spm.model", &kDebertaTokens}}};
 
 /// A sentencepiece model on its way to a pipeline.
 class SentencepieceReader {
@@ -337,11 +338,12 @@ class SentencepieceReader {
 
   void choose_class() {
     const std::string name = path_.filename().string();
-    const auto of_file = std::ranges::find(made_names, name, &MadeName::file);
-    family_ = settings_.family().value_or(of_file == made_names.end() ? "" : std::string(of_file->family));
-    const auto found = std::ranges::find(made_names, family_, &MadeName::family);
-    if (found != made_names.end()) {
+    const auto of_file = std::ranges::find(made_by, name, &MadeBy::file);
+    family_ = settings_.family().value_or(of_file == made_by.end() ? "" : std::string(of_file->family));
+    const auto found = std::ranges::find(made_by, family_, &MadeBy::family);
+    if (found != made_by.end()) {
       made_ = found->made;
+      tokens_ = *found->tokens;
     } else if (!family_.empty() && family_ != "PreTrained" && family_ != "TokenizersBackend") {
       settings_.refuse_family("tokenizer.json, or a sentencepiece model of XLMRoberta, Camembert, Albert or DebertaV2");
     }
@@ -352,22 +354,8 @@ class SentencepieceReader {
   }
 
   void choose_tokens() {
-    switch (made_) {
-      case Made::as_it_is:
-        tokens_ = {.unk = text_of(model_.unknown_id), .bos = text_of(model_.begin_id), .eos = text_of(model_.end_id)};
-        break;
-      case Made::xlm_roberta:
-        tokens_ = kRobertaTokens;
-        break;
-      case Made::camembert:
-        tokens_ = kCamembertTokens;
-        break;
-      case Made::albert:
-        tokens_ = kAlbertTokens;
-        break;
-      case Made::deberta_v2:
-        tokens_ = kDebertaTokens;
-        break;
+    if (!has_class()) {
+      tokens_ = {.unk = text_of(model_.unknown_id), .bos = text_of(model_.begin_id), .eos = text_of(model_.end_id)};
     }
     tokens_ = with_settings(tokens_, settings_);
     if (tokens_.pad.empty()) tokens_.pad = tokens_.eos.empty() ? tokens_.unk : tokens_.eos;

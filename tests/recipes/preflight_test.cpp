@@ -240,6 +240,9 @@ TEST_CASE("a goal of multiply-adds that the stages' sizes rule out is told befor
                                   Contains(" times fewer multiply-adds than `teacher`"));
   CHECK_THAT(told("", "1.1"), Contains("leave `teacher` with 1 times fewer"));
   CHECK(told("  - id: half\n    prune: {of: teacher, heads: 5}\n", "3").find("goals.macs") == std::string::npos);
+  const auto none = all.told(
+      "", {"stages=[]", "goals={macs: {relative_to: " + (all.root / "bert").string() + ", min_reduction: 2}}"});
+  CHECK_THAT(none, Contains("stages"));
   CHECK(told("  - id: some\n    prune: {of: teacher, macs_reduction: 1.5}\n", "3") == "");  // scores deal it out
 }
 
