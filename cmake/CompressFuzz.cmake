@@ -12,6 +12,6 @@ set(openmp "")
 file(WRITE ${CMAKE_BINARY_DIR}/one-thread/omp.h
      "#pragma once\ninline int omp_get_thread_num() { return 0; }\ninline int omp_get_num_threads() { return 1; }\n"
      "inline int omp_get_num_procs() { return 1; }\n"
-     "inline int omp_get_max_threads() { return 1; }\ninline void omp_set_num_threads(int) {}\n")
+     "inline int omp_get_max_threads() { return 1; }\ninline int omp_in_parallel() { return 0; }\ninline void omp_set_num_threads(int) {}\n")
 include_directories(${CMAKE_BINARY_DIR}/one-thread)
 add_compile_definitions(HWY_COMPILE_ONLY_STATIC)  # one set of kernels is enough

@@ -31,7 +31,7 @@ void solve_into(std::vector<Linear> linears, const LeastSquares& fit, double dam
 }
 
 /// Fits what makes a block's units, so that of the pruned model's inputs it makes what the original makes of its own.
-void fit_units(Block block, Block original, const torch::Tensor& kept, const std::vector<Texts>& own,
+void fit_units(const Block& block, const Block& original, const torch::Tensor& kept, const std::vector<Texts>& own,
                const std::vector<Texts>& whole, double damping, const Context& context) {
   const auto makers = block.makers(), originals = original.makers();
   const auto width = block.width();

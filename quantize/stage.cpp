@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
 #include "compress/task/batch_source.h"          // DataProvider
@@ -18,7 +19,7 @@ namespace {
 
 class QuantizeStage : public Stage {
  public:
-  explicit QuantizeStage(QuantizeConfig config) : config_(config) {}
+  explicit QuantizeStage(const QuantizeConfig& config) : config_(config) {}
 
   Artifact run(const Inputs& inputs, Context& context) const override {
     const auto& folder = inputs.model(config_.of).folder;
@@ -100,7 +101,7 @@ class QuantizeStage : public Stage {
     const double moved = correct_biases(corrected, original, texts, context);
     const bool kept = !config_.max_drop || bound_holds(evaluate_model(corrected), evaluate_model(quantized),
                                                        evaluate_model(original), *config_.max_drop);
-    if (kept) quantized = corrected;
+    if (kept) quantized = std::move(corrected);
     context.logger->info("bias correction: biases move by {:.3g} on average{}", moved,
                          kept ? "" : "; not kept: the metric would get worse by more than max_drop");
     return {{"mean_shift", moved}, {"kept", kept}};
