@@ -1,0 +1,74 @@
+#pragma once
+// Tensors as files and kernels have them: numbers in memory, row by row, without LibTorch.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace compression {
+
+enum class DType { float32, float64, float16, bfloat16, int8, uint8, int16, int32, int64, boolean };
+
+/// By the names of safetensors.
+constexpr std::array<std::pair<DType, std::string_view>, 10> enum_names(DType) {
+  return {{{DType::float32, "F32"},
+           {DType::float64, "F64"},
+           {DType::float16, "F16"},
+           {DType::bfloat16, "BF16"},
+           {DType::int8, "I8"},
+           {DType::uint8, "U8"},
+           {DType::int16, "I16"},
+           {DType::int32, "I32"},
+           {DType::int64, "I64"},
+           {DType::boolean, "BOOL"}}};
+}
+
+/// Bytes of a number.
+constexpr int64_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::float64:
+    case DType::int64:
+      return 8;
+    case DType::float32:
+    case DType::int32:
+      return 4;
+    case DType::float16:
+    case DType::bfloat16:
+    case DType::int16:
+      return 2;
+    case DType::int8:
+    case DType::uint8:
+    case DType::boolean:
+      return 1;
+  }
+  return 0;
+}
+
+/// Immutable; copies share the numbers, whose owner `data` keeps alive.
+struct HostTensor {
+  DType dtype = DType::float32;
+  std::vector<int64_t> shape = {};  // empty for a scalar
+  std::shared_ptr<const void> data = nullptr;
+
+  bool defined() const { return data != nullptr; }
+  int64_t dim() const { return static_cast<int64_t>(shape.size()); }
+  int64_t size(int64_t d) const { return shape.at(static_cast<size_t>(d)); }
+  int64_t count() const {
+    int64_t product = 1;
+    for (const auto size : shape) product *= size;
+    return product;
+  }
+  int64_t bytes() const { return count() * size_of(dtype); }
+
+  /// The numbers as `T`, which the caller knows them to be.
+  template <class T>
+  const T* as() const {
+    return static_cast<const T*>(data.get());
+  }
+};
+
+}  // namespace compression
