@@ -55,6 +55,19 @@ inline Batch golden_batch(const std::map<std::string, torch::Tensor>& tensors) {
           torch::arange(tensors.at("input_ids").size(0))};
 }
 
+/// Blocks of so many heads and FFN units each, for the rest as `like`.
+inline std::vector<BlockSpec> blocks(std::initializer_list<std::pair<int64_t, int64_t>> sizes, int64_t head_size,
+                                     const BlockSpec& like = {}) {
+  std::vector<BlockSpec> all;
+  for (const auto& [heads, units] : sizes) {
+    all.push_back(like);
+    all.back().attention.heads = heads;
+    all.back().attention.head_size = head_size;
+    all.back().mlp.units = units;
+  }
+  return all;
+}
+
 inline Model tiny_model() {
   return load_model(golden("model/tiny")).model;
 }

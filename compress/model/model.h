@@ -58,6 +58,7 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   std::shared_ptr<Head> head;
 
  private:
+  UnitGroup unit_group(UnitKind kind, size_t index);
   bool computes_packed(const Batch& batch, const Capture& capture);
   ModelOutput forward_packed(const Batch& batch);
 

@@ -18,6 +18,7 @@
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
 #include "compress/families/name_table.h"                 // to_canonical
 #include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
+#include "compress/spec/weights.h"                        // weights
 #include "compress/task/labels.h"                         // class_order
 #include "compress/tokenizer/sentence_settings.h"         // transformer_folder
 #include "compress/workflow/context.h"                    // Context
@@ -252,7 +253,8 @@ void check_amount(const ModelConfig& config, const StateDict& state, const fs::p
   constexpr double spare = 1 << 24;  // a new head, and sizes whose misfit is told by tensor
   double found = 0.0;
   for (const auto& [name, tensor] : state) found += static_cast<double>(tensor.numel());
-  const auto expected = weight_count(config);
+  double expected = 0.0;
+  for (const auto& weight : weights(config)) expected += weight.count();
   if (expected <= 2.0 * found + spare) return;
   throw CheckpointError(
       fmt::format("{}: found sizes that make {:.3g} parameters, expected those of the weights, {:.3g}",

@@ -2,7 +2,7 @@
 
 #include "compress/base/error.h"
 #include "compress/checkpoint/checkpoint.h"
-#include "compress/evaluate/cost.h"
+#include "compress/spec/cost.h"
 
 namespace compression {
 namespace {
