@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "compress/base/error.h"             // ConfigError, UnsupportedError
-#include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
 #include "compress/model/resize.h"           // resized
+#include "compress/state_dict/state_dict.h"  // state_dict, load_state_dict
 
 namespace compression::distill {
 namespace {

@@ -10,9 +10,9 @@
 #include <optional>
 
 #include "compress/base/error.h"                // CheckpointError
-#include "compress/checkpoint/checkpoint.h"     // load_state_dict
 #include "compress/model/relative_positions.h"  // relative_rows
 #include "compress/ops/library.h"               // make_encoder_object
+#include "compress/state_dict/state_dict.h"     // load_state_dict
 #include "compress/task/task.h"                 // labelled_logits
 #include "export/encoder_state.h"               // encoder_state
 

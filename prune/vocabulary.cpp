@@ -9,9 +9,9 @@
 #include <stdexcept>
 
 #include "compress/base/error.h"                 // StorageError
-#include "compress/checkpoint/checkpoint.h"      // state_dict, load_state_dict
 #include "compress/model_folder/fit.h"           // check_fit
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/state_dict/state_dict.h"      // state_dict, load_state_dict
 #include "compress/task/batch_source.h"          // DataProvider
 #include "compress/tokenizer/trim.h"             // trim_tokenizer
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
+#include "compress/state_dict/state_dict.h"  // state_dict, load_state_dict
 
 namespace compression {
 
