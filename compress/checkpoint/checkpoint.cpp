@@ -9,6 +9,7 @@
 
 #include "compress/base/error.h"              // CheckpointError, UnsupportedError
 #include "compress/base/json_file.h"          // read_json_file, excerpt
+#include "compress/checkpoint/gguf.h"         // GgufFile, gguf_file
 #include "compress/checkpoint/safetensors.h"  // SafetensorsFile
 
 namespace compression {
@@ -18,6 +19,7 @@ using nlohmann::json;
 using std::filesystem::path;
 
 std::shared_ptr<const TensorFile> open_file(const path& file_path) {
+  if (file_path.extension() == ".gguf") return std::make_shared<const GgufFile>(GgufFile::open(file_path));
   return std::make_shared<const SafetensorsFile>(SafetensorsFile::open(file_path));
 }
 
@@ -81,13 +83,14 @@ std::optional<path> single_file(const path& folder) {
   if (!is_there(folder)) throw CheckpointError(folder.string() + ": found no such folder, expected a checkpoint");
   if (is_there(folder / "model.safetensors")) return folder / "model.safetensors";
   if (is_there(folder / "model.safetensors.index.json")) return std::nullopt;
+  if (auto gguf = gguf_file(folder)) return gguf;
   if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json")) {
     throw UnsupportedError(folder.string() +
                            ": found pytorch_model.bin, supported: model.safetensors; convert it, for instance with "
                            "save_pretrained() of transformers");
   }
   throw CheckpointError(folder.string() +
-                        ": found no weights, expected model.safetensors or model.safetensors.index.json");
+                        ": found no weights, expected model.safetensors, model.safetensors.index.json or a GGUF file");
 }
 
 /// Every file of the folder's weights, and the tensors that are read from it; absent: all.

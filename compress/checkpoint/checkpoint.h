@@ -15,9 +15,10 @@ namespace compression {
 /// The file of each tensor, by the tensor's name.
 using TensorFiles = std::map<std::string, std::shared_ptr<const TensorFile>>;
 
-/// All weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json lists;
-/// tensors of a shard that the index does not list are left out. Of each file only the header is read. Throws
-/// CheckpointError (no weights, damaged, tensors or shards missing), UnsupportedError (pytorch_model.bin only).
+/// All weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json lists
+/// (tensors of a shard that the index does not list are left out); or of a GGUF file, which may be named itself. Of
+/// each file only the header is read. Throws CheckpointError (no weights, damaged, tensors or shards missing),
+/// UnsupportedError (pytorch_model.bin only, and as GgufFile::open()).
 TensorFiles open_checkpoint(const std::filesystem::path& folder);
 
 /// Their shapes alone. Throws as open_checkpoint(), but for tensors that a shard lacks.
