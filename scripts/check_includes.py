@@ -18,7 +18,7 @@ LAYERS = {
     "base": set(),
     "ops": {"base"},
     "checkpoint": {"base"},
-    "tokenizer": {"base"},
+    "tokenizer": {"checkpoint"},
     "spec": {"base"},
     "workflow": {"base"},
     "state_dict": {"checkpoint"},
