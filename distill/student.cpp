@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "compress/base/error.h"    // ConfigError, UnsupportedError
 #include "compress/model/resize.h"  // resized
 

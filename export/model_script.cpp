@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "compress/base/error.h"             // CheckpointError
-#include "compress/checkpoint/checkpoint.h"  // load_state_dict
 #include "compress/model/block_math.h"       // BlockMath, Distances
 #include "compress/ops/library.h"            // make_encoder_object
+#include "compress/state_dict/state_dict.h"  // load_state_dict
 #include "compress/task/task.h"              // labelled_logits
 #include "export/encoder_state.h"            // encoder_state
 

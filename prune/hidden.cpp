@@ -6,9 +6,9 @@
 
 #include "compress/base/error.h"             // DataError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/model/autocast.h"         // OrdinaryMode
 #include "compress/model/resize.h"           // resized
+#include "compress/state_dict/state_dict.h"  // state_dict, not_finite
 #include "compress/task/task.h"              // label_loss, label_counts
 #include "compress/train/objective.h"        // to_own_means
 #include "prune/importance.h"                // random_uniform, strength

@@ -7,9 +7,9 @@
 
 #include "compress/base/error.h"             // UnsupportedError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/families/name_table.h"    // checkpoint_names
 #include "compress/spec/weights.h"           // weights
+#include "compress/state_dict/state_dict.h"  // state_dict, not_finite
 
 namespace compression::quantize {
 

@@ -17,18 +17,19 @@ from pathlib import Path
 LAYERS = {
     "base": set(),
     "ops": {"base"},
-    "tokenizer": {"base"},
+    "checkpoint": {"base"},
+    "tokenizer": {"checkpoint"},
     "spec": {"base"},
     "workflow": {"base"},
-    "checkpoint": {"base"},
-    "families": {"spec", "checkpoint"},
-    "model": {"ops", "families", "workflow"},
+    "state_dict": {"checkpoint"},
+    "families": {"spec"},
+    "model": {"ops", "families", "state_dict", "workflow"},
     "task": {"model", "tokenizer"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/base", "compress/tokenizer", "compress/spec"}
+PLAIN = {"compress/base", "compress/checkpoint", "compress/families", "compress/spec", "compress/tokenizer"}
 
 
 def layers():

@@ -13,6 +13,7 @@
 
 #include "compress/checkpoint/safetensors.h"
 #include "compress/model_folder/model_folder.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/batch_source.h"
 #include "compress/workflow/context.h"
 
@@ -33,10 +34,7 @@ inline bool has_real_model(const std::string& name) {
 
 /// Reads every tensor of a golden file.
 inline std::map<std::string, torch::Tensor> golden_tensors(const std::string& name) {
-  const auto file = SafetensorsFile::open(golden(name));
-  std::map<std::string, torch::Tensor> all;
-  for (const auto& [key, info] : file.tensors()) all[key] = file.read(key);
-  return all;
+  return read_tensors(SafetensorsFile::open(golden(name)));
 }
 
 /// Fails with the place and the two values where tensors differ most.

@@ -4,12 +4,17 @@
 #include <stdexcept>
 
 namespace compression {
-namespace {
 
 torch::Dtype dtype_of(WeightFormat format) {
   if (format == WeightFormat::float16) return torch::kHalf;
   if (format == WeightFormat::bfloat16) return torch::kBFloat16;
   throw std::invalid_argument("store_16bit: expected float16 or bfloat16");
+}
+
+namespace {
+
+WeightFormat format_of(const torch::Tensor& values) {
+  return values.scalar_type() == torch::kHalf ? WeightFormat::float16 : WeightFormat::bfloat16;
 }
 
 }  // namespace
@@ -114,12 +119,15 @@ void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& sc
   activations_ = scheme;
 }
 
-void LinearImpl::store_16bit(WeightFormat format) {
-  const auto stored = weight.detach().to(dtype_of(format));
+void LinearImpl::store_16bit(const torch::Tensor& values) {
   parameters_.erase("weight");
-  weight = register_buffer("weight", stored);
+  weight = register_buffer("weight", values);
   if (bias.defined()) bias.requires_grad_(false);
-  format_ = format;
+  format_ = format_of(values);
+}
+
+void LinearImpl::store_16bit(WeightFormat format) {
+  store_16bit(weight.detach().to(dtype_of(format)));
 }
 
 std::shared_ptr<const PackedInt8> LinearImpl::packed() {
@@ -160,11 +168,14 @@ void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor&
   format_ = WeightFormat::int8;
 }
 
-void EmbeddingImpl::store_16bit(WeightFormat format) {
-  const auto stored = weight.detach().to(dtype_of(format));
+void EmbeddingImpl::store_16bit(const torch::Tensor& values) {
   parameters_.erase("weight");
-  weight = register_buffer("weight", stored);
-  format_ = format;
+  weight = register_buffer("weight", values);
+  format_ = format_of(values);
+}
+
+void EmbeddingImpl::store_16bit(WeightFormat format) {
+  store_16bit(weight.detach().to(dtype_of(format)));
 }
 
 LayerNormImpl::LayerNormImpl(int64_t width, const NormSpec& spec) : kind(spec.kind), eps(spec.eps) {

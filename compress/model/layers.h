@@ -38,7 +38,8 @@ class LinearImpl : public torch::nn::Module {
   /// static activations need `input_scale`, float32 [1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
                   const torch::Tensor& input_scale = {});
-  void store_16bit(WeightFormat format);  // float16 or bfloat16
+  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
+  void store_16bit(WeightFormat format);          // its own values
 
   /// The bias becomes 0, and nothing that can be trained: a layer without one.
   void drop_bias();
@@ -89,7 +90,8 @@ class EmbeddingImpl : public torch::nn::Module {
 
   /// int8: values [rows, width] with a scale a row [rows, 1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale);
-  void store_16bit(WeightFormat format);  // float16 or bfloat16
+  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
+  void store_16bit(WeightFormat format);          // its own values
 
   /// The table in float32, widened where it is stored in less.
   torch::Tensor full_weight() const;
@@ -119,6 +121,9 @@ class EmbeddingImpl : public torch::nn::Module {
   std::function<void(const torch::Tensor&)> before_lookup_;
 };
 TORCH_MODULE(Embedding);
+
+/// Throws std::invalid_argument for what is not one dtype of 16 bits.
+torch::Dtype dtype_of(WeightFormat format);
 
 /// By LibTorch's operators.
 torch::Tensor activate(const torch::Tensor& x, Activation activation);

@@ -5,30 +5,30 @@
 
 #include "compress/base/error.h"             // CheckpointError, UnsupportedError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/families/name_table.h"    // checkpoint_names
 #include "compress/spec/weights.h"           // weights
+#include "compress/state_dict/state_dict.h"  // state_dict
 
 namespace compression {
 namespace {
 
 /// Gives a layer the storage that the config asks for, so that a checkpoint can be read into it.
 void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
+  const auto sizes = linear->weight.sizes().vec();
   if (format == WeightFormat::int8) {
-    const auto& w = linear->weight;
-    const auto ones = [](at::IntArrayRef sizes) { return torch::ones(sizes, torch::kFloat); };
-    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), ones({w.size(0), 1}), scheme, ones({1}));
+    const auto ones = [](at::IntArrayRef of) { return torch::ones(of, torch::kFloat); };
+    linear->store_int8(torch::empty(sizes, torch::kChar), ones({sizes[0], 1}), scheme, ones({1}));
   } else if (format != WeightFormat::float32) {
-    linear->store_16bit(format);
+    linear->store_16bit(torch::empty(sizes, dtype_of(format)));
   }
 }
 
 void store_as(Embedding& table, WeightFormat format) {
+  const auto sizes = table->weight.sizes().vec();
   if (format == WeightFormat::int8) {
-    table->store_int8(torch::zeros(table->weight.sizes(), torch::kChar),
-                      torch::ones({table->weight.size(0), 1}, torch::kFloat));
+    table->store_int8(torch::empty(sizes, torch::kChar), torch::ones({sizes[0], 1}, torch::kFloat));
   } else if (format != WeightFormat::float32) {
-    table->store_16bit(format);
+    table->store_16bit(torch::empty(sizes, dtype_of(format)));
   }
 }
 
@@ -106,7 +106,11 @@ void ModelImpl::initialize() {
       p.fill_(weight.is_norm() && !weight.bias ? 1.0 : 0.0);
     }
   }
+  for (const auto& linear : linears()) {
+    if (linear->format() != WeightFormat::float32) linear->weight.zero_();
+  }
   for (const auto& table : embeddings()) {
+    if (table->format() != WeightFormat::float32) table->weight.zero_();
     if (table->padding_id() >= 0) table->weight[table->padding_id()].zero_();
   }
 }

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
+#include "compress/state_dict/state_dict.h"  // state_dict, load_state_dict
 
 namespace compression {
 

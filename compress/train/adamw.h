@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/state_dict/state_dict.h"  // StateDict
 
 #include "compress/ops/adamw.h"  // AdamWStep
 

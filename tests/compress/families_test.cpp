@@ -6,12 +6,12 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/families/name_table.h"
 #include "compress/model/fused.h"
 #include "compress/model/relative_positions.h"
 #include "compress/spec/cost.h"
 #include "compress/spec/relative_rows.h"
+#include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -1,9 +1,9 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/model/autocast.h"
 #include "compress/model/recompute.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/objective.h"
 #include "tests/support.h"
 

@@ -6,8 +6,8 @@
 #include "compress/base/error.h"
 #include "compress/base/fields.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/families/families.h"
+#include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
 namespace compression {

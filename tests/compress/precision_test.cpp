@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/machine.h"
 #include "tests/support.h"

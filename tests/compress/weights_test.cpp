@@ -5,12 +5,12 @@
 #include <catch2/catch.hpp>
 
 #include "compress/base/fields.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/families/families.h"
 #include "compress/model/model.h"
 #include "compress/model/resize.h"
 #include "compress/spec/cost.h"
 #include "compress/spec/relative_rows.h"
+#include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
 namespace compression {

@@ -1,7 +1,7 @@
 // Static int8, SmoothQuant and bias correction, on models.
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
+#include "compress/state_dict/state_dict.h"
 #include "quantize/bias_correction.h"
 #include "quantize/mixed.h"
 #include "quantize/smooth.h"

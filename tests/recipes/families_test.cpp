@@ -1,7 +1,7 @@
 // Every stage's algorithm on every model family.
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/spec/cost.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/trainer.h"
 #include "distill/objective.h"
 #include "distill/student.h"

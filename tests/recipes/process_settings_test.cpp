@@ -6,9 +6,9 @@
 #include <clocale>
 #include <locale>
 
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/evaluate/evaluate.h"
 #include "compress/model/autocast.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
 #include "compress/train/precision.h"  // fused_arithmetic
 #include "compress/train/trainer.h"
