@@ -18,6 +18,12 @@ struct OtherName {
   std::string_view own, theirs;
 };
 
+/// A linear layer of the family that is several of ours: their rows follow each other.
+struct JoinedName {
+  std::string_view theirs;
+  std::vector<std::string_view> parts;  // what layer_modules calls them, for there is no such module in the file
+};
+
 struct Family {
   std::string_view model_type;    // in config.json
   std::string_view class_prefix;  // of the classes in "architectures"
@@ -33,6 +39,8 @@ struct Family {
   /// Tensors. A layer's name has {} for its index; with two of them, ALBERT's group and the layer in it.
   std::string_view layer = "encoder.layer.{}";
   std::vector<OtherName> layer_modules = {};  // below a layer
+  std::vector<JoinedName> joined = {};        // below a layer, by the names of layer_modules
+  bool transposed_blocks = false;             // whether linear layers of blocks are stored as [in, out] (GPT-2)
   std::vector<OtherName> modules = {};        // anywhere else in the encoder, whole names
   std::vector<OtherName> sequence_head = {};  // of the class for one label a text
   std::vector<OtherName> mlm_head = {};       // of the class for masked language modelling; "head" is its bias's module

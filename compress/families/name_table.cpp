@@ -10,6 +10,7 @@
 
 #include "compress/base/error.h"         // CheckpointError, UnsupportedError
 #include "compress/families/families.h"  // Family
+#include "compress/spec/weights.h"       // weights
 
 namespace compression {
 namespace {
@@ -127,6 +128,31 @@ std::function<std::string(const std::string&)> checkpoint_names(const ModelConfi
   return [&family, inner, task = config.task](const std::string& own) {
     return checkpoint_name(family, task, inner, own);
   };
+}
+
+std::vector<JoinedTensor> joined_tensors(const ModelConfig& config) {
+  const auto& family = find_family(config.model_type);
+  std::vector<JoinedTensor> all;
+  if (family.joined.empty()) return all;
+  const auto canonical = checkpoint_names(config);
+  std::map<std::string, JoinedTensor> by_name;
+  for (const auto& weight : weights(config)) {
+    if (weight.block < 0) continue;
+    const auto name = canonical(weight.name);
+    for (const auto& joined : family.joined) {
+      for (const auto& part : joined.parts) {
+        const auto module = module_of(name);
+        if (!module.ends_with(fmt::format(".{}", part))) continue;
+        const auto whole = fmt::format("{}{}{}", module.substr(0, module.size() - part.size()), joined.theirs,
+                                       std::string_view(name).substr(module.size()));
+        auto& found = by_name[whole];
+        found.name = whole;
+        found.parts.push_back({name, weight.axes.front().size});
+      }
+    }
+  }
+  for (auto& [name, joined] : by_name) all.push_back(std::move(joined));
+  return all;
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {

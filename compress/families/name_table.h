@@ -24,6 +24,19 @@ CanonicalNames canonical_names(const std::string& model_type, const std::vector<
 /// The canonical name of a tensor, or of a module with a dot at its end, by the name that our Model has for it.
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config);
 
+/// A tensor of the file whose rows, or of transposed ones columns, are those of several of ours.
+struct JoinedTensor {
+  std::string name;  // canonical
+  struct Part {
+    std::string name;  // canonical, of none in the file
+    int64_t rows;
+  };
+  std::vector<Part> parts;
+};
+
+/// Those of the config's family and sizes; of bare weights and biases, not of what quantization adds to them.
+std::vector<JoinedTensor> joined_tensors(const ModelConfig& config);
+
 /// Canonical names that published checkpoints hold and our model may have no place for, other heads' among them: they
 /// are not worth a word. For LoadOptions::ignore.
 std::vector<std::string> ignorable_names(const std::string& model_type);

@@ -16,6 +16,7 @@
 #include "compress/base/limits.h"     // labels
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
 #include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
+#include "compress/model_folder/joined.h"                 // put_together, take_apart
 #include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
 #include "compress/spec/weights.h"                        // weights
 #include "compress/state_dict/state_dict.h"               // StoredState
@@ -335,6 +336,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, config.task, "classifier") + leaf);
   }
 
+  take_apart(config, state);
   const auto name = checkpoint_names(config);
   if (config.task == TaskType::embedding) read_dense_weights(folder, config, name, state);
   check_amount(config, state, files);
@@ -407,6 +409,7 @@ void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& 
           "tensor {}: found {} in the model that was made, expected finite numbers: it is not saved", name(own), odd));
     }
   }
+  put_together(model->config(), state);
   make_folder(folder);
   write_text_file(folder / "config.json", write_model_config(model->config()).dump(2) + "\n");
   write_state_dict(folder, state);

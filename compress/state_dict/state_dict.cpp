@@ -57,12 +57,23 @@ StoredTensor::StoredTensor(std::shared_ptr<const TensorFile> file, std::string n
   sizes_ = info.shape;
 }
 
+StoredTensor StoredTensor::derived(std::vector<int64_t> sizes,
+                                   std::function<torch::Tensor(const torch::Tensor&)> make) const {
+  auto result = *this;
+  result.sizes_ = std::move(sizes);
+  result.make_ = [before = make_, make = std::move(make)](const torch::Tensor& t) {
+    return make(before ? before(t) : t);
+  };
+  return result;
+}
+
 torch::Tensor StoredTensor::read() const {
-  return file_ ? read_tensor(*file_, name_) : tensor_;
+  const auto stored = file_ ? read_tensor(*file_, name_) : tensor_;
+  return make_ ? make_(stored) : stored;
 }
 
 torch::Tensor StoredTensor::read_into(const torch::Tensor& target) const {
-  if (file_ && target.scalar_type() == dtype_ && target.is_cpu() && target.is_contiguous()) {
+  if (file_ && !make_ && target.scalar_type() == dtype_ && target.is_cpu() && target.is_contiguous()) {
     read_bytes(*file_, name_, target);
     target.unsafeGetTensorImpl()->bump_version();  // it was changed behind LibTorch's back
     return target;

@@ -27,6 +27,9 @@ class StoredTensor {
       : tensor_(std::move(tensor)), dtype_(tensor_.scalar_type()), sizes_(tensor_.sizes().vec()) {}
   StoredTensor(std::shared_ptr<const TensorFile> file, std::string name);
 
+  /// What `make` makes of it, of the same dtype: it is read and made when it is asked for.
+  StoredTensor derived(std::vector<int64_t> sizes, std::function<torch::Tensor(const torch::Tensor&)> make) const;
+
   torch::Dtype dtype() const { return dtype_; }
   at::IntArrayRef sizes() const { return sizes_; }
   int64_t numel() const { return c10::multiply_integers(sizes_); }
@@ -45,6 +48,7 @@ class StoredTensor {
   torch::Tensor tensor_;
   torch::Dtype dtype_;
   std::vector<int64_t> sizes_;
+  std::function<torch::Tensor(const torch::Tensor&)> make_;  // of what is stored; may be empty
 };
 
 using StoredState = std::map<std::string, StoredTensor>;
