@@ -41,8 +41,8 @@ std::string_view Family::key(std::string_view own) const {
 }
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all{bert(),    roberta(), xlm_roberta(), distilbert(),
-                                       electra(), albert(),  mpnet(),       deberta_v2()};
+  static const std::vector<Family> all{bert(),   roberta(), xlm_roberta(), distilbert(), electra(),
+                                       albert(), mpnet(),   modernbert(),  deberta_v2()};
   return all;
 }
 

@@ -63,6 +63,7 @@ Family bert();
 Family deberta_v2();
 Family distilbert();
 Family electra();
+Family modernbert();
 Family mpnet();
 Family roberta();
 Family xlm_roberta();

@@ -62,8 +62,13 @@ std::string canonical_name(const Family& family, std::string name) {
 /// What stands before the encoder's own name, or before the names of an encoder without one: "module." of DataParallel,
 /// "model." of a class around it.
 std::string prefix_of(const Family& family, const std::vector<std::string>& names) {
-  for (const std::string_view anchor :
-       {"embeddings.word_embeddings.weight", "embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"}) {
+  const auto below_base = [&](std::string_view own) {
+    const auto* other = find_own(family.modules, fmt::format("{}{}", own_base, own));
+    return other ? other->theirs.substr(family.base.size() + 1) : own;
+  };
+  const auto words = below_base("embeddings.word_embeddings"), norm = below_base("embeddings.LayerNorm");
+  for (const auto& anchor :
+       {fmt::format("{}.weight", words), fmt::format("{}.weight", norm), fmt::format("{}.gamma", norm)}) {
     std::set<std::string> prefixes;
     for (const auto& name : names) {
       if (!name.ends_with(anchor)) continue;

@@ -35,6 +35,14 @@ ModelConfig with_layers(const ModelConfig& config, const std::vector<int64_t>& l
     if (at == own.end()) at = own.insert(at, weights);
     result.shared_layers.push_back(at - own.begin());
   }
+  // Where the first block reads the input as it is, the first that stays does, and no other can.
+  if (!config.layers.front().attention_norm && !result.layers.empty()) {
+    result.layers.front().attention_norm = false;
+    for (size_t i = 1; i < layers.size(); ++i) {
+      if (result.layers[i].attention_norm) continue;
+      throw UnsupportedError(fmt::format("layer {} behind another: it has no norm before its attention", layers[i]));
+    }
+  }
   layer_groups(result);
   return result;
 }

@@ -90,8 +90,11 @@ struct RelativeSpec {
 
 /// Where heads differ from BERT's: for one label a text, and for masked language modelling.
 struct HeadOptions {
-  Activation activation = Activation::tanh;       // after the dense layer
-  std::optional<double> first_dropout = 0.0;      // before the dense layer; absent: as before the classifier
+  Activation activation = Activation::tanh;   // after the dense layer
+  std::optional<double> first_dropout = 0.0;  // before the dense layer; absent: as before the classifier
+  bool dense_bias = true;
+  bool norm = false;  // behind the activation; token heads have dense layer and norm then too
+  bool mean = false;  // for one label a text: the tokens' mean, in place of the first
   std::optional<Activation> mlm_activation = {};  // of masked language modelling; absent: hidden_act
 
   bool operator==(const HeadOptions&) const = default;

@@ -1,0 +1,175 @@
+#include <fmt/format.h>
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "compress/base/json_file.h"          // excerpt
+#include "compress/base/limits.h"             // positions
+#include "compress/families/config_fields.h"  // FamilyFields
+#include "compress/families/family.h"         // Family
+
+namespace compression {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view global_type = "full_attention", local_type = "sliding_attention";
+constexpr double global_base = 160000.0, local_base = 10000.0;
+
+std::vector<BlockSpec> blocks() {
+  auto blocks = blocks_of(22, 12, 1152);
+  for (auto& block : blocks) {
+    block.attention.positions = Positions::rotary;
+    block.attention.bias = block.attention.output_bias = false;
+    block.mlp.gated = true;
+    block.mlp.bias = false;
+    block.norm = {.eps = 1e-5, .bias = false};
+    block.place = NormPlace::before;
+  }
+  return blocks;
+}
+
+/// Whether each layer's attention is local: layer_types, or every n-th is not, from the first on.
+std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers) {
+  std::vector<bool> local;
+  if (!fields.find("layer_types")) {
+    const auto every = fields.integer_or(3, "global_attn_every_n_layers", 1, limits::layers);
+    for (size_t i = 0; i < layers; ++i) local.push_back(static_cast<int64_t>(i) % every != 0);
+    return local;
+  }
+  for (const auto& type : fields.array("layer_types")) {
+    if (type != global_type && type != local_type) {
+      fields.fail_unsupported("layer_types", excerpt(type), fmt::format("{}, {}", global_type, local_type));
+    }
+    local.push_back(type == local_type);
+  }
+  if (local.size() != layers) {
+    fields.fail("layer_types", fmt::format("{} layers", local.size()),
+                fmt::format("{}, as num_hidden_layers says", layers));
+  }
+  return local;
+}
+
+/// The base of rotary positions: of transformers 5, or of those before it.
+double read_base(const ConfigFields& fields, std::string_view type, const char* old_key, double fallback) {
+  const auto base = fields.real_or(fallback, old_key, 1.0, 1e12);
+  if (!fields.find("rope_parameters")) return base;
+  const auto all = fields.object("rope_parameters");
+  if (!all.find(std::string(type))) return base;
+  const auto own = all.object(std::string(type));
+  if (own.text_or("default", "rope_type") != "default") own.require("rope_type", "default");
+  return own.real_or(base, "rope_theta", 1.0, 1e12);
+}
+
+void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
+  const auto& fields = family_fields.all();
+  const auto local = read_local_layers(fields, config.layers.size());
+  const auto window = fields.integer_or(128, "local_attention", 2, limits::positions) / 2;
+  const auto far = read_base(fields, global_type, "global_rope_theta", global_base);
+  const auto near = read_base(fields, local_type, "local_rope_theta", local_base);
+  const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
+  config.norm.bias = fields.flag_or(false, "norm_bias");
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    auto& block = config.layers[i];
+    block.norm = config.norm;
+    block.attention_norm = i > 0;  // the first block reads what the embeddings' norm made
+    block.attention.window = local[i] ? window : 0;
+    block.attention.rotary_base = local[i] ? near : far;
+    block.attention.bias = block.attention.output_bias = attention_bias;
+    block.mlp.bias = mlp_bias;
+  }
+  if (config.attention_head_size() % 2 != 0) {
+    fields.fail(family_fields.key("num_attention_heads"), fmt::format("heads of size {}", config.attention_head_size()),
+                "an even size, which rotary positions turn in halves");
+  }
+  for (const auto& [key, supported] : {std::pair("decoder_bias", true), std::pair("tie_word_embeddings", true)}) {
+    if (fields.find(key)) fields.require(key, supported);
+  }
+  config.head.dense_bias = fields.flag_or(false, "classifier_bias");
+  config.head.activation = family_fields.activation("classifier_activation", config.head.activation);
+  config.head.mlm_activation = config.head.activation;
+  const auto pooling = fields.text_or("cls", "classifier_pooling");
+  if (pooling != "cls" && pooling != "mean")
+    fields.fail_unsupported("classifier_pooling", excerpt(pooling), "cls, mean");
+  config.head.mean = pooling == "mean";
+}
+
+void write_blocks(const ModelConfig& config, json& out) {
+  json types = json::array(), bases = json::object();
+  int64_t window = 0;
+  for (const auto& block : config.layers) {
+    const auto& attention = block.attention;
+    const auto type = std::string(attention.window > 0 ? local_type : global_type);
+    types.push_back(type);
+    bases[type] = {{"rope_type", "default"}, {"rope_theta", attention.rotary_base}};
+    window = std::max(window, attention.window);
+  }
+  const auto& first = config.layers.front();
+  out.erase("global_attn_every_n_layers");
+  out["layer_types"] = types;
+  out["rope_parameters"] = bases;
+  if (window > 0) out["local_attention"] = 2 * window;
+  out["norm_bias"] = config.norm.bias;
+  out["attention_bias"] = first.attention.bias;
+  out["mlp_bias"] = first.mlp.bias;
+  out["classifier_bias"] = config.head.dense_bias;
+  out["classifier_activation"] = activation_name(out, "classifier_activation", config.head.activation);
+  out["classifier_pooling"] = config.head.mean ? "mean" : "cls";
+}
+
+}  // namespace
+
+/// Rotary positions, norms before attention and FFN, gated FFNs, and attention to all tokens in some blocks, to those
+/// near by in the others (arXiv 2412.13663).
+Family modernbert() {
+  return {.model_type = "modernbert",
+          .class_prefix = "ModernBert",
+          .base = "model",
+          .defaults = {.model_type = "modernbert",
+                       .vocab_size = 50368,
+                       .max_position_embeddings = 8192,
+                       .type_vocab_size = 0,
+                       .pad_token_id = 50283,
+                       .input = {.positions = false},
+                       .norm = {.eps = 1e-5, .bias = false},
+                       .layers = blocks(),
+                       .final_norm = true,
+                       .hidden_dropout_prob = 0.0,
+                       .attention_probs_dropout_prob = 0.0,
+                       .classifier_dropout = 0.0,
+                       .head = {.activation = Activation::gelu, .dense_bias = false, .norm = true}},
+          .keys = {{"hidden_act", "hidden_activation"},
+                   {"hidden_dropout_prob", "embedding_dropout"},
+                   {"attention_probs_dropout_prob", "attention_dropout"},
+                   {"layer_norm_eps", "norm_eps"},
+                   {"type_vocab_size", ""}},
+          .read = read_blocks,
+          .write = write_blocks,
+          .layer = "layers.{}",
+          .layer_modules = {{"attention.self.query", "attn.Wqkv.query"},
+                            {"attention.self.key", "attn.Wqkv.key"},
+                            {"attention.self.value", "attn.Wqkv.value"},
+                            {"attention.output.dense", "attn.Wo"},
+                            {"attention.output.LayerNorm", "attn_norm"},
+                            {"intermediate.dense", "mlp.Wi.input"},
+                            {"intermediate.gate", "mlp.Wi.gate"},
+                            {"output.dense", "mlp.Wo"},
+                            {"output.LayerNorm", "mlp_norm"}},
+          .joined = {{"attn.Wqkv", {"attn.Wqkv.query", "attn.Wqkv.key", "attn.Wqkv.value"}},
+                     {"mlp.Wi", {"mlp.Wi.input", "mlp.Wi.gate"}}},
+          .modules = {{"bert.embeddings.word_embeddings", "model.embeddings.tok_embeddings"},
+                      {"bert.embeddings.LayerNorm", "model.embeddings.norm"},
+                      {"bert.encoder.LayerNorm", "model.final_norm"}},
+          .sequence_head = {{"head.dense", "head.dense"},
+                            {"head.LayerNorm", "head.norm"},
+                            {"head.classifier", "classifier"}},
+          .mlm_head = {{"head", "decoder"},
+                       {"head.dense", "head.dense"},
+                       {"head.LayerNorm", "head.norm"},
+                       {"head.decoder", "decoder"}}};
+}
+
+}  // namespace compression
