@@ -16,7 +16,9 @@ from pathlib import Path
 # The layers of compress/, the lowest first, and what each is built on.
 LAYERS = {
     "base": set(),
-    "ops": {"base"},
+    "kernels": {"base"},
+    "runtime": {"kernels"},
+    "ops": {"runtime"},
     "tokenizer": {"base"},
     "spec": {"base"},
     "workflow": {"base"},
@@ -28,7 +30,7 @@ LAYERS = {
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/base", "compress/tokenizer", "compress/spec"}
+PLAIN = {"compress/base", "compress/kernels", "compress/runtime", "compress/tokenizer", "compress/spec"}
 
 
 def layers():

@@ -75,15 +75,15 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
   float scale = 0.0f;  // each token's own
   if (activations_ == ActivationScheme::static_per_tensor) scale = input_scale.item<float>();
   if (activations_ == ActivationScheme::per_tensor && in.numel() > 0) scale = in.abs().max().item<float>() / 127.0f;
-  const auto weights = ours_.of(std::array{weight, weight_scale, bias}, [&](ops::LinearWeight& form) {
+  const auto weights = ours_.of(std::array{weight, weight_scale, bias}, [&](kernels::LinearWeight& form) {
     const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias.contiguous();
-    ops::pack_linear(ops::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
-                     weight.size(0), weight.size(1), form);
+    kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
+                         weight.size(0), weight.size(1), form);
   });
   auto sizes = in.sizes().vec();
   sizes.back() = weight.size(0);
   const auto y = torch::empty(sizes, torch::kFloat);
-  ops::multiply_rows(in.data_ptr<float>(), in.numel() / in.size(-1), *weights, scale, y.data_ptr<float>());
+  kernels::multiply_rows(in.data_ptr<float>(), in.numel() / in.size(-1), *weights, scale, y.data_ptr<float>());
   return y;
 }
 
@@ -124,9 +124,9 @@ std::shared_ptr<const torch::Tensor> LinearImpl::bfloat16_weight() {
   return bfloat16_.of(std::array{weight}, [&](torch::Tensor& form) { form = weight.detach().to(torch::kBFloat16); });
 }
 
-std::shared_ptr<const ops::Int16Weight> LinearImpl::int16_weight() {
-  return int16_.of(std::array{weight}, [&](ops::Int16Weight& form) {
-    ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), form);
+std::shared_ptr<const kernels::Int16Weight> LinearImpl::int16_weight() {
+  return int16_.of(std::array{weight}, [&](kernels::Int16Weight& form) {
+    kernels::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), form);
   });
 }
 
