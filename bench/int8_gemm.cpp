@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "compress/ops/linear.h"
-#include "compress/ops/team.h"
-#include "compress/ops/tiles.h"
+#include "compress/kernels/linear.h"
+#include "compress/kernels/team.h"
+#include "compress/kernels/tiles.h"
 #include "compress/workflow/machine.h"
 
 #if defined(__x86_64__)
@@ -79,20 +79,20 @@ __attribute__((target("avx2"))) void avx2_loop(int64_t steps) {
 
 #if defined(__x86_64__) && defined(__linux__)
 void amx_loop(int64_t steps) {
-  using Tiles = ops::AmxTiles;
-  Tiles::configure(ops::shapes_of_block(32));
+  using Tiles = kernels::AmxTiles;
+  Tiles::configure(kernels::shapes_of_block(32));
   for (int64_t i = 0; i < steps; ++i) {
-    Tiles::multiply_add<ops::Number::int8, 0, 4, 6>();
-    Tiles::multiply_add<ops::Number::int8, 1, 4, 7>();
-    Tiles::multiply_add<ops::Number::int8, 2, 5, 6>();
-    Tiles::multiply_add<ops::Number::int8, 3, 5, 7>();
+    Tiles::multiply_add<kernels::Number::int8, 0, 4, 6>();
+    Tiles::multiply_add<kernels::Number::int8, 1, 4, 7>();
+    Tiles::multiply_add<kernels::Number::int8, 2, 5, 6>();
+    Tiles::multiply_add<kernels::Number::int8, 3, 5, 7>();
   }
   Tiles::release();
 }
 #endif
 
 Instruction instruction_used() {
-  const auto kernel = ops::int8_kernel();
+  const auto kernel = kernels::int8_kernel();
 #if defined(__x86_64__) && defined(__linux__)
   if (kernel == "AMX") return {"AMX", amx_loop, 4 * 16 * 16 * 64};
 #endif
@@ -110,7 +110,7 @@ double peak(const Instruction& instruction, int64_t threads) {
   int64_t steps = 1'000'000;
   for (int again = 0; again < 8; ++again) {
     const auto start = Clock::now();
-    ops::run_together(threads, [&](const ops::Member&) { instruction.run(steps); });
+    kernels::run_together(threads, [&](const kernels::Member&) { instruction.run(steps); });
     const double seconds = seconds_since(start);
     best = std::max(best, 2.0 * static_cast<double>(threads * steps * instruction.per_step) / seconds);
     if (seconds < 0.1) steps *= 4;
@@ -140,21 +140,21 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
   }
   const auto x = torch::randn({rows, in}), bias = torch::randn({out}), scale = torch::rand({out});
   const auto values = torch::randint(-127, 128, {out, in}).to(torch::kChar);
-  ops::LinearWeight weight;
-  ops::pack_linear(ops::Number::int8, values.data_ptr(), scale.data_ptr<float>(), bias.data_ptr<float>(), out, in,
-                   weight);
+  kernels::LinearWeight weight;
+  kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scale.data_ptr<float>(), bias.data_ptr<float>(), out,
+                       in, weight);
   std::vector<uint32_t> memory(static_cast<size_t>(rows * weight.words));
   std::vector<float> scales(static_cast<size_t>(rows));
-  const ops::LinearInput input{ops::Number::int8, weight.words, memory.data(), scales.data()};
-  ops::prepare_rows(x.data_ptr<float>(), in, in, 0, rows, input);
+  const kernels::LinearInput input{kernels::Number::int8, weight.words, memory.data(), scales.data()};
+  kernels::prepare_rows(x.data_ptr<float>(), in, in, 0, rows, input);
   const auto y = torch::empty({rows, out});
   const auto product = [&](Activation function, bool prepare) {
-    ops::run_together(threads, [&](const ops::Member& member) {
+    kernels::run_together(threads, [&](const kernels::Member& member) {
       const auto [first, last] = member.share(rows);
       for (auto begin = first; begin < last; begin += 48) {
         const auto end = std::min(begin + 48, last);
-        if (prepare) ops::prepare_rows(x.data_ptr<float>(), in, in, begin, end, input);
-        ops::multiply(input, weight, {begin, end}, {0, weight.panels}, function, y.data_ptr<float>(), out);
+        if (prepare) kernels::prepare_rows(x.data_ptr<float>(), in, in, begin, end, input);
+        kernels::multiply(input, weight, {begin, end}, {0, weight.panels}, function, y.data_ptr<float>(), out);
       }
     });
   };
@@ -191,7 +191,7 @@ int main(int argc, char** argv) {
   at::set_num_threads(static_cast<int>(threads));
   const auto instruction = instruction_used();
   const double most = peak(instruction, threads);
-  fmt::print("{}\nkernel: {}\n", describe(this_machine()), ops::int8_kernel());
+  fmt::print("{}\nkernel: {}\n", describe(this_machine()), kernels::int8_kernel());
   if (most > 0) {
     fmt::print("peak of {} from registers, {} threads: {:.3f} Top/s\n", instruction.name, threads, most / 1e12);
   }

@@ -31,8 +31,8 @@
 #include <vector>
 
 #include "bench/program.h"                       // run_program, texts_of
+#include "compress/kernels/waiting.h"            // WaitingThreads
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
-#include "compress/ops/waiting.h"                // WaitingThreads
 #include "compress/train/precision.h"            // autocast_dtype, fused_arithmetic
 #include "compress/train/trainer.h"              // train_model
 #include "compress/workflow/machine.h"           // this_machine
@@ -280,7 +280,7 @@ nlohmann::json summary(const std::vector<StepTimer::Step>& steps, int64_t skip, 
 
 int run(const Options& options) {
   at::set_num_threads(static_cast<int>(options.threads));
-  const ops::WaitingThreads waiting;  // as the command has it
+  const kernels::WaitingThreads waiting;  // as the command has it
   const TemporaryFolder work;
   auto context = quiet_context(options.seed);
   context.work_folder = work.path();

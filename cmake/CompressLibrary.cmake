@@ -1,28 +1,33 @@
-# compress_library(NAME [SHARED] [PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
+# compress_library(NAME [SHARED | PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
-# One folder's library, static unless it is said to be shared; PLAIN: compiled and linked without LibTorch. Target
-# compress_NAME, alias compress::NAME, installed with its headers under the same paths that the #include lines use, below
-# include/compress. DEPENDS shows the edges of docs/architecture.md.
+# One folder's library, static unless it is said to be shared. PLAIN: without LibTorch; these are one shared library together,
+# compress_plain, of which there is one copy in a process whoever else is linked to it. Target compress_NAME, alias
+# compress::NAME, installed with its headers under the same paths that the #include lines use, below include/compress.
+# DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
   cmake_parse_arguments(arg "SHARED;PLAIN" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
-  if(arg_SHARED)
-    add_library(${target} SHARED ${arg_SOURCES})
+  if(arg_PLAIN)
+    set(scope INTERFACE)
+    add_library(${target} INTERFACE)
+    target_link_libraries(${target} INTERFACE compress_plain ${arg_DEPENDS})
+    list(FILTER arg_DEPENDS EXCLUDE REGEX "^compress::")
+    target_sources(compress_plain PRIVATE ${arg_SOURCES})
+    target_link_libraries(compress_plain PRIVATE ${arg_DEPENDS} ${arg_PRIVATE})
   else()
-    add_library(${target} STATIC ${arg_SOURCES})
+    set(scope PUBLIC)
+    set(kind STATIC)
+    if(arg_SHARED)
+      set(kind SHARED)
+    endif()
+    add_library(${target} ${kind} ${arg_SOURCES})
+    target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
+    compress_use(${target})
   endif()
   add_library(compress::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
-  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
-                                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/compress>)
-  target_compile_features(${target} PUBLIC cxx_std_20)
-  target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE})
+  compress_includes(${target} ${scope})
   target_link_options(${target} INTERFACE ${openmp})
-  if(arg_PLAIN)
-    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:compress_warnings> $<BUILD_INTERFACE:compress_openmp>)
-  else()
-    compress_use(${target})
-  endif()
   install(TARGETS ${target} EXPORT compress-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   foreach(header IN LISTS arg_HEADERS)
@@ -30,6 +35,13 @@ function(compress_library name)
     cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE root)
     install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/compress/${root}/${folder})
   endforeach()
+endfunction()
+
+# Where the #include lines of our own begin, and the C++ of them.
+function(compress_includes target scope)
+  target_include_directories(${target} ${scope} $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/compress>)
+  target_compile_features(${target} ${scope} cxx_std_20)
 endfunction()
 
 # What every target of the build shares: warnings, libraries and the precompiled header.

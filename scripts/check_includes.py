@@ -16,7 +16,9 @@ from pathlib import Path
 # The layers of compress/, the lowest first, and what each is built on.
 LAYERS = {
     "base": set(),
-    "ops": {"base"},
+    "kernels": {"base"},
+    "runtime": {"kernels"},
+    "ops": {"runtime"},
     "checkpoint": {"base"},
     "tokenizer": {"checkpoint"},
     "spec": {"base"},
@@ -29,7 +31,7 @@ LAYERS = {
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/base", "compress/checkpoint", "compress/families", "compress/spec", "compress/tokenizer"}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families")}
 
 
 def layers():

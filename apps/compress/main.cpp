@@ -17,7 +17,7 @@
 #include "compress/base/files.h"        // refused
 #include "compress/base/message.h"      // one_line
 #include "compress/base/number.h"       // number_of
-#include "compress/ops/waiting.h"       // WaitingThreads
+#include "compress/kernels/waiting.h"   // WaitingThreads
 #include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
@@ -145,7 +145,7 @@ class CommandLine {
       throw ConfigError(one_line(usage_problem(app_, error)) + "; compress --help tells more");
     }
     auto context = make_context(settings_);
-    const ops::WaitingThreads waiting;
+    const kernels::WaitingThreads waiting;
     context.checkpoints.seconds = checkpoint_every_;
     catch_stop_signals(stop, app_.got_subcommand("run"));
     return actions_.at(app_.get_subcommands().front())(context, settings_.json);

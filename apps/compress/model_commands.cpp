@@ -21,9 +21,9 @@
 #include "compress/base/message.h"               // json_text, printable
 #include "compress/base/number.h"                // number_of
 #include "compress/families/model_config.h"      // read_model_config
+#include "compress/kernels/bfloat16_choice.h"    // bfloat16_choice
+#include "compress/kernels/linear.h"             // int8_kernel
 #include "compress/model_folder/model_folder.h"  // load_model_config
-#include "compress/ops/bfloat16_choice.h"        // bfloat16_choice
-#include "compress/ops/linear.h"                 // int8_kernel
 #include "compress/spec/cost.h"                  // parameter_count
 #include "compress/task/task.h"                  // default_metric, check_metric
 #include "compress/workflow/machine.h"           // this_machine
@@ -296,10 +296,10 @@ void print_kernels(const json& kernels) {
 /// What the fused runtime computes bf16 weights of so many inputs with: "AVX-512 BF16; of 384 inputs bf16 (0.61 ms;
 /// fp32 0.84 ms); of 1536 inputs fp32 (0.90 ms; bf16 1.20 ms)".
 std::string bfloat16_kernels(const std::set<int64_t>& inputs) {
-  std::string text = ops::bfloat16_kernel();
+  std::string text = kernels::bfloat16_kernel();
   for (const auto in : inputs) {
-    const auto choice = ops::bfloat16_choice(in);
-    const bool wide = choice.number == ops::Number::float32;
+    const auto choice = kernels::bfloat16_choice(in);
+    const bool wide = choice.number == kernels::Number::float32;
     text += fmt::format("; of {} inputs {} ({:.2f} ms; {} {:.2f} ms)", in, wide ? "fp32" : "bf16",
                         wide ? choice.float32_ms : choice.bfloat16_ms, wide ? "bf16" : "fp32",
                         wide ? choice.bfloat16_ms : choice.float32_ms);
@@ -308,7 +308,7 @@ std::string bfloat16_kernels(const std::set<int64_t>& inputs) {
 }
 
 json kernels_for(const std::set<int64_t>& inputs) {
-  return {{"int8", ops::int8_kernel()}, {"bf16", bfloat16_kernels(inputs)}};
+  return {{"int8", kernels::int8_kernel()}, {"bf16", bfloat16_kernels(inputs)}};
 }
 
 /// The shapes of the model that this one was cut from.

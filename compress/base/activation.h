@@ -9,7 +9,7 @@ namespace compression {
 
 /// gelu: Hendrycks and Gimpel, arXiv 1606.08415; gelu_tanh is the form by tanh of the same paper, which transformers
 /// calls gelu_new and gelu_pytorch_tanh among others. The numbers stand in the files of the fused runtime
-/// (compress/ops/encoder.h).
+/// (compress/runtime/encoder_state.h).
 enum class Activation { none, gelu, gelu_tanh, relu, tanh, silu, sigmoid };
 constexpr std::array<std::pair<Activation, std::string_view>, 7> enum_names(Activation) {
   return {{{Activation::none, "none"},

@@ -1,6 +1,6 @@
 #pragma once
 // The mathematics of a block, once: computed with tensors (encoder.cpp), or written down as TorchScript
-// (export/model_script.cpp). The fused forms (fused.cpp, compress/ops/encoder.cpp) compute the same by hand.
+// (export/model_script.cpp). The fused forms (fused.cpp, compress/runtime/) compute the same by hand.
 
 #include "compress/model/encoder.h"  // EncoderLayerImpl
 

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <mutex>
 
-#include "compress/base/error.h"        // UnsupportedError
-#include "compress/model/graph_node.h"  // make_node, NodePointer
-#include "compress/ops/attention.h"     // attention_forward, attention_backward
-#include "compress/ops/rows.h"          // add_norm_forward, activation_forward
+#include "compress/base/error.h"         // UnsupportedError
+#include "compress/kernels/attention.h"  // attention_forward, attention_backward
+#include "compress/kernels/rows.h"       // add_norm_forward, activation_forward
+#include "compress/model/graph_node.h"   // make_node, NodePointer
 
 namespace compression {
 namespace {
@@ -24,10 +24,10 @@ float* floats(const Tensor& t) {
 Tensor new_floats(at::IntArrayRef sizes) {
   return torch::empty(sizes, torch::kFloat);
 }
-ops::Rows rows_of(const Tensor& t) {
+kernels::Rows rows_of(const Tensor& t) {
   return {floats(t), t.stride(0)};
 }
-ops::ConstRows const_rows_of(const Tensor& t) {
+kernels::ConstRows const_rows_of(const Tensor& t) {
   return {floats(t), t.stride(0)};
 }
 
@@ -92,7 +92,7 @@ float* sums_of(const Tensor& parameter) {
 }
 
 /// Like sums_of, but somewhere to write to in any case.
-float* sums_or(const Tensor& parameter, ops::Buffer<float>& unused) {
+float* sums_or(const Tensor& parameter, kernels::Buffer<float>& unused) {
   if (auto* sums = sums_of(parameter)) return sums;
   auto* data = unused.resize(parameter.numel());
   std::fill_n(data, parameter.numel(), 0.0f);
@@ -102,7 +102,7 @@ float* sums_or(const Tensor& parameter, ops::Buffer<float>& unused) {
 /// What a linear layer reads, as its arithmetic wants it; kept for the gradient of the weight.
 struct Operand {
   Tensor full;  // float32 or bfloat16
-  ops::Int16Rows rows;
+  kernels::Int16Rows rows;
 };
 
 std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
@@ -116,7 +116,7 @@ std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
       result->full = x.to(torch::kBFloat16);
       break;
     case Arithmetic::int16:
-      ops::quantize_rows(floats(x), x.size(0), x.size(1), x.stride(0), nullptr, result->rows);
+      kernels::quantize_rows(floats(x), x.size(0), x.size(1), x.stride(0), nullptr, result->rows);
   }
   return result;
 }
@@ -136,7 +136,7 @@ void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic,
       out.copy_(torch::linear(x.full, *linear.bfloat16_weight(), linear.bias.to(torch::kBFloat16)));
       break;
     case Arithmetic::int16:
-      ops::matmul_forward(x.rows, *linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
+      kernels::matmul_forward(x.rows, *linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
   }
 }
 
@@ -150,11 +150,12 @@ void linear_backward(LinearImpl& linear, const Tensor& dy, const Operand& x, Ari
   }
   if (arithmetic == Arithmetic::int16) {
     if (target.gradient.defined()) {
-      ops::matmul_weight_gradient(floats(dy), dy.size(1), dy.stride(0), x.rows, floats(target.gradient), !target.fresh);
+      kernels::matmul_weight_gradient(floats(dy), dy.size(1), dy.stride(0), x.rows, floats(target.gradient),
+                                      !target.fresh);
     }
     if (dx.defined()) {
-      ops::matmul_input_gradient(floats(dy), dy.size(0), dy.stride(0), *linear.int16_weight(), floats(dx), dx.stride(0),
-                                 accumulate);
+      kernels::matmul_input_gradient(floats(dy), dy.size(0), dy.stride(0), *linear.int16_weight(), floats(dx),
+                                     dx.stride(0), accumulate);
     }
     return;
   }
@@ -186,7 +187,7 @@ struct Pass {
   Tensor distance_rows;             // int64 [2 * length - 1]: the table's row at length - 1 + key - query
   Tensor distance_bias;             // the same rows' values, [heads of the table, 2 * length - 1]
 
-  ops::Dropout dropout(double probability, uint64_t site) const {
+  kernels::Dropout dropout(double probability, uint64_t site) const {
     return {training ? static_cast<float>(probability) : 0.0f, seed + site * 0xD1B54A32D192ED03};
   }
 };
@@ -227,21 +228,21 @@ class LayerPass {
     if (input_.defined()) compute(input_, true);
     const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
-    ops::Buffer<float> unused;
-    const auto norm_backward = [&](LayerNorm& norm, const Tensor& d, const Norm& kept, const ops::Dropout& dropout,
+    kernels::Buffer<float> unused;
+    const auto norm_backward = [&](LayerNorm& norm, const Tensor& d, const Norm& kept, const kernels::Dropout& dropout,
                                    Linear& before, Tensor& d_sum, Tensor& d_x) {
       d_sum = torch::empty_like(d);
       d_x = dropout.enabled() ? torch::empty_like(d) : d_sum;
-      ops::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized),
-                             floats(kept.inverse_deviation), floats(norm->weight), dropout, floats(d_sum), floats(d_x),
-                             sums_of(norm->weight), sums_of(norm->bias), sums_of(before->bias));
+      kernels::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized),
+                                 floats(kept.inverse_deviation), floats(norm->weight), dropout, floats(d_sum),
+                                 floats(d_x), sums_of(norm->weight), sums_of(norm->bias), sums_of(before->bias));
     };
     Tensor d_middle, d_output;
     norm_backward(layer.output_norm, dy, output_norm_, after_output_, layer.output, d_middle, d_output);
     const auto d_units = torch::empty_like(inner_);
     linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
     units_.reset();
-    ops::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_), floats(d_units),
+    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_), floats(d_units),
                              floats(d_units), sums_or(layer.intermediate->bias, unused));
     inner_.reset();
     linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
@@ -256,12 +257,13 @@ class LayerPass {
                d_value = torch::empty_like(value_);
     const bool biased = bias_.defined() && pass_.relative->table->weight.requires_grad();
     const auto d_distances = biased ? torch::zeros_like(bias_) : Tensor();
-    ops::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
-                            const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
-                            rows_of(d_key), rows_of(d_value), biased ? floats(d_distances) : nullptr);
+    kernels::attention_backward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
+                                const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
+                                rows_of(d_key), rows_of(d_value), biased ? floats(d_distances) : nullptr);
     if (biased) add_distances(d_distances);
     const auto d_bias = [](Linear& linear, const Tensor& d) {
-      if (auto* sums = sums_of(linear->bias)) ops::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
+      if (auto* sums = sums_of(linear->bias))
+        kernels::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
     };
     d_bias(layer.query, d_query);
     d_bias(layer.key, d_key);
@@ -282,7 +284,7 @@ class LayerPass {
     Tensor normalized, inverse_deviation;
   };
 
-  static ops::NormShape shape(const LayerNormImpl& norm, int64_t rows) {
+  static kernels::NormShape shape(const LayerNormImpl& norm, int64_t rows) {
     return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps};
   }
 
@@ -300,13 +302,13 @@ class LayerPass {
 
   const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
 
-  Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const ops::Dropout& dropout, bool keep,
+  Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const kernels::Dropout& dropout, bool keep,
                   Norm& kept) {
     auto y = torch::empty_like(x);
     if (keep) kept = {torch::empty_like(x), new_floats({x.size(0)})};
-    ops::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight),
-                          floats(norm->bias), dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
-                          keep ? floats(kept.inverse_deviation) : nullptr);
+    kernels::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight),
+                              floats(norm->bias), dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
+                              keep ? floats(kept.inverse_deviation) : nullptr);
     return y;
   }
 
@@ -326,8 +328,8 @@ class LayerPass {
     linear_forward(*layer.value, *x_, arithmetic, value_);
     context_ = new_floats({queries, width});
     log_sum_ = new_floats({attention_.heads, queries});
-    ops::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
-                           rows_of(context_), floats(log_sum_));
+    kernels::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
+                               rows_of(context_), floats(log_sum_));
     context_operand_ = operand(context_, arithmetic);
     auto sum = new_floats({queries, x.size(1)});
     linear_forward(*layer.attention_output, *context_operand_, arithmetic, sum);
@@ -336,7 +338,7 @@ class LayerPass {
     inner_ = new_floats({queries, layer.intermediate->weight.size(0)});
     linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
     const auto units = torch::empty_like(inner_);
-    ops::activation_forward(layer.spec.mlp.activation, queries, inner_.size(1), floats(inner_), floats(units));
+    kernels::activation_forward(layer.spec.mlp.activation, queries, inner_.size(1), floats(inner_), floats(units));
     units_ = operand(units, arithmetic);
     linear_forward(*layer.output, *units_, arithmetic, sum);
     auto y = add_norm(layer.output_norm, sum, middle, after_output_, keep, output_norm_);
@@ -350,8 +352,8 @@ class LayerPass {
   EncoderLayer layer_;
   Pass pass_;
   bool first_only_;
-  ops::AttentionShape attention_;
-  ops::Dropout after_attention_, after_output_;
+  kernels::AttentionShape attention_;
+  kernels::Dropout after_attention_, after_output_;
   int64_t x_tokens_ = 0;
   Tensor bias_;   // [heads, 2 * length - 1], of distances; may be undefined
   Tensor input_;  // where the rest is made again
@@ -380,17 +382,17 @@ class EmbeddingPass {
       normalized_ = torch::empty_like(sum);
       inverse_deviation_ = new_floats({sum.size(0)});
     }
-    ops::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
-                              pass_.keep ? floats(normalized_) : nullptr,
-                              pass_.keep ? floats(inverse_deviation_) : nullptr);
+    kernels::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
+                                  pass_.keep ? floats(normalized_) : nullptr,
+                                  pass_.keep ? floats(inverse_deviation_) : nullptr);
     return y;
   }
 
   void backward(const Tensor& dy) {
     const auto d_sum = torch::empty_like(dy);
-    ops::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_),
-                               floats(norm().weight), dropout_, floats(d_sum), sums_of(norm().weight),
-                               sums_of(norm().bias));
+    kernels::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_),
+                                   floats(norm().weight), dropout_, floats(d_sum), sums_of(norm().weight),
+                                   sums_of(norm().bias));
     const auto& packed = *pass_.packed;
     if (embeddings_->position_embeddings) add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
     if (embeddings_->token_type_embeddings) add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
@@ -399,7 +401,9 @@ class EmbeddingPass {
 
  private:
   LayerNormImpl& norm() { return *embeddings_->norm; }
-  ops::NormShape shape() { return {.rows = pass_.packed->tokens(), .width = norm().weight.size(0), .eps = norm().eps}; }
+  kernels::NormShape shape() {
+    return {.rows = pass_.packed->tokens(), .width = norm().weight.size(0), .eps = norm().eps};
+  }
 
   /// to[row[t]] += from[t], in the order of t; a row of -1 is left out. Threads share the columns.
   static void scatter(const std::vector<int64_t>& row, const Tensor& from, const Tensor& to) {
@@ -447,7 +451,7 @@ class EmbeddingPass {
 
   Embeddings embeddings_;
   Pass pass_;
-  ops::Dropout dropout_;
+  kernels::Dropout dropout_;
   Tensor normalized_, inverse_deviation_;
 };
 

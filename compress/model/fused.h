@@ -1,8 +1,8 @@
 #pragma once
 // The encoder in a form made for training on a CPU: the tokens of a batch follow each other without padding, each layer
 // is one node of the autograd graph with a backward pass written by hand, and whatever lies between matrix products is
-// one pass over memory (compress/ops). The last layer computes its first tokens alone where nothing else is asked for.
-// Same parameters, and with Arithmetic::float32 the same results up to rounding, as the form in encoder.cpp.
+// one pass over memory (compress/kernels). The last layer computes its first tokens alone where nothing else is asked
+// for. Same parameters, and with Arithmetic::float32 the same results up to rounding, as the form in encoder.cpp.
 
 #include "compress/model/encoder.h"  // EncoderImpl, Capture, Arithmetic
 

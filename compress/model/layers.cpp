@@ -86,15 +86,15 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
   if (activations_ == ActivationScheme::per_tensor && in.numel() > 0) scale = in.abs().max().item<float>() / 127.0f;
   std::vector<torch::Tensor> tensors{weight, weight_scale};
   if (bias.defined()) tensors.push_back(bias);
-  const auto weights = ours_.of(tensors, [&](ops::LinearWeight& form) {
+  const auto weights = ours_.of(tensors, [&](kernels::LinearWeight& form) {
     const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias_or_zero();
-    ops::pack_linear(ops::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
+    kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
                      weight.size(0), weight.size(1), form);
   });
   auto sizes = in.sizes().vec();
   sizes.back() = weight.size(0);
   const auto y = torch::empty(sizes, torch::kFloat);
-  ops::multiply_rows(in.data_ptr<float>(), in.numel() / in.size(-1), *weights, scale, y.data_ptr<float>());
+  kernels::multiply_rows(in.data_ptr<float>(), in.numel() / in.size(-1), *weights, scale, y.data_ptr<float>());
   return y;
 }
 
@@ -138,9 +138,9 @@ std::shared_ptr<const torch::Tensor> LinearImpl::bfloat16_weight() {
   return bfloat16_.of(std::array{weight}, [&](torch::Tensor& form) { form = weight.detach().to(torch::kBFloat16); });
 }
 
-std::shared_ptr<const ops::Int16Weight> LinearImpl::int16_weight() {
-  return int16_.of(std::array{weight}, [&](ops::Int16Weight& form) {
-    ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), form);
+std::shared_ptr<const kernels::Int16Weight> LinearImpl::int16_weight() {
+  return int16_.of(std::array{weight}, [&](kernels::Int16Weight& form) {
+    kernels::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), form);
   });
 }
 

@@ -6,18 +6,18 @@
 
 #include <functional>
 
-#include "compress/model/derived.h"      // Derived
-#include "compress/model/int8_linear.h"  // PackedInt8
-#include "compress/ops/int16_matmul.h"   // Int16Weight
-#include "compress/ops/linear.h"         // LinearWeight
-#include "compress/spec/config.h"        // WeightFormat, ActivationScheme
+#include "compress/kernels/int16_matmul.h"  // Int16Weight
+#include "compress/kernels/linear.h"        // LinearWeight
+#include "compress/model/derived.h"         // Derived
+#include "compress/model/int8_linear.h"     // PackedInt8
+#include "compress/spec/config.h"           // WeightFormat, ActivationScheme
 
 namespace compression {
 
 /// What the products of the fused form (fused.h) are made with; sums are float32.
 enum class Arithmetic { float32, bfloat16, int16 };
 
-/// Whose products weights of fewer bits are multiplied with: those of compress/ops, which the fused runtime has; or
+/// Whose products weights of fewer bits are multiplied with: those of compress/kernels, which the fused runtime has; or
 /// LibTorch's operators, which a portable file has.
 enum class Products { ours, libtorch };
 
@@ -52,7 +52,7 @@ class LinearImpl : public torch::nn::Module {
 
   /// Copies of a float32 weight for training with less precision, made anew when the weight has changed.
   std::shared_ptr<const torch::Tensor> bfloat16_weight();
-  std::shared_ptr<const ops::Int16Weight> int16_weight();
+  std::shared_ptr<const kernels::Int16Weight> int16_weight();
 
   torch::Tensor weight;        // [out, in]
   torch::Tensor weight_scale;  // float32 [out, 1] with int8
@@ -73,10 +73,10 @@ class LinearImpl : public torch::nn::Module {
 
   WeightFormat format_ = WeightFormat::float32;
   ActivationScheme activations_ = ActivationScheme::per_token;
-  Derived<ops::LinearWeight> ours_;  // of int8
+  Derived<kernels::LinearWeight> ours_;  // of int8
   Derived<PackedInt8> packed_;
   Derived<torch::Tensor> bfloat16_;
-  Derived<ops::Int16Weight> int16_;
+  Derived<kernels::Int16Weight> int16_;
 };
 TORCH_MODULE(Linear);
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include "compress/kernels/int16_attention.h"  // int16_attention_limit
+
 namespace compression {
 namespace {
 
@@ -110,7 +112,7 @@ std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Head& he
 }  // namespace
 
 bool can_pack(const ModelConfig& config) {
-  return is_classic(config) && config.max_length() <= ops::int16_attention_limit;
+  return is_classic(config) && config.max_length() <= kernels::int16_attention_limit;
 }
 
 ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config) {

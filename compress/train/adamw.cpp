@@ -40,7 +40,7 @@ AdamW::AdamW(const std::vector<torch::Tensor>& parameters, const AdamWOptions& o
   }
 }
 
-ops::AdamWStep AdamW::next_step(Parameter& p, double learning_rate) const {
+kernels::AdamWStep AdamW::next_step(Parameter& p, double learning_rate) const {
   const auto t = static_cast<double>(++p.steps);
   return {.decay = static_cast<float>(1.0 - learning_rate * p.weight_decay),
           .rate = static_cast<float>(learning_rate / (1.0 - std::pow(options_.beta1, t))),
@@ -55,8 +55,8 @@ void AdamW::step_dense(Parameter& p, double learning_rate) {
   catch_up_all(p);
   const auto step = next_step(p, learning_rate);
   const auto gradient = p.value.grad().contiguous();
-  ops::adamw_update(step, p.value.numel(), gradient.data_ptr<float>(), p.value.data_ptr<float>(),
-                    p.first.data_ptr<float>(), p.second.data_ptr<float>());
+  kernels::adamw_update(step, p.value.numel(), gradient.data_ptr<float>(), p.value.data_ptr<float>(),
+                        p.first.data_ptr<float>(), p.second.data_ptr<float>());
   changed(p.value);
 }
 
@@ -68,8 +68,8 @@ void AdamW::step_rows(Parameter& p, double learning_rate) {
   catch_up_rows(p, {rows.begin(), rows.end()});
   if (p.seen.empty()) p.seen.assign(static_cast<size_t>(p.value.size(0)), 0);
   p.history.push_back(next_step(p, learning_rate));
-  ops::adamw_update_rows(p.history.back(), rows, p.value.numel() / p.value.size(0), values.data_ptr<float>(),
-                         p.value.data_ptr<float>(), p.first.data_ptr<float>(), p.second.data_ptr<float>());
+  kernels::adamw_update_rows(p.history.back(), rows, p.value.numel() / p.value.size(0), values.data_ptr<float>(),
+                             p.value.data_ptr<float>(), p.first.data_ptr<float>(), p.second.data_ptr<float>());
   for (const auto row : rows) p.seen[static_cast<size_t>(row)] = static_cast<int64_t>(p.history.size());
   changed(p.value);
 }
@@ -120,7 +120,7 @@ double AdamW::clip(double max_norm, double loss_scale) {
     }
     gradient = gradient.is_sparse() ? gradient.coalesce() : gradient.contiguous();
     const auto values = gradient.is_sparse() ? gradient.values().contiguous() : gradient;
-    squares += ops::sum_of_squares(values.numel(), values.data_ptr<float>());
+    squares += kernels::sum_of_squares(values.numel(), values.data_ptr<float>());
   }
   if (!elsewhere.empty()) {
     const double norm = torch::stack(at::_foreach_norm(elsewhere)).norm().item<double>();
@@ -144,8 +144,8 @@ void AdamW::catch_up_rows(Parameter& p, std::vector<int64_t> rows) {
     since.push_back(p.seen[static_cast<size_t>(row)]);
     p.seen[static_cast<size_t>(row)] = now;
   }
-  ops::adamw_catch_up(p.history, rows, since, p.value.numel() / p.value.size(0), p.value.data_ptr<float>(),
-                      p.first.data_ptr<float>(), p.second.data_ptr<float>());
+  kernels::adamw_catch_up(p.history, rows, since, p.value.numel() / p.value.size(0), p.value.data_ptr<float>(),
+                          p.first.data_ptr<float>(), p.second.data_ptr<float>());
   changed(p.value);
 }
 

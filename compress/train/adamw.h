@@ -11,7 +11,7 @@
 
 #include "compress/state_dict/state_dict.h"  // StateDict
 
-#include "compress/ops/adamw.h"  // AdamWStep
+#include "compress/kernels/adamw.h"  // AdamWStep
 
 namespace compression {
 
@@ -52,11 +52,11 @@ class AdamW {
     torch::Tensor value, first, second;
     double weight_decay = 0.0;
     int64_t steps = 0;
-    std::vector<ops::AdamWStep> history;  // the steps since all rows were up to date
-    std::vector<int64_t> seen;            // how many of them each row has; empty: all rows are up to date
+    std::vector<kernels::AdamWStep> history;  // the steps since all rows were up to date
+    std::vector<int64_t> seen;                // how many of them each row has; empty: all rows are up to date
   };
 
-  ops::AdamWStep next_step(Parameter& parameter, double learning_rate) const;
+  kernels::AdamWStep next_step(Parameter& parameter, double learning_rate) const;
   void step_dense(Parameter& parameter, double learning_rate);
   void step_rows(Parameter& parameter, double learning_rate);
   void step_elsewhere(double learning_rate);

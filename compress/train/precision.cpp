@@ -13,16 +13,16 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "compress/base/error.h"        // ConfigError
-#include "compress/base/files.h"        // make_folder
-#include "compress/base/fingerprint.h"  // fingerprint
-#include "compress/base/json_file.h"    // read_json_file, write_text_file
-#include "compress/model/autocast.h"    // OrdinaryMode, fused_arithmetic
-#include "compress/model/fused.h"       // linear_products
-#include "compress/model/model.h"       // ModelImpl
-#include "compress/ops/int16_matmul.h"  // pack_weight
-#include "compress/train/spike.h"       // median
-#include "compress/workflow/machine.h"  // processor_has, this_machine
+#include "compress/base/error.h"            // ConfigError
+#include "compress/base/files.h"            // make_folder
+#include "compress/base/fingerprint.h"      // fingerprint
+#include "compress/base/json_file.h"        // read_json_file, write_text_file
+#include "compress/kernels/int16_matmul.h"  // pack_weight
+#include "compress/model/autocast.h"        // OrdinaryMode, fused_arithmetic
+#include "compress/model/fused.h"           // linear_products
+#include "compress/model/model.h"           // ModelImpl
+#include "compress/train/spike.h"           // median
+#include "compress/workflow/machine.h"      // processor_has, this_machine
 
 namespace compression {
 namespace {
@@ -81,14 +81,14 @@ class TimedLayer {
     const auto& weight = linear_->weight;
     if (arithmetic == Arithmetic::bfloat16) weight.detach().to(torch::kBFloat16);
     if (arithmetic == Arithmetic::int16) {
-      ops::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), packed_);
+      kernels::pack_weight(weight.data_ptr<float>(), weight.size(0), weight.size(1), packed_);
     }
   }
 
   Linear linear_;
   int64_t count_;
   torch::Tensor x_, dy_;
-  ops::Int16Weight packed_;
+  kernels::Int16Weight packed_;
 };
 
 /// Choices by key, in a file that may be removed at any time.

@@ -1,7 +1,7 @@
-// Products of compress/ops/tiles.h on the processor's tile registers and on tiles in memory, side by side, with nothing
-// under them: no system, no library. run.sh runs it in an emulator.
+// Products of compress/kernels/tiles.h on the processor's tile registers and on tiles in memory, side by side, with
+// nothing under them: no system, no library. run.sh runs it in an emulator.
 
-#include "compress/ops/tiles.h"
+#include "compress/kernels/tiles.h"
 
 using namespace compression::ops;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the AMX loops of compress/ops/tiles.h in the emulator Bochs, for those who have no processor with AMX. Takes some
+# Runs the AMX loops of compress/kernels/tiles.h in the emulator Bochs, for those who have no processor with AMX. Takes some
 # minutes: it builds the emulator. usage: tests/amx/run.sh BOCHS      (the sources of Bochs 3.0 or later, with `configure`)
 set -euo pipefail
 bochs=$(cd "${1:?the folder with the sources of Bochs}" && pwd)

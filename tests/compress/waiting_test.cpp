@@ -1,4 +1,4 @@
-#include "compress/ops/waiting.h"
+#include "compress/kernels/waiting.h"
 
 #include <omp.h>
 #include <time.h>

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "compress/base/error.h"
+#include "compress/kernels/bfloat16_choice.h"
 #include "compress/model/packed.h"
-#include "compress/ops/bfloat16_choice.h"
 #include "export/encoder_state.h"
 #include "export/model_script.h"
 #include "prune/cut.h"
@@ -145,15 +145,15 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
 
 class OnlyBFloat16As {
  public:
-  explicit OnlyBFloat16As(ops::Number number) { ops::choose_bfloat16_for_test(number); }
-  ~OnlyBFloat16As() { ops::choose_bfloat16_for_test(std::nullopt); }
+  explicit OnlyBFloat16As(kernels::Number number) { kernels::choose_bfloat16_for_test(number); }
+  ~OnlyBFloat16As() { kernels::choose_bfloat16_for_test(std::nullopt); }
   OnlyBFloat16As(const OnlyBFloat16As&) = delete;
   OnlyBFloat16As& operator=(const OnlyBFloat16As&) = delete;
 };
 
 TEST_CASE("16-bit weights that are multiplied as float32 stay 16 bits in the fused runtime's file") {
   const auto format = GENERATE(WeightFormat::bfloat16, WeightFormat::float16);
-  const auto number = GENERATE(ops::Number::bfloat16, ops::Number::float32);
+  const auto number = GENERATE(kernels::Number::bfloat16, kernels::Number::float32);
   const OnlyBFloat16As only(number);
   auto model = tiny_model();
   quantize::quantize(model, {format, format});
@@ -177,7 +177,7 @@ TEST_CASE("16-bit weights that are multiplied as float32 stay 16 bits in the fus
   const c10::InferenceMode inference;
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto logits = encoder.forward(batch.input_ids, batch.attention_mask, batch.token_type_ids);
-  const bool as_float32 = format == WeightFormat::float16 || number == ops::Number::float32;
+  const bool as_float32 = format == WeightFormat::float16 || number == kernels::Number::float32;
   check_close(logits, wide->forward(batch).logits, as_float32 ? 3e-4 : 0.02);
 }
 

@@ -7,34 +7,34 @@
 #include <new>
 #include <thread>
 
+#include "compress/kernels/bfloat16_choice.h"
+#include "compress/kernels/int16_attention.h"
+#include "compress/kernels/linear.h"
+#include "compress/kernels/team.h"
+#include "compress/kernels/tiles.h"
 #include "compress/model/layers.h"
-#include "compress/ops/bfloat16_choice.h"
-#include "compress/ops/int16_attention.h"
-#include "compress/ops/linear.h"
-#include "compress/ops/team.h"
-#include "compress/ops/tiles.h"
 #include "tests/kernels/kernels.h"
 
 namespace compression {
 namespace {
 
 using namespace testing;
-using ops::Multiplier;
-using ops::Number;
+using kernels::Multiplier;
+using kernels::Number;
 using torch::Tensor;
 
 /// Prepared rows with their memory.
 struct Rows {
   std::vector<uint32_t> values;
   std::vector<float> scale;
-  ops::LinearInput input;
+  kernels::LinearInput input;
 
   Rows(Number number, const Tensor& x, float fixed_scale = 0.0f) {
     const auto words = (x.size(1) + values_per_word(number) - 1) / values_per_word(number);
     values.resize(static_cast<size_t>(x.size(0) * words));
     scale.resize(static_cast<size_t>(x.size(0)));
     input = {number, words, values.data(), scale.data(), fixed_scale};
-    ops::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
+    kernels::prepare_rows(floats(x), x.size(1), x.size(1), 0, x.size(0), input);
   }
 };
 
@@ -61,28 +61,28 @@ TEST_CASE("int8 products are the plain reference's integers, scaled") {
       if (rows > 3) x[3].zero_();
       const auto scale = torch::rand({out}) * 0.01, bias = torch::randn({out});
       const Rows prepared(Number::int8, x);
-      ops::LinearWeight weight;
-      ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, in, weight);
+      kernels::LinearWeight weight;
+      kernels::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, in, weight);
       const auto back = torch::empty_like(w);
-      ops::unpack_linear(weight, back.data_ptr());
+      kernels::unpack_linear(weight, back.data_ptr());
       CHECK(torch::equal(back, w));
       const auto sums = torch::empty({rows, out}, torch::kInt);
-      ops::int8_sums(prepared.input, w.data_ptr<int8_t>(), rows, out, in, sums.data_ptr<int32_t>());
+      kernels::int8_sums(prepared.input, w.data_ptr<int8_t>(), rows, out, in, sums.data_ptr<int32_t>());
       const auto row_scale = torch::from_blob(const_cast<float*>(prepared.scale.data()), {rows, 1});
       check_close(row_scale.squeeze(1), x.abs().amax(1) / 127.0, 1e-7);
       const auto y = torch::full({rows, out + 3}, 7.0f);
-      ops::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out + 3);
+      kernels::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out + 3);
       CHECK(y.slice(1, out).eq(7.0f).all().item<bool>());
       // One scale of a power of two and no bias show the integers themselves.
       const auto ones = torch::ones({out}), zeros = torch::zeros({out});
-      ops::LinearWeight bare;
-      ops::pack_linear(Number::int8, w.data_ptr(), floats(ones), floats(zeros), out, in, bare);
+      kernels::LinearWeight bare;
+      kernels::pack_linear(Number::int8, w.data_ptr(), floats(ones), floats(zeros), out, in, bare);
       auto unit = prepared;
       std::fill(unit.scale.begin(), unit.scale.end(), 1.0f);
       unit.input.values = unit.values.data();
       unit.input.scale = unit.scale.data();
       const auto integers = torch::empty({rows, out});
-      ops::multiply(unit.input, bare, {0, rows}, {0, bare.panels}, Activation::none, floats(integers), out);
+      kernels::multiply(unit.input, bare, {0, rows}, {0, bare.panels}, Activation::none, floats(integers), out);
       CHECK(torch::equal(integers, sums.to(torch::kFloat)));
       const auto expected = activate(sums.to(torch::kDouble) * row_scale * scale + bias, function);
       check_close(y.slice(1, 0, out), expected, 5e-5 + 1e-5 * expected.abs().max().item<double>());
@@ -96,21 +96,21 @@ void check_tiles(int64_t rows, int64_t words) {
   INFO(rows << " rows, " << words << " words, panels of " << 16 * halves << " columns");
   constexpr bool integers = number == Number::int8;
   constexpr int64_t width = 16 * halves, per_word = values_per_word(number);
-  const auto in = words * per_word, extra = words % ops::tile_words;
+  const auto in = words * per_word, extra = words % kernels::tile_words;
   const auto a =
       integers ? torch::randint(0, 256, {rows, in}, torch::kByte) : torch::randn({rows, in}).to(torch::kBFloat16);
   const auto b =
       integers ? torch::randint(-128, 128, {width, in}, torch::kChar) : torch::randn({width, in}).to(torch::kBFloat16);
   auto panel = b.view({width, words, per_word}).transpose(0, 1).contiguous().flatten();
-  const auto after = (ops::tile_words - extra) % ops::tile_words;
+  const auto after = (kernels::tile_words - extra) % kernels::tile_words;
   panel = torch::cat({panel, torch::ones({after * width * per_word}, panel.options())});
-  auto rest = torch::zeros({rows, ops::tile_words * per_word}, a.options());
+  auto rest = torch::zeros({rows, kernels::tile_words * per_word}, a.options());
   rest.slice(1, 0, extra * per_word).copy_(a.slice(1, in - extra * per_word));
   const auto sums = torch::empty({rows, width}, integers ? torch::kInt : torch::kFloat);
   const auto words_of = [](const Tensor& t) { return static_cast<const uint32_t*>(t.data_ptr()); };
-  Tiles::configure(ops::shapes_of_block(rows));
-  ops::multiply_tiles<Tiles, number, halves>({words_of(a), words, words_of(rest), rows, words_of(panel), words},
-                                             sums.data_ptr());
+  Tiles::configure(kernels::shapes_of_block(rows));
+  kernels::multiply_tiles<Tiles, number, halves>({words_of(a), words, words_of(rest), rows, words_of(panel), words},
+                                                 sums.data_ptr());
   Tiles::release();
   const auto expected = torch::mm(a.to(torch::kDouble), b.to(torch::kDouble).t());
   check_close(sums, expected, integers ? 0.0 : 1e-4 * std::sqrt(static_cast<double>(in)));
@@ -123,7 +123,7 @@ void check_tiles() {
     for (const int64_t words : {1, 7, 15, 16, 17, 32, 150}) {
       check_tiles<Tiles, Number::int8, 1>(rows, words);
       check_tiles<Tiles, Number::int8, 2>(rows, words);
-      if (!std::is_same_v<Tiles, ops::PlainTiles> && !ops::has_amx(Number::bfloat16)) continue;
+      if (!std::is_same_v<Tiles, kernels::PlainTiles> && !kernels::has_amx(Number::bfloat16)) continue;
       check_tiles<Tiles, Number::bfloat16, 1>(rows, words);
       check_tiles<Tiles, Number::bfloat16, 2>(rows, words);
     }
@@ -131,9 +131,9 @@ void check_tiles() {
 }
 
 TEST_CASE("products on tiles are LibTorch's, in memory and in the processor's registers") {
-  check_tiles<ops::PlainTiles>();
+  check_tiles<kernels::PlainTiles>();
 #if defined(__x86_64__) && defined(__linux__)
-  if (ops::has_amx(Number::int8)) check_tiles<ops::AmxTiles>();
+  if (kernels::has_amx(Number::int8)) check_tiles<kernels::AmxTiles>();
 #endif
 }
 
@@ -177,10 +177,10 @@ TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") 
     const int64_t out = 21;
     const auto w = torch::randint(-127, 128, {out, columns}).to(torch::kChar);
     const auto scale = torch::rand({out}) * 0.01, bias = torch::randn({out});
-    ops::LinearWeight weight;
-    ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, columns, weight);
+    kernels::LinearWeight weight;
+    kernels::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), out, columns, weight);
     const auto y = torch::empty({9, out});
-    ops::multiply(rows.input, weight, {0, 9}, {0, weight.panels}, Activation::none, floats(y), out);
+    kernels::multiply(rows.input, weight, {0, 9}, {0, weight.panels}, Activation::none, floats(y), out);
     const auto sums = torch::mm(expected, w.to(torch::kLong).t()).to(torch::kDouble) * step * scale + bias;
     check_close(y, sums, 5e-5 + 1e-5 * sums.abs().max().item<double>());
     if (columns == 1) continue;
@@ -189,8 +189,9 @@ TEST_CASE("int8 rows of a fixed scale are clipped, and multiplied as they are") 
     const auto normed = torch::zeros_like(x);
     std::vector<uint32_t> values(rows.values.size());
     std::vector<float> scales(9);
-    const ops::LinearInput input{Number::int8, rows.input.stride, values.data(), scales.data(), step};
-    ops::norm_rows({columns, 1e-12f, floats(gamma), floats(beta)}, floats(x), nullptr, 2, 9, floats(normed), &input);
+    const kernels::LinearInput input{Number::int8, rows.input.stride, values.data(), scales.data(), step};
+    kernels::norm_rows({columns, 1e-12f, floats(gamma), floats(beta)}, floats(x), nullptr, 2, 9, floats(normed),
+                       &input);
     const Rows again(Number::int8, normed, step);
     const auto from = static_cast<size_t>(2 * rows.input.stride);
     CHECK(std::equal(values.begin() + static_cast<int64_t>(from), values.end(),
@@ -211,14 +212,14 @@ TEST_CASE("products of bfloat16 and float32 are LibTorch's") {
     const auto type = number == Number::bfloat16 ? torch::kBFloat16 : torch::kFloat;
     const auto stored = w.to(type);
     const Rows prepared(number, x);
-    ops::LinearWeight weight;
-    ops::pack_linear(number, stored.data_ptr(), nullptr, floats(bias), out, in, weight);
+    kernels::LinearWeight weight;
+    kernels::pack_linear(number, stored.data_ptr(), nullptr, floats(bias), out, in, weight);
     const auto back = torch::empty_like(stored);
-    ops::unpack_linear(weight, back.data_ptr());
+    kernels::unpack_linear(weight, back.data_ptr());
     CHECK(torch::equal(back, stored));
     for (const auto& [function, name] : enum_names(Activation{})) {
       const auto y = torch::empty({rows, out});
-      ops::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out);
+      kernels::multiply(prepared.input, weight, {0, rows}, {0, weight.panels}, function, floats(y), out);
       const auto sums = torch::mm(x.to(type).to(torch::kDouble), stored.to(torch::kDouble).t()) + bias;
       check_close(y, activate(sums, function), 1e-4);
     }
@@ -231,13 +232,13 @@ TEST_CASE("LayerNorm of a sum is LibTorch's, and prepared as the rows are") {
   for (const int64_t width : {1, 7, 64, 100, 384}) {
     const auto x = torch::randn({6, width}), more = torch::randn({6, width}), gamma = torch::randn({width}),
                beta = torch::randn({width});
-    const ops::Norm norm{width, 1e-12f, floats(gamma), floats(beta)};
+    const kernels::Norm norm{width, 1e-12f, floats(gamma), floats(beta)};
     for (const bool residual : {false, true}) {
       const auto y = torch::empty_like(x);
       std::vector<uint32_t> values(static_cast<size_t>(6 * width));
       std::vector<float> scale(6);
-      const ops::LinearInput input{Number::int8, (width + 3) / 4, values.data(), scale.data()};
-      ops::norm_rows(norm, floats(x), residual ? floats(more) : nullptr, 0, 6, floats(y), &input);
+      const kernels::LinearInput input{Number::int8, (width + 3) / 4, values.data(), scale.data()};
+      kernels::norm_rows(norm, floats(x), residual ? floats(more) : nullptr, 0, 6, floats(y), &input);
       const auto sum = residual ? x + more : x;
       if (width > 1) check_close(y, torch::layer_norm(sum, {width}, gamma, beta, 1e-12), 1e-4);
       const Rows expected(Number::int8, y);
@@ -248,8 +249,8 @@ TEST_CASE("LayerNorm of a sum is LibTorch's, and prepared as the rows are") {
 }
 
 /// Of `all`, whose rows begin with a query, a key and a value each. What the caller adds points into its own tensors.
-ops::Int16Head head_of(const Tensor& all, int64_t queries, int64_t size, const Tensor& context) {
-  ops::Int16Head head;
+kernels::Int16Head head_of(const Tensor& all, int64_t queries, int64_t size, const Tensor& context) {
+  kernels::Int16Head head;
   head.queries = queries;
   head.tokens = all.size(0);
   head.size = size;
@@ -280,8 +281,8 @@ TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any
           auto head = head_of(all, queries, size, context);
           head.scale = scale;
           head.bias = biased ? floats(bias) + tokens - 1 : nullptr;
-          std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size)));
-          ops::int16_attention(head, scratch.data());
+          std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(tokens, size)));
+          kernels::int16_attention(head, scratch.data());
           CHECK(context.slice(1, size).eq(7.0f).all().item<bool>());
           if (queries == 0) continue;
           const auto part = [&](int64_t i, int64_t rows) {
@@ -331,10 +332,10 @@ TEST_CASE("int16 attention has disentangled positions, by queries, by keys and b
                      v = torch::randn({tokens, size});
           const auto key_rows = torch::randn({count, size}), query_rows = torch::randn({count, size});
           const auto all = torch::cat({q, k, v}, 1);
-          std::vector<uint32_t> keys(static_cast<size_t>(ops::int16_rows_words(count, size))), own = keys;
-          ops::Int16Positions positions{.row = row_of.data_ptr<int32_t>() + reach - 1, .rows = count};
-          positions.key_step = ops::pack_int16_rows(floats(key_rows), count, size, size, keys.data());
-          positions.query_step = ops::pack_int16_rows(floats(query_rows), count, size, size, own.data());
+          std::vector<uint32_t> keys(static_cast<size_t>(kernels::int16_rows_words(count, size))), own = keys;
+          kernels::Int16Positions positions{.row = row_of.data_ptr<int32_t>() + reach - 1, .rows = count};
+          positions.key_step = kernels::pack_int16_rows(floats(key_rows), count, size, size, keys.data());
+          positions.query_step = kernels::pack_int16_rows(floats(query_rows), count, size, size, own.data());
           if (terms & 1) positions.key = keys.data();
           if (terms & 2) positions.query = own.data();
           const auto context = torch::empty({queries, size});
@@ -342,8 +343,8 @@ TEST_CASE("int16 attention has disentangled positions, by queries, by keys and b
           head.scale = 1.0f / std::sqrt(3.0f * static_cast<float>(size));
           head.positions = &positions;
           if (gaps) head.query_place = head.key_place = places.data_ptr<int64_t>();
-          std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size, count)));
-          ops::int16_attention(head, scratch.data());
+          std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(tokens, size, count)));
+          kernels::int16_attention(head, scratch.data());
 
           const auto wide = [](const Tensor& x) { return x.to(torch::kDouble); };
           const auto pairs = row_of.to(torch::kLong)
@@ -364,7 +365,7 @@ TEST_CASE("int16 attention has texts as long as recipes allow, and tokens that a
   const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(8);
   constexpr int64_t size = 8;
-  for (const int64_t tokens : {int64_t{5}, int64_t{70'000}, int64_t{100'000}, ops::int16_attention_limit}) {
+  for (const int64_t tokens : {int64_t{5}, int64_t{70'000}, int64_t{100'000}, kernels::int16_attention_limit}) {
     for (const bool peaked : {false, true}) {  // probabilities that are all alike, and a few that count
       INFO(tokens << " tokens" << (peaked ? ", peaked" : ""));
       constexpr int64_t queries = 2;
@@ -377,7 +378,7 @@ TEST_CASE("int16 attention has texts as long as recipes allow, and tokens that a
       const auto bias = torch::randn({2 * reach - 1});
       const auto context = torch::empty({queries, size});
       const auto rows = torch::cat({q, k, v});  // rows of one matrix
-      ops::Int16Head head;
+      kernels::Int16Head head;
       head.queries = queries;
       head.tokens = tokens;
       head.size = size;
@@ -391,8 +392,8 @@ TEST_CASE("int16 attention has texts as long as recipes allow, and tokens that a
       head.key_place = places.data_ptr<int64_t>();
       head.context = floats(context);
       head.ld_context = size;
-      std::vector<uint32_t> scratch(static_cast<size_t>(ops::int16_attention_scratch(tokens, size)));
-      ops::int16_attention(head, scratch.data());
+      std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(tokens, size)));
+      kernels::int16_attention(head, scratch.data());
       const auto at = places.unsqueeze(0) - own.unsqueeze(1) + reach - 1;
       const auto scores = torch::mm(q.to(torch::kDouble), k.to(torch::kDouble).t()) * 0.3 +
                           bias.index_select(0, at.flatten()).view({queries, tokens});
@@ -406,17 +407,17 @@ TEST_CASE("a member of a team that fails is told when the others have stopped, w
   for (const int64_t threads : {1, 2, 4}) {
     for (const int64_t failing : {int64_t{0}, threads - 1}) {
       std::atomic<int> passed{0};
-      const auto work = [&](const ops::Member& member) {
+      const auto work = [&](const kernels::Member& member) {
         member.wait();
         if (member.index == failing % member.size) throw std::bad_alloc();
         member.wait();
         ++passed;
       };
-      CHECK_THROWS_AS(ops::run_together(threads, work), std::bad_alloc);
+      CHECK_THROWS_AS(kernels::run_together(threads, work), std::bad_alloc);
       CHECK(passed == 0);
     }
   }
-  CHECK_THROWS_AS(ops::Buffer<float>(int64_t{1} << 60), std::bad_alloc);
+  CHECK_THROWS_AS(kernels::Buffer<float>(int64_t{1} << 60), std::bad_alloc);
 }
 
 TEST_CASE("what the thread has set for its floats changes no integer") {
@@ -424,11 +425,11 @@ TEST_CASE("what the thread has set for its floats changes no integer") {
   at::manual_seed(9);
   const auto x = torch::randn({5, 37}), scale = torch::rand({9}) * 0.01, bias = torch::randn({9});
   const auto w = torch::randint(-127, 128, {9, 37}).to(torch::kChar);
-  ops::LinearWeight weight;
-  ops::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), 9, 37, weight);
+  kernels::LinearWeight weight;
+  kernels::pack_linear(Number::int8, w.data_ptr(), floats(scale), floats(bias), 9, 37, weight);
   const auto product = [&] {
     const auto y = torch::empty({5, 9});
-    ops::multiply_rows(floats(x), 5, weight, 0.0f, floats(y));
+    kernels::multiply_rows(floats(x), 5, weight, 0.0f, floats(y));
     return y;
   };
   const auto expected = product();
@@ -443,30 +444,30 @@ TEST_CASE("what the thread has set for its floats changes no integer") {
 }
 
 TEST_CASE("bfloat16 weights are multiplied as float32 where that takes less time, which is measured once") {
-  CHECK(ops::faster_number(1.0, 0.9) == Number::float32);
-  CHECK(ops::faster_number(1.0, 0.97) == Number::bfloat16);
-  CHECK(ops::faster_number(1.0, 1.5) == Number::bfloat16);
-  const auto first = ops::bfloat16_choice(100);
+  CHECK(kernels::faster_number(1.0, 0.9) == Number::float32);
+  CHECK(kernels::faster_number(1.0, 0.97) == Number::bfloat16);
+  CHECK(kernels::faster_number(1.0, 1.5) == Number::bfloat16);
+  const auto first = kernels::bfloat16_choice(100);
   CHECK(first.bfloat16_ms > 0.0);
   CHECK(first.float32_ms > 0.0);
-  CHECK(first.number == ops::faster_number(first.bfloat16_ms, first.float32_ms));
-  const auto again = ops::bfloat16_choice(64);  // of the same class
+  CHECK(first.number == kernels::faster_number(first.bfloat16_ms, first.float32_ms));
+  const auto again = kernels::bfloat16_choice(64);  // of the same class
   CHECK(again.bfloat16_ms == first.bfloat16_ms);
   CHECK(again.float32_ms == first.float32_ms);
-  for (const int64_t in : {0, 1, 20000}) CHECK(ops::bfloat16_choice(in).bfloat16_ms > 0.0);
-  ops::choose_bfloat16_for_test(Number::float32);
-  CHECK(ops::bfloat16_choice(100).number == Number::float32);
-  ops::choose_bfloat16_for_test(Number::bfloat16);
-  CHECK(ops::bfloat16_choice(100).number == Number::bfloat16);
-  ops::choose_bfloat16_for_test(std::nullopt);
-  CHECK(ops::bfloat16_choice(100).bfloat16_ms == first.bfloat16_ms);
+  for (const int64_t in : {0, 1, 20000}) CHECK(kernels::bfloat16_choice(in).bfloat16_ms > 0.0);
+  kernels::choose_bfloat16_for_test(Number::float32);
+  CHECK(kernels::bfloat16_choice(100).number == Number::float32);
+  kernels::choose_bfloat16_for_test(Number::bfloat16);
+  CHECK(kernels::bfloat16_choice(100).number == Number::bfloat16);
+  kernels::choose_bfloat16_for_test(std::nullopt);
+  CHECK(kernels::bfloat16_choice(100).bfloat16_ms == first.bfloat16_ms);
 }
 
 TEST_CASE("threads that wait for each other leave together, awake or asleep") {
   constexpr int64_t threads = 4;
   const auto slow = GENERATE(false, true);  // longer than a thread stays awake
   const int64_t rounds = slow ? 60 : 400;
-  ops::Barrier barrier;
+  kernels::Barrier barrier;
   std::vector<int64_t> reached(threads);
   std::atomic<int64_t> early{0};
   std::vector<std::thread> all;
@@ -491,10 +492,10 @@ TEST_CASE("the kernels that run are named") {
     if (target != HWY_SSE4 && target != HWY_SSSE3) continue;
     const OnlyTarget only(target);
     const std::string name = target == HWY_SSE4 ? "SSE4" : "SSSE3";
-    CHECK(ops::int8_kernel() == name + ", in 16 bits");
-    CHECK(ops::bfloat16_kernel() == name + ", widened to float");
+    CHECK(kernels::int8_kernel() == name + ", in 16 bits");
+    CHECK(kernels::bfloat16_kernel() == name + ", widened to float");
   }
-  CHECK(!ops::int8_kernel().empty());
+  CHECK(!kernels::int8_kernel().empty());
 }
 
 }  // namespace

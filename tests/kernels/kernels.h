@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "compress/ops/linear.h"
+#include "compress/kernels/linear.h"
 #include "tests/support.h"
 
 namespace compression::testing {
@@ -26,8 +26,8 @@ class OnlyTarget {
 
 class OnlyMultiplier {
  public:
-  explicit OnlyMultiplier(ops::Multiplier chosen) { ops::choose_multiplier_for_test(chosen); }
-  ~OnlyMultiplier() { ops::choose_multiplier_for_test(ops::Multiplier::best); }
+  explicit OnlyMultiplier(kernels::Multiplier chosen) { kernels::choose_multiplier_for_test(chosen); }
+  ~OnlyMultiplier() { kernels::choose_multiplier_for_test(kernels::Multiplier::best); }
   OnlyMultiplier(const OnlyMultiplier&) = delete;
   OnlyMultiplier& operator=(const OnlyMultiplier&) = delete;
 };
@@ -37,17 +37,17 @@ class OnlyMultiplier {
 struct InstructionSet {
   std::string_view name;
   int64_t target;
-  ops::Multiplier multiplier = ops::Multiplier::of_target;
+  kernels::Multiplier multiplier = kernels::Multiplier::of_target;
   std::string_view int8_kernel = {}, bfloat16_kernel = {};
 
   /// Whether kernels are compiled for it and this processor has it.
   bool is_here() const {
     constexpr int64_t everywhere = HWY_EMU128 | HWY_SCALAR;
-    if ((target & ops::compiled_targets() & (hwy::SupportedTargets() | everywhere)) == 0) return false;
+    if ((target & kernels::compiled_targets() & (hwy::SupportedTargets() | everywhere)) == 0) return false;
     const OnlyTarget only(target);
     const OnlyMultiplier chosen(multiplier);
-    return (int8_kernel.empty() || ops::int8_kernel() == int8_kernel) &&
-           (bfloat16_kernel.empty() || ops::bfloat16_kernel() == bfloat16_kernel);
+    return (int8_kernel.empty() || kernels::int8_kernel() == int8_kernel) &&
+           (bfloat16_kernel.empty() || kernels::bfloat16_kernel() == bfloat16_kernel);
   }
 };
 
@@ -60,10 +60,10 @@ inline std::vector<InstructionSet> instruction_sets() {
                          {"AVX2", HWY_AVX2},
                          {"AVX3", HWY_AVX3},
                          {"AVX3_DL", HWY_AVX3_DL},
-                         {"AVX-VNNI", HWY_AVX2, ops::Multiplier::best, "AVX-VNNI", {}},
-                         {"AVX-512 BF16", HWY_AVX3_DL, ops::Multiplier::of_target, {}, "AVX-512 BF16"},
-                         {"AMX", HWY_AVX3_DL, ops::Multiplier::best, "AMX", {}},
-                         {"AMX BF16", HWY_AVX3_DL, ops::Multiplier::best, {}, "AMX BF16"}});
+                         {"AVX-VNNI", HWY_AVX2, kernels::Multiplier::best, "AVX-VNNI", {}},
+                         {"AVX-512 BF16", HWY_AVX3_DL, kernels::Multiplier::of_target, {}, "AVX-512 BF16"},
+                         {"AMX", HWY_AVX3_DL, kernels::Multiplier::best, "AMX", {}},
+                         {"AMX BF16", HWY_AVX3_DL, kernels::Multiplier::best, {}, "AMX BF16"}});
 #elif HWY_ARCH_ARM
   all.insert(all.end(), {{"NEON", HWY_NEON}, {"SVE", HWY_SVE}, {"SVE2", HWY_SVE2}});
 #endif

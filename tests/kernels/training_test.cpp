@@ -1,10 +1,10 @@
 #include <ATen/Parallel.h>
 
+#include "compress/kernels/adamw.h"
+#include "compress/kernels/attention.h"
+#include "compress/kernels/int16_matmul.h"
+#include "compress/kernels/rows.h"
 #include "compress/model/layers.h"
-#include "compress/ops/adamw.h"
-#include "compress/ops/attention.h"
-#include "compress/ops/int16_matmul.h"
-#include "compress/ops/rows.h"
 #include "tests/kernels/kernels.h"
 
 namespace compression {
@@ -26,18 +26,18 @@ TEST_CASE("int16 products are exact to eleven bits for any shape") {
     const auto x = torch::randn({rows, in}), w = torch::randn({out, in}), bias = torch::randn({out}),
                dy = torch::randn({rows, out});
     const auto X = x.to(torch::kDouble), W = w.to(torch::kDouble), D = dy.to(torch::kDouble);
-    ops::Int16Rows packed;
-    ops::Int16Weight weight;
-    ops::quantize_rows(floats(x), rows, in, in, nullptr, packed);
-    ops::pack_weight(floats(w), out, in, weight);
+    kernels::Int16Rows packed;
+    kernels::Int16Weight weight;
+    kernels::quantize_rows(floats(x), rows, in, in, nullptr, packed);
+    kernels::pack_weight(floats(w), out, in, weight);
     const auto y = torch::full({rows, out + 3}, 7.0f);  // rows that are apart
-    ops::matmul_forward(packed, weight, floats(bias), floats(y), out + 3);
+    kernels::matmul_forward(packed, weight, floats(bias), floats(y), out + 3);
     CHECK(relative_error(y.slice(1, 0, out), X.mm(W.t()) + bias) < 2e-3);
     CHECK(y.slice(1, out).eq(7.0f).all().item<bool>());
     for (const bool accumulate : {false, true}) {
       const auto dx = torch::ones({rows, in}), dw = torch::ones({out, in});
-      ops::matmul_input_gradient(floats(dy), rows, out, weight, floats(dx), in, accumulate);
-      ops::matmul_weight_gradient(floats(dy), out, out, packed, floats(dw), accumulate);
+      kernels::matmul_input_gradient(floats(dy), rows, out, weight, floats(dx), in, accumulate);
+      kernels::matmul_weight_gradient(floats(dy), out, out, packed, floats(dw), accumulate);
       CHECK(relative_error(dx - (accumulate ? 1.0 : 0.0), D.mm(W)) < 2e-3);
       CHECK(relative_error(dw - (accumulate ? 1.0 : 0.0), D.t().mm(X)) < 2e-3);
     }
@@ -48,12 +48,12 @@ TEST_CASE("int16 products of the largest sums do not overflow, and NaN and zeros
   const auto x = torch::ones({3, 1024}), w = torch::ones({2, 1024});
   x[1].fill_(0.0);
   x[2][5] = std::numeric_limits<float>::quiet_NaN();
-  ops::Int16Rows packed;
-  ops::Int16Weight weight;
-  ops::quantize_rows(floats(x), 3, 1024, 1024, nullptr, packed);
-  ops::pack_weight(floats(w), 2, 1024, weight);
+  kernels::Int16Rows packed;
+  kernels::Int16Weight weight;
+  kernels::quantize_rows(floats(x), 3, 1024, 1024, nullptr, packed);
+  kernels::pack_weight(floats(w), 2, 1024, weight);
   const auto y = torch::empty({3, 2});
-  ops::matmul_forward(packed, weight, nullptr, floats(y), 2);
+  kernels::matmul_forward(packed, weight, nullptr, floats(y), 2);
   check_close(y[0], torch::full({2}, 1024.0), 1e-2);
   CHECK(y[1].eq(0.0).all().item<bool>());
   CHECK(y[2].isnan().all().item<bool>());
@@ -95,24 +95,24 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
       const auto expected = torch::cat(contexts);
       expected.backward(gradient);
 
-      const ops::AttentionShape shape{.sequences = sequences,
-                                      .begin = begin.data(),
-                                      .heads = heads,
-                                      .head_size = size,
-                                      .scale = static_cast<float>(scale),
-                                      .first_query_only = first_only,
-                                      .bias = biased ? floats(bias) : nullptr,
-                                      .reach = biased ? reach : 0};
+      const kernels::AttentionShape shape{.sequences = sequences,
+                                          .begin = begin.data(),
+                                          .heads = heads,
+                                          .head_size = size,
+                                          .scale = static_cast<float>(scale),
+                                          .first_query_only = first_only,
+                                          .bias = biased ? floats(bias) : nullptr,
+                                          .reach = biased ? reach : 0};
       const auto context = torch::empty({rows, width}), sums = torch::empty({heads, rows});
-      const auto in = [&](const Tensor& t) { return ops::ConstRows{floats(t), t.size(1)}; };
-      const auto out = [&](const Tensor& t) { return ops::Rows{floats(t), t.size(1)}; };
-      ops::attention_forward(shape, in(query), in(key), in(value), out(context), floats(sums));
+      const auto in = [&](const Tensor& t) { return kernels::ConstRows{floats(t), t.size(1)}; };
+      const auto out = [&](const Tensor& t) { return kernels::Rows{floats(t), t.size(1)}; };
+      kernels::attention_forward(shape, in(query), in(key), in(value), out(context), floats(sums));
       check_close(context, expected, 1e-5);
       const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}),
                  dv = torch::empty({tokens, width});
       const auto d_bias = torch::ones_like(bias);
-      ops::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient), out(dq),
-                              out(dk), out(dv), biased ? floats(d_bias) : nullptr);
+      kernels::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient),
+                                  out(dq), out(dk), out(dv), biased ? floats(d_bias) : nullptr);
       if (biased) check_close(d_bias - 1.0, bias.grad(), 1e-4);
       check_close(dq, query.grad(), 1e-5);
       check_close(dk, key.grad(), 1e-5);
@@ -131,8 +131,8 @@ TEST_CASE("activations and their gradients are LibTorch's, each of them") {
     const auto expected = activate(x, activation);
     expected.backward(dy);
     const auto y = torch::empty_like(x), dx = torch::empty_like(x), sums = torch::ones({37});
-    ops::activation_forward(activation, 5, 37, floats(x), floats(y));
-    ops::activation_backward(activation, 5, 37, floats(x), floats(dy), floats(dx), floats(sums));
+    kernels::activation_forward(activation, 5, 37, floats(x), floats(y));
+    kernels::activation_backward(activation, 5, 37, floats(x), floats(dy), floats(dx), floats(sums));
     check_close(y, expected.detach(), 2e-6);
     check_close(dx, x.grad(), 2e-6);
     check_close(sums, 1 + x.grad().sum(0), 1e-5);
@@ -144,8 +144,9 @@ TEST_CASE("dropout zeroes the share that it is asked for and keeps the mean") {
   const auto x = torch::ones({rows, width}), gamma = torch::ones({width}), beta = torch::zeros({width});
   auto y = torch::empty_like(x), normalized = torch::empty_like(x), inverse = torch::empty({rows});
   const auto run = [&](double probability, uint64_t seed) {
-    ops::add_norm_forward({.rows = rows, .width = width, .eps = 1e-12}, floats(x), nullptr, floats(gamma), floats(beta),
-                          {static_cast<float>(probability), seed}, floats(y), floats(normalized), floats(inverse));
+    kernels::add_norm_forward({.rows = rows, .width = width, .eps = 1e-12}, floats(x), nullptr, floats(gamma),
+                              floats(beta), {static_cast<float>(probability), seed}, floats(y), floats(normalized),
+                              floats(inverse));
     return y.lt(0.0).to(torch::kFloat);  // a dropped value lies below its row's mean
   };
   for (const double p : {0.1, 0.25, 0.5}) {
@@ -163,39 +164,39 @@ TEST_CASE("one step of AdamW is PyTorch's, and rows caught up later have the bit
   constexpr int64_t rows = 7, width = 21;
   const auto step_of = [](int t) {
     const double lr = 1e-2 / t;
-    return ops::AdamWStep{.decay = static_cast<float>(1 - lr * 0.1),
-                          .rate = static_cast<float>(lr / (1 - std::pow(0.9, t))),
-                          .root = static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, t))),
-                          .beta1 = 0.9f,
-                          .beta2 = 0.999f,
-                          .eps = 1e-8f,
-                          .gradient_scale = 1.0f};
+    return kernels::AdamWStep{.decay = static_cast<float>(1 - lr * 0.1),
+                              .rate = static_cast<float>(lr / (1 - std::pow(0.9, t))),
+                              .root = static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, t))),
+                              .beta1 = 0.9f,
+                              .beta2 = 0.999f,
+                              .eps = 1e-8f,
+                              .gradient_scale = 1.0f};
   };
   auto p = torch::randn({rows, width}), m = torch::zeros_like(p), v = torch::zeros_like(p);
   p[6].zero_();
   auto theirs = p.clone(), their_m = m.clone(), their_v = v.clone();
   auto late = p.clone(), late_m = m.clone(), late_v = v.clone();
-  std::vector<ops::AdamWStep> steps;
+  std::vector<kernels::AdamWStep> steps;
   std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6}, since(rows, 0);
   for (int t = 1; t <= 1200; ++t) {
     auto gradient = torch::zeros({rows, width});
     const int64_t touched = t % 5 == 0 && t < 100 ? t % 3 : -1;
     if (touched >= 0) gradient[touched] = torch::randn({width});
     steps.push_back(step_of(t));
-    ops::adamw_update(steps.back(), p.numel(), floats(gradient), floats(p), floats(m), floats(v));
+    kernels::adamw_update(steps.back(), p.numel(), floats(gradient), floats(p), floats(m), floats(v));
     const auto count = torch::full({}, t, torch::kFloat);
     at::_fused_adamw_({theirs}, {gradient}, {their_m}, {their_v}, {}, {count}, 1e-2 / t, 0.9, 0.999, 0.1, 1e-8, false,
                       false);
     if (touched < 0) continue;
     const std::vector<int64_t> row = {touched}, from = {since[static_cast<size_t>(touched)]};
-    const std::span<const ops::AdamWStep> before(steps.data(), steps.size() - 1);
-    ops::adamw_catch_up(before, row, from, width, floats(late), floats(late_m), floats(late_v));
+    const std::span<const kernels::AdamWStep> before(steps.data(), steps.size() - 1);
+    kernels::adamw_catch_up(before, row, from, width, floats(late), floats(late_m), floats(late_v));
     const auto values = gradient[touched].contiguous();
-    ops::adamw_update_rows(steps.back(), row, width, floats(values), floats(late), floats(late_m), floats(late_v));
+    kernels::adamw_update_rows(steps.back(), row, width, floats(values), floats(late), floats(late_m), floats(late_v));
     since[static_cast<size_t>(touched)] = t;
   }
   check_close(p, theirs, 1e-6);
-  ops::adamw_catch_up(steps, all, since, width, floats(late), floats(late_m), floats(late_v));
+  kernels::adamw_catch_up(steps, all, since, width, floats(late), floats(late_m), floats(late_v));
   CHECK(torch::equal(late, p));
   CHECK(torch::equal(late_m, m));
   CHECK(torch::equal(late_v, v));
@@ -208,7 +209,7 @@ TEST_CASE("sums of rows have the same bits with any number of threads") {
   for (const int n : {1, 2}) {
     at::set_num_threads(n);
     sums.push_back(torch::zeros({33}));
-    ops::add_column_sums(500, 33, floats(x), 33, floats(sums.back()));
+    kernels::add_column_sums(500, 33, floats(x), 33, floats(sums.back()));
   }
   at::set_num_threads(threads);
   CHECK(torch::equal(sums[0], sums[1]));

@@ -1,0 +1,51 @@
+#pragma once
+// Attention for inference: one head of one sequence. Queries, keys, values and probabilities are rounded to int16 with
+// a scale a head, and multiplied exactly: as fast as bfloat16, more precise, and the same integers on every instruction
+// set. Scores are kept for a few queries at a time.
+
+#include <cstdint>
+
+namespace compression::kernels {
+
+/// Tokens of the longest text: with more, probabilities are too small for what int16 and sums of 32 bits leave them.
+constexpr int64_t int16_attention_limit = 1 << 18;
+
+/// What a head's queries and keys make of the distance between them (DeBERTa, arXiv 2006.03654): rows of a table, each
+/// in the form of a key and of a query, and which of them a distance has.
+struct Int16Positions {
+  const int32_t* row = nullptr;  // row[place of the key - place of the query], from 0 to rows - 1, never ascending
+  int64_t rows = 0;
+  const uint32_t *key = nullptr, *query = nullptr;  // of pack_int16_rows; null: without that term
+  float key_step = 0.0f, query_step = 0.0f;
+};
+
+/// Rows [rows, size], `ld` floats apart, as int16 times a step, in panels. Returns the step; `to` has room for
+/// int16_rows_words(rows, size).
+int64_t int16_rows_words(int64_t rows, int64_t size);
+float pack_int16_rows(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to);
+
+/// Queries and keys need not be those of the same tokens.
+struct Int16Head {
+  int64_t queries = 0, tokens = 0, size = 0;  // tokens: with a key and a value; at least 1
+  const float *query = nullptr, *key = nullptr, *value = nullptr;
+  int64_t ld = 0;  // floats from token to token of the three
+  float scale = 1.0f;
+  /// Added to the scores: bias[place of the key - place of the query]; null: none.
+  const float* bias = nullptr;
+  /// Null, or: to the product of a query and a key are added that of the query and `key`'s row of their distance, and
+  /// that of the key and `query`'s.
+  const Int16Positions* positions = nullptr;
+  /// Places of the queries and of the tokens in their text; null: they follow each other, and the first query has the
+  /// first key's place.
+  const int64_t *query_place = nullptr, *key_place = nullptr;
+  float* context = nullptr;  // [queries, size], rows ld_context floats apart
+  int64_t ld_context = 0;
+};
+
+/// Words of memory that a head of so many tokens takes, or of fewer, and of positions of so many rows.
+int64_t int16_attention_scratch(int64_t tokens, int64_t size, int64_t position_rows = 0);
+
+/// context = softmax(scale (query key^T + positions) + bias) value, for at most int16_attention_limit tokens.
+void int16_attention(const Int16Head& head, uint32_t* scratch);
+
+}  // namespace compression::kernels

@@ -1,0 +1,604 @@
+#include "compress/kernels/linear.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "compress/kernels/linear.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "compress/kernels/bfloat16-inl.h"
+#include "compress/kernels/dot-inl.h"
+#include "compress/kernels/tiles.h"
+
+#ifndef COMPRESS_KERNELS_LINEAR_SHARED
+#define COMPRESS_KERNELS_LINEAR_SHARED
+namespace compression::kernels {
+
+inline Multiplier multiplier = Multiplier::best;
+
+inline bool use_avx_vnni() {
+#if defined(__x86_64__)
+  static const bool has = [] {  // not __builtin_cpu_supports(), of which not every compiler knows the feature
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+  }();
+  return has && multiplier == Multiplier::best;
+#else
+  return false;
+#endif
+}
+
+inline bool use_amx(Number number) {
+  return multiplier == Multiplier::best && has_amx(number);
+}
+
+}  // namespace compression::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::kernels {
+namespace HWY_NAMESPACE {
+
+int64_t PanelColumns() {
+  return PanelWidth();
+}
+
+/// x Phi(x) by a polynomial: Phi(x) - 1/2 is x times one in x^2, of degree 8, fitted for least error of GELU where
+/// |x| < 4.325 and constant beyond.
+HWY_INLINE VF FastGelu(VF x) {
+  const F d;
+  const auto c = hn::Max(hn::Set(d, -4.325f), hn::Min(x, hn::Set(d, 4.325f)));
+  const auto s = hn::Mul(c, c);
+  auto p = hn::Set(d, 4.031996958531181e-11f);
+  p = hn::MulAdd(p, s, hn::Set(d, -4.120771279758628e-09f));
+  p = hn::MulAdd(p, s, hn::Set(d, 1.861127998381562e-07f));
+  p = hn::MulAdd(p, s, hn::Set(d, -4.935721335641574e-06f));
+  p = hn::MulAdd(p, s, hn::Set(d, 8.642228931421414e-05f));
+  p = hn::MulAdd(p, s, hn::Set(d, -0.0010674194199964404f));
+  p = hn::MulAdd(p, s, hn::Set(d, 0.009682753123342991f));
+  p = hn::MulAdd(p, s, hn::Set(d, -0.06613709032535553f));
+  p = hn::MulAdd(p, s, hn::Set(d, 0.3987927734851837f));
+  return hn::Mul(x, hn::MulAdd(c, p, hn::Set(d, 0.5f)));
+}
+
+template <class Change>
+HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) {
+  const F d;
+  const int64_t n = Lanes();
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = y + r * ld;
+    hn::StoreU(change(hn::LoadU(d, row)), d, row);
+    hn::StoreU(change(hn::LoadU(d, row + n)), d, row + n);
+  }
+}
+
+template <class Dot>
+void Apply(Activation function, int64_t rows, float* y, int64_t ld) {
+  const F d;
+  switch (function) {
+    case Activation::none:
+      return;
+    case Activation::gelu:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
+        if constexpr (!std::is_same_v<Dot, Float32>) return FastGelu(x);
+        VF bell;
+        return hn::Mul(x, NormalDistribution(x, bell));
+      });
+    case Activation::gelu_tanh:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return GeluTanh(x); });
+    case Activation::relu:
+      return EachInTile(rows, y, ld, [d](VF x) HWY_ATTR { return hn::Max(x, hn::Zero(d)); });
+    case Activation::tanh:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Tanh(x); });
+    case Activation::silu:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return hn::Mul(x, Sigmoid(x)); });
+    case Activation::sigmoid:
+      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Sigmoid(x); });
+  }
+}
+
+template <class Dot>
+void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                    float* y, int64_t ld) {
+  const int64_t width = PanelWidth();
+  HWY_ALIGN float whole[Dot::kRows * 2 * HWY_MAX_BYTES / sizeof(float)];
+  for (int64_t p = panels.first; p < panels.last; ++p) {
+    const int64_t column = p * width, columns = std::min(width, w.out - column);
+    EachTile<Dot>(rows.last - rows.first, [&](TileFunction tile, int64_t first, int64_t count) HWY_ATTR {
+      const int64_t row = rows.first + first;
+      const bool fits = columns == width;
+      float* to = y + row * ld + column;
+      float* c = fits ? to : whole;
+      const int64_t c_ld = fits ? ld : width;
+      const bool integers = w.number == Number::int8;
+      tile({.a = x.values + row * x.stride,
+            .a_row = x.stride,
+            .b = w.values.data() + p * w.words * width,
+            .words = w.words * Dot::kNarrow,
+            .start = integers ? w.start.data() + column : nullptr,
+            .row_scale = integers ? x.scale + row : nullptr,
+            .column_scale = integers ? w.scale.data() + column : nullptr,
+            .bias = w.bias.data() + column,
+            .c = c,
+            .ld = c_ld});
+      Apply<Dot>(function, count, c, c_ld);
+      if (fits) return;
+      for (int64_t r = 0; r < count; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
+    });
+  }
+}
+
+HWY_INLINE VF LoadSums(const int32_t* sums, const int32_t* start) {
+  return hn::ConvertTo(F(), hn::Add(hn::Load(I32(), sums), hn::LoadU(I32(), start)));
+}
+HWY_INLINE VF LoadSums(const float* sums, const int32_t*) {
+  return hn::Load(F(), sums);
+}
+
+#undef KERNELS_TILES
+#define KERNELS_TILES (HWY_ARCH_X86 && HWY_MAX_BYTES >= 32)  // panels of one or two tiles' columns
+
+#if KERNELS_TILES
+template <class Tiles, class Dot, Number number>
+void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                     float* y, int64_t ld) {
+  using Sum = std::conditional_t<number == Number::int8, int32_t, float>;
+  constexpr int halves = HWY_MAX_BYTES / 32;
+  constexpr int64_t width = 16 * halves, block = 2 * tile_rows;
+  alignas(64) uint32_t rest[block * tile_words] = {};
+  alignas(64) Sum sums[block * width];
+  alignas(64) float whole[block * width];
+  const F d;
+  const auto n = Lanes(), extra = w.words % tile_words;
+  const auto blocks = [&](int64_t first, int64_t last, int64_t height) HWY_ATTR {
+    if (first == last) return;
+    Tiles::configure(shapes_of_block(height));
+    for (int64_t p = panels.first; p < panels.last; ++p) {
+      const int64_t column = p * width, columns = std::min(width, w.out - column);
+      const bool fits = columns == width;
+      for (int64_t row = first; row < last; row += height) {
+        const uint32_t* a = x.values + row * x.stride;
+        for (int64_t r = 0; extra != 0 && r < height; ++r) {
+          std::copy_n(a + r * x.stride + w.words - extra, extra, rest + r * tile_words);
+        }
+        multiply_tiles<Tiles, number, halves>(
+            {a, x.stride, rest, height, w.values.data() + p * w.words * width, w.words}, sums);
+        float* to = y + row * ld + column;
+        float* c = fits ? to : whole;
+        const int64_t c_ld = fits ? ld : width;
+        for (int64_t i = 0; i < width; i += n) {
+          const auto scale = hn::LoadU(d, w.scale.data() + column + i), bias = hn::LoadU(d, w.bias.data() + column + i);
+          for (int64_t r = 0; r < height; ++r) {
+            const auto by = number == Number::int8 ? hn::Mul(hn::Set(d, x.scale[row + r]), scale) : scale;
+            const auto sum = LoadSums(sums + r * width + i, w.start.data() + column + i);
+            hn::StoreU(hn::MulAdd(sum, by, bias), d, c + r * c_ld + i);
+          }
+        }
+        Apply<Dot>(function, height, c, c_ld);
+        for (int64_t r = 0; !fits && r < height; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
+      }
+    }
+  };
+  const auto middle = rows.first + (rows.last - rows.first) / block * block;
+  blocks(rows.first, middle, block);
+  blocks(middle, rows.last, rows.last - middle);
+  Tiles::release();
+}
+#endif
+
+/// Tries tiles, where they are to be used.
+template <class Dot, Number number>
+bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
+                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Activation function,
+                       [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
+#if KERNELS_TILES
+  if (multiplier == Multiplier::plain_tiles) {
+    MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    return true;
+  }
+#if defined(__linux__)
+  if (use_amx(number)) {
+    MultiplyOnTiles<AmxTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    return true;
+  }
+#endif
+#endif
+  return false;
+}
+
+/// Whether int8 is multiplied as bytes here, so that pack_linear() makes words of four inputs.
+bool MultipliesBytes() {
+  if (KERNELS_TILES && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
+#if KERNELS_X86 && HWY_TARGET == HWY_AVX2
+  return use_avx_vnni();
+#else
+  return KERNELS_VNNI;
+#endif
+}
+
+/// Widens some rows at a time to int16, for all panels.
+void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                     float* y, int64_t ld) {
+  constexpr int64_t block = 8 * Int8InPairs::kRows;
+  const hn::ScalableTag<uint16_t> d16;
+  const hn::Rebind<uint8_t, decltype(d16)> d8;
+  const auto stride = 2 * w.words, bytes = 4 * w.words, n = static_cast<int64_t>(hn::Lanes(d16));
+  static thread_local Buffer<uint32_t> memory;
+  LinearInput wide{.number = Number::int8, .stride = stride, .values = memory.resize(block * stride)};
+  for (int64_t first = rows.first; first < rows.last; first += block) {
+    const auto count = std::min(block, rows.last - first);
+    for (int64_t r = 0; r < count; ++r) {
+      const auto* from = reinterpret_cast<const uint8_t*>(x.values + (first + r) * x.stride);
+      auto* to = reinterpret_cast<uint16_t*>(wide.values + r * stride);
+      int64_t i = 0;
+      for (; i + n <= bytes; i += n) hn::StoreU(hn::PromoteTo(d16, hn::LoadU(d8, from + i)), d16, to + i);
+      for (; i < bytes; ++i) to[i] = from[i];
+    }
+    wide.scale = x.scale + first;
+    MultiplyPanels<Int8InPairs>(wide, w, {0, count}, panels, function, y + first * ld, ld);
+  }
+}
+
+void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
+                  int64_t ld) {
+  if (w.pairs) return MultiplyInPairs(x, w, rows, panels, function, y, ld);
+  if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, function, y, ld)) return;
+#if KERNELS_VNNI
+  MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
+#elif KERNELS_X86 && HWY_TARGET == HWY_AVX2
+  MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+#endif
+}
+void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
+                   int64_t ld) {
+  MultiplyPanels<Float32>(x, w, rows, panels, function, y, ld);
+}
+void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+                      float* y, int64_t ld) {
+  if (MultipliedOnTiles<WideBFloat16, Number::bfloat16>(x, w, rows, panels, function, y, ld)) return;
+#if KERNELS_VNNI
+  if (HasBFloat16()) return MultiplyPanels<BFloat16>(x, w, rows, panels, function, y, ld);
+#endif
+  MultiplyPanels<WideBFloat16>(x, w, rows, panels, function, y, ld);
+}
+
+/// Whole vectors by vector(c), what is left by tail(c).
+template <class Vector, class Tail>
+HWY_INLINE void EachColumn(int64_t columns, Vector&& vector, Tail&& tail) {
+  const int64_t n = Lanes();
+  int64_t c = 0;
+  for (; c + n <= columns; c += n) vector(c);
+  for (; c < columns; ++c) tail(c);
+}
+
+HWY_INLINE uint8_t RoundByte(float scaled) {
+  const float bounded = std::min(std::max(-128.0f, scaled), 127.0f);  // the least for what is no number, as in vectors
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(bounded)) + 128);
+}
+
+/// Row `row` of `result`.
+void PrepareRow(const float* HWY_RESTRICT x, int64_t columns, int64_t row, const LinearInput& result) {
+  const auto number = result.number;
+  auto* to = result.values + row * result.stride;
+  const F d;
+  if (number == Number::float32) {
+    std::memcpy(to, x, static_cast<size_t>(columns) * sizeof(float));
+    return;
+  }
+  if (number == Number::bfloat16) {
+    auto* values = reinterpret_cast<uint16_t*>(to);
+    if (columns % 2 != 0) values[columns] = 0;
+    const hn::Rebind<uint16_t, F> half;
+    EachColumn(
+        columns,
+        [&](int64_t c)
+            HWY_ATTR { hn::StoreU(hn::TruncateTo(half, RoundedBits(hn::LoadU(d, x + c))), half, values + c); },
+        [&](int64_t c) HWY_ATTR { values[c] = static_cast<uint16_t>(hn::GetLane(RoundedBits(hn::Set(d, x[c])))); });
+    return;
+  }
+  float inverse = 0.0f;
+  if (result.fixed_scale > 0.0f) {
+    result.scale[row] = result.fixed_scale;
+    inverse = 1.0f / result.fixed_scale;
+  } else {
+    auto most = hn::Zero(d);
+    float rest = 0.0f;
+    EachColumn(
+        columns, [&](int64_t c) HWY_ATTR { most = hn::Max(most, hn::Abs(hn::LoadU(d, x + c))); },
+        [&](int64_t c) { rest = std::max(rest, std::abs(x[c])); });
+    const float largest = std::max(hn::GetLane(hn::MaxOfLanes(d, most)), rest);
+    result.scale[row] = largest / 127.0f;
+    inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+  }
+  const auto by = hn::Set(d, inverse), low = hn::Set(d, -128.0f), high = hn::Set(d, 127.0f);
+  auto* bytes = reinterpret_cast<uint8_t*>(to);
+  const hn::Rebind<uint8_t, F> quarter;
+  EachColumn(
+      columns,
+      [&](int64_t c) HWY_ATTR {
+        const auto v = hn::NearestInt(hn::Min(hn::Max(hn::Mul(hn::LoadU(d, x + c), by), low), high));
+        hn::StoreU(hn::DemoteTo(quarter, hn::Add(v, hn::Set(I32(), 128))), quarter, bytes + c);
+      },
+      [&](int64_t c) { bytes[c] = RoundByte(x[c] * inverse); });
+  for (int64_t c = columns; c % 4 != 0; ++c) bytes[c] = 128;
+}
+
+void PrepareRows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
+  for (int64_t r = first; r < last; ++r) PrepareRow(x + r * ld, columns, r, result);
+}
+
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<int8_t, F>> v) {
+  return hn::ConvertTo(F(), hn::PromoteTo(I32(), v));
+}
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::float16_t, F>> v) {
+  return hn::PromoteTo(F(), v);
+}
+HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::bfloat16_t, F>> v) {
+  return hn::PromoteTo(F(), v);
+}
+HWY_INLINE VF Widen(VF v) {
+  return v;
+}
+
+template <class T>
+void AddValues(const void* row, float by, int64_t width, float* HWY_RESTRICT to) {
+  const F d;
+  const hn::Rebind<T, F> narrow;
+  const int64_t n = Lanes();
+  const auto* from = static_cast<const T*>(row);
+  const auto factor = hn::Set(d, by);
+  int64_t c = 0;
+  for (; c + n <= width; c += n) {
+    hn::StoreU(hn::MulAdd(Widen(hn::LoadU(narrow, from + c)), factor, hn::LoadU(d, to + c)), d, to + c);
+  }
+  if (c == width) return;
+  HWY_ALIGN T rest[HWY_MAX_BYTES / sizeof(float)] = {};
+  HWY_ALIGN float sums[HWY_MAX_BYTES / sizeof(float)];
+  std::copy_n(from + c, width - c, rest);
+  hn::Store(hn::Mul(Widen(hn::Load(narrow, rest)), factor), d, sums);
+  for (int64_t i = 0; c < width; ++c, ++i) to[c] += sums[i];
+}
+
+void AddRow(Stored stored, const void* row, float by, int64_t width, float* to) {
+  switch (stored) {
+    case Stored::int8:
+      return AddValues<int8_t>(row, by, width, to);
+    case Stored::bfloat16:
+      return AddValues<hwy::bfloat16_t>(row, by, width, to);
+    case Stored::float16:
+      return AddValues<hwy::float16_t>(row, by, width, to);
+    case Stored::float32:
+      return AddValues<float>(row, by, width, to);
+  }
+}
+
+void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
+              const LinearInput* result) {
+  const F d;
+  const int64_t w = norm.width;
+  const float share = 1.0f / static_cast<float>(w);
+  for (int64_t r = first; r < last; ++r) {
+    const float* in = x + r * w;
+    const float* more = residual == nullptr ? nullptr : residual + r * w;
+    float* out = y + r * w;
+    auto sum = hn::Zero(d);
+    float rest = 0.0f;
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          auto v = hn::LoadU(d, in + c);
+          if (more != nullptr) v = hn::Add(v, hn::LoadU(d, more + c));
+          hn::StoreU(v, d, out + c);
+          sum = hn::Add(sum, v);
+        },
+        [&](int64_t c) {
+          out[c] = in[c] + (more == nullptr ? 0.0f : more[c]);
+          rest += out[c];
+        });
+    const float mean = (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * share;
+    auto squares = hn::Zero(d);
+    rest = 0.0f;
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          const auto v = hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean));
+          squares = hn::MulAdd(v, v, squares);
+        },
+        [&](int64_t c) { rest += (out[c] - mean) * (out[c] - mean); });
+    const float variance = (hn::GetLane(hn::SumOfLanes(d, squares)) + rest) * share;
+    const float inverse = 1.0f / std::sqrt(variance + norm.eps);
+    EachColumn(
+        w,
+        [&](int64_t c) HWY_ATTR {
+          const auto v = hn::Mul(hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean)), hn::Set(d, inverse));
+          hn::StoreU(hn::MulAdd(v, hn::LoadU(d, norm.gamma + c), hn::LoadU(d, norm.beta + c)), d, out + c);
+        },
+        [&](int64_t c) { out[c] = (out[c] - mean) * inverse * norm.gamma[c] + norm.beta[c]; });
+    if (result == nullptr) continue;
+    PrepareRow(out, w, r, *result);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+#include <hwy/targets.h>
+
+#include "compress/kernels/float_mode.h"  // OrdinaryFloats
+#include "compress/kernels/threads.h"     // parallel_for
+
+namespace compression::kernels {
+
+HWY_EXPORT(PanelColumns);
+HWY_EXPORT(MultipliesBytes);
+HWY_EXPORT(MultiplyInt8);
+HWY_EXPORT(MultiplyBFloat16);
+HWY_EXPORT(MultiplyFloat);
+HWY_EXPORT(PrepareRows);
+HWY_EXPORT(AddRow);
+HWY_EXPORT(NormRows);
+
+namespace {
+
+int64_t bytes_of(Number number) {
+  return 4 / values_per_word(number);
+}
+
+/// Where word k of output o begins, and, of a weight in pairs, its second half.
+struct Place {
+  unsigned char *first, *second;
+};
+Place place_of(const LinearWeight& weight, int64_t width, int64_t o, int64_t k) {
+  auto* panel = reinterpret_cast<unsigned char*>(weight.values.data() + o / width * weight.words * width);
+  const auto column = o % width;
+  if (!weight.pairs) {
+    auto* word = panel + (k * width + column) * 4;
+    return {word, word + 2};
+  }
+  return {panel + (2 * k * width + column) * 2, panel + ((2 * k + 1) * width + column) * 2};
+}
+
+}  // namespace
+
+int64_t panel_width() {
+  return HWY_DYNAMIC_DISPATCH(PanelColumns)();
+}
+
+void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
+                 LinearWeight& result) {
+  const int64_t width = panel_width(), bytes = bytes_of(number);
+  result.number = number;
+  result.out = out;
+  result.in = in;
+  result.words = divide_up(in, values_per_word(number));
+  result.panels = divide_up(out, width);
+  const int64_t padded = result.panels * width;
+  const int64_t weights = padded * result.words, after = tile_words * width;  // see TileBlock
+  auto* to = result.values.resize(weights + after);
+  std::fill_n(to + weights, after, 0);
+  auto* scales = result.scale.resize(padded);
+  auto* biases = result.bias.resize(padded);
+  auto* starts = result.start.resize(padded);
+  result.pairs = number == Number::int8 && !HWY_DYNAMIC_DISPATCH(MultipliesBytes)();
+  for (int64_t o = 0; o < padded; ++o) {
+    const bool inside = o < out;
+    scales[o] = inside && scale != nullptr ? scale[o] : 1.0f;
+    biases[o] = inside ? bias[o] : 0.0f;
+    const auto* row = static_cast<const unsigned char*>(values) + o * in * bytes;
+    int32_t sum = 0;
+    for (int64_t k = 0; k < result.words; ++k) {
+      uint32_t word = 0;
+      if (inside) std::memcpy(&word, row + k * 4, static_cast<size_t>(std::min<int64_t>(4, in * bytes - k * 4)));
+      const auto place = place_of(result, width, o, k);
+      std::memcpy(place.first, &word, 2);
+      std::memcpy(place.second, reinterpret_cast<const char*>(&word) + 2, 2);
+      if (number != Number::int8) continue;
+      for (int byte = 0; byte < 4; ++byte) sum += static_cast<int8_t>(word >> (8 * byte));
+    }
+    starts[o] = -128 * sum;
+  }
+}
+
+void unpack_linear(const LinearWeight& weight, void* values) {
+  const int64_t width = panel_width(), row_bytes = weight.in * bytes_of(weight.number);
+  for (int64_t o = 0; o < weight.out; ++o) {
+    auto* row = static_cast<unsigned char*>(values) + o * row_bytes;
+    for (int64_t k = 0; k < weight.words; ++k) {
+      const auto place = place_of(weight, width, o, k);
+      uint32_t word = 0;
+      std::memcpy(&word, place.first, 2);
+      std::memcpy(reinterpret_cast<char*>(&word) + 2, place.second, 2);
+      std::memcpy(row + k * 4, &word, static_cast<size_t>(std::min<int64_t>(4, row_bytes - k * 4)));
+    }
+  }
+}
+
+void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
+  HWY_DYNAMIC_DISPATCH(PrepareRows)(x, ld, columns, first, last, result);
+}
+
+void add_row(Stored stored, const void* row, float by, int64_t width, float* to) {
+  HWY_DYNAMIC_DISPATCH(AddRow)(stored, row, by, width, to);
+}
+
+void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
+               const LinearInput* result) {
+  HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result);
+}
+
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
+              int64_t ld) {
+  switch (weight.number) {
+    case Number::int8:
+      return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, function, y, ld);
+    case Number::bfloat16:
+      return HWY_DYNAMIC_DISPATCH(MultiplyBFloat16)(x, weight, rows, panels, function, y, ld);
+    case Number::float32:
+      return HWY_DYNAMIC_DISPATCH(MultiplyFloat)(x, weight, rows, panels, function, y, ld);
+  }
+}
+
+void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y) {
+  constexpr int64_t block = 64;
+  parallel_for(divide_up(rows, block), 1, [&](int64_t begin, int64_t end) {
+    const OrdinaryFloats ordinary;
+    Buffer<uint32_t> values(block * weight.words);
+    Buffer<float> scale(block);
+    const LinearInput input{weight.number, weight.words, values.data(), scale.data(), fixed_scale};
+    for (int64_t first = begin * block; first < std::min(end * block, rows); first += block) {
+      const auto count = std::min(block, rows - first);
+      prepare_rows(x + first * weight.in, weight.in, weight.in, 0, count, input);
+      multiply(input, weight, {0, count}, {0, weight.panels}, Activation::none, y + first * weight.out, weight.out);
+    }
+  });
+}
+
+void int8_sums(const LinearInput& x, const int8_t* weight, int64_t rows, int64_t out, int64_t in, int32_t* sums) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto* row = reinterpret_cast<const uint8_t*>(x.values + r * x.stride);
+    for (int64_t o = 0; o < out; ++o) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < in; ++k) sum += (static_cast<int32_t>(row[k]) - 128) * weight[o * in + k];
+      sums[r * out + o] = sum;
+    }
+  }
+}
+
+void choose_multiplier_for_test(Multiplier chosen) {
+  multiplier = chosen;
+}
+
+int64_t compiled_targets() {
+  return HWY_TARGETS;
+}
+
+std::string int8_kernel() {
+  const auto target = hwy::SupportedTargets() & HWY_TARGETS;
+  const auto best = target & -target;
+  if (use_amx(Number::int8) && panel_width() >= tile_words) return "AMX";
+  if (best == HWY_AVX3_DL) return "AVX-512 VNNI";
+  if (best == HWY_AVX2 && use_avx_vnni()) return "AVX-VNNI";
+  return std::string(hwy::TargetName(best)) + ", in 16 bits";
+}
+
+std::string bfloat16_kernel() {
+  const auto target = hwy::SupportedTargets() & HWY_TARGETS;
+  if (use_amx(Number::bfloat16) && panel_width() >= tile_words) return "AMX BF16";
+  if (has_bfloat16() && (target & HWY_AVX3_DL) != 0) return "AVX-512 BF16";
+  return std::string(hwy::TargetName(target & -target)) + ", widened to float";
+}
+
+}  // namespace compression::kernels
+
+#endif  // HWY_ONCE

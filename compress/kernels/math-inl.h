@@ -1,0 +1,105 @@
+// Vector functions that several kernels share. Included once for each target: no #pragma once.
+
+#if defined(COMPRESS_KERNELS_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef COMPRESS_KERNELS_MATH_INL_H
+#undef COMPRESS_KERNELS_MATH_INL_H
+#else
+#define COMPRESS_KERNELS_MATH_INL_H
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace compression::kernels {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using F = hn::ScalableTag<float>;
+using I32 = hn::ScalableTag<int32_t>;
+using U32 = hn::ScalableTag<uint32_t>;
+using VF = hn::Vec<F>;
+
+HWY_INLINE int64_t Lanes() {
+  return static_cast<int64_t>(hn::Lanes(F()));
+}
+
+/// exp of x <= 0, relative error below 2e-7: 2^n by the exponent's bits, a polynomial of degree 6 for the rest.
+HWY_INLINE VF ExpOfNegative(VF x) {
+  const F d;
+  const I32 di;
+  x = hn::Max(hn::Set(d, -87.0f), x);  // in this order NaN stays NaN
+  const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  auto p = hn::Set(d, 1.3888889e-3f);
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3333333e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1666668e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666667e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
+  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, power));
+}
+
+/// tanh from exp: 1 - 2 / (exp(2|x|) + 1), with its sign.
+HWY_INLINE VF Tanh(VF x) {
+  const F d;
+  const auto e = ExpOfNegative(hn::Mul(hn::Abs(x), hn::Set(d, -2.0f)));
+  const auto one = hn::Set(d, 1.0f);
+  return hn::CopySignToAbs(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
+}
+
+HWY_INLINE VF Sigmoid(VF x) {
+  const auto half = hn::Set(F(), 0.5f);
+  return hn::MulAdd(Tanh(hn::Mul(x, half)), half, half);
+}
+
+/// GELU with tanh in place of the normal distribution.
+HWY_INLINE VF GeluTanh(VF x) {
+  const F d;
+  const auto one = hn::Set(d, 1.0f);
+  const auto inner =
+      hn::Mul(hn::Mul(x, hn::Set(d, 0.79788456080286536f)), hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f), one));
+  return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(Tanh(inner), one));
+}
+
+/// Phi(x), the normal distribution, by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7); and exp(-x^2 / 2).
+HWY_INLINE VF NormalDistribution(VF x, VF& bell) {
+  const F d;
+  const auto magnitude = hn::Abs(x);
+  const auto z = hn::Mul(magnitude, hn::Set(d, 0.70710678118654752f));
+  bell = ExpOfNegative(hn::Neg(hn::Mul(z, z)));
+  const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.3275911f), z, hn::Set(d, 1.0f)));
+  auto p = hn::Set(d, 1.061405429f);
+  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027f));
+  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
+  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
+  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
+  const auto tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), hn::Mul(p, t)), bell);  // Phi(-|x|)
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
+}
+
+/// A well mixed 32-bit number for each index and key ("lowbias32", Chris Wellons' hash prospector).
+HWY_INLINE hn::Vec<U32> Hash(hn::Vec<U32> index, uint32_t key) {
+  const U32 d;
+  auto x = hn::Xor(hn::Mul(index, hn::Set(d, 0x9E3779B1u)), hn::Set(d, key));
+  x = hn::Xor(x, hn::ShiftRight<16>(x));
+  x = hn::Mul(x, hn::Set(d, 0x7feb352du));
+  x = hn::Xor(x, hn::ShiftRight<15>(x));
+  x = hn::Mul(x, hn::Set(d, 0x846ca68bu));
+  return hn::Xor(x, hn::ShiftRight<16>(x));
+}
+
+/// What dropout multiplies elements index.. by: 0 with a probability of threshold / 2^24, else `scale`.
+HWY_INLINE VF DropoutFactor(uint32_t index, uint32_t key, int32_t threshold, float scale) {
+  const auto hash = Hash(hn::Add(hn::Set(U32(), index), hn::Iota(U32(), 0)), key);
+  const auto kept = hn::Gt(hn::BitCast(I32(), hn::ShiftRight<8>(hash)), hn::Set(I32(), threshold - 1));
+  return hn::IfThenElseZero(hn::RebindMask(F(), kept), hn::Set(F(), scale));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace compression::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

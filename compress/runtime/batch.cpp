@@ -1,0 +1,95 @@
+#include "compress/runtime/batch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "compress/base/error.h"       // UnsupportedError
+#include "compress/kernels/threads.h"  // divide_up
+
+namespace compression::runtime {
+namespace {
+
+/// Rows that keep a thread busy on a weight that it reads from the second-level cache.
+constexpr int64_t group_tokens = 128;
+
+int64_t row_of(const Table& table, int64_t row, const char* what) {
+  if (table.present() && (row < 0 || row >= table.weight.size(0))) {
+    throw std::out_of_range(
+        fmt::format("compress.Encoder: {} {} is out of range: the table has {} rows", what, row, table.weight.size(0)));
+  }
+  return row;
+}
+
+void add_text(const PaddedTokens& tokens, int64_t text, const Weights& weights, bool first_tokens, Batch& batch) {
+  const int64_t *id = tokens.ids + text * tokens.columns, *mask = tokens.mask + text * tokens.columns,
+                *type = tokens.types + text * tokens.columns;
+  const bool none = std::all_of(mask, mask + tokens.columns, [](int64_t value) { return value == 0; });
+  batch.keys.push_back(none ? Batch::Keys::equal : mask[0] == 0 ? Batch::Keys::but_first : Batch::Keys::all);
+  if (weights.masks_queries && mask[0] == 0 && first_tokens) {
+    throw UnsupportedError(
+        fmt::format("compress.Encoder: attention_mask: found 0 for the first token of text {}, which this family's "
+                    "fused runtime does not have; expected 1",
+                    text));
+  }
+  const auto padding_position = weights.padding_position;
+  auto counted = padding_position;  // the last position that was given out
+  for (int64_t c = 0; c < tokens.columns; ++c) {
+    const bool padding = padding_position >= 0 && id[c] == padding_position;
+    if (!padding) ++counted;
+    if (mask[c] == 0 && c > 0 && !none) continue;
+    batch.ids.push_back(row_of(weights.word, id[c], "token id"));
+    batch.types.push_back(row_of(weights.token_type, type[c], "token type"));
+    batch.positions.push_back(row_of(weights.position, padding ? padding_position : counted, "position"));
+    batch.places.push_back(text * tokens.columns + c);
+    batch.present.push_back(mask[c] != 0);
+  }
+  batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
+}
+
+/// `count` groups of about the same number of tokens, or fewer.
+std::vector<Group> groups_of(const Batch& batch, int64_t count) {
+  std::vector<Group> groups;
+  int64_t first = 0;
+  for (int64_t i = 0; i < count && first < batch.texts(); ++i) {
+    auto last = first + 1;
+    const auto end = (i + 1) * batch.tokens() / count;
+    while (last < batch.texts() && (batch.tokens_before(last) + batch.tokens_before(last + 1)) / 2 < end) ++last;
+    if (i + 1 == count) last = batch.texts();
+    groups.push_back({first, last});
+    first = last;
+  }
+  return groups;
+}
+
+}  // namespace
+
+Batch without_padding(const PaddedTokens& tokens, const Weights& weights, bool first_tokens) {
+  if (tokens.columns > weights.max_length) {
+    throw UnsupportedError(fmt::format("compress.Encoder: a text of {} tokens: this model has positions for {}",
+                                       tokens.columns, weights.max_length));
+  }
+  if (tokens.columns == 0 && tokens.rows > 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
+  Batch batch;
+  for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places}) {
+    values->reserve(static_cast<size_t>(tokens.rows * tokens.columns));
+  }
+  for (int64_t text = 0; text < tokens.rows; ++text) add_text(tokens, text, weights, first_tokens, batch);
+  return batch;
+}
+
+Division divided(const Batch& batch, int64_t threads) {
+  const auto tokens = batch.tokens(), rounds = kernels::divide_up(tokens, threads * group_tokens);
+  Division result{groups_of(batch, threads * rounds)};
+  if (threads == 1) return result;
+  std::vector<int64_t> load(static_cast<size_t>(threads));
+  for (const auto& group : result.groups) {
+    *std::min_element(load.begin(), load.end()) += batch.tokens_before(group.last) - batch.tokens_before(group.first);
+  }
+  result.together = *std::max_element(load.begin(), load.end()) * threads * 5 > tokens * 6;
+  if (result.together) result.groups = groups_of(batch, rounds);
+  return result;
+}
+
+}  // namespace compression::runtime

@@ -1,0 +1,74 @@
+#include "compress/runtime/encoder.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "compress/kernels/team.h"        // run_together
+#include "compress/kernels/threads.h"     // available_threads
+#include "compress/runtime/batch.h"       // without_padding, divided
+#include "compress/runtime/group_pass.h"  // GroupPass, Space
+#include "compress/runtime/weights.h"     // Weights
+
+namespace compression::runtime {
+
+Encoder::Encoder(const EncoderState& state) : weights_(std::make_unique<const Weights>(read_weights(state))) {}
+
+Encoder::~Encoder() = default;
+
+EncoderState Encoder::state() const {
+  return state_of(*weights_);
+}
+
+int64_t Encoder::classes() const {
+  return weights_->classifier ? weights_->classifier->out : weights_->hidden;
+}
+
+int64_t Encoder::state_width() const {
+  return weights_->reads_all_tokens() ? weights_->dense->out : weights_->hidden;
+}
+
+void Encoder::forward(const PaddedTokens& tokens, float* out) const {
+  run(tokens, false, classes(), out);
+}
+
+void Encoder::last_hidden_state(const PaddedTokens& tokens, float* out) const {
+  run(tokens, true, state_width(), out);
+}
+
+std::unique_ptr<Space> Encoder::take_space() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (spaces_.empty()) return std::make_unique<Space>();
+  auto space = std::move(spaces_.back());
+  spaces_.pop_back();
+  return space;
+}
+
+void Encoder::run(const PaddedTokens& tokens, bool all_tokens, int64_t width, float* out) const {
+  const auto batch = without_padding(tokens, *weights_, !all_tokens);
+  if (all_tokens) std::fill_n(out, tokens.rows * tokens.columns * width, 0.0f);
+  if (tokens.rows == 0) return;
+  const auto threads = kernels::available_threads();
+  const auto division = divided(batch, threads);
+  std::vector<std::unique_ptr<Space>> spaces(static_cast<size_t>(division.together ? 1 : threads));
+  for (auto& space : spaces) {
+    space = take_space();
+    reserve(*weights_, batch, division.groups, division.together ? threads : 1, *space);
+  }
+  std::atomic<size_t> taken{0};
+  kernels::run_together(threads, [&](const kernels::Member& member) {
+    const auto pass = [&](const Group& group, Space& space, const kernels::Member& one) {
+      GroupPass(*weights_, batch, group, space, one).run(all_tokens, out, width);
+    };
+    if (division.together) {
+      for (const auto& group : division.groups) pass(group, *spaces.front(), member);
+      return;
+    }
+    for (auto i = taken++; i < division.groups.size(); i = taken++) {
+      pass(division.groups[i], *spaces[static_cast<size_t>(member.index)], kernels::Member());
+    }
+  });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (auto& space : spaces) spaces_.push_back(std::move(space));
+}
+
+}  // namespace compression::runtime

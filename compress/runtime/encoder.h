@@ -1,0 +1,58 @@
+#pragma once
+// A transformer encoder with its head in one object, for inference on a CPU: weights packed for the machine, padding
+// left out, buffers kept from call to call. Without LibTorch; compress/ops has it as an operator of LibTorch's.
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "compress/runtime/encoder_state.h"  // EncoderState
+
+namespace compression::runtime {
+
+/// Texts as rows of one length, one after the other: [rows, columns] each. Of the mask what is not 0 counts.
+struct PaddedTokens {
+  const int64_t *ids = nullptr, *mask = nullptr, *types = nullptr;
+  int64_t rows = 0, columns = 0;
+};
+
+struct Weights;
+struct Space;
+
+class Encoder {
+ public:
+  /// Throws CheckpointError that names what is missing or does not fit. Tables, norms and biases of positions stay
+  /// those of the state.
+  explicit Encoder(const EncoderState& state);
+  ~Encoder();
+
+  /// The inverse.
+  EncoderState state() const;
+
+  /// A token whose mask is 0 is no key for the others, wherever it is, and others keep their places: so it is left out,
+  /// except a text's first, whose output is what is asked for. Where the mask is 0 throughout, all columns count alike.
+  /// `out`: float32 [rows, classes()]. Throws UnsupportedError where a text has no tokens or more than the model has
+  /// positions for, std::out_of_range for an id or type that its table does not have. Any number of threads may call
+  /// it. How the process rounds changes nothing.
+  void forward(const PaddedTokens& tokens, float* out) const;
+
+  /// `out`: float32 [rows, columns, state_width()], the last layer's output, or what comes behind the head's function
+  /// where the head is a dense layer alone. Zero where the mask is.
+  void last_hidden_state(const PaddedTokens& tokens, float* out) const;
+
+  /// Columns of what forward() computes: the head's classes; without a head the width of the last layer's output, which
+  /// it then is of first tokens.
+  int64_t classes() const;
+  int64_t state_width() const;
+
+ private:
+  void run(const PaddedTokens& tokens, bool all_tokens, int64_t width, float* out) const;
+  std::unique_ptr<Space> take_space() const;
+
+  std::unique_ptr<const Weights> weights_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Space>> spaces_;  // not in use
+};
+
+}  // namespace compression::runtime

@@ -1,0 +1,92 @@
+#include "compress/runtime/state_reader.h"
+
+#include <fmt/ranges.h>
+
+#include <cmath>
+
+namespace compression::runtime {
+
+std::string_view type_name(DType type) {
+  switch (type) {
+    case DType::float32:
+      return "Float";
+    case DType::float64:
+      return "Double";
+    case DType::float16:
+      return "Half";
+    case DType::bfloat16:
+      return "BFloat16";
+    case DType::int8:
+      return "Char";
+    case DType::uint8:
+      return "Byte";
+    case DType::int16:
+      return "Short";
+    case DType::int32:
+      return "Int";
+    case DType::int64:
+      return "Long";
+    case DType::boolean:
+      return "Bool";
+  }
+  return "";
+}
+
+double StateReader::number(const std::string& name) const {
+  const auto found = state_.numbers.find(name);
+  if (found == state_.numbers.end()) refuse("the number {} is missing", name);
+  return found->second;
+}
+
+double StateReader::real(const std::string& name, double least, double most) const {
+  const double found = number(name);
+  if (!(found >= least && found <= most)) {
+    refuse("{}: found {}, expected a number from {} to {}", name, found, least, most);
+  }
+  return found;
+}
+
+int64_t StateReader::integer(const std::string& name, int64_t least, int64_t most) const {
+  const double found = number(name);
+  if (!(found >= static_cast<double>(least) && found <= static_cast<double>(most) && std::floor(found) == found)) {
+    refuse("{}: found {}, expected an integer from {} to {}", name, found, least, most);
+  }
+  return static_cast<int64_t>(found);
+}
+
+bool StateReader::flag(const std::string& name) const {
+  return state_.numbers.contains(name) && integer(name, 0, 1) == 1;
+}
+
+HostTensor StateReader::tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+  const auto found = state_.tensors.find(name);
+  if (found == state_.tensors.end()) refuse("the tensor {} is missing", name);
+  if (found->second.shape != shape) {
+    refuse("{}: found [{}], expected [{}]", name, fmt::join(found->second.shape, ", "), fmt::join(shape, ", "));
+  }
+  return found->second;
+}
+
+HostTensor StateReader::of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const {
+  auto found = tensor(name, shape);
+  if (found.dtype != type) refuse("{}: found {}, expected {}", name, type_name(found.dtype), type_name(type));
+  return found;
+}
+
+HostTensor StateReader::floats(const std::string& name, const std::vector<int64_t>& shape) const {
+  return of_type(name, shape, DType::float32);
+}
+
+std::pair<int64_t, int64_t> StateReader::matrix(const std::string& name) const {
+  const auto found = state_.tensors.find(name);
+  if (found == state_.tensors.end() || found->second.dim() != 2) refuse("the matrix {} is missing", name);
+  return {found->second.size(0), found->second.size(1)};
+}
+
+int64_t StateReader::rows(const std::string& name, int64_t least) const {
+  const auto found = matrix(name).first;
+  if (found < least) refuse("{}: found {} rows, expected {} or more", name, found, least);
+  return found;
+}
+
+}  // namespace compression::runtime

@@ -1,0 +1,79 @@
+#include <algorithm>
+#include <array>
+
+#include "compress/runtime/plain_linear.h"  // write_linear, unpacked
+#include "compress/runtime/weights.h"
+
+namespace compression::runtime {
+namespace {
+
+class StateWriter {
+ public:
+  explicit StateWriter(const Weights& weights) : weights_(weights) { state_.numbers = weights.numbers; }
+
+  EncoderState write() {
+    const auto& w = weights_;
+    table("embeddings.word", w.word);
+    table("embeddings.position", w.position);
+    table("embeddings.token_type", w.token_type);
+    norm("embeddings.norm", w.embedding_norm);
+    linear("embeddings.projection", w.projection);
+    tensor("relative.table.weight", w.relative_table);
+    tensor("relative.rows", w.relative_rows);
+    norm("relative.norm", w.relative_norm);
+    for (auto each = w.layers.begin(); each != w.layers.end(); ++each) {
+      if (std::find(w.layers.begin(), each, *each) != each) continue;  // shared with an earlier one
+      layer("layer." + std::to_string(each - w.layers.begin()), **each);
+    }
+    linear("head.dense", w.dense);
+    linear("head.classifier", w.classifier);
+    return std::move(state_);
+  }
+
+ private:
+  void tensor(const std::string& name, const HostTensor& value) {
+    if (value.defined()) state_.tensors[name] = value;
+  }
+  void table(const std::string& name, const Table& value) {
+    tensor(name + ".weight", value.weight);
+    tensor(name + ".weight_scale", value.scale);
+  }
+  void norm(const std::string& name, const NormWeight& value) {
+    tensor(name + ".weight", value.gamma);
+    tensor(name + ".bias", value.beta);
+  }
+  void linear(const std::string& name, const kernels::LinearWeight& value) {
+    write_linear(state_.tensors, name, unpacked(value));
+  }
+  void linear(const std::string& name, const std::optional<kernels::LinearWeight>& value) {
+    if (value) linear(name, *value);
+  }
+
+  void layer(const std::string& name, const Layer& layer) {
+    const auto joined = unpacked(layer.qkv);
+    auto first = int64_t{0};
+    for (const auto* part : {".query", ".key", ".value"}) {
+      write_linear(state_.tensors, name + part, joined.rows(first, first + layer.heads * weights_.head_size));
+      first += layer.part;
+    }
+    linear(name + ".attention_output", layer.attention_output);
+    linear(name + ".intermediate", layer.intermediate);
+    linear(name + ".output", layer.output);
+    norm(name + ".attention_norm", layer.attention_norm);
+    norm(name + ".output_norm", layer.output_norm);
+    tensor(name + ".position_bias", layer.position_bias);
+    linear(name + ".position_key", layer.position_key.own);
+    linear(name + ".position_query", layer.position_query.own);
+  }
+
+  const Weights& weights_;
+  EncoderState state_;
+};
+
+}  // namespace
+
+EncoderState state_of(const Weights& weights) {
+  return StateWriter(weights).write();
+}
+
+}  // namespace compression::runtime
