@@ -20,7 +20,7 @@ class AnswerScorer : public Scorer {
   void add(const Batch& batch, const torch::Tensor& logits) override {
     finder_.add(batch, logits);
     loss_ += static_cast<double>(batch.size()) *
-             label_loss(TaskType::question_answering, logits.to(torch::kDouble), batch.labels, batch.attention_mask)
+             label_loss(TaskType::question_answering, logits.to(torch::kDouble), batch.labels(), batch.attention_mask())
                  .item<double>();
     rows_ += batch.size();
   }

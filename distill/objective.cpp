@@ -266,7 +266,7 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
 std::vector<double> DistillObjective::counts(const Batch& batch) const {
   std::vector<double> all;
   for (const auto& teacher : teachers_) {
-    const auto own = teacher.loss.counts(batch.labels, batch.attention_mask);
+    const auto own = teacher.loss.counts(batch.labels(), batch.attention_mask());
     all.insert(all.end(), own.begin(), own.end());
   }
   return all;
@@ -291,7 +291,7 @@ torch::Tensor DistillObjective::weighted(const Batch& batch, std::span<const dou
     }
     const auto of_teacher = shares.first(shares.empty() ? 0 : teacher.loss.size());
     shares = shares.subspan(of_teacher.size());
-    const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask, of_teacher) * teacher.weight;
+    const auto loss = teacher.loss(own, target, batch.labels(), batch.attention_mask(), of_teacher) * teacher.weight;
     sum = sum.defined() ? sum + loss : loss;
   }
   return sum;

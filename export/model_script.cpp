@@ -258,9 +258,9 @@ std::string head_output(Script& script, const Model& model, const std::string& x
 }  // namespace
 
 torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch) {
-  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels) : outputs;
+  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels()) : outputs;
   if (same.dim() < 3) return same;
-  return same.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
+  return same.flatten(0, 1).index_select(0, batch.attention_mask().flatten().nonzero().squeeze(1));
 }
 
 Script model_script(const Model& model, Runtime runtime) {

@@ -21,10 +21,10 @@ constexpr double kDamping = 1e-3;
 torch::Tensor directions(const torch::Tensor& logits, const Batch& batch, TaskType task, uint64_t seed) {
   auto all = torch::zeros(logits.sizes(), torch::kFloat);
   const bool by_token = logits.dim() == 3;
-  const bool labelled_alone = task == TaskType::masked_lm && batch.labels.defined();  // rows are of labelled tokens
-  const auto mask = batch.attention_mask.cpu();
+  const bool labelled_alone = task == TaskType::masked_lm && batch.labels().defined();  // rows are of labelled tokens
+  const auto mask = batch.attention_mask().cpu();
   const auto counts =
-      labelled_alone ? label_counts(task, batch.labels).cpu() : torch::ones({batch.size()}, torch::kLong);
+      labelled_alone ? label_counts(task, batch.labels()).cpu() : torch::ones({batch.size()}, torch::kLong);
   int64_t begin = 0;
   for (int64_t text = 0; text < batch.size(); ++text) {
     auto generator = at::detail::createCPUGenerator(

@@ -20,8 +20,8 @@ namespace {
 
 /// The tokens of a batch's texts: with masked_lm those that are masked in it too, which its labels name.
 torch::Tensor tokens_of(const Batch& batch, TaskType task) {
-  if (task != TaskType::masked_lm) return batch.input_ids.flatten();
-  return torch::where(batch.labels.eq(ignored_label), batch.input_ids, batch.labels).flatten();
+  if (task != TaskType::masked_lm) return batch.input_ids().flatten();
+  return torch::where(batch.labels().eq(ignored_label), batch.input_ids(), batch.labels()).flatten();
 }
 
 /// How often each token occurs in the texts to train on.

@@ -66,11 +66,8 @@ recipes::Runnable open(const ModelOptions& options, const Context& context) {
 /// How many classes a model without a config gives: by asking it.
 int64_t class_count(const recipes::Runnable& model) {
   const c10::InferenceMode inference;
-  const Batch one{.input_ids = torch::zeros({1, 2}, torch::kLong),
-                  .attention_mask = torch::ones({1, 2}, torch::kLong),
-                  .token_type_ids = torch::zeros({1, 2}, torch::kLong),
-                  .labels = {},
-                  .examples = {}};
+  const auto zeros = torch::zeros({1, 2}, torch::kLong);
+  const auto one = text_batch(zeros, torch::ones_like(zeros), zeros);
   const auto logits = model.logits(one.to(model.device));
   if (logits.dim() != 2) {
     throw UnsupportedError(fmt::format("{}: its output for a text has {} dimensions, expected 2: [batch, classes]",

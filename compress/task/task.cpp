@@ -41,7 +41,7 @@ class TensorScorer : public Scorer {
   void add(const Batch& batch, const Tensor& logits) override {
     const auto [predicted, expected] = answers(batch, logits);
     if (expected.size(0) == 0) return;
-    const auto loss = label_loss(head_.task, logits.to(torch::kDouble), batch.labels, batch.attention_mask);
+    const auto loss = label_loss(head_.task, logits.to(torch::kDouble), batch.labels(), batch.attention_mask());
     predicted_.push_back(predicted);
     expected_.push_back(expected);
     loss_ += loss.item<double>() * static_cast<double>(expected.size(0));
@@ -97,23 +97,23 @@ class TensorScorer : public Scorer {
   std::pair<Tensor, Tensor> answers(const Batch& batch, const Tensor& logits) const {
     switch (head_.task) {
       case TaskType::multi_label:
-        return {logits.gt(0), batch.labels.gt(0.5)};
+        return {logits.gt(0), batch.labels().gt(0.5)};
       case TaskType::regression:
-        return {logits.squeeze(-1), batch.labels};
+        return {logits.squeeze(-1), batch.labels()};
       case TaskType::embedding:
-        return {pair_cosines(logits), batch.labels.slice(0, 0, std::nullopt, 2)};
+        return {pair_cosines(logits), batch.labels().slice(0, 0, std::nullopt, 2)};
       case TaskType::token_classification:
       case TaskType::masked_lm:
-        return {labelled_logits(logits, batch.labels).argmax(-1),
-                batch.labels.flatten().index_select(0, labelled_tokens(batch.labels))};
+        return {labelled_logits(logits, batch.labels()).argmax(-1),
+                batch.labels().flatten().index_select(0, labelled_tokens(batch.labels()))};
       default:
-        return {logits.argmax(-1), batch.labels};
+        return {logits.argmax(-1), batch.labels()};
     }
   }
 
   /// The same as names, a list a text.
   void add_tags(const Batch& batch, const Tensor& predicted, const Tensor& expected) {
-    const auto counts = batch.labels.ne(ignored_label).sum(1);
+    const auto counts = batch.labels().ne(ignored_label).sum(1);
     const auto names = [&](const Tensor& ids, int64_t begin, int64_t count) {
       metrics::Tags tags;
       for (int64_t i = begin; i < begin + count; ++i) {

@@ -151,13 +151,13 @@ TEST_CASE("a loss on nothing is 0 and has a gradient of zeros, and a scorer of n
   const TaskHead head{{"B-X", "O"}, TaskType::token_classification};
   const auto scorer = make_scorer(head, Metric::entity_f1);
   Batch batch;
-  batch.labels = torch::full({2, 3}, ignored_label);
-  batch.attention_mask = torch::ones({2, 3}, torch::kLong);
+  batch["labels"] = torch::full({2, 3}, ignored_label);
+  batch["attention_mask"] = torch::ones({2, 3}, torch::kLong);
   scorer->add(batch, torch::randn({2, 3, 2}));
   CHECK(scorer->result().total == 0);
   CHECK(scorer->result().values.empty());
 
-  batch.input_ids = torch::zeros({2, 3}, torch::kLong);
+  batch["input_ids"] = torch::zeros({2, 3}, torch::kLong);
   batch.examples = torch::arange(2);
   class Unlabelled : public OneBatch {
    public:
@@ -216,8 +216,8 @@ TEST_CASE("an evaluation comes back from JSON, and knows what is better") {
 Evaluation scored(const TaskHead& head, const torch::Tensor& logits, const torch::Tensor& labels) {
   const auto scorer = make_scorer(head, default_metric(head));
   Batch batch;
-  batch.labels = labels;
-  batch.attention_mask = torch::ones({labels.size(0), labels.dim() > 1 ? labels.size(1) : 1}, torch::kLong);
+  batch["labels"] = labels;
+  batch["attention_mask"] = torch::ones({labels.size(0), labels.dim() > 1 ? labels.size(1) : 1}, torch::kLong);
   scorer->add(batch, logits);
   return scorer->result();
 }

@@ -50,9 +50,9 @@ TEST_CASE("a batch without padding gives the same logits as its rows alone") {
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto together = model->forward(batch).logits;
   for (int64_t i = 0; i < batch.size(); ++i) {
-    const auto length = batch.attention_mask[i].sum().item<int64_t>();
+    const auto length = batch.attention_mask()[i].sum().item<int64_t>();
     const auto row = [&](const torch::Tensor& t) { return t.slice(0, i, i + 1).slice(1, 0, length); };
-    const Batch alone{row(batch.input_ids), row(batch.attention_mask), row(batch.token_type_ids), {}, {}};
+    const auto alone = text_batch(row(batch.input_ids()), row(batch.attention_mask()), row(batch.token_type_ids()));
     check_close(model->forward(alone).logits, together.slice(0, i, i + 1), 1e-5);
   }
 }
@@ -105,7 +105,7 @@ TEST_CASE("classes without names are the integers, and are not guessed to be nam
 TEST_CASE("a text longer than the model's positions is refused") {
   auto model = tiny_model();
   const auto ids = torch::zeros({1, 41}, torch::kLong);
-  const auto message = message_of<UnsupportedError>([&] { model->forward({ids, torch::ones_like(ids), {}, {}, {}}); });
+  const auto message = message_of<UnsupportedError>([&] { model->forward(text_batch(ids, torch::ones_like(ids))); });
   CHECK_THAT(message, Catch::Contains("41") && Catch::Contains("40"));
 }
 

@@ -329,8 +329,8 @@ TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and
   const OneBatch source(all);
   const auto context = quiet_context({});
   const auto outputs = teacher_outputs(teacher, /*hidden_states=*/true, source, std::nullopt, context);
-  const auto tokens = all.attention_mask.sum().item<int64_t>();
-  REQUIRE(tokens < all.attention_mask.numel());  // there is padding
+  const auto tokens = all.attention_mask().sum().item<int64_t>();
+  REQUIRE(tokens < all.attention_mask().numel());  // there is padding
   CHECK(outputs.hidden_states.sizes() == at::IntArrayRef({tokens, 4, 32}));
   CHECK(teacher_output_bytes(teacher->config(), true, source) ==
         static_cast<int64_t>(outputs.logits.nbytes() + outputs.hidden_states.nbytes() + outputs.begin.nbytes()));
@@ -338,21 +338,19 @@ TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and
   const at::NoGradGuard no_grad;
   const auto order = torch::arange(texts).flip(0);
   Batch batch;
-  for (auto [from, to] : {std::pair{&all.input_ids, &batch.input_ids},
-                          {&all.attention_mask, &batch.attention_mask},
-                          {&all.token_type_ids, &batch.token_type_ids}}) {
-    *to = torch::constant_pad_nd(from->index_select(0, order), {0, 3});
+  for (const auto* name : {"input_ids", "attention_mask", "token_type_ids"}) {
+    batch[name] = torch::constant_pad_nd(all.at(name).index_select(0, order), {0, 3});
   }
   batch.examples = order;
   const auto kept = TeacherOutputs::from_tensors(outputs.tensors()).of(batch);
   const auto expected = teacher->forward(batch, {.hidden_states = true});
   check_close(kept.logits, expected.logits, 1e-5);
   REQUIRE(kept.hidden_states.size() == expected.hidden_states.size());
-  const auto mask = batch.attention_mask.unsqueeze(-1);
+  const auto mask = batch.attention_mask().unsqueeze(-1);
   for (size_t i = 0; i < kept.hidden_states.size(); ++i) {
     check_close(kept.hidden_states[i] * mask, expected.hidden_states[i] * mask, 4e-3);
   }
-  batch.attention_mask[0][0] = 0;
+  batch.attention_mask()[0][0] = 0;
   CHECK_THROWS_WITH(outputs.of(batch), Catch::Contains("other tokens"));
 
   const auto logits = teacher_outputs(teacher, false, source, std::nullopt, context);
