@@ -32,7 +32,8 @@ Tensor token_offsets(const BatchSource& source) {
 
 /// One output a text.
 int64_t logits_width(const ModelConfig& config) {
-  return config.task == TaskType::embedding ? config.embedding_width() : static_cast<int64_t>(config.labels.size());
+  return traits_of(config.task).head == HeadKind::embedding ? config.embedding_width()
+                                                            : static_cast<int64_t>(config.labels.size());
 }
 
 /// Values of a token.

@@ -13,7 +13,7 @@
 #include "compress/checkpoint/checkpoint.h"     // load_state_dict
 #include "compress/model/relative_positions.h"  // relative_rows
 #include "compress/ops/library.h"               // make_encoder_object
-#include "compress/task/task.h"                 // labelled_logits
+#include "compress/task/losses.h"               // labelled_logits
 #include "export/encoder_state.h"               // encoder_state
 
 namespace compression::exporter {

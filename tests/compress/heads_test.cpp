@@ -44,7 +44,8 @@ TEST_CASE("every task's head gives the logits and loss of transformers, in each 
     check_close(real_part(model->forward(unlabelled).logits, batch.attention_mask()),
                 real_part(expected.at("logits"), batch.attention_mask()), 1e-5);
     if (batch.labels().defined()) {
-      const auto loss = label_loss(task, model->forward(batch).logits, batch.labels(), batch.attention_mask());
+      const auto loss =
+          find_task(task).label_loss(model->forward(batch).logits, batch.labels(), batch.attention_mask());
       CHECK(loss.item<double>() == Approx(expected.at("loss").item<double>()).epsilon(1e-5));
     }
     model->set_fused(Arithmetic::float32);
@@ -105,7 +106,9 @@ TEST_CASE("the gradients of token-level heads are the same in the fused form") {
   const auto gradients = [&](std::optional<Arithmetic> fused) {
     model->set_fused(fused);
     model->zero_grad();
-    label_loss(model->config().task, model->forward(batch).logits, batch.labels(), batch.attention_mask()).backward();
+    find_task(model->config().task)
+        .label_loss(model->forward(batch).logits, batch.labels(), batch.attention_mask())
+        .backward();
     std::map<std::string, torch::Tensor> all;
     for (const auto& p : model->named_parameters()) all[p.key()] = p.value().grad().clone();
     return all;

@@ -44,6 +44,23 @@ TEST_CASE("logits of all-MiniLM-L6-v2 equal those of transformers", "[real]") {
   check_close(output.hidden_states.back().slice(1, 0, 3), expected.at("last_hidden_state").slice(1, 0, 3), 1e-5);
 }
 
+TEST_CASE("a batch tells what is not in it") {
+  const auto ids = torch::zeros({3, 2}, torch::kLong);
+  auto batch = text_batch(ids, torch::ones_like(ids));
+  CHECK(batch.size() == 3);
+  CHECK(batch.tensors.size() == 2);
+  CHECK_FALSE(batch.token_type_ids().defined());
+  batch["pixel_values"] = torch::zeros({3, 4});
+  batch["labels"] = torch::Tensor();
+  CHECK(batch.at("pixel_values").size(1) == 4);
+  CHECK_FALSE(batch.labels().defined());
+  CHECK(message_of<std::invalid_argument>([&] { batch.at("labels"); }) ==
+        "a batch of [attention_mask, input_ids, pixel_values], expected labels in it");
+  CHECK(message_of<std::invalid_argument>([] { tiny_model()->forward(Batch()); }) ==
+        "a batch of [], expected input_ids in it");
+  CHECK(Batch().size() == 0);
+}
+
 TEST_CASE("a batch without padding gives the same logits as its rows alone") {
   auto model = tiny_model();
   const at::NoGradGuard no_grad;

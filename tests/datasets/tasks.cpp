@@ -244,7 +244,8 @@ struct OneToken {
       logits[i][0][0] = 1.0f + question.at("no_answer").get<float>();
     }
     batch = text_batch(torch::ones({count, 2}, torch::kLong), torch::ones({count, 2}, torch::kLong),
-                       torch::zeros({count, 2}, torch::kLong), torch::zeros({count, 2}, torch::kLong), torch::arange(count));
+                       torch::zeros({count, 2}, torch::kLong), torch::zeros({count, 2}, torch::kLong),
+                       torch::arange(count));
   }
   Evaluation scored(Metric metric, const AnswerConfig& config) const {
     const auto scorer = make_answer_scorer(windows, metric, config);

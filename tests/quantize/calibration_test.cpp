@@ -98,7 +98,8 @@ TEST_CASE("calibration sees tokens and no padding, and leaves the model as it wa
   CHECK_FALSE(before.contains("bert.pooler.dense"));
   CHECK(before.size() == model->linears().size() - 1);
   REQUIRE(batch.attention_mask().eq(0).any().item<bool>());
-  batch["input_ids"] = torch::where(batch.attention_mask().eq(0), torch::full_like(batch.input_ids(), 17), batch.input_ids());
+  batch["input_ids"] =
+      torch::where(batch.attention_mask().eq(0), torch::full_like(batch.input_ids(), 17), batch.input_ids());
   for (const auto& [name, scale] : scales()) CHECK(scale == Approx(before.at(name)).epsilon(1e-6));
   CHECK(model->encoder->fused == Arithmetic::float32);
   CHECK(model->is_training());

@@ -61,7 +61,7 @@ class Dealt : public BatchSource {
       return torch::constant_pad_nd(own.slice(1, 0, longest), {0, deal_.padding}, filler);
     };
     return text_batch(pick(all_.input_ids(), 0), pick(all_.attention_mask(), 0), pick(all_.token_type_ids(), 0),
-            pick(all_.labels(), ignored_label), rows);
+                      pick(all_.labels(), ignored_label), rows);
   }
   std::unique_ptr<Scorer> scorer() const override {
     if (head_.task == TaskType::question_answering) return datasets::make_answer_scorer(windows(), Metric::f1);

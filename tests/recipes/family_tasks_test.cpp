@@ -126,7 +126,7 @@ struct Subject {
 
   double loss(Model& of) const {
     const at::NoGradGuard no_grad;
-    return label_loss(task, of->forward(batch).logits, batch.labels(), batch.attention_mask()).item<double>();
+    return find_task(task).label_loss(of->forward(batch).logits, batch.labels(), batch.attention_mask()).item<double>();
   }
 
   /// Saved, read again, exported, loaded: the same logits.
