@@ -254,12 +254,12 @@ TEST_CASE("every loss of distillation is the same in whatever batches") {
   for (auto& p : teacher->parameters()) p.requires_grad_(false);
   const auto shape = distill::shape_of(tiny.model);
   for (const auto& losses : every_loss(task)) {
-    if (losses.size() == 2) tiny.texts.labels[1] = ignored_label;  // texts without labels
+    if (losses.size() == 2) tiny.texts.labels()[1] = ignored_label;  // texts without labels
     std::optional<FirstStep> whole;
     for (const auto& deal : tiny.own_deals()) {
       if (deal.batch_size == 2 || deal.batch_size == 3) continue;
       INFO(enum_name(task) << ", " << enum_name(losses.front().type) << ", distance "
-                           << enum_name(losses.front().distance.value_or(distill::Distance::kl)) << " and "
+                           << enum_name(losses.front().distance.value_or(Distance::kl)) << " and "
                            << losses.size() - 1 << " more, " << deal.name);
       distill::DistillObjective objective(
           tiny.model, {{.model = teacher, .loss = distill::DistillationLoss(losses, shape, shape, task)}});
@@ -376,7 +376,7 @@ TEST_CASE("statistics of calibration, and what is fitted to texts, are the same 
 
 TEST_CASE("where no text has a label there is nothing to score on") {
   Case tiny(TaskType::token_classification);
-  tiny.texts.labels = torch::full_like(tiny.texts.labels, ignored_label);
+  tiny.texts["labels"] = torch::full_like(tiny.texts.labels(), ignored_label);
   LabelObjective objective(tiny.model);
   const auto source = tiny.dealt(deals[2]);
   const auto context = quiet_context({});

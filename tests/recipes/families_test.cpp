@@ -104,9 +104,9 @@ void hand_over(const Subject& subject, Model& model, const std::string& what) {
   const auto folder = std::filesystem::path(root) / (subject.name + "." + what);
   std::filesystem::create_directories(folder);
   save_model(model, *load_tokenizer(golden("model/tiny")), folder);
-  StateDict golden{{"logits", subject.logits(model)}, {"input_ids", subject.batch.input_ids}};
-  golden["attention_mask"] = subject.batch.attention_mask;
-  if (subject.batch.token_type_ids.defined()) golden["token_type_ids"] = subject.batch.token_type_ids;
+  StateDict golden{{"logits", subject.logits(model)}, {"input_ids", subject.batch.input_ids()}};
+  golden["attention_mask"] = subject.batch.attention_mask();
+  if (subject.batch.token_type_ids().defined()) golden["token_type_ids"] = subject.batch.token_type_ids();
   write_safetensors(folder / "golden.safetensors", golden);
 }
 
