@@ -14,7 +14,7 @@
 #include "compress/model/block_math.h"       // BlockMath, Distances
 #include "compress/ops/library.h"            // make_encoder_object
 #include "compress/state_dict/state_dict.h"  // load_state_dict
-#include "compress/task/task.h"              // labelled_logits
+#include "compress/task/losses.h"            // labelled_logits
 #include "export/encoder_state.h"            // encoder_state
 
 namespace compression::exporter {
@@ -278,9 +278,9 @@ std::string head_output(Script& script, const Model& model, const std::string& x
 }  // namespace
 
 torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch) {
-  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels) : outputs;
+  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels()) : outputs;
   if (same.dim() < 3) return same;
-  return same.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
+  return same.flatten(0, 1).index_select(0, batch.attention_mask().flatten().nonzero().squeeze(1));
 }
 
 Script model_script(const Model& model, Runtime runtime) {

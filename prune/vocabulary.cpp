@@ -18,10 +18,10 @@
 namespace compression::prune {
 namespace {
 
-/// The tokens of a batch's texts: with masked_lm those that are masked in it too, which its labels name.
-torch::Tensor tokens_of(const Batch& batch, TaskType task) {
-  if (task != TaskType::masked_lm) return batch.input_ids.flatten();
-  return torch::where(batch.labels.eq(ignored_label), batch.input_ids, batch.labels).flatten();
+/// The tokens of a batch's texts: where some are hidden to be found again those too, which its labels name.
+torch::Tensor tokens_of(const Batch& batch, LabelKind labels) {
+  if (labels != LabelKind::none) return batch.input_ids().flatten();
+  return torch::where(batch.labels().eq(ignored_label), batch.input_ids(), batch.labels()).flatten();
 }
 
 /// How often each token occurs in the texts to train on.
@@ -29,7 +29,7 @@ std::vector<int64_t> count_tokens(const DataProvider& data, const Tokenizer& tok
   const auto texts = data.batches(Split::train, tokenizer, {.unlabelled = true});
   std::vector<int64_t> counts(static_cast<size_t>(tokenizer.usable_ids()));
   for (const auto& examples : texts->plan(0)) {
-    const auto ids = tokens_of(texts->collate(examples), data.head().task);
+    const auto ids = tokens_of(texts->collate(examples), traits_of(data.head().task).labels);
     for (int64_t i = 0; i < ids.numel(); ++i) ++counts.at(static_cast<size_t>(ids.data_ptr<int64_t>()[i]));
   }
   return counts;

@@ -12,6 +12,7 @@
 
 #include "compress/base/activation.h"  // Activation
 #include "compress/spec/block.h"       // BlockSpec, NormSpec
+#include "compress/spec/task.h"        // TaskType
 
 namespace compression {
 
@@ -31,34 +32,6 @@ enum class ActivationScheme { per_tensor, per_token, static_per_tensor };
 constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_names(ActivationScheme) {
   return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
 }
-
-/// What a model's head is for; docs/tasks.md has each one's data, outputs, losses and metrics.
-enum class TaskType {
-  classification,
-  multi_label,
-  regression,
-  embedding,
-  token_classification,
-  question_answering,
-  masked_lm
-};
-constexpr std::array<std::pair<TaskType, std::string_view>, 7> enum_names(TaskType) {
-  return {{{TaskType::classification, "classification"},
-           {TaskType::multi_label, "multi_label"},
-           {TaskType::regression, "regression"},
-           {TaskType::embedding, "embedding"},
-           {TaskType::token_classification, "token_classification"},
-           {TaskType::question_answering, "question_answering"},
-           {TaskType::masked_lm, "masked_lm"}}};
-}
-
-/// The head that a task's data asks for.
-struct TaskHead {
-  std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
-  TaskType task = TaskType::classification;
-  std::vector<std::string> written = {};  // what the data calls each of them, where labels are a model's; else empty
-  bool operator==(const TaskHead&) const = default;
-};
 
 /// What becomes the first block's input: words, positions and segments, summed and normalised. The defaults are BERT's.
 struct InputSpec {
@@ -153,7 +126,7 @@ struct ModelConfig {
   std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent
   double initializer_range = 0.02;
 
-  TaskType task = TaskType::embedding;   // of the head; embedding is what an encoder gives without one
+  TaskType task = headless_task;         // of the head
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
   HeadOptions head = {};
   EmbeddingOptions embedding = {};  // not of config.json: model_folder/sentence_transformers.h

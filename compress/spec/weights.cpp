@@ -103,24 +103,31 @@ class Lister {
   void head() {
     const auto classes = [](int64_t count) { return Axis{.label = Label::classes, .size = count}; };
     const auto labels = classes(static_cast<int64_t>(config_.labels.size()));
-    switch (config_.task) {
-      case TaskType::classification:
-      case TaskType::multi_label:
-      case TaskType::regression:
+    switch (traits_of(config_.task).head) {
+      case HeadKind::text:
         linear(Role::classifier, "head.classifier", labels, hidden());
-        return linear(Role::head_dense, "head.dense", hidden(), hidden());
-      case TaskType::token_classification:
-        return linear(Role::classifier, "head.classifier", labels, hidden());
-      case TaskType::question_answering:
-        return linear(Role::classifier, "head.classifier", classes(2), hidden());
-      case TaskType::masked_lm:
+        linear(Role::head_dense, "head.dense", hidden(), hidden(), config_.head.dense_bias);
+        if (config_.head.norm) norm(Role::head_norm, "head.LayerNorm", hidden(), config_.norm);
+        return;
+      case HeadKind::tokens:
+        return tokens(labels);
+      case HeadKind::spans:
+        return tokens(classes(2));
+      case HeadKind::words:
         add(Role::head_bias, "head.bias", true, {{.label = Label::vocabulary, .size = config_.vocab_size}});
-        linear(Role::head_dense, "head.dense", embedding(), hidden());
+        linear(Role::head_dense, "head.dense", embedding(), hidden(), config_.head.dense_bias);
         return norm(Role::head_norm, "head.LayerNorm", embedding(), config_.norm);
-      case TaskType::embedding:
+      case HeadKind::embedding:
         return steps();
     }
-    throw std::logic_error("task");
+    throw std::logic_error("head");
+  }
+
+  void tokens(const Axis& classes) {
+    linear(Role::classifier, "head.classifier", classes, hidden());
+    if (!config_.head.norm) return;
+    linear(Role::head_dense, "head.dense", hidden(), hidden(), config_.head.dense_bias);
+    norm(Role::head_norm, "head.LayerNorm", hidden(), config_.norm);
   }
 
   void steps() {
