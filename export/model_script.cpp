@@ -258,16 +258,29 @@ std::string words_of_hidden(Script& script, const Model& model, const MaskedLmHe
   return fmt::format("torch.linear({}, {}, {})", normed, table, script.tensor("head.bias", head.bias));
 }
 
+/// The head's dense layer and what follows it. `norm` may be null.
+std::string activated_dense(Script& script, const Linear& dense, Activation activation, const LayerNorm& norm,
+                            const std::string& x) {
+  auto y = script.let(activated(activation, script.let(script.linear("head.dense", dense, x))));
+  return norm ? script.let(script.layer_norm("head.LayerNorm", norm, y)) : y;
+}
+
 /// What the head makes of the last hidden states `x`, as in compress/model/head.cpp.
 std::string head_output(Script& script, const Model& model, const std::string& x) {
   const auto& head = *model->head;
   if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
-    const auto first = script.let(fmt::format("torch.select({}, 1, 0)", x));
-    const auto dense = script.let(script.linear("head.dense", sequence->dense, first));
-    const auto pooled = script.let(activated(sequence->activation, dense));
+    auto text = script.let(fmt::format("torch.select({}, 1, 0)", x));
+    if (sequence->mean) {
+      script.line(fmt::format("real = torch.to(attention_mask, {})", Script::dtype(torch::kFloat)));
+      text = script.let(fmt::format("torch.sum({} * torch.unsqueeze(real, -1), [1]) / torch.sum(real, [1], True)", x));
+    }
+    const auto pooled = activated_dense(script, sequence->dense, sequence->activation, sequence->norm, text);
     return script.linear("head.classifier", sequence->classifier, pooled);
   }
-  if (dynamic_cast<const TokenHead*>(&head)) return script.linear("head.classifier", head.classifier, x);
+  if (const auto* tokens = dynamic_cast<const TokenHead*>(&head)) {
+    const auto states = tokens->dense ? activated_dense(script, tokens->dense, tokens->activation, tokens->norm, x) : x;
+    return script.linear("head.classifier", head.classifier, states);
+  }
   if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
     const auto dense = script.let(script.linear("head.dense", words->dense, x));
     return words_of_hidden(script, model, *words, activated(words->activation, dense));

@@ -16,15 +16,14 @@ std::vector<BlockSpec> blocks_of(size_t count, int64_t heads, int64_t units, Act
 }
 
 const std::vector<OtherName>& Family::head(HeadKind kind) const {
-  static const std::vector<OtherName> none, tokens{{"head.classifier", "classifier"}},
-      spans{{"head.classifier", "qa_outputs"}};
+  static const std::vector<OtherName> none;
   switch (kind) {
     case HeadKind::text:
       return sequence_head;
     case HeadKind::tokens:
-      return tokens;
+      return tokens_head;
     case HeadKind::spans:
-      return spans;
+      return spans_head;
     case HeadKind::words:
       return mlm_head;
     case HeadKind::embedding:

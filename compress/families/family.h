@@ -43,7 +43,9 @@ struct Family {
   bool transposed_blocks = false;             // whether linear layers of blocks are stored as [in, out] (GPT-2)
   std::vector<OtherName> modules = {};        // anywhere else in the encoder, whole names
   std::vector<OtherName> sequence_head = {};  // of the class for one label a text
-  std::vector<OtherName> mlm_head = {};       // of the class for masked language modelling; "head" is its bias's module
+  std::vector<OtherName> tokens_head = {{"head.classifier", "classifier"}};  // of the class for a label a token
+  std::vector<OtherName> spans_head = {{"head.classifier", "qa_outputs"}};   // of the class for question answering
+  std::vector<OtherName> mlm_head = {};    // of the class for masked language modelling; "head" is its bias's module
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -125,6 +126,8 @@ void write_blocks(const ModelConfig& config, json& out) {
 /// Rotary positions, norms before attention and FFN, gated FFNs, and attention to all tokens in some blocks, to those
 /// near by in the others (arXiv 2412.13663).
 Family modernbert() {
+  const std::vector<OtherName> classifier{
+      {"head.dense", "head.dense"}, {"head.LayerNorm", "head.norm"}, {"head.classifier", "classifier"}};
   return {.model_type = "modernbert",
           .class_prefix = "ModernBert",
           .base = "model",
@@ -163,9 +166,9 @@ Family modernbert() {
           .modules = {{"bert.embeddings.word_embeddings", "model.embeddings.tok_embeddings"},
                       {"bert.embeddings.LayerNorm", "model.embeddings.norm"},
                       {"bert.encoder.LayerNorm", "model.final_norm"}},
-          .sequence_head = {{"head.dense", "head.dense"},
-                            {"head.LayerNorm", "head.norm"},
-                            {"head.classifier", "classifier"}},
+          .sequence_head = classifier,
+          .tokens_head = classifier,
+          .spans_head = classifier,
           .mlm_head = {{"head", "decoder"},
                        {"head.dense", "head.dense"},
                        {"head.LayerNorm", "head.norm"},

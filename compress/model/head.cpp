@@ -21,9 +21,11 @@ SequenceHead::SequenceHead(const ModelConfig& config)
     : Head(config),
       activation(config.head.activation),
       first_dropout(config.head.first_dropout),
+      mean(config.head.mean),
       config_first_dropout_(config.head.first_dropout) {
   make_classifier(config.hidden_size, static_cast<int64_t>(config.labels.size()));
-  dense = register_module("dense", Linear(config.hidden_size, config.hidden_size));
+  dense = register_module("dense", Linear(config.hidden_size, config.hidden_size, config.head.dense_bias));
+  if (config.head.norm) norm = register_module("LayerNorm", LayerNorm(config.hidden_size, config.norm));
 }
 
 void SequenceHead::set_dropout(std::optional<double> value) {
@@ -31,15 +33,32 @@ void SequenceHead::set_dropout(std::optional<double> value) {
   first_dropout = value ? value : config_first_dropout_;
 }
 
-torch::Tensor SequenceHead::forward(const EncoderOutput& encoded, const Batch&) {
-  const auto first = torch::dropout(encoded.first, first_dropout.value_or(dropout), is_training());
-  const auto pooled = activate(dense->forward(first), activation);
+torch::Tensor SequenceHead::forward(const EncoderOutput& encoded, const Batch& batch) {
+  auto text = encoded.first;
+  if (mean) {
+    const auto& states = encoded.last_hidden_state;
+    const auto& given = batch.attention_mask();
+    const auto real = (given.defined() ? given : torch::ones_like(batch.input_ids())).to(states.scalar_type());
+    text = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, /*keepdim=*/true);
+  }
+  const auto first = torch::dropout(text, first_dropout.value_or(dropout), is_training());
+  auto pooled = activate(dense->forward(first), activation);
+  if (norm) pooled = norm->forward(pooled);
   return classifier->forward(torch::dropout(pooled, dropout, is_training())).to(torch::kFloat);
 }
 
-TokenHead::TokenHead(const ModelConfig& config) : Head(config), spans_(traits_of(config.task).head == HeadKind::spans) {
+TokenHead::TokenHead(const ModelConfig& config)
+    : Head(config), activation(config.head.activation), spans_(traits_of(config.task).head == HeadKind::spans) {
   if (spans_) dropout = 0.0;
   make_classifier(config.hidden_size, spans_ ? 2 : static_cast<int64_t>(config.labels.size()));
+  if (!config.head.norm) return;
+  dense = register_module("dense", Linear(config.hidden_size, config.hidden_size, config.head.dense_bias));
+  norm = register_module("LayerNorm", LayerNorm(config.hidden_size, config.norm));
+}
+
+std::vector<Linear> TokenHead::linears() {
+  if (!dense) return {};
+  return {dense};
 }
 
 void TokenHead::set_dropout(std::optional<double> value) {
@@ -47,12 +66,14 @@ void TokenHead::set_dropout(std::optional<double> value) {
 }
 
 torch::Tensor TokenHead::forward(const EncoderOutput& encoded, const Batch&) {
-  return classifier->forward(torch::dropout(encoded.last_hidden_state, dropout, is_training())).to(torch::kFloat);
+  auto states = encoded.last_hidden_state;
+  if (dense) states = norm->forward(activate(dense->forward(states), activation));
+  return classifier->forward(torch::dropout(states, dropout, is_training())).to(torch::kFloat);
 }
 
 MaskedLmHead::MaskedLmHead(const ModelConfig& config, Embedding words)
     : Head(config), activation(config.head.mlm_activation.value_or(config.hidden_act())), words_(std::move(words)) {
-  dense = register_module("dense", Linear(config.hidden_size, config.embedding_size()));
+  dense = register_module("dense", Linear(config.hidden_size, config.embedding_size(), config.head.dense_bias));
   norm = register_module("LayerNorm", LayerNorm(config.embedding_size(), config.norm));
   bias = register_parameter("bias", torch::empty({config.vocab_size}, torch::kFloat));
   words_->read_elsewhere = true;

@@ -35,33 +35,41 @@ class Head : public torch::nn::Module {
   double config_dropout_;
 };
 
-/// One label a text, a number or several labels, from its first token: dropout, a dense layer, an activation, dropout,
-/// the classifier, as HeadOptions says. Logits: [batch, labels].
+/// One label a text, a number or several labels, from its first token or the mean of all: dropout, a dense layer, an
+/// activation, a norm, dropout, the classifier, as HeadOptions says. Logits: [batch, labels].
 class SequenceHead : public Head {
  public:
   explicit SequenceHead(const ModelConfig& config);
 
+  Capture needs() const override { return {.last_hidden_state = mean}; }
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
   std::vector<Linear> linears() override { return {dense}; }
   void set_dropout(std::optional<double> value) override;
 
   Linear dense{nullptr};
+  LayerNorm norm{nullptr};  // may be null
   const Activation activation;
   std::optional<double> first_dropout;  // before the dense layer, where it is another one
+  const bool mean;                      // reads the mean of the tokens
 
  private:
   std::optional<double> config_first_dropout_;
 };
 
-/// A label a token: dropout and the classifier. Logits: [batch, sequence, labels]. Of question answering the labels are
-/// start and end, without dropout.
+/// A label a token: a dense layer, an activation and a norm where HeadOptions ask for them, dropout, the classifier.
+/// Logits: [batch, sequence, labels]. Of question answering the labels are start and end, without dropout.
 class TokenHead : public Head {
  public:
   explicit TokenHead(const ModelConfig& config);
 
   Capture needs() const override { return {.last_hidden_state = true}; }
   torch::Tensor forward(const EncoderOutput& encoded, const Batch& batch) override;
+  std::vector<Linear> linears() override;
   void set_dropout(std::optional<double> value) override;
+
+  Linear dense{nullptr};    // may be null
+  LayerNorm norm{nullptr};  // may be null
+  const Activation activation;
 
  private:
   bool spans_;

@@ -51,18 +51,22 @@ bool is_matrix(const TensorShapes& shapes, const std::string& name) {
   return found != shapes.end() && found->second.size() == 2;
 }
 
-/// Whether the tensors of a head are there. In some families the last layers of heads for texts and for tokens share a
-/// name: then it is the layer before that tells, unless config.json names the class.
+/// Whether the tensors of a head are there. In some families the last layers of several heads share a name: then
+/// config.json has to name the class, but for texts and tokens, where it is the layer before that tells.
 bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
   if (head == HeadKind::embedding) return true;
   if (!is_matrix(shapes, head_tensor(config, head))) return false;
   const auto task = named_task(config);
   const auto named = task ? std::optional(traits_of(*task).head) : std::nullopt;
-  if (head == HeadKind::spans || head == HeadKind::words || named == head) return true;
-  const bool shared = head_tensor(config, HeadKind::text) == head_tensor(config, HeadKind::tokens);
-  if (shared && (named == HeadKind::text || named == HeadKind::tokens)) return false;
+  if (named == head) return true;
+  bool shared = false;
+  for (const auto other : {HeadKind::text, HeadKind::tokens, HeadKind::spans, HeadKind::words}) {
+    if (other == head || head_tensor(config, other) != head_tensor(config, head)) continue;
+    shared = true;
+    if (named == other) return false;
+  }
   const bool has_dense = is_matrix(shapes, head_module(config, HeadKind::text, "dense") + "weight");
-  return head == HeadKind::text ? has_dense : !shared || !has_dense;
+  return head == HeadKind::text ? has_dense : !shared || (head == HeadKind::tokens && !has_dense);
 }
 
 /// The class that config.json names, if it is for none of our tasks: "BertForMultipleChoice".
