@@ -47,15 +47,16 @@ struct ActivationName {
   std::string_view name;
   Activation activation;
 };
-constexpr std::array<ActivationName, 8> activation_names{{{"gelu", Activation::gelu},
+constexpr std::array<ActivationName, 9> activation_names{{{"gelu", Activation::gelu},
                                                           {"gelu_new", Activation::gelu_tanh},
                                                           {"gelu_pytorch_tanh", Activation::gelu_tanh},
                                                           {"relu", Activation::relu},
+                                                          {"silu", Activation::silu},
                                                           {"gelu_python", Activation::gelu},
                                                           {"gelu_python_tanh", Activation::gelu_tanh},
                                                           {"gelu_fast", Activation::gelu_tanh},
                                                           {"gelu_accurate", Activation::gelu_tanh}}};
-constexpr size_t usual_activations = 4;  // of them: those that messages name
+constexpr size_t usual_activations = 5;  // of them: those that messages name
 
 std::optional<Activation> activation_of(std::string_view name) {
   const auto found = std::ranges::find(activation_names, name, &ActivationName::name);

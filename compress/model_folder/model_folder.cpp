@@ -65,7 +65,9 @@ bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind he
     shared = true;
     if (named == other) return false;
   }
-  const bool has_dense = is_matrix(shapes, head_module(config, HeadKind::text, "dense") + "weight");
+  const auto dense = head_module(config, HeadKind::text, "dense");
+  if (head == HeadKind::words && head_module(config, head, "dense") == dense) return false;
+  const bool has_dense = is_matrix(shapes, dense + "weight");
   return head == HeadKind::text ? has_dense : !shared || (head == HeadKind::tokens && !has_dense);
 }
 

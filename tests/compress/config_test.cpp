@@ -298,7 +298,7 @@ TEST_CASE("A compress section that does not fit is refused") {
 TEST_CASE("Models of other kinds are refused, and what is supported is named") {
   for (const auto& [key, value, supported] : std::vector<std::tuple<std::string, json, std::string>>{
            {"model_type", "gpt2", "bert"},
-           {"hidden_act", "silu", "gelu, gelu_new, gelu_pytorch_tanh, relu"},
+           {"hidden_act", "mish", "gelu, gelu_new, gelu_pytorch_tanh, relu, silu"},
            {"position_embedding_type", "relative_key", "absolute"},
            {"is_decoder", true, "false"},
            {"add_cross_attention", true, "false"},

@@ -315,7 +315,7 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
   };
   unsupported("distilbert", "model_type", "funnel",
               "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, deberta-v2");
-  unsupported("distilbert", "activation", "silu", "gelu");
+  unsupported("distilbert", "activation", "mish", "gelu");
   unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
   unsupported("mpnet", "pad_token_id", 0, "1");
   unsupported("deberta-v2", "conv_kernel_size", 3, "0");
@@ -326,7 +326,7 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
   unsupported("deberta-v2", "norm_rel_ebd", "batch_norm", "none, layer_norm");
   unsupported("deberta-v2", "position_buckets", 1, "from 2");
   unsupported("deberta-v2", "position_buckets", 400, "from 2");
-  unsupported("deberta-v2", "pooler_hidden_act", "silu", "tanh, gelu");
+  unsupported("deberta-v2", "pooler_hidden_act", "mish", "tanh, gelu");
 }
 
 TEST_CASE("sizes that do not fit a family are refused with file, key, found and expected") {

@@ -113,6 +113,7 @@ def minilm(path):
                "last_hidden_state": out.last_hidden_state[:, :4].contiguous()}, f"{HERE}/minilm.safetensors")
 
 
+MODERN = dict(pad_token_id=0, cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2)  # in the small vocabularies
 FAMILIES = {  # name: model type, and the options that are not the family's defaults
     "roberta": ("roberta", dict(pad_token_id=3, type_vocab_size=1, classifier_dropout=0.3, layer_norm_eps=1e-5, hidden_act="gelu_new")),
     "xlm-roberta": ("xlm-roberta", dict(type_vocab_size=2)),
@@ -130,6 +131,10 @@ FAMILIES = {  # name: model type, and the options that are not the family's defa
         pooler_dropout=0.2)),
     "deberta-v2_p2c": ("deberta-v2", dict(relative_attention=True, pos_att_type=["p2c"], position_buckets=6, cls_dropout=0.2)),
     "deberta-v2_absolute": ("deberta-v2", dict(type_vocab_size=1)),
+    "modernbert": ("modernbert", dict(**MODERN, num_hidden_layers=4, local_attention=8, classifier_dropout=0.2)),
+    "modernbert_biases": ("modernbert", dict(**MODERN, norm_bias=True, attention_bias=True, mlp_bias=True, classifier_bias=True,
+                                             classifier_pooling="mean", hidden_activation="silu", layer_types=[
+                                                 "sliding_attention", "full_attention"], local_attention=6)),
 }
 
 
@@ -193,9 +198,10 @@ def head(model_type, task):
         sizes = {{"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
                   "intermediate_size": "hidden_dim"}.get(k, k): v for k, v in sizes.items()}
     options = {"electra": dict(embedding_size=8), "albert": dict(embedding_size=8), "roberta": dict(type_vocab_size=1, hidden_act="relu"),
-               "deberta-v2": dict(relative_attention=True, pos_att_type="p2c|c2p", position_buckets=8, share_att_key=True)}
+               "deberta-v2": dict(relative_attention=True, pos_att_type="p2c|c2p", position_buckets=8, share_att_key=True),
+               "modernbert": dict(**MODERN, local_attention=4, num_hidden_layers=2)}
     labels = dict(id2label={0: "B-X", 1: "I-X", 2: "O"}, label2id={"B-X": 0, "I-X": 1, "O": 2}) if task == "token_classification" else {}
-    config = AutoConfig.for_model(model_type, **sizes, **options.get(model_type, {}), **labels)
+    config = AutoConfig.for_model(model_type, **{**sizes, **options.get(model_type, {})}, **labels)
     model = HEADS[task].from_config(config, attn_implementation="eager").eval()
     for p in model.parameters():
         if p.dim() == 1:
@@ -237,6 +243,6 @@ if __name__ == "__main__":
         mpnet(sys.argv[2])
     for each, (kind, odd) in FAMILIES.items():
         family(each, kind, odd)
-    for kind in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2"):
+    for kind in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2", "modernbert"):
         for each in HEADS:
             head(kind, each)
