@@ -9,6 +9,7 @@ namespace compression::exporter {
 
 std::string fused_lacks(const ModelConfig& config) {
   if (can_pack(config)) return "";
+  if (!is_classic(config)) return fmt::format("the blocks of {}", config.model_type);
   return fmt::format("texts of {} tokens", config.max_length());
 }
 

@@ -20,9 +20,11 @@
 #include "compress/base/limits.h"                // text_bytes
 #include "compress/base/message.h"               // json_text, printable
 #include "compress/base/number.h"                // number_of
+#include "compress/checkpoint/gguf.h"            // gguf_file
 #include "compress/families/model_config.h"      // read_model_config
 #include "compress/kernels/bfloat16_choice.h"    // bfloat16_choice
 #include "compress/kernels/linear.h"             // int8_kernel
+#include "compress/model_folder/language_model_folder.h"  // load_language_config
 #include "compress/model_folder/model_folder.h"  // load_model_config
 #include "compress/spec/cost.h"                  // parameter_count
 #include "compress/task/task.h"                  // default_metric, check_metric
@@ -306,6 +308,10 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 
 namespace {
 
+std::string_view task_of(const ModelConfig& config) {
+  return config.language_head == LanguageHead::none ? enum_name(config.task) : "language modelling";
+}
+
 /// What a folder's files say of its model, for reading by programs.
 json facts_of(const fs::path& folder, const ModelConfig& config) {
   const auto length = std::min<int64_t>(config.max_length(), 128);
@@ -313,7 +319,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
               {"hidden_size", config.hidden_size},
               {"attention_head_size", config.attention_head_size()},
               {"vocab_size", config.vocab_size},
-              {"task", enum_name(config.task)},
+              {"task", task_of(config)},
               {"labels", config.labels},
               {"linear_format", enum_name(config.linear_format)},
               {"embedding_format", enum_name(config.embedding_format)},
@@ -322,6 +328,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
               {"macs_length", length}};
   for (const auto& layer : config.layers) {
     out["layers"].push_back({{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}});
+    if (layer.attention.group > 1) out["layers"].back()["num_key_value_heads"] = layer.attention.kv_heads();
   }
   for (const auto* name : {"model.safetensors", "model.pt"}) {
     if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
@@ -334,7 +341,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
 void print_facts(const json& facts, const ModelConfig& config, const fs::path& folder) {
   std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", printable(folder.string()),
                            printable(config.model_type), config.hidden_size, config.layers.size(),
-                           config.attention_head_size(), enum_name(config.task),
+                           config.attention_head_size(), task_of(config),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
@@ -396,7 +403,8 @@ int inspect_command(const InspectOptions& options, bool as_json) {
     return success;
   }
   const auto folder = recipes::folder_of(options.model);
-  const auto config = load_model_config(folder);
+  const bool is_folder = fs::exists(folder / "config.json") || !gguf_file(options.model);
+  const auto config = is_folder ? load_model_config(folder) : load_language_config(options.model);
   auto facts = facts_of(folder, config);
   const auto importance = facts.contains("importance")
                               ? prune::read_importance(facts["importance"], (folder / "importance.json").string())

@@ -37,9 +37,14 @@ std::string_view Family::key(std::string_view own) const {
   return found == keys.end() ? own : found->theirs;
 }
 
+bool Family::names(std::string_view own) const {
+  return std::ranges::find(keys, own, &OtherName::own) != keys.end();
+}
+
 const std::vector<Family>& families() {
   static const std::vector<Family> all{bert(),   roberta(), xlm_roberta(), distilbert(), electra(),
-                                       albert(), mpnet(),   modernbert(),  deberta_v2()};
+                                       albert(), mpnet(),   modernbert(),  deberta_v2(), gpt2(),
+                                       llama(),  qwen2(),   qwen3()};
   return all;
 }
 

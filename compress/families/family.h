@@ -45,15 +45,22 @@ struct Family {
   std::vector<OtherName> sequence_head = {};  // of the class for one label a text
   std::vector<OtherName> tokens_head = {{"head.classifier", "classifier"}};  // of the class for a label a token
   std::vector<OtherName> spans_head = {{"head.classifier", "qa_outputs"}};   // of the class for question answering
-  std::vector<OtherName> mlm_head = {};    // of the class for masked language modelling; "head" is its bias's module
+  std::vector<OtherName> mlm_head = {};  // of the class for masked language modelling; "head" is its bias's module
+  /// GGUF: the architecture's name there, and modules by their names there, with {} for a layer's index. Empty: none.
+  std::string_view gguf = "";
+  std::vector<OtherName> gguf_modules = {};
+  bool gguf_turns_neighbours = false;      // rotary positions there turn neighbours (gguf_rotary_rows), not halves
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
+
+  bool is_decoder() const { return defaults.language_head != LanguageHead::none; }
 
   /// The modules of a head.
   const std::vector<OtherName>& head(HeadKind kind) const;
 
   /// The family's name of a key of ours; empty: it has none.
   std::string_view key(std::string_view own) const;
+  bool names(std::string_view own) const;  // whether it says what it calls a key
 };
 
 /// Blocks of one shape, as a family's default config has them.
@@ -65,8 +72,12 @@ Family bert();
 Family deberta_v2();
 Family distilbert();
 Family electra();
+Family gpt2();
+Family llama();
 Family modernbert();
 Family mpnet();
+Family qwen2();
+Family qwen3();
 Family roberta();
 Family xlm_roberta();
 

@@ -167,7 +167,9 @@ BlockSpec read_usual_block(const FamilyFields& fields, int64_t hidden_size, bool
   heads = fields.integer("num_attention_heads", heads, 1, limits::width);
   block.mlp.units = fields.integer("intermediate_size", block.mlp.units, 1, limits::rows);
   block.attention.head_size = hidden_size / heads;
-  if (hidden_size % heads != 0 && !head_size_is_given) {
+  if (fields.family().names("attention_head_size") && fields.is_given("attention_head_size")) {
+    block.attention.head_size = fields.integer("attention_head_size", 0, 1, limits::width);
+  } else if (hidden_size % heads != 0 && !head_size_is_given) {
     fields.all().fail(fields.key("num_attention_heads"), std::to_string(heads),
                       fmt::format("a divisor of {}, {}", fields.key("hidden_size"), hidden_size));
   }
@@ -386,6 +388,7 @@ UsualSizes usual_sizes(const ModelConfig& config) {
   }
   if (config.relative.heads > 0) usual.heads = config.relative.heads;
   if (config.hidden_size % usual.heads == 0) usual.head_size = config.hidden_size / usual.heads;
+  if (family.names("attention_head_size")) usual.head_size = config.attention_head_size();
   return usual;
 }
 
@@ -553,9 +556,10 @@ nlohmann::json write_model_config(const ModelConfig& config) {
   put("type_vocab_size", config.type_vocab_size);
   put("layer_norm_eps", config.norm.eps);
   put("initializer_range", config.initializer_range);
-  put("pad_token_id", config.pad_token_id);
+  if (config.pad_token_id >= 0) put("pad_token_id", config.pad_token_id);
+  if (family.names("attention_head_size")) put("attention_head_size", config.attention_head_size());
   if (family.write != nullptr) family.write(config, out);
-  write_head(out, family, config);
+  if (config.language_head == LanguageHead::none) write_head(out, family, config);
   write_dtype(out, config.linear_format);
 
   out.erase("compress");

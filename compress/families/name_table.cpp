@@ -137,17 +137,15 @@ std::function<std::string(const std::string&)> checkpoint_names(const ModelConfi
 
 std::vector<JoinedTensor> joined_tensors(const ModelConfig& config) {
   const auto& family = find_family(config.model_type);
-  std::vector<JoinedTensor> all;
-  if (family.joined.empty()) return all;
+  if (family.joined.empty()) return {};
   const auto canonical = checkpoint_names(config);
   std::map<std::string, JoinedTensor> by_name;
   for (const auto& weight : weights(config)) {
-    if (weight.block < 0) continue;
     const auto name = canonical(weight.name);
+    const auto module = module_of(name);
     for (const auto& joined : family.joined) {
       for (const auto& part : joined.parts) {
-        const auto module = module_of(name);
-        if (!module.ends_with(fmt::format(".{}", part))) continue;
+        if (weight.block < 0 || !module.ends_with(fmt::format(".{}", part))) continue;
         const auto whole = fmt::format("{}{}{}", module.substr(0, module.size() - part.size()), joined.theirs,
                                        std::string_view(name).substr(module.size()));
         auto& found = by_name[whole];
@@ -156,8 +154,26 @@ std::vector<JoinedTensor> joined_tensors(const ModelConfig& config) {
       }
     }
   }
+  std::vector<JoinedTensor> all;
   for (auto& [name, joined] : by_name) all.push_back(std::move(joined));
   return all;
+}
+
+std::vector<std::string> transposed_tensors(const ModelConfig& config) {
+  if (!find_family(config.model_type).transposed_blocks) return {};
+  std::map<std::string, std::string> wholes;
+  for (const auto& joined : joined_tensors(config)) {
+    for (const auto& part : joined.parts) wholes[part.name] = joined.name;
+  }
+  const auto canonical = checkpoint_names(config);
+  std::set<std::string> names;
+  for (const auto& weight : weights(config)) {
+    if (weight.block < 0 || weight.axes.size() != 2) continue;
+    const auto name = canonical(weight.name);
+    const auto whole = wholes.find(name);
+    names.insert(whole == wholes.end() ? name : whole->second);
+  }
+  return {names.begin(), names.end()};
 }
 
 std::vector<std::string> ignorable_names(const std::string& model_type) {

@@ -37,6 +37,9 @@ struct JoinedTensor {
 /// Those of the config's family and sizes; of bare weights and biases, not of what quantization adds to them.
 std::vector<JoinedTensor> joined_tensors(const ModelConfig& config);
 
+/// Canonical names, as the file has them, of matrices that are stored as [in, out].
+std::vector<std::string> transposed_tensors(const ModelConfig& config);
+
 /// Canonical names that published checkpoints hold and our model may have no place for, other heads' among them: they
 /// are not worth a word. For LoadOptions::ignore.
 std::vector<std::string> ignorable_names(const std::string& model_type);

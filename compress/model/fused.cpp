@@ -242,8 +242,8 @@ class LayerPass {
     const auto d_units = torch::empty_like(inner_);
     linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
     units_.reset();
-    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_), floats(d_units),
-                             floats(d_units), sums_or(layer.intermediate->bias, unused));
+    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
+                                 floats(d_units), floats(d_units), sums_or(layer.intermediate->bias, unused));
     inner_.reset();
     linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
     middle_.reset();

@@ -89,7 +89,7 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
   const auto weights = ours_.of(tensors, [&](kernels::LinearWeight& form) {
     const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias_or_zero();
     kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
-                     weight.size(0), weight.size(1), form);
+                         weight.size(0), weight.size(1), form);
   });
   auto sizes = in.sizes().vec();
   sizes.back() = weight.size(0);

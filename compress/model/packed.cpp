@@ -112,7 +112,8 @@ std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Head& he
 }  // namespace
 
 bool can_pack(const ModelConfig& config) {
-  return is_classic(config) && !config.head.norm && !config.head.mean && config.max_length() <= kernels::int16_attention_limit;
+  return is_classic(config) && !config.head.norm && !config.head.mean &&
+         config.max_length() <= kernels::int16_attention_limit;
 }
 
 ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config) {

@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <utility>
 #include <vector>
 
 #include "compress/base/error.h"           // CheckpointError
-#include "compress/families/name_table.h"  // joined_tensors
+#include "compress/families/name_table.h"  // joined_tensors, transposed_tensors
 
 namespace compression {
 namespace {
@@ -65,11 +66,21 @@ void each_leaf(const ModelConfig& config, Visit&& visit) {
 }  // namespace
 
 void take_apart(const ModelConfig& config, StoredState& state) {
+  for (const auto& name : transposed_tensors(config)) {
+    const auto found = state.find(name);
+    if (found == state.end() || found->second.sizes().size() != 2) continue;
+    auto sizes = found->second.sizes().vec();
+    std::swap(sizes[0], sizes[1]);
+    found->second = found->second.derived(std::move(sizes), [](const torch::Tensor& t) { return t.t(); });
+  }
   each_leaf(config, [&](const JoinedTensor& joined, std::string_view leaf) { take_apart(joined, leaf, state); });
 }
 
 void put_together(const ModelConfig& config, StateDict& state) {
   each_leaf(config, [&](const JoinedTensor& joined, std::string_view leaf) { put_together(joined, leaf, state); });
+  for (const auto& name : transposed_tensors(config)) {
+    if (const auto found = state.find(name); found != state.end()) found->second = found->second.t().contiguous();
+  }
 }
 
 }  // namespace compression

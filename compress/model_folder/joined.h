@@ -1,6 +1,6 @@
 #pragma once
-// Tensors of a file that hold several of ours, as families/name_table.h tells: taken apart when a model is read, put
-// together when it is written.
+// Tensors of a file that hold several of ours, or ours turned, as families/name_table.h tells: taken apart when a model
+// is read, put together when it is written.
 
 #include "compress/spec/config.h"            // ModelConfig
 #include "compress/state_dict/state_dict.h"  // StateDict, StoredState

@@ -57,13 +57,13 @@ bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind he
   if (head == HeadKind::embedding) return true;
   if (!is_matrix(shapes, head_tensor(config, head))) return false;
   const auto task = named_task(config);
-  const auto named = task ? std::optional(traits_of(*task).head) : std::nullopt;
-  if (named == head) return true;
+  const auto is_named = [&](HeadKind kind) { return task && traits_of(*task).head == kind; };
+  if (is_named(head)) return true;
   bool shared = false;
   for (const auto other : {HeadKind::text, HeadKind::tokens, HeadKind::spans, HeadKind::words}) {
     if (other == head || head_tensor(config, other) != head_tensor(config, head)) continue;
     shared = true;
-    if (named == other) return false;
+    if (is_named(other)) return false;
   }
   const auto dense = head_module(config, HeadKind::text, "dense");
   if (head == HeadKind::words && head_module(config, head, "dense") == dense) return false;
@@ -285,6 +285,7 @@ ModelConfig load_model_config(const fs::path& folder) {
   const auto files = transformer_folder(folder);
   const auto file = files / "config.json";
   auto config = read_model_config(read_json_file(file), file.string());
+  if (config.language_head != LanguageHead::none) return config;
   std::error_code ignored;
   if (fs::exists(files / "model.safetensors", ignored) || fs::exists(files / "model.safetensors.index.json", ignored)) {
     try {
@@ -310,6 +311,10 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   const auto config_file = files / "config.json";
   auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
   for (auto& warning : loaded.warnings) warning = "config.json: " + warning;
+  if (config.language_head != LanguageHead::none) {
+    throw UnsupportedError(fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it",
+                                       folder.string(), config.model_type));
+  }
   const auto tensor_files = open_checkpoint(files);
   auto [state, names] = canonical_state(config.model_type, tensor_files, files);
   const auto shapes = shapes_of(state);

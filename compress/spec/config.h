@@ -73,6 +73,9 @@ struct HeadOptions {
   bool operator==(const HeadOptions&) const = default;
 };
 
+/// What makes logits of the next word of a decoder's states: its own matrix, or that of the words it reads.
+enum class LanguageHead { none, tied, own };
+
 /// How the hidden states of a text's tokens become one vector, by the names of sentence-transformers.
 enum class Pooling { cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken };
 constexpr std::array<std::pair<Pooling, std::string_view>, 6> enum_names(Pooling) {
@@ -126,7 +129,8 @@ struct ModelConfig {
   std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent
   double initializer_range = 0.02;
 
-  TaskType task = headless_task;         // of the head
+  LanguageHead language_head = LanguageHead::none;  // of a decoder, whose task is none of those below
+  TaskType task = headless_task;                    // of the head
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
   HeadOptions head = {};
   EmbeddingOptions embedding = {};  // not of config.json: model_folder/sentence_transformers.h

@@ -23,7 +23,12 @@ class Lister {
     }
     block_ = -1;
     if (config_.final_norm) norm(Role::final_norm, "bert.encoder.LayerNorm", hidden(), config_.norm);
-    head();
+    if (config_.language_head == LanguageHead::none) {
+      head();
+    } else if (config_.language_head == LanguageHead::own) {
+      const Axis words{.label = Label::vocabulary, .size = config_.vocab_size};
+      linear(Role::language_head, "lm_head", words, hidden(), /*bias=*/false);
+    }
     return std::move(weights_);
   }
 

@@ -58,6 +58,7 @@ enum class Role {
   down,
   mlp_norm,
   final_norm,
+  language_head,
   head_dense,
   head_norm,
   head_bias,

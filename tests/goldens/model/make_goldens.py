@@ -4,7 +4,7 @@
 Run in a development venv with torch, transformers and safetensors:
     python tests/goldens/model/make_goldens.py [models/all-MiniLM-L6-v2 [models/all-mpnet-base-v2]]
 Writes beside itself families/NAME/ and families/NAME.safetensors (a random small classifier of each model family, with odd
-options, and what it gives), heads/FAMILY.TASK/ and heads/FAMILY.TASK.safetensors (the same with the other tasks' heads); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
+options, and what it gives), decoders/NAME/ and decoders/NAME.safetensors (the same of decoders), heads/FAMILY.TASK/ and heads/FAMILY.TASK.safetensors (the same with the other tasks' heads); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
 tiny.safetensors (inputs and what the tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2
 and the logits it gives); with the second mpnet.safetensors (texts, and what all-mpnet-base-v2 makes of them).
 """
@@ -14,8 +14,9 @@ import sys
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
-                          AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel)
+from transformers import (AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
+                          AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertConfig,
+                          BertForSequenceClassification, BertModel)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -173,6 +174,36 @@ def family(name, model_type, options):
     save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/families/{name}.safetensors")
 
 
+DECODERS = {  # name: model type, and options
+    "llama": ("llama", dict(num_key_value_heads=2, rope_theta=1000.0)),
+    "llama_tied": ("llama", dict(num_key_value_heads=4, tie_word_embeddings=True, attention_bias=True, mlp_bias=True)),
+    "qwen2": ("qwen2", dict(num_key_value_heads=1, tie_word_embeddings=True)),
+    "qwen3": ("qwen3", dict(num_key_value_heads=2, head_dim=10, tie_word_embeddings=False)),
+    "gpt2": ("gpt2", dict()),
+    "gpt2_inner": ("gpt2", dict(n_inner=40, activation_function="relu")),
+}
+
+
+def decoder(name, model_type, options):
+    torch.manual_seed(17)
+    sizes = dict(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
+                 max_position_embeddings=32, initializer_range=0.2, pad_token_id=None, bos_token_id=1, eos_token_id=2)
+    if model_type == "gpt2":
+        sizes = {{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
+                  "max_position_embeddings": "n_positions"}.get(k, k): v for k, v in sizes.items() if k != "intermediate_size"}
+    config = AutoConfig.for_model(model_type, **{**sizes, **options})
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    for p in model.parameters():
+        if p.dim() == 1:
+            p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(f"{HERE}/decoders/{name}")
+    ids, mask, _ = inputs(60, 4, 20, 1)
+    with torch.no_grad():
+        out = model(input_ids=ids, attention_mask=mask, labels=torch.where(mask == 1, ids, -100))
+    golden = {"input_ids": ids, "attention_mask": mask, "logits": out.logits * mask.unsqueeze(-1), "loss": out.loss}
+    save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/decoders/{name}.safetensors")
+
+
 def mpnet(path):
     encoder = AutoModel.from_pretrained(path, attn_implementation="eager").eval()
     texts = ["A short text.", "Which flights go from Boston to Denver on a Monday morning, and what do they cost?", "word",
@@ -243,6 +274,8 @@ if __name__ == "__main__":
         mpnet(sys.argv[2])
     for each, (kind, odd) in FAMILIES.items():
         family(each, kind, odd)
+    for each, (kind, odd) in DECODERS.items():
+        decoder(each, kind, odd)
     for kind in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2", "modernbert"):
         for each in HEADS:
             head(kind, each)

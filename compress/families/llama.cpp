@@ -1,0 +1,161 @@
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compress/base/limits.h"             // width
+#include "compress/families/config_fields.h"  // FamilyFields
+#include "compress/families/family.h"         // Family
+
+namespace compression {
+namespace {
+
+using nlohmann::json;
+
+constexpr double default_base = 10000.0;
+
+std::vector<BlockSpec> blocks() {
+  auto blocks = blocks_of(32, 32, 11008, Activation::silu);
+  for (auto& block : blocks) {
+    block.attention.causal = true;
+    block.attention.positions = Positions::rotary;
+    block.attention.bias = block.attention.output_bias = false;
+    block.mlp.gated = true;
+    block.mlp.bias = false;
+    block.norm = {.kind = NormKind::rms, .eps = 1e-6};
+    block.place = NormPlace::before;
+  }
+  return blocks;
+}
+
+/// The base of rotary positions: of transformers 5, or of those before it. Other kinds of them are refused.
+double read_base(const ConfigFields& fields) {
+  if (fields.find("rope_scaling")) fields.fail_unsupported("rope_scaling", "some", "none");
+  const auto base = fields.real_or(default_base, "rope_theta", 1.0, 1e12);
+  if (!fields.find("rope_parameters")) return base;
+  const auto own = fields.object("rope_parameters");
+  if (own.text_or("default", "rope_type") != "default") own.require("rope_type", "default");
+  return own.real_or(base, "rope_theta", 1.0, 1e12);
+}
+
+void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool biases, bool head_norms) {
+  const auto& fields = family_fields.all();
+  const auto heads = config.layers.front().attention.heads;
+  const auto kv_heads = fields.integer_or(heads, "num_key_value_heads", 1, heads);
+  if (heads % kv_heads != 0) {
+    fields.fail("num_key_value_heads", std::to_string(kv_heads),
+                fmt::format("a divisor of num_attention_heads, {}", heads));
+  }
+  if (config.attention_head_size() % 2 != 0) {
+    fields.fail("num_attention_heads", fmt::format("heads of size {}", config.attention_head_size()),
+                "an even size, which rotary positions turn in halves");
+  }
+  if (fields.find("use_sliding_window")) fields.require("use_sliding_window", false);
+  const auto base = read_base(fields);
+  const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
+  for (auto& block : config.layers) {
+    block.attention.group = heads / kv_heads;
+    block.attention.rotary_base = base;
+    block.attention.bias = attention_bias || biases;
+    block.attention.output_bias = attention_bias;
+    block.mlp.bias = mlp_bias;
+    block.norm = config.norm;
+    if (head_norms) block.attention.head_norm = config.norm;
+  }
+  config.language_head = fields.flag_or(false, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
+}
+
+void write_blocks(const ModelConfig& config, json& out) {
+  const auto& attention = config.layers.front().attention;
+  out["num_key_value_heads"] = attention.kv_heads();
+  out.erase("rope_theta");
+  out["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", attention.rotary_base}};
+  out["attention_bias"] = attention.output_bias;
+  out["mlp_bias"] = config.layers.front().mlp.bias;
+  out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
+}
+
+}  // namespace
+
+/// A decoder with rotary positions, RMSNorm before attention and FFN, gated FFNs, and heads that share keys and values
+/// (arXiv 2302.13971, 2307.09288).
+Family llama() {
+  return {
+      .model_type = "llama",
+      .class_prefix = "Llama",
+      .base = "model",
+      .defaults = {.model_type = "llama",
+                   .vocab_size = 32000,
+                   .max_position_embeddings = 2048,
+                   .type_vocab_size = 0,
+                   .pad_token_id = -1,
+                   .hidden_size = 4096,
+                   .input = {.positions = false, .norm = false},
+                   .norm = {.kind = NormKind::rms, .eps = 1e-6},
+                   .layers = blocks(),
+                   .final_norm = true,
+                   .hidden_dropout_prob = 0.0,
+                   .attention_probs_dropout_prob = 0.0,
+                   .language_head = LanguageHead::own},
+      .keys = {{"hidden_dropout_prob", ""},
+               {"attention_probs_dropout_prob", "attention_dropout"},
+               {"layer_norm_eps", "rms_norm_eps"},
+               {"attention_head_size", "head_dim"},
+               {"type_vocab_size", ""}},
+      .read = [](const FamilyFields& fields, ModelConfig& config) { read_blocks(fields, config, false, false); },
+      .write = write_blocks,
+      .layer = "layers.{}",
+      .layer_modules = {{"attention.self.query", "self_attn.q_proj"},
+                        {"attention.self.key", "self_attn.k_proj"},
+                        {"attention.self.value", "self_attn.v_proj"},
+                        {"attention.self.query_norm", "self_attn.q_norm"},
+                        {"attention.self.key_norm", "self_attn.k_norm"},
+                        {"attention.output.dense", "self_attn.o_proj"},
+                        {"attention.output.LayerNorm", "input_layernorm"},
+                        {"intermediate.dense", "mlp.gate_proj"},
+                        {"intermediate.gate", "mlp.up_proj"},
+                        {"output.dense", "mlp.down_proj"},
+                        {"output.LayerNorm", "post_attention_layernorm"}},
+      .modules = {{"bert.embeddings.word_embeddings", "model.embed_tokens"}, {"bert.encoder.LayerNorm", "model.norm"}},
+      .gguf = "llama",
+      .gguf_modules = {{"bert.embeddings.word_embeddings", "token_embd"},
+                       {"bert.encoder.LayerNorm", "output_norm"},
+                       {"lm_head", "output"},
+                       {"attention.self.query", "blk.{}.attn_q"},
+                       {"attention.self.key", "blk.{}.attn_k"},
+                       {"attention.self.value", "blk.{}.attn_v"},
+                       {"attention.self.query_norm", "blk.{}.attn_q_norm"},
+                       {"attention.self.key_norm", "blk.{}.attn_k_norm"},
+                       {"attention.output.dense", "blk.{}.attn_output"},
+                       {"attention.output.LayerNorm", "blk.{}.attn_norm"},
+                       {"intermediate.dense", "blk.{}.ffn_gate"},
+                       {"intermediate.gate", "blk.{}.ffn_up"},
+                       {"output.dense", "blk.{}.ffn_down"},
+                       {"output.LayerNorm", "blk.{}.ffn_norm"}},
+      .gguf_turns_neighbours = true};
+}
+
+/// Llama with biases of queries, keys and values (arXiv 2407.10671).
+Family qwen2() {
+  auto family = llama();
+  family.model_type = family.defaults.model_type = family.gguf = "qwen2";
+  family.class_prefix = "Qwen2";
+  family.defaults.vocab_size = 151936;
+  family.defaults.max_position_embeddings = 32768;
+  for (auto& block : family.defaults.layers) block.mlp.units = 22016;
+  family.read = [](const FamilyFields& fields, ModelConfig& config) { read_blocks(fields, config, true, false); };
+  family.gguf_turns_neighbours = false;
+  return family;
+}
+
+/// Llama with a norm of each head's queries and keys (arXiv 2505.09388).
+Family qwen3() {
+  auto family = qwen2();
+  family.model_type = family.defaults.model_type = family.gguf = "qwen3";
+  family.class_prefix = "Qwen3";
+  family.read = [](const FamilyFields& fields, ModelConfig& config) { read_blocks(fields, config, false, true); };
+  return family;
+}
+
+}  // namespace compression

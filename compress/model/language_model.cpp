@@ -1,0 +1,32 @@
+#include "compress/model/language_model.h"
+
+#include <torch/types.h>
+
+#include <stdexcept>
+
+namespace compression {
+
+LanguageModelImpl::LanguageModelImpl(ModelConfig config) : config_(std::move(config)) {
+  if (config_.language_head == LanguageHead::none) throw std::invalid_argument("a language model without a head");
+  stack = register_module("bert", Encoder(config_));
+  if (config_.language_head == LanguageHead::own) {
+    lm_head = register_module("lm_head", Linear(config_.hidden_size, config_.vocab_size, /*has_bias=*/false));
+  }
+}
+
+torch::Tensor LanguageModelImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask) {
+  const auto states = stack->forward(input_ids, attention_mask, {}, {.last_hidden_state = true}).last_hidden_state;
+  if (lm_head) return lm_head->forward(states).to(torch::kFloat);
+  return torch::linear(states, stack->embeddings->word_embeddings->full_weight()).to(torch::kFloat);
+}
+
+torch::Tensor next_word_loss(const torch::Tensor& logits, const torch::Tensor& input_ids,
+                             const torch::Tensor& attention_mask) {
+  constexpr int64_t ignored = -100;
+  auto targets = input_ids.slice(1, 1);
+  if (attention_mask.defined()) targets = targets.masked_fill(attention_mask.slice(1, 1).eq(0), ignored);
+  return torch::cross_entropy_loss(logits.slice(1, 0, -1).flatten(0, 1), targets.flatten(), /*weight=*/{},
+                                   at::Reduction::Mean, ignored);
+}
+
+}  // namespace compression

@@ -1,0 +1,95 @@
+// Decoders against transformers (tests/goldens/model/make_goldens.py).
+#include "compress/model_folder/language_model_folder.h"
+
+#include "compress/base/error.h"
+#include "compress/base/json_file.h"
+#include "compress/families/families.h"
+#include "compress/families/model_config.h"
+#include "compress/spec/cost.h"
+#include "compress/state_dict/state_dict.h"
+#include "tests/support.h"
+
+namespace compression {
+namespace {
+
+using namespace testing;
+namespace fs = std::filesystem;
+using Catch::Contains;
+
+std::vector<std::string> decoder_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(golden("model/decoders"))) {
+    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+TEST_CASE("every decoder is among the goldens") {
+  std::set<std::string> types;
+  for (const auto& name : decoder_names()) {
+    types.insert(read_json_file(golden("model/decoders/" + name) / "config.json").at("model_type"));
+  }
+  for (const auto& family : families()) {
+    if (family.is_decoder()) CHECK(types.contains(std::string(family.model_type)));
+  }
+}
+
+TEST_CASE("logits and loss of decoders are those of transformers") {
+  const auto name = GENERATE(from_range(decoder_names()));
+  INFO(name);
+  const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
+  auto model = load_language_model(golden("model/decoders/" + name));
+  const torch::NoGradGuard no_grad;
+  const auto &ids = expected.at("input_ids"), &mask = expected.at("attention_mask");
+  const auto logits = model->forward(ids, mask);
+  const auto& wanted = expected.at("logits");
+  check_close(logits * mask.unsqueeze(-1), wanted, 1e-5 * wanted.abs().max().item<double>());
+  check_close(next_word_loss(logits, ids, mask), expected.at("loss"), 1e-5);
+  // What follows changes nothing of what was.
+  check_close(model->forward(ids.slice(1, 0, 7)).slice(1, 0, 3), logits.slice(1, 0, 3), 1e-5);
+}
+
+TEST_CASE("the description of a decoder counts its parameters, and comes back from its config.json") {
+  const auto name = GENERATE(from_range(decoder_names()));
+  INFO(name);
+  const auto folder = golden("model/decoders/" + name);
+  auto model = load_language_model(folder);
+  int64_t count = 0;
+  for (const auto& p : model->parameters()) count += p.numel();
+  auto config = load_language_config(folder);
+  CHECK(parameter_count(config) == count);
+  CHECK(encoder_macs(config, 20) > 0);
+  config.source = nullptr;
+  auto again = read_model_config(write_model_config(config), "config.json");
+  again.source = nullptr;
+  CHECK(again == config);
+}
+
+TEST_CASE("decoders and encoders are told from each other in one line") {
+  const auto load = [](const char* name) { return [=] { load_language_model(golden(name)); }; };
+  CHECK_THAT(message_of<UnsupportedError>(load("model/tiny")), Contains("found an encoder, bert, expected a decoder"));
+  CHECK_THAT(message_of<UnsupportedError>([] { load_model(golden("model/decoders/llama")); }),
+             Contains("found a decoder, llama"));
+}
+
+TEST_CASE("options of decoders that are not computed are refused by name") {
+  const auto refused = [](const std::string& name, const std::string& key, const nlohmann::json& value) {
+    auto config = read_json_file(golden("model/decoders/" + name) / "config.json");
+    config[key] = value;
+    try {
+      read_model_config(config, "config.json");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  CHECK_THAT(refused("llama", "rope_scaling", {{"rope_type", "llama3"}}), Contains("rope_scaling"));
+  CHECK_THAT(refused("llama", "rope_parameters", {{"rope_type", "yarn"}}), Contains("rope_type: found \"yarn\""));
+  CHECK_THAT(refused("llama", "num_key_value_heads", 3), Contains("num_key_value_heads: found 3"));
+  CHECK_THAT(refused("qwen2", "use_sliding_window", true), Contains("use_sliding_window"));
+  CHECK_THAT(refused("gpt2", "scale_attn_by_inverse_layer_idx", true), Contains("scale_attn_by_inverse_layer_idx"));
+  CHECK_THAT(refused("qwen3", "head_dim", 9), Contains("expected an even size"));
+}
+
+}  // namespace
+}  // namespace compression
