@@ -104,9 +104,9 @@ Batch padded(const Batch& batch, int64_t length, int64_t pad_id) {
     return torch::constant_pad_nd(t, {0, length - t.size(1)}, value);
   };
   auto wide = batch;
-  wide.input_ids = widen(batch.input_ids, pad_id);
-  wide.attention_mask = widen(batch.attention_mask, 0);
-  wide.token_type_ids = widen(batch.token_type_ids, 0);
+  wide["input_ids"] = widen(batch.input_ids(), pad_id);
+  wide["attention_mask"] = widen(batch.attention_mask(), 0);
+  wide["token_type_ids"] = widen(batch.token_type_ids(), 0);
   return wide;
 }
 
@@ -143,7 +143,7 @@ Measured measure(const Step& step, const Options& options) {
   });
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   int64_t correct = 0;
-  for (size_t i = 0; i < texts.size(); ++i) correct += guesses[i] == texts[i].labels.item<int64_t>() ? 1 : 0;
+  for (size_t i = 0; i < texts.size(); ++i) correct += guesses[i] == texts[i].labels().item<int64_t>() ? 1 : 0;
   return {taken.count(), static_cast<double>(correct) / static_cast<double>(texts.size())};
 }
 

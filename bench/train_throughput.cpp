@@ -191,7 +191,7 @@ class TimedSource : public BatchSource {
   Batch collate(std::span<const int64_t> examples, int64_t epoch) const override {
     timer_.begin();
     auto batch = source_->collate(examples, epoch);
-    timer_.count(batch.attention_mask.sum().item<double>());
+    timer_.count(batch.attention_mask().sum().item<double>());
     return batch;
   }
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <numeric>
 
-#include "compress/task/task.h"  // label_loss
+#include "compress/task/task.h"  // find_task
 
 namespace compression::datasets {
 namespace {
@@ -19,9 +19,9 @@ class AnswerScorer : public Scorer {
 
   void add(const Batch& batch, const torch::Tensor& logits) override {
     finder_.add(batch, logits);
+    const auto& task = find_task(first_task(HeadKind::spans).type);
     loss_ += static_cast<double>(batch.size()) *
-             label_loss(TaskType::question_answering, logits.to(torch::kDouble), batch.labels, batch.attention_mask)
-                 .item<double>();
+             task.label_loss(logits.to(torch::kDouble), batch.at("labels"), batch.attention_mask()).item<double>();
     rows_ += batch.size();
   }
 

@@ -1,6 +1,7 @@
 #include "datasets/dataset.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@
 #include "compress/base/message.h"  // printable
 #include "compress/base/number.h"   // number_of
 #include "compress/task/labels.h"   // ClassFinder, class_number
+#include "datasets/kinds.h"         // find_kind
 #include "datasets/readers.h"
 #include "datasets/text_file.h"  // fail, in_quotes, listed, read_text
 
@@ -79,17 +81,10 @@ void validate_columns(const FileConfig& config, bool numbered, Problems& problem
 
 /// Throws UnsupportedError if files of the format have no data for the task.
 void check_format(const std::filesystem::path& path, const std::string& format, TaskType task) {
-  std::string_view expected;
-  if (task == TaskType::token_classification) {
-    if (format != "jsonl" && format != "conll") expected = "jsonl, conll";
-  } else if (task == TaskType::question_answering) {
-    if (format != "jsonl" && format != "squad") expected = "jsonl, squad";
-  } else if (format == "conll" || format == "squad") {
-    expected = "jsonl, csv, tsv, glue";
-  }
-  if (format.empty() || expected.empty()) return;
+  const auto expected = find_kind(traits_of(task).labels).formats();
+  if (format.empty() || std::ranges::find(expected, format) != expected.end()) return;
   throw UnsupportedError(fmt::format("{}: a file of format {}, supported for task {}: {}", path.string(), format,
-                                     enum_name(task), expected));
+                                     enum_name(task), fmt::join(expected, ", ")));
 }
 
 Dataset read_format(const std::string& format, const FileConfig& file, std::string_view text, bool labelled,
@@ -153,14 +148,10 @@ void validate(const FileConfig& config, Problems& problems) {
 }
 
 FileConfig with_names(FileConfig config, TaskType task) {
-  const auto name = [](std::optional<std::string>& field, const char* standard) {
-    if (!field) field = standard;
-  };
-  const bool words = task == TaskType::token_classification, answers = task == TaskType::question_answering;
-  name(config.text, words ? "tokens" : answers ? "question" : "text");
-  name(config.label, words ? "tags" : answers ? "answers" : "label");
-  if (answers) name(config.text_pair, "context");
-  if (task == TaskType::embedding) name(config.text_pair, "text_pair");
+  const auto names = find_kind(traits_of(task).labels).names();
+  if (!config.text) config.text = names.text;
+  if (!config.label) config.label = names.label;
+  if (!config.text_pair) config.text_pair = names.text_pair;
   return config;
 }
 
@@ -176,7 +167,7 @@ void check_sizes(const Dataset& data, TaskType task) {
     throw DataError(
         fmt::format("{}: a {} of {} bytes, expected at most {}", place_of(data, i), what, text.size(), most));
   };
-  const bool has_contexts = task == TaskType::question_answering;
+  const bool has_contexts = traits_of(task).labels == LabelKind::answers;
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     const auto& [text, pair] = data.inputs[i];
     check(i, text, limits::text_bytes, "text");

@@ -108,7 +108,7 @@ void check_sizes(const Dataset& data, TaskType task);
 /// a row with too many or too few columns, a text that check_sizes() refuses, not as many tags as words, an answer that
 /// is not in its context; UnsupportedError for a format or a GLUE task that is not for the task; ConfigError for a
 /// setting that validate() refuses.
-Dataset read_dataset(const FileConfig& file, bool labelled = true, TaskType task = TaskType::classification);
+Dataset read_dataset(const FileConfig& file, bool labelled = true, TaskType task = TaskHead().task);
 
 /// The class names of `train` in the order of their ids: numbers by value if all labels are integers 0..n-1, else names
 /// sorted by byte. Throws DataError if there are fewer than two, or an example without a label.

@@ -113,20 +113,20 @@ class EncodedSource : public BatchSource {
     for (const int64_t example : examples) width = std::max(width, length(example));
 
     Batch batch;
-    batch.input_ids = torch::full({rows, width}, pad_id_, torch::kInt64);
-    batch.attention_mask = torch::zeros({rows, width}, torch::kInt64);
-    batch.token_type_ids = torch::zeros({rows, width}, torch::kInt64);
+    batch["input_ids"] = torch::full({rows, width}, pad_id_, torch::kInt64);
+    batch["attention_mask"] = torch::zeros({rows, width}, torch::kInt64);
+    batch["token_type_ids"] = torch::zeros({rows, width}, torch::kInt64);
     batch.examples = torch::tensor(Positions(examples.begin(), examples.end()), torch::kInt64);
     const bool by_token = !examples_.tokens.empty() || examples_.masking;
-    if (by_token) batch.labels = torch::full({rows, width}, ignored_label, torch::kInt64);
-    if (examples_.rows.defined()) batch.labels = examples_.rows.index_select(0, batch.examples);
+    if (by_token) batch["labels"] = torch::full({rows, width}, ignored_label, torch::kInt64);
+    if (examples_.rows.defined()) batch["labels"] = examples_.rows.index_select(0, batch.examples);
     for (int64_t row = 0; row < rows; ++row) {
       const auto example = examples[static_cast<size_t>(row)];
       fill_row(batch, row, width, example);
       if (!by_token) continue;
-      auto* labels = batch.labels.data_ptr<int64_t>() + row * width;
+      auto* labels = batch.labels().data_ptr<int64_t>() + row * width;
       if (examples_.masking) {
-        mask(batch.input_ids.data_ptr<int64_t>() + row * width, labels, example, epoch);
+        mask(batch.input_ids().data_ptr<int64_t>() + row * width, labels, example, epoch);
       } else {
         const auto& own = examples_.tokens[static_cast<size_t>(example)];
         std::copy(own.begin(), own.end(), labels);
@@ -183,10 +183,10 @@ class EncodedSource : public BatchSource {
   void fill_row(Batch& batch, int64_t row, int64_t width, int64_t example) const {
     const auto& ids = encoding(example).input_ids;
     const auto& types = encoding(example).token_type_ids;
-    std::copy(ids.begin(), ids.end(), batch.input_ids.data_ptr<int64_t>() + row * width);
-    std::fill_n(batch.attention_mask.data_ptr<int64_t>() + row * width, ids.size(), 1);
+    std::copy(ids.begin(), ids.end(), batch.input_ids().data_ptr<int64_t>() + row * width);
+    std::fill_n(batch.attention_mask().data_ptr<int64_t>() + row * width, ids.size(), 1);
     std::copy_n(types.begin(), std::min(types.size(), ids.size()),
-                batch.token_type_ids.data_ptr<int64_t>() + row * width);
+                batch.token_type_ids().data_ptr<int64_t>() + row * width);
   }
 
   /// Masks a row of ids in place, and labels what was masked.

@@ -33,14 +33,6 @@ struct TaskEncoding {
   AnswerConfig answers = {};           // of question_answering
 };
 
-/// The first token of a word that encode_words() was given.
-struct WordStart {
-  size_t token, word;
-};
-
-/// In order; words that were cut off are not among them.
-std::vector<WordStart> word_starts(const Encoding& encoding);
-
 /// Throws DataError naming file and line of the first question without an answer, unless those are expected.
 void require_answers(const Dataset& data, const AnswerConfig& config);
 

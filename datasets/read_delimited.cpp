@@ -141,9 +141,9 @@ Dataset read_delimited(const FileConfig& file, std::string_view text, Dialect di
   data.path = file.path;
   RecordReader reader(file.path, text, dialect);
   if (!reader.next()) fail(file.path, "only empty lines, expected texts");
-  labelled = labelled && task != TaskType::masked_lm;
+  labelled = labelled && traits_of(task).labels != LabelKind::none;
   auto columns = file.header ? named_columns(reader, file, labelled) : numbered_columns(reader, file, labelled);
-  if (task == TaskType::multi_label) columns.label_separator = file.label_separator;
+  if (traits_of(task).labels == LabelKind::class_names) columns.label_separator = file.label_separator;
   columns.may_be_quoted = !dialect.quotes;
   if (!file.header) add_record(reader, columns, labelled, data);
   add_records(reader, columns, labelled, data);

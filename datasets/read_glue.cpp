@@ -35,7 +35,8 @@ constexpr std::string_view kTasks = "CoLA, SST-2, MRPC, QQP, MNLI, QNLI, RTE or 
 
 /// Whether labels are numbers.
 bool has_scores(TaskType task) {
-  return task == TaskType::regression || task == TaskType::embedding;
+  const auto labels = traits_of(task).labels;
+  return labels == LabelKind::number || labels == LabelKind::cosine;
 }
 
 bool has(const std::vector<std::string>& columns, const std::string& name) {
@@ -100,7 +101,7 @@ Dataset read_glue(const FileConfig& file, std::string_view text, bool labelled, 
   } else {
     add_records(reader, glue_columns(reader, file, labelled, task), labelled, data);
   }
-  if (task == TaskType::embedding && labelled) {  // from 0 to 5, as cosines
+  if (traits_of(task).labels == LabelKind::cosine && labelled) {  // from 0 to 5, as cosines
     const auto numbers = scores(data);
     std::transform(numbers.begin(), numbers.end(), data.labels.begin(), [](double x) { return number_text(x / 5); });
   }

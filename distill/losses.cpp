@@ -4,9 +4,7 @@
 
 #include <stdexcept>
 
-#include "compress/model/autocast.h"     // Autocast
-#include "compress/task/batch_source.h"  // ignored_label
-#include "compress/task/task.h"          // labelled_logits, without_padding
+#include "compress/model/autocast.h"  // Autocast
 
 namespace compression::distill {
 namespace {
@@ -27,89 +25,9 @@ Tensor cosine_distance(const Tensor& a, const Tensor& b) {
   return 1.0 - torch::cosine_similarity(a, b, -1);
 }
 
-/// The mean of `values` where `weight`, which is broadcast to them, is 1; 0 where it is 1 nowhere.
-Tensor mean_where(const Tensor& values, const Tensor& weight) {
-  return (values * weight).sum() / weight.expand_as(values).sum().clamp_min(1.0);
-}
-
 [[noreturn]] void no_such_distance(const char* loss) {
   throw std::invalid_argument(std::string(loss) + ": a distance that it does not know");
 }
-
-}  // namespace
-
-Tensor logits_loss(const Tensor& student, const Tensor& teacher, double temperature, Distance distance) {
-  if (student.size(0) == 0) return full(student).sum();  // 0, with a gradient
-  const auto exact = in_float32(student);
-  if (distance == Distance::mse) return torch::mse_loss(full(student), full(teacher));
-  const auto log_student = torch::log_softmax(full(student) / temperature, -1);
-  const auto log_teacher = torch::log_softmax(full(teacher) / temperature, -1);
-  const auto by = temperature * temperature / static_cast<double>(student.size(0));
-  switch (distance) {
-    case Distance::kl:
-      return torch::kl_div(log_student, log_teacher, at::Reduction::Sum, /*log_target=*/true) * by;
-    case Distance::cross_entropy:
-      return -(log_teacher.exp() * log_student).sum() * by;
-    default:
-      no_such_distance("logits");
-  }
-}
-
-Tensor task_logits_loss(TaskType task, const Tensor& student, const Tensor& teacher, const Tensor& labels,
-                        const Tensor& mask, double temperature, Distance distance) {
-  const auto exact = in_float32(student);
-  switch (task) {
-    case TaskType::classification:
-      return logits_loss(student, teacher, temperature, distance);
-    case TaskType::multi_label:
-      if (distance == Distance::mse) return torch::mse_loss(student, teacher);
-      return torch::binary_cross_entropy_with_logits(student / temperature, torch::sigmoid(teacher / temperature)) *
-             (temperature * temperature);
-    case TaskType::regression:
-      return torch::mse_loss(student, teacher);
-    case TaskType::embedding: {
-      if (student.size(1) == teacher.size(1)) return (student - teacher).square().sum(-1).mean();
-      const auto cosines = [](const Tensor& rows) {
-        const auto units = rows / rows.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
-        return units.matmul(units.t());
-      };
-      return torch::mse_loss(cosines(student), cosines(teacher));
-    }
-    case TaskType::token_classification:
-    case TaskType::masked_lm: {
-      const auto chosen = labels.defined() ? labels : mask.masked_fill(mask.eq(0), ignored_label);
-      return logits_loss(labelled_logits(student, chosen), labelled_logits(teacher, chosen), temperature, distance);
-    }
-    case TaskType::question_answering: {
-      if (distance == Distance::mse) {
-        return mean_where((full(student) - full(teacher)).square(), full(mask).unsqueeze(-1));
-      }
-      const auto own = without_padding(student, mask), other = without_padding(teacher, mask);
-      const auto of = [&](int64_t end) {
-        return logits_loss(own.select(-1, end), other.select(-1, end), temperature, distance);
-      };
-      return (of(0) + of(1)) / 2;
-    }
-  }
-  throw std::logic_error("task");
-}
-
-int64_t task_logits_count(TaskType task, const Tensor& labels, const Tensor& mask, Distance distance, bool same_width) {
-  const auto texts = mask.size(0), tokens = mask.sum().item<int64_t>();
-  switch (task) {
-    case TaskType::embedding:
-      return same_width ? texts : texts * texts;
-    case TaskType::token_classification:
-    case TaskType::masked_lm:
-      return labels.defined() ? label_count(task, labels) : tokens;
-    case TaskType::question_answering:
-      return distance == Distance::mse ? tokens : texts;
-    default:
-      return texts;
-  }
-}
-
-namespace {
 
 /// Of each token: [batch, sequence].
 Tensor hidden_distances(const Tensor& student, const Tensor& teacher, Distance distance) {

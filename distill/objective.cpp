@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "compress/base/error.h"  // ConfigError
-#include "compress/task/task.h"   // label_loss, label_count
 
 namespace compression::distill {
 namespace {
@@ -66,7 +65,7 @@ ModelShape shape_of(const Model& model) {
 
 DistillationLoss::DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher,
                                    TaskType task)
-    : task_(task), same_width_(student.hidden_size == teacher.hidden_size) {
+    : task_(&find_task(task)), same_width_(student.hidden_size == teacher.hidden_size) {
   const c10::InferenceMode ordinary(false);  // projections are trained
   for (auto& config : losses) {
     Term term{.config = std::move(config), .layers = {}, .projections = {}, .relation_heads = {}};
@@ -200,10 +199,10 @@ std::vector<double> DistillationLoss::counts(const torch::Tensor& labels, const 
     int64_t count = 0;
     switch (term.config.type) {
       case LossType::logits:
-        count = task_logits_count(task_, labels, mask, distance_of(term.config), same_width_);
+        count = task_->teacher_count(labels, mask, distance_of(term.config), same_width_);
         break;
       case LossType::labels:
-        count = label_count(task_, labels);
+        count = task_->label_count(labels);
         break;
       case LossType::attentions:
         count = attention_count(mask, distance_of(term.config));
@@ -228,11 +227,11 @@ torch::Tensor DistillationLoss::operator()(const ModelOutput& student, const Mod
     torch::Tensor loss;
     switch (term.config.type) {
       case LossType::logits:
-        loss = task_logits_loss(task_, student.logits, teacher.logits, labels, mask, term.config.temperature,
-                                distance_of(term.config));
+        loss = task_->teacher_loss(student.logits, teacher.logits, labels, mask, term.config.temperature,
+                                   distance_of(term.config));
         break;
       case LossType::labels:
-        loss = label_loss(task_, student.logits.to(torch::kFloat), labels, mask);
+        loss = task_->label_loss(student.logits.to(torch::kFloat), labels, mask);
         break;
       default:
         loss = term.config.layer_map == LayerMap::minimum_distance ? nearest_layers(term, student, teacher, mask)
@@ -266,7 +265,7 @@ torch::Tensor DistillObjective::loss(const Batch& batch) {
 std::vector<double> DistillObjective::counts(const Batch& batch) const {
   std::vector<double> all;
   for (const auto& teacher : teachers_) {
-    const auto own = teacher.loss.counts(batch.labels, batch.attention_mask);
+    const auto own = teacher.loss.counts(batch.labels(), batch.attention_mask());
     all.insert(all.end(), own.begin(), own.end());
   }
   return all;
@@ -291,7 +290,7 @@ torch::Tensor DistillObjective::weighted(const Batch& batch, std::span<const dou
     }
     const auto of_teacher = shares.first(shares.empty() ? 0 : teacher.loss.size());
     shares = shares.subspan(of_teacher.size());
-    const auto loss = teacher.loss(own, target, batch.labels, batch.attention_mask, of_teacher) * teacher.weight;
+    const auto loss = teacher.loss(own, target, batch.labels(), batch.attention_mask(), of_teacher) * teacher.weight;
     sum = sum.defined() ? sum + loss : loss;
   }
   return sum;

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "compress/task/task.h"        // Task
 #include "compress/train/objective.h"  // Objective
 #include "distill/config.h"            // LossConfig
 #include "distill/losses.h"            // LayerPair
@@ -30,7 +31,7 @@ class DistillationLoss {
   /// Throws ConfigError if a layer map names a layer that is not there, or relation heads do not divide a layer's
   /// width.
   DistillationLoss(std::vector<LossConfig> losses, const ModelShape& student, const ModelShape& teacher,
-                   TaskType task = TaskType::classification);
+                   TaskType task = TaskHead().task);
 
   /// What both models have to return.
   Capture capture() const;
@@ -67,7 +68,7 @@ class DistillationLoss {
                                const torch::Tensor& mask) const;
   torch::Tensor projected(const Term& term, size_t pair, const torch::Tensor& hidden) const;
 
-  TaskType task_ = TaskType::classification;
+  const Task* task_ = &find_task(TaskHead().task);
   bool same_width_ = true;
   std::vector<Term> terms_;
   std::vector<torch::Tensor> projections_;

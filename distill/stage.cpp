@@ -16,12 +16,6 @@
 namespace compression::distill {
 namespace {
 
-/// Whether there is one output a text: then the teacher is asked once, with its own tokenizer.
-bool is_of_text(TaskType task) {
-  return task == TaskType::classification || task == TaskType::multi_label || task == TaskType::regression ||
-         task == TaskType::embedding;
-}
-
 /// What the teacher says of all training texts, from the cache if it has it. Nothing where that would take more than
 /// the cache may: logits alone are kept in memory then, with hidden states the teacher has to run for every batch.
 std::optional<TeacherOutputs> outputs_of(Model& teacher, const std::filesystem::path& folder, bool new_head,
@@ -118,10 +112,11 @@ class DistillStage : public Stage {
       loss.to(context.device);
       model->to(context.device);
       model->set_fused(fused_arithmetic(train, context.device));
-      const bool of_text = loss.logits_only() && is_of_text(head.task);
-      if (!of_text) check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
+      const bool of_text =
+          traits_of(head.task).is_of_text();  // then the teacher may be asked once, with its own tokenizer
+      if (!of_text || !loss.logits_only()) check_same_tokens(*tokenizer, *load_tokenizer(folders[i]), folders[i]);
       const auto needs = loss.capture();
-      if (!is_of_text(head.task) || needs.attentions || needs.projections) continue;
+      if (!of_text || needs.attentions || needs.projections) continue;
       outputs =
           outputs_of(model, folders[i], new_heads[i], needs.hidden_states, train.precision, inputs, config_, context);
       if (outputs) model = Model(nullptr);

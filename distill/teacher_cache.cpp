@@ -55,7 +55,7 @@ std::string teacher_key(const fs::path& folder, const TaskHead& head, std::optio
   add(hidden_states ? "hidden states" : "logits");
   for (const auto& examples : source.plan(0)) {
     const auto batch = source.collate(examples);
-    for (const auto& tensor : {batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.examples}) {
+    for (const auto& tensor : {batch.input_ids(), batch.attention_mask(), batch.token_type_ids(), batch.examples}) {
       all.add(tensor.data_ptr(), tensor.nbytes());
     }
   }

@@ -12,7 +12,7 @@ using torch::Tensor;
 
 /// Each token's row among those of all texts, int64 [batch * sequence]; where there is padding, a row of the same text.
 Tensor rows_of(const Batch& batch, const Tensor& begin) {
-  const auto mask = batch.attention_mask.cpu();
+  const auto mask = batch.attention_mask().cpu();
   const auto examples = batch.examples;
   const auto first = begin.index_select(0, examples);
   TORCH_CHECK(torch::equal(begin.index_select(0, examples + 1) - first, mask.sum(1)),
@@ -25,14 +25,15 @@ Tensor token_offsets(const BatchSource& source) {
   auto begin = torch::zeros({source.size() + 1}, torch::kLong);
   for (const auto& examples : source.plan(0)) {
     const auto batch = source.collate(examples);
-    begin.index_copy_(0, batch.examples + 1, batch.attention_mask.sum(1));
+    begin.index_copy_(0, batch.examples + 1, batch.attention_mask().sum(1));
   }
   return begin.cumsum(0);
 }
 
 /// One output a text.
 int64_t logits_width(const ModelConfig& config) {
-  return config.task == TaskType::embedding ? config.embedding_width() : static_cast<int64_t>(config.labels.size());
+  return traits_of(config.task).head == HeadKind::embedding ? config.embedding_width()
+                                                            : static_cast<int64_t>(config.labels.size());
 }
 
 /// Values of a token.
@@ -43,13 +44,13 @@ int64_t hidden_width(const ModelConfig& config) {
 }  // namespace
 
 ModelOutput TeacherOutputs::of(const Batch& batch) const {
-  const auto device = batch.input_ids.device();
+  const auto device = batch.input_ids().device();
   ModelOutput output;
   output.logits = logits.index_select(0, batch.examples).to(device);
   if (hidden_states.defined()) {
     output.hidden_states = hidden_states.index_select(0, rows_of(batch, begin))
                                .to(device, torch::kFloat)
-                               .unflatten(0, batch.input_ids.sizes())
+                               .unflatten(0, batch.input_ids().sizes())
                                .unbind(2);
   }
   return output;
@@ -86,7 +87,7 @@ TeacherOutputs teacher_outputs(Model& teacher, bool hidden_states, const BatchSo
     const Autocast scope(autocast, context.device);
     auto output = teacher->forward(batch, {.hidden_states = hidden_states});
     if (hidden_states) {
-      const auto tokens = batch.attention_mask.cpu().flatten().nonzero().squeeze(1);
+      const auto tokens = batch.attention_mask().cpu().flatten().nonzero().squeeze(1);
       const auto states = torch::stack(output.hidden_states, 2).flatten(0, 1).cpu().index_select(0, tokens);
       outputs.hidden_states.index_copy_(0, rows_of(batch, outputs.begin).index_select(0, tokens),
                                         states.clamp(-largest, largest).to(torch::kHalf));

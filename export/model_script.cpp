@@ -13,7 +13,7 @@
 #include "compress/checkpoint/checkpoint.h"     // load_state_dict
 #include "compress/model/relative_positions.h"  // relative_rows
 #include "compress/ops/library.h"               // make_encoder_object
-#include "compress/task/task.h"                 // labelled_logits
+#include "compress/task/losses.h"               // labelled_logits
 #include "export/encoder_state.h"               // encoder_state
 
 namespace compression::exporter {
@@ -258,9 +258,9 @@ std::string head_output(Script& script, const Model& model, const std::string& x
 }  // namespace
 
 torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, const Batch& batch) {
-  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels) : outputs;
+  const auto same = own.dim() < outputs.dim() ? labelled_logits(outputs, batch.labels()) : outputs;
   if (same.dim() < 3) return same;
-  return same.flatten(0, 1).index_select(0, batch.attention_mask.flatten().nonzero().squeeze(1));
+  return same.flatten(0, 1).index_select(0, batch.attention_mask().flatten().nonzero().squeeze(1));
 }
 
 Script model_script(const Model& model, Runtime runtime) {

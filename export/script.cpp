@@ -17,6 +17,7 @@
 #include "compress/base/error.h"    // CheckpointError, StorageError, UnsupportedError
 #include "compress/base/failure.h"  // is_out_of_memory
 #include "compress/base/limits.h"   // labels
+#include "compress/task/task.h"     // find_task
 #include "export/archive.h"         // check_archive
 
 namespace compression::exporter {
@@ -75,25 +76,9 @@ bool takes_a_batch(const c10::FunctionSchema& schema) {
 
 /// Sizes of the output for a batch; -1: any that is not 0.
 std::vector<int64_t> expected_sizes(const std::optional<TaskHead>& head, const Batch& batch) {
-  const auto texts = batch.size(), tokens = batch.input_ids.size(1);
+  const auto texts = batch.size(), tokens = batch.input_ids().size(1);
   if (!head) return {texts, -1};
-  const auto labels = static_cast<int64_t>(head->labels.size());
-  switch (head->task) {
-    case TaskType::classification:
-    case TaskType::multi_label:
-      return {texts, labels};
-    case TaskType::regression:
-      return {texts, 1};
-    case TaskType::embedding:
-      return {texts, -1};
-    case TaskType::token_classification:
-      return {texts, tokens, labels};
-    case TaskType::question_answering:
-      return {texts, tokens, 2};
-    case TaskType::masked_lm:
-      return {texts, tokens, -1};
-  }
-  throw std::logic_error("task");
+  return find_task(head->task).logits_sizes(texts, tokens, static_cast<int64_t>(head->labels.size()));
 }
 
 /// "[32, 3]"; [32, any] for -1.
@@ -328,10 +313,10 @@ LogitsFunction script_logits(const torch::jit::Module& module, const ScriptUse& 
     c10::IValue output;
     const IgnoreWarnings ignore;  // the file's own warn() too
     try {
-      output = module.forward({batch.input_ids, batch.attention_mask, batch.token_type_ids});
+      output = module.forward({batch.input_ids(), batch.attention_mask(), batch.token_type_ids()});
     } catch (const std::exception& failure) {
       throw UnsupportedError(
-          fmt::format("{}: can't run {} texts of {} tokens: {}", use.name, batch.size(), batch.input_ids.size(1),
+          fmt::format("{}: can't run {} texts of {} tokens: {}", use.name, batch.size(), batch.input_ids().size(1),
                       is_out_of_memory(failure) ? "it wants more memory than there is" : reason_of(failure)));
     }
     auto sizes = expected_sizes(use.head, batch);

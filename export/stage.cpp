@@ -39,7 +39,7 @@ class ExportStage : public Stage {
     save_script(model_script(model, config_.runtime), file);
     write_text_file(context.work_folder / "config.json", write_model_config(reference->config()).dump(2) + "\n");
     copy_tokenizer(*tokenizer, context.work_folder);
-    if (model->config().task == TaskType::embedding) {
+    if (traits_of(model->config().task).head == HeadKind::embedding) {
       write_sentence_modules(model->config(), *tokenizer, {}, context.work_folder);
     }
 

@@ -37,9 +37,10 @@ std::vector<Texts> embed(Model& model, const BatchSource& source, const Context&
   for (const auto& examples : source.plan(0)) {
     context.check_stop();
     const auto batch = source.collate(examples).to(context.device);
-    all.push_back({model->encoder->attention_context(batch.input_ids, batch.attention_mask),
-                   model->encoder->embeddings->forward(batch.input_ids, batch.token_type_ids, batch.attention_mask),
-                   batch.attention_mask.to(torch::kBool), batch});
+    all.push_back(
+        {model->encoder->attention_context(batch.input_ids(), batch.attention_mask()),
+         model->encoder->embeddings->forward(batch.input_ids(), batch.token_type_ids(), batch.attention_mask()),
+         batch.attention_mask().to(torch::kBool), batch});
   }
   if (all.empty()) throw DataError("there is no text to calibrate on");
   return all;

@@ -9,7 +9,7 @@
 #include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/model/autocast.h"         // OrdinaryMode
 #include "compress/model/resize.h"           // resized
-#include "compress/task/task.h"              // label_loss, label_counts
+#include "compress/task/task.h"              // find_task
 #include "compress/train/objective.h"        // to_own_means
 #include "prune/importance.h"                // random_uniform, strength
 
@@ -19,7 +19,8 @@ namespace {
 /// dLoss/dmask of each text's mask, for the mean loss of the texts: [batch, hidden].
 torch::Tensor mask_gradients(Model& model, const Batch& batch) {
   const auto out = model->forward(batch, {.hidden_states = true});
-  const auto loss = label_loss(model->config().task, out.logits.to(torch::kFloat), batch.labels, batch.attention_mask);
+  const auto loss = find_task(model->config().task)
+                        .label_loss(out.logits.to(torch::kFloat), batch.at("labels"), batch.attention_mask());
   const auto gradients = torch::autograd::grad({loss}, out.hidden_states);
   const at::NoGradGuard no_grad;
   torch::Tensor sum;
@@ -69,13 +70,13 @@ torch::Tensor hidden_scores(Model& model, const BatchSource& source, const Conte
     context.check_stop();
     context.progress(static_cast<int64_t>(i), static_cast<int64_t>(plan.size()), "scoring");
     const auto batch = source.collate(plan[i]).to(context.device);
-    const auto task = model->config().task;
-    const auto count = static_cast<double>(label_count(task, batch.labels));
+    const auto& task = find_task(model->config().task);
+    const auto count = static_cast<double>(task.label_count(batch.at("labels")));
     if (count == 0.0) continue;
     ++batches;
     const auto gradients = mask_gradients(model, batch);
     if (per_text) {
-      const auto to_own = to_own_means(count, label_counts(task, batch.labels).to(torch::kDouble));
+      const auto to_own = to_own_means(count, task.label_counts(batch.at("labels")).to(torch::kDouble));
       scores += strength(gradients * to_own.to(torch::kFloat).unsqueeze(1), method).sum(0).to(torch::kCPU);
     } else {
       scores += strength(gradients.sum(0), method).to(torch::kCPU);

@@ -42,9 +42,9 @@ void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
 
 std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {
   if (score_.labels == ScoreLabels::data) return std::make_unique<LabelObjective>(model_);
-  if (const auto task = inputs.data.head().task; task != TaskType::classification) {
+  if (const auto& task = traits_of(inputs.data.head().task); task.labels != LabelKind::class_name) {
     throw UnsupportedError(
-        fmt::format("prune: labels: found teacher with task {}, expected classification with it", enum_name(task)));
+        fmt::format("prune: labels: found teacher with task {}, expected classification with it", task.name));
   }
   const auto& folder = inputs.model(*score_.teacher).folder;
   auto teacher = load_model(folder, {.head = inputs.data.head()}, context_).model;

@@ -7,7 +7,7 @@
 #include "compress/base/fields.h"     // enum_name
 #include "compress/base/random.h"     // mixed
 #include "compress/model/autocast.h"  // OrdinaryMode
-#include "compress/task/task.h"       // label_counts
+#include "compress/task/task.h"       // find_task
 #include "prune/blocks.h"             // Block, Texts
 #include "prune/reconstruct.h"        // with_bias, cholesky_factor
 
@@ -18,13 +18,14 @@ constexpr double kDamping = 1e-3;
 
 /// Normal numbers in the logits' shape. Those of a text follow from the seed and the text's position in the source
 /// alone, not from the batch that it is in; padding has zeros.
-torch::Tensor directions(const torch::Tensor& logits, const Batch& batch, TaskType task, uint64_t seed) {
+torch::Tensor directions(const torch::Tensor& logits, const Batch& batch, const Task& task, uint64_t seed) {
   auto all = torch::zeros(logits.sizes(), torch::kFloat);
   const bool by_token = logits.dim() == 3;
-  const bool labelled_alone = task == TaskType::masked_lm && batch.labels.defined();  // rows are of labelled tokens
-  const auto mask = batch.attention_mask.cpu();
+  // The rows are of labelled tokens.
+  const bool labelled_alone = task.traits.head == HeadKind::words && batch.labels().defined();
+  const auto mask = batch.attention_mask().cpu();
   const auto counts =
-      labelled_alone ? label_counts(task, batch.labels).cpu() : torch::ones({batch.size()}, torch::kLong);
+      labelled_alone ? task.label_counts(batch.labels()).cpu() : torch::ones({batch.size()}, torch::kLong);
   int64_t begin = 0;
   for (int64_t text = 0; text < batch.size(); ++text) {
     auto generator = at::detail::createCPUGenerator(
@@ -58,7 +59,7 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
       x = block.norm()->forward(sums.back());
     }
     const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x}, texts.batch);
-    const auto along = directions(logits, texts.batch, model->config().task, seed);
+    const auto along = directions(logits, texts.batch, find_task(model->config().task), seed);
     const auto gradients = torch::autograd::grad({(logits * along).sum()}, sums);
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < all.size(); ++i) {

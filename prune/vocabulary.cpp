@@ -18,10 +18,10 @@
 namespace compression::prune {
 namespace {
 
-/// The tokens of a batch's texts: with masked_lm those that are masked in it too, which its labels name.
-torch::Tensor tokens_of(const Batch& batch, TaskType task) {
-  if (task != TaskType::masked_lm) return batch.input_ids.flatten();
-  return torch::where(batch.labels.eq(ignored_label), batch.input_ids, batch.labels).flatten();
+/// The tokens of a batch's texts: where some are hidden to be found again those too, which its labels name.
+torch::Tensor tokens_of(const Batch& batch, LabelKind labels) {
+  if (labels != LabelKind::none) return batch.input_ids().flatten();
+  return torch::where(batch.labels().eq(ignored_label), batch.input_ids(), batch.labels()).flatten();
 }
 
 /// How often each token occurs in the texts to train on.
@@ -29,7 +29,7 @@ std::vector<int64_t> count_tokens(const DataProvider& data, const Tokenizer& tok
   const auto texts = data.batches(Split::train, tokenizer, {.unlabelled = true});
   std::vector<int64_t> counts(static_cast<size_t>(tokenizer.usable_ids()));
   for (const auto& examples : texts->plan(0)) {
-    const auto ids = tokens_of(texts->collate(examples), data.head().task);
+    const auto ids = tokens_of(texts->collate(examples), traits_of(data.head().task).labels);
     for (int64_t i = 0; i < ids.numel(); ++i) ++counts.at(static_cast<size_t>(ids.data_ptr<int64_t>()[i]));
   }
   return counts;
@@ -105,7 +105,7 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
   const auto rows = torch::tensor(kept, torch::kLong);
   for (auto& [name, tensor] : state) {
     const bool of_words = name.find("embeddings.word_embeddings.") != std::string::npos ||
-                          (config.task == TaskType::masked_lm && name == "head.bias");
+                          (traits_of(config.task).head == HeadKind::words && name == "head.bias");
     if (of_words) tensor = tensor.index_select(0, rows);
   }
   Model smaller(config);

@@ -57,7 +57,7 @@ void each_input(Model& model, std::vector<Linear> linears, const BatchSource& te
     context.progress(static_cast<int64_t>(b), static_cast<int64_t>(plan.size()), "calibrating");
     const auto batch = texts.collate(plan[b]).to(context.device);
     begin(batch);
-    mask = batch.attention_mask.defined() ? batch.attention_mask.to(torch::kBool) : torch::Tensor();
+    mask = batch.attention_mask().defined() ? batch.attention_mask().to(torch::kBool) : torch::Tensor();
     model->forward(batch);
   }
 }

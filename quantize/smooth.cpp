@@ -18,14 +18,14 @@ class TokenSample {
  public:
   explicit TokenSample(const BatchSource& texts) {
     int64_t tokens = 0;
-    for (const auto& examples : texts.plan(0)) tokens += texts.collate(examples).attention_mask.sum().item<int64_t>();
+    for (const auto& examples : texts.plan(0)) tokens += texts.collate(examples).attention_mask().sum().item<int64_t>();
     every_ = std::max<int64_t>((tokens + sampled_tokens - 1) / sampled_tokens, 1);
   }
 
   /// The rows, among those of a batch's tokens, that are chosen: int64 [rows].
   torch::Tensor rows(const Batch& batch) const {
     constexpr int64_t prime = 7919;
-    const auto mask = batch.attention_mask.cpu();
+    const auto mask = batch.attention_mask().cpu();
     const auto numbers = batch.examples.cpu().unsqueeze(1) * prime + mask.cumsum(1);
     return numbers.index({mask.to(torch::kBool)}).remainder(every_).eq(0).nonzero().squeeze(1);
   }

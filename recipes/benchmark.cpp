@@ -15,11 +15,8 @@ using Clock = std::chrono::steady_clock;
 
 Batch random_texts(const Runnable& model, int64_t batch, int64_t length) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
-  Batch texts;
-  texts.input_ids = torch::randint(0, model.tokenizer->usable_ids(), {batch, length}, generator, torch::kLong);
-  texts.attention_mask = torch::ones_like(texts.input_ids);
-  texts.token_type_ids = torch::zeros_like(texts.input_ids);
-  return texts.to(model.device);
+  const auto ids = torch::randint(0, model.tokenizer->usable_ids(), {batch, length}, generator, torch::kLong);
+  return text_batch(ids, torch::ones_like(ids), torch::zeros_like(ids)).to(model.device);
 }
 
 /// Calls a second between the last instance's first end and the first instance's last one.

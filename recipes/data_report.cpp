@@ -22,10 +22,6 @@ namespace {
 constexpr double much_cut = 0.05;  // share of texts; less is not worth a warning
 constexpr size_t shown_names = 10;
 
-bool has_classes(TaskType task) {
-  return task == TaskType::classification || task == TaskType::multi_label || task == TaskType::token_classification;
-}
-
 bool is_blank(std::string_view text) {
   return unicode::trim_start(text).empty();
 }
@@ -50,7 +46,7 @@ std::string some(const std::vector<std::string>& names) {
 
 std::map<std::string, int64_t> count_classes(const datasets::Dataset& data, const TaskHead& head) {
   std::map<std::string, int64_t> counts;
-  if (!has_classes(head.task)) return counts;
+  if (!traits_of(head.task).has_classes()) return counts;
   const ClassFinder finder(head.labels);
   const auto count = [&](const std::string& label) {
     if (const auto found = finder.find(label)) ++counts[head.labels[static_cast<size_t>(found->id)]];
@@ -62,7 +58,7 @@ std::map<std::string, int64_t> count_classes(const datasets::Dataset& data, cons
   return counts;
 }
 
-std::optional<Lengths> lengths_of(const datasets::Dataset& data, TaskType task, int64_t max_length,
+std::optional<Lengths> lengths_of(const datasets::Dataset& data, LabelKind labels, int64_t max_length,
                                   const Tokenizer& tokenizer) {
   const auto all = static_cast<int64_t>(data.inputs.size()), count = std::min(all, most_lengths);
   if (count == 0) return std::nullopt;
@@ -71,9 +67,9 @@ std::optional<Lengths> lengths_of(const datasets::Dataset& data, TaskType task, 
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<size_t>(i * all / count);
-    if (task == TaskType::token_classification) {
+    if (labels == LabelKind::tags) {
       lengths.push_back(static_cast<int64_t>(tokenizer.encode_words(data.words[at], whole).input_ids.size()));
-    } else if (task == TaskType::embedding && data.inputs[at].pair) {  // each text is encoded alone
+    } else if (labels == LabelKind::cosine && data.inputs[at].pair) {  // each text is encoded alone
       inputs.push_back({data.inputs[at].text, std::nullopt});
       inputs.push_back({*data.inputs[at].pair, std::nullopt});
     } else {
@@ -85,7 +81,7 @@ std::optional<Lengths> lengths_of(const datasets::Dataset& data, TaskType task, 
   }
   std::ranges::sort(lengths);
   const auto cut = lengths.end() - std::ranges::upper_bound(lengths, max_length);
-  const bool windows = task == TaskType::question_answering;
+  const bool windows = labels == LabelKind::answers;
   return Lengths{.median = quantile(lengths, 0.5),
                  .p90 = quantile(lengths, 0.9),
                  .p99 = quantile(lengths, 0.99),
@@ -101,7 +97,7 @@ class Looker {
  public:
   Looker(const TaskData& data, const Tokenizer* tokenizer) : data_(data), tokenizer_(tokenizer) {
     report_.max_length = data.max_length();
-    report_.class_names = has_classes(data.head().task) ? data.head().labels : std::vector<std::string>{};
+    report_.class_names = traits_of(data.head().task).has_classes() ? data.head().labels : std::vector<std::string>{};
     report_.warnings = data.notes();
   }
 
@@ -142,7 +138,8 @@ class Looker {
       if (!contradiction) contradicted = before->second, contradiction = i;
       ++contradictions;
     }
-    if (tokenizer_ != nullptr) found.lengths = lengths_of(data, task, data_.max_length(), *tokenizer_);
+    if (tokenizer_ != nullptr)
+      found.lengths = lengths_of(data, traits_of(task).labels, data_.max_length(), *tokenizer_);
     const auto name = split_name(split);
     if (found.empty > 0) {
       warn(fmt::format("data.{}: {} of {} texts are empty, the first at {}", name, found.empty, found.texts,
@@ -170,7 +167,7 @@ class Looker {
 
   /// Labels of the training texts that a slip of the hand may have made two of.
   void compare_names() {
-    if (!has_classes(data_.head().task)) return;
+    if (!traits_of(data_.head().task).has_classes()) return;
     std::map<std::string, std::vector<std::string>> alike;
     for (const auto& label : datasets::distinct_labels(data_.texts(Split::train))) {
       alike[folded_label(label)].push_back(in_quotes(label));

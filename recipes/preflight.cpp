@@ -97,7 +97,7 @@ class Checker {
       Known own{.config = load_model_config(path), .name = path.string()};
       own.misfit = head_misfit(path, own.config, head_);
       own.config.task = recipe_.task.type;
-      if (own.config.task == TaskType::embedding && !own.config.embedding.unsupported.empty()) {
+      if (traits_of(own.config.task).head == HeadKind::embedding && !own.config.embedding.unsupported.empty()) {
         problems_.add(key, own.config.embedding.unsupported);
         return found;
       }
@@ -115,14 +115,14 @@ class Checker {
     known.trims = std::ranges::any_of(tokenizer->files(), [](const fs::path& file) {
       return file == "tokenizer.json" || file == "vocab.txt" || file == "vocab.json";
     });
-    const auto task = recipe_.task.type;
-    const TextUse use{.pairs = task != TaskType::embedding && (pairs_ || task == TaskType::question_answering),
-                      .masks = task == TaskType::masked_lm};
+    const auto labels = traits_of(recipe_.task.type).labels;
+    const TextUse use{.pairs = labels != LabelKind::cosine && (pairs_ || labels == LabelKind::answers),
+                      .masks = labels == LabelKind::none};
     if (tokenizer->usable_ids() < tokenizer->vocabulary_size()) checks_.beyond.push_back(path);
     auto lines = tokenizer->warnings();
     for (auto& line : check_fit(*tokenizer, known.config, path, use)) lines.push_back(std::move(line));
     const auto& longest = tokenizer->sentence().max_length;
-    if (task == TaskType::embedding && longest && *longest < recipe_.data.max_length) {
+    if (labels == LabelKind::cosine && longest && *longest < recipe_.data.max_length) {
       lines.push_back(
           fmt::format("{}: its texts are cut to {} tokens (max_seq_length of sentence_bert_config.json), not to "
                       "data.max_length, {}",
@@ -331,7 +331,7 @@ class Checker {
                     const Found& known) {
     if (score.teacher) with_head(join_key(key, "teacher"), *score.teacher);
     problems_.require(
-        score.labels == prune::ScoreLabels::data || recipe_.task.type == TaskType::classification,
+        score.labels == prune::ScoreLabels::data || traits_of(recipe_.task.type).labels == LabelKind::class_name,
         join_key(key, "labels"),
         fmt::format("found teacher with task {}, expected classification with it", enum_name(recipe_.task.type)));
     if (!known || known->config.encoder.shared_layers.empty()) return;

@@ -87,7 +87,7 @@ struct ModelSource {
 };
 
 struct TaskConfig {
-  TaskType type = TaskType::classification;
+  TaskType type = TaskHead().task;
   std::optional<Metric> metric;
 
   template <class Self, class Visitor>

@@ -181,7 +181,8 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
   context.checkpoints.folder = resume_folder(recipe, stage.id);
   context.checkpoints.fingerprint = own;
   const auto artifact = run_algorithm(stage, recipe, models.inputs(stage, data), context);
-  if (data.head().task == TaskType::embedding) limit_sentence_length(writer.folder(), recipe.data.max_length);
+  if (traits_of(data.head().task).head == HeadKind::embedding)
+    limit_sentence_length(writer.folder(), recipe.data.max_length);
 
   const auto model =
       open_model(writer.folder(), std::nullopt, context.device);  // what was written, not what was in memory
@@ -208,7 +209,7 @@ FinishedStage run_stage(const StageEntry& stage, const Recipe& recipe, const std
       {"versions", {{"compress", COMPRESS_VERSION}, {"libtorch", machine.libtorch}}},
       {"machine",
        {{"processor", machine.processor}, {"extensions", machine.extensions}, {"threads", machine.threads}}}};
-  if (data.head().task == TaskType::question_answering) {
+  if (traits_of(data.head().task).labels == LabelKind::answers) {
     auto answers = data.answers();
     answers.threshold = reached.at(Split::validation).threshold;
     manifest["answers"] = config_json(answers);

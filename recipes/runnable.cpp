@@ -69,9 +69,9 @@ namespace {
 
 /// check_fit() for the model's task.
 std::vector<std::string> fit(const Runnable& model) {
-  const auto task = model.config->task;
+  const auto labels = traits_of(model.config->task).labels;
   return check_fit(*model.tokenizer, *model.config, model.file,
-                   {.pairs = task == TaskType::question_answering, .masks = task == TaskType::masked_lm});
+                   {.pairs = labels == LabelKind::answers, .masks = labels == LabelKind::none});
 }
 
 void add(const std::vector<std::string>& lines, std::vector<std::string>& all) {
@@ -93,7 +93,7 @@ LogitsFunction checked(LogitsFunction logits, const fs::path& file) {
 int64_t longest_text(const Runnable& model, const std::optional<int64_t>& trained) {
   const auto positions = model.config ? model.config->max_length() : Runnable().max_length;
   const auto& of_tokenizer = model.tokenizer->max_length();
-  const bool of_sentences = model.config && model.config->task == TaskType::embedding;
+  const bool of_sentences = model.config && traits_of(model.config->task).head == HeadKind::embedding;
   if (const auto& own = model.tokenizer->sentence().max_length; of_sentences && own) {
     return std::min({positions, *own, trained.value_or(positions)});
   }

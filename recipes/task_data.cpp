@@ -64,12 +64,12 @@ TaskData::TaskData(const TaskConfig& task, const DataConfig& config, const std::
     notes_.insert(notes_.end(), unlabelled_->warnings.begin(), unlabelled_->warnings.end());
   }
   head_ = datasets::head_for(task.type, splits_[Split::train].data);
-  if (const auto classes = classes_of(model, task.type); !classes.empty() && task.type != TaskType::regression) {
+  if (const auto classes = classes_of(model, task.type); !classes.empty() && traits_of(task.type).has_classes()) {
     head_ = with_classes_of(head_, classes);
   }
   metric_ = task.metric.value_or(default_metric(head_));
   check_metric(metric_, head_);
-  if (!task.metric && task.type == TaskType::token_classification && metric_ == Metric::accuracy) {
+  if (!task.metric && traits_of(task.type).labels == LabelKind::tags && metric_ == Metric::accuracy) {
     notes_.push_back(
         "task.metric: accuracy, for the tags are of no scheme that entities are read from (IOB, IOE, BIOES)");
   }
@@ -102,7 +102,8 @@ const datasets::Examples& TaskData::examples(const std::string& name, const data
   if (kept.encodings.empty()) {
     auto encoding = encoding_;
     const auto& longest = tokenizer.sentence().max_length;
-    if (head_.task == TaskType::embedding && longest) encoding.max_length = std::min(encoding.max_length, *longest);
+    if (traits_of(head_.task).labels == LabelKind::cosine && longest)
+      encoding.max_length = std::min(encoding.max_length, *longest);
     kept = datasets::encode_examples(data, labels, head_, metric_, tokenizer, encoding);
   }
   return kept;
@@ -125,7 +126,7 @@ std::shared_ptr<const BatchSource> TaskData::batches(Split split, const Tokenize
 }
 
 bool TaskData::has_pairs() const {
-  if (head_.task == TaskType::embedding) return false;
+  if (traits_of(head_.task).labels == LabelKind::cosine) return false;
   const auto paired = [](const datasets::Dataset& data) {
     return std::ranges::any_of(data.inputs, [](const TextInput& input) { return input.pair.has_value(); });
   };
@@ -136,7 +137,7 @@ bool TaskData::has_pairs() const {
 std::string TaskData::fingerprint() const {
   std::string all = fmt::format("{} {} {} {}\n", enum_name(head_.task), enum_name(metric_), encoding_.max_length,
                                 encoding_.stride.value_or(-1));
-  if (head_.task == TaskType::question_answering) all += json_text(config_json(encoding_.answers));
+  if (traits_of(head_.task).labels == LabelKind::answers) all += json_text(config_json(encoding_.answers));
   const auto add = [&](std::string_view text) { all += fmt::format("{}:{}", text.size(), text); };
   const auto add_list = [&](const std::vector<std::string>& list) {
     all += fmt::format("[{}]", list.size());

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "compress/base/message.h"                 // printable
-#include "compress/task/task.h"                    // metrics_of
+#include "compress/task/task.h"                    // find_task
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
 #include "recipes/output_folder.h"                 // validate_output
 #include "recipes/preflight.h"                     // check_models
@@ -80,7 +80,7 @@ void validate_reference(const Recipe& recipe, size_t index, const std::string& k
 }
 
 Metric metric_of(const Recipe& recipe) {
-  return recipe.task.metric.value_or(metrics_of(recipe.task.type).front());
+  return recipe.task.metric.value_or(find_task(recipe.task.type).metrics().front());
 }
 
 /// A share can't fall by more than 1; what a metric of which less is better rises by has no bound.
@@ -92,10 +92,9 @@ void validate_drop(const Recipe& recipe, const std::string& key, const std::opti
 
 /// What is about classes needs a task that has them.
 void validate_labels(const Recipe& recipe, const std::string& key, const FinetuneConfig& config, Problems& problems) {
-  const auto task = recipe.task.type;
-  if (task == TaskType::classification || task == TaskType::token_classification) return;
-  const auto message =
-      fmt::format("set for the task {}, expected classification or token_classification", enum_name(task));
+  const auto& task = traits_of(recipe.task.type);
+  if (task.has_single_classes()) return;
+  const auto message = fmt::format("set for the task {}, expected classification or token_classification", task.name);
   problems.require(config.label_smoothing == 0, join_key(key, "label_smoothing"), message);
   problems.require(config.class_weights == ClassWeights::none, join_key(key, "class_weights"), message);
   problems.require(config.label_weights.empty(), join_key(key, "label_weights"), message);
@@ -155,7 +154,7 @@ void require_checkpoint(const std::string& key, const std::filesystem::path& fol
 void validate(const TaskConfig& config, Problems& problems) {
   if (!config.metric) return;
   std::vector<std::string_view> names;
-  for (const auto metric : metrics_of(config.type)) {
+  for (const auto metric : find_task(config.type).metrics()) {
     if (metric == *config.metric) return;
     names.push_back(enum_name(metric));
   }
@@ -199,12 +198,11 @@ void validate(const Recipe& recipe, Problems& problems) {
   problems.require(!recipe.output.empty(), "output", "found nothing, expected the folder of the run");
   problems.nested("task", recipe.task);
   problems.nested("data", recipe.data);
-  problems.require(!recipe.data.unlabelled || recipe.task.type == TaskType::classification, "data.unlabelled",
-                   "found with task " + std::string(enum_name(recipe.task.type)) + ", expected classification with it");
-  problems.require(
-      recipe.task.type == TaskType::question_answering || recipe.data.answers == datasets::AnswerConfig{},
-      "data.answers",
-      "found with task " + std::string(enum_name(recipe.task.type)) + ", expected question_answering with it");
+  const auto& task = traits_of(recipe.task.type);
+  problems.require(!recipe.data.unlabelled || task.labels == LabelKind::class_name, "data.unlabelled",
+                   "found with task " + std::string(task.name) + ", expected classification with it");
+  problems.require(task.labels == LabelKind::answers || recipe.data.answers == datasets::AnswerConfig{}, "data.answers",
+                   "found with task " + std::string(task.name) + ", expected question_answering with it");
   for (const auto& [name, value] : recipe.variables) {
     problems.require(is_plain_name(name), join_key("variables", shown_key(name)),
                      "expected a name of letters, digits, - and _");

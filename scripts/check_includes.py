@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that #include lines follow the direction of the folders, and that every header begins with #pragma once.
+"""Checks that #include lines follow the direction of the folders, that every header begins with #pragma once, and that
+no task is named outside of its own file.
 
 usage: check_includes.py [ROOT]        (default: the repository that this script is in)
 
@@ -7,7 +8,8 @@ usage: check_includes.py [ROOT]        (default: the repository that this script
 
 A layer of compress/ includes itself and those below it that LAYERS names, directly or through others. The five in the
 middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, LibTorch not in the layers of
-PLAIN. Tests and benchmarks may include anything. Prints a line for each violation and exits with 1 if there is one.
+PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
+Tests and benchmarks may include and name anything. Prints a line for each violation and exits with 1 if there is one.
 """
 import re
 import sys
@@ -50,6 +52,9 @@ MAY_INCLUDE = {
 UNCHECKED = {"tests", "bench"}
 LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps"}  # first part of an include -> the one folder that may have it
 LIBTORCH = {"torch", "ATen", "c10", "caffe2"}
+
+TASK_TABLE = Path("compress/spec/task.h")
+TASK = re.compile(r"\bTaskType::(\w+)|\busing enum TaskType\b")
 
 HEADERS = {".h", ".hpp"}
 SOURCES = HEADERS | {".cpp", ".cc", ".cxx", ".inc"}
@@ -108,6 +113,9 @@ def problems_of(root, file):
         if match := INCLUDE.match(line):
             if problem := include_problem(root, file, match[1]):
                 yield number, problem
+        for match in TASK.finditer(line):
+            if file not in (TASK_TABLE, Path(f"compress/task/{match[1]}.cpp")):
+                yield number, f"names a task, {match[0]}: ask {TASK_TABLE} or compress/task/task.h for what it is about"
 
 
 def link_problems(root):

@@ -88,6 +88,15 @@ class CheckIncludes(unittest.TestCase):
         self.assertEqual(lines, ["prune/a.h:1: does not begin with #pragma once",
                                  "tests/b.h:1: does not begin with #pragma once"])
 
+    def test_a_task_is_named_in_the_table_and_in_its_own_file(self):
+        text = "auto a = TaskType::regression;\n"
+        for file, status in [("compress/spec/task.h", 0), ("compress/task/regression.cpp", 0), ("tests/a.cpp", 0),
+                             ("compress/task/embedding.cpp", 1), ("compress/task/task.cpp", 1), ("recipes/a.cpp", 1)]:
+            self.assertEqual(self.check({file: ("#pragma once\n" if file.endswith(".h") else "") + text})[0], status, file)
+        self.assertEqual(self.check({"datasets/a.cpp": "int a;\nusing enum TaskType;\n"}),
+                         (1, ["datasets/a.cpp:2: names a task, using enum TaskType: ask compress/spec/task.h or "
+                              "compress/task/task.h for what it is about"]))
+
     def test_a_folder_without_sources_is_an_error(self):
         self.assertEqual(self.check({"README.md": "text"})[0], 1)
 

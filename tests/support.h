@@ -51,8 +51,8 @@ inline void check_close(const torch::Tensor& found, const torch::Tensor& expecte
 
 inline Batch golden_batch(const std::map<std::string, torch::Tensor>& tensors) {
   const auto get = [&](const char* name) { return tensors.contains(name) ? tensors.at(name) : torch::Tensor(); };
-  return {get("input_ids"), get("attention_mask"), get("token_type_ids"), get("labels"),
-          torch::arange(tensors.at("input_ids").size(0))};
+  return text_batch(get("input_ids"), get("attention_mask"), get("token_type_ids"), get("labels"),
+                    torch::arange(tensors.at("input_ids").size(0)));
 }
 
 inline Model tiny_model() {
@@ -85,8 +85,8 @@ class OneBatch : public BatchSource {
   Batch collate(std::span<const int64_t> examples, int64_t = 0) const override {
     const auto rows = torch::tensor(std::vector<int64_t>(examples.begin(), examples.end()));
     const auto pick = [&](const torch::Tensor& t) { return t.defined() ? t.index_select(0, rows) : t; };
-    return {pick(batch_.input_ids), pick(batch_.attention_mask), pick(batch_.token_type_ids), pick(batch_.labels),
-            rows};
+    return text_batch(pick(batch_.input_ids()), pick(batch_.attention_mask()), pick(batch_.token_type_ids()),
+                      pick(batch_.labels()), rows);
   }
 
  private:

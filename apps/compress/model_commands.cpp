@@ -66,11 +66,8 @@ recipes::Runnable open(const ModelOptions& options, const Context& context) {
 /// How many classes a model without a config gives: by asking it.
 int64_t class_count(const recipes::Runnable& model) {
   const c10::InferenceMode inference;
-  const Batch one{.input_ids = torch::zeros({1, 2}, torch::kLong),
-                  .attention_mask = torch::ones({1, 2}, torch::kLong),
-                  .token_type_ids = torch::zeros({1, 2}, torch::kLong),
-                  .labels = {},
-                  .examples = {}};
+  const auto zeros = torch::zeros({1, 2}, torch::kLong);
+  const auto one = text_batch(zeros, torch::ones_like(zeros), zeros);
   const auto logits = model.logits(one.to(model.device));
   if (logits.dim() != 2) {
     throw UnsupportedError(fmt::format("{}: its output for a text has {} dimensions, expected 2: [batch, classes]",
@@ -109,7 +106,7 @@ datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::
   auto answers = model.answers;
   const bool any =
       options.unanswerable || options.threshold || options.n_best || options.longest || options.candidates > 0;
-  if (any && head.task != TaskType::question_answering) {
+  if (any && traits_of(head.task).labels != LabelKind::answers) {
     throw ConfigError(
         fmt::format("--unanswerable, --threshold, --n-best, --longest and --candidates are for question answering, and "
                     "{} is for {}",
@@ -131,12 +128,6 @@ datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::
   return answers;
 }
 
-/// What is said of one text: for a person, and as JSON.
-struct Answer {
-  std::string text;
-  json object;
-};
-
 /// Of one question. `shown`: how many candidates JSON has.
 Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerConfig& config, int64_t shown) {
   const auto& text = found.chosen(config.threshold.value_or(0.0));
@@ -152,14 +143,15 @@ Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerCon
   return answer;
 }
 
-/// Lines as the task reads them: words for token_classification, and for pairs two texts parted by a tab.
+/// Lines as the task reads them: words where they have tags, and for pairs two texts parted by a tab.
 datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType task, bool pairs) {
+  const auto labels = traits_of(task).labels;
   datasets::Dataset data;
   data.path = "predict";
   for (const auto& line : lines) {
     data.lines.push_back(static_cast<int64_t>(data.lines.size()) + 1);
     data.inputs.push_back({line, std::nullopt});
-    if (pairs || task == TaskType::question_answering) {
+    if (pairs || labels == LabelKind::answers) {
       const auto tab = line.find('\t');
       if (tab == std::string::npos) {
         throw DataError(fmt::format("predict: text {} has no tab, expected {}", data.lines.back(),
@@ -167,7 +159,7 @@ datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType tas
       }
       data.inputs.back() = {line.substr(0, tab), line.substr(tab + 1)};
     }
-    if (task == TaskType::token_classification) {
+    if (labels == LabelKind::tags) {
       std::istringstream words(line);
       data.words.emplace_back(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>());
       if (data.words.back().empty()) throw DataError(fmt::format("predict: text {} has no words", data.lines.back()));
@@ -176,53 +168,6 @@ datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType tas
   }
   datasets::check_sizes(data, task);
   return data;
-}
-
-/// Of one row of logits, for tasks with one output a text.
-Answer row_answer(const TaskHead& head, const torch::Tensor& row) {
-  const auto at = [](const torch::Tensor& values, size_t i) { return values[static_cast<int64_t>(i)].item<double>(); };
-  const auto& names = head.labels;
-  switch (head.task) {
-    case TaskType::regression:
-      return {fmt::format("{:.4f}", at(row, 0)), {{"score", at(row, 0)}}};
-    case TaskType::embedding: {
-      const std::vector<float> values(row.data_ptr<float>(), row.data_ptr<float>() + row.numel());
-      return {fmt::format("{}", fmt::join(values, " ")), {{"embedding", values}}};
-    }
-    case TaskType::multi_label: {
-      const auto shares = torch::sigmoid(row);
-      Answer answer{"", {{"labels", json::array()}}};
-      for (size_t c = 0; c < names.size(); ++c) {
-        answer.object["scores"][names[c]] = at(shares, c);
-        if (at(row, c) <= 0) continue;
-        answer.object["labels"].push_back(names[c]);
-        answer.text += fmt::format("{}{}:{:.4f}", answer.text.empty() ? "" : "\t", printable(names[c]), at(shares, c));
-      }
-      return answer;
-    }
-    default: {
-      const auto shares = torch::softmax(row, -1);
-      const auto best = static_cast<size_t>(shares.argmax().item<int64_t>());
-      Answer answer{fmt::format("{}\t{:.4f}", printable(names.at(best)), at(shares, best)),
-                    {{"label", names.at(best)}, {"score", at(shares, best)}}};
-      for (size_t c = 0; c < names.size(); ++c) answer.object["scores"][names[c]] = at(shares, c);
-      return answer;
-    }
-  }
-}
-
-/// Of the words that were not cut off: "Anna/B-PER lives/O".
-Answer tags_answer(const TaskHead& head, const std::vector<std::string>& words, const Encoding& encoding,
-                   const torch::Tensor& logits) {
-  Answer answer{"", {{"words", json::array()}, {"tags", json::array()}}};
-  for (const auto& [token, word] : datasets::word_starts(encoding)) {
-    const auto id = logits[static_cast<int64_t>(token)].argmax().item<int64_t>();
-    const auto &text = words.at(word), &tag = head.labels.at(static_cast<size_t>(id));
-    answer.object["words"].push_back(text);
-    answer.object["tags"].push_back(tag);
-    answer.text += fmt::format("{}{}/{}", answer.text.empty() ? "" : " ", printable(text), printable(tag));
-  }
-  return answer;
 }
 
 /// As std::getline(), which would take a line without end. Throws DataError.
@@ -344,7 +289,7 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
   const auto data = datasets::read_dataset(file, /*labelled=*/true, head.task);
   datasets::require_answers(data, answers);
   const bool pairs = std::ranges::any_of(data.inputs, [](const TextInput& input) { return input.pair.has_value(); });
-  if (pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
+  if (pairs && traits_of(head.task).labels != LabelKind::cosine) recipes::require_pairs(model);
   for (const auto& warning : data.warnings) context.logger->warn("{}", warning);
   if (const auto note = datasets::label_note(data, head); !note.empty()) {
     context.logger->warn("{}: {}", data.path.string(), note);
@@ -506,11 +451,12 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
   if (texts.empty()) throw DataError("predict: no text; give texts as arguments or on standard input, one a line");
   const auto model = open(options.model, context);
   const auto head = head_of(model);
-  if (head.task == TaskType::masked_lm) {
-    throw UnsupportedError(fmt::format("{}: predict has nothing to say of a model for masked_lm: fine-tune it first",
-                                       model.file.string()));
+  const auto& task = find_task(head.task);
+  if (task.traits.labels == LabelKind::none) {
+    throw UnsupportedError(fmt::format("{}: predict has nothing to say of a model for {}: fine-tune it first",
+                                       model.file.string(), task.traits.name));
   }
-  if (options.pairs && head.task != TaskType::embedding) recipes::require_pairs(model);
+  if (options.pairs && task.traits.labels != LabelKind::cosine) recipes::require_pairs(model);
   const auto config = answers_for(options.answers, model, head, /*best=*/false);
   const auto data = unlabelled(texts, head.task, options.pairs);
   std::shared_ptr<const datasets::Windows> windows;
@@ -525,10 +471,8 @@ int predict_command(const PredictOptions& options, Context& context, bool as_jso
                 if (finder) return finder->add(batch, logits);
                 for (int64_t row = 0; row < batch.size(); ++row) {
                   const auto example = static_cast<size_t>(batch.examples[row].item<int64_t>());
-                  answers[example] =
-                      head.task == TaskType::token_classification
-                          ? tags_answer(head, data.words[example], examples.encodings[example], logits[row])
-                          : row_answer(head, logits[row]);
+                  const auto words = example < data.words.size() ? data.words[example] : std::vector<std::string>();
+                  answers[example] = task.answer(logits[row], head, {examples.encodings[example], words});
                 }
               });
   if (finder) {

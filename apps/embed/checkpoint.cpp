@@ -73,7 +73,7 @@ void run(const fs::path& folder, const fs::path& output) {
       const torch::NoGradGuard no_grad;
       target = teacher->forward(batch, loss.capture());
     }
-    return loss(student->forward(batch, loss.capture()), target, {}, batch.attention_mask);
+    return loss(student->forward(batch, loss.capture()), target, {}, batch.attention_mask());
   };
 
   // Scored on cross-entropy with its own answers, half of the heads and of the FFN units go.

@@ -36,18 +36,16 @@ int64_t parameter_count(const ModelConfig& config) {
     count += (3 + own_projections) * linear(hidden, width) + linear(width, hidden) + norm;
     count += linear(hidden, layer.intermediate_size) + linear(layer.intermediate_size, hidden) + norm;
   }
-  switch (config.task) {
-    case TaskType::classification:
-    case TaskType::multi_label:
-    case TaskType::regression:
+  switch (traits_of(config.task).head) {
+    case HeadKind::text:
       return count + linear(hidden, hidden) + linear(hidden, static_cast<int64_t>(config.labels.size()));
-    case TaskType::token_classification:
+    case HeadKind::tokens:
       return count + linear(hidden, static_cast<int64_t>(config.labels.size()));
-    case TaskType::question_answering:
+    case HeadKind::spans:
       return count + linear(hidden, 2);
-    case TaskType::masked_lm:
+    case HeadKind::words:
       return count + linear(hidden, config.embedding_size()) + 2 * config.embedding_size() + config.vocab_size;
-    case TaskType::embedding:
+    case HeadKind::embedding:
       for (const auto& step : config.embedding.steps) {
         if (step.dense) count += step.in * step.out + (step.bias ? step.out : 0);
       }

@@ -208,24 +208,22 @@ Family deberta_v2() {
 
 }  // namespace
 
-const std::vector<OtherName>& Family::head(TaskType task) const {
+const std::vector<OtherName>& Family::head(HeadKind kind) const {
   static const std::vector<OtherName> none, tokens{{"head.classifier", "classifier"}},
       spans{{"head.classifier", "qa_outputs"}};
-  switch (task) {
-    case TaskType::classification:
-    case TaskType::multi_label:
-    case TaskType::regression:
+  switch (kind) {
+    case HeadKind::text:
       return sequence_head;
-    case TaskType::token_classification:
+    case HeadKind::tokens:
       return tokens;
-    case TaskType::question_answering:
+    case HeadKind::spans:
       return spans;
-    case TaskType::masked_lm:
+    case HeadKind::words:
       return mlm_head;
-    case TaskType::embedding:
+    case HeadKind::embedding:
       return none;
   }
-  throw std::logic_error("task");
+  throw std::logic_error("head");
 }
 
 std::string_view Family::key(std::string_view own) const {

@@ -34,8 +34,8 @@ struct Family {
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
 
-  /// The modules of a task's head.
-  const std::vector<OtherName>& head(TaskType task) const;
+  /// The modules of a head.
+  const std::vector<OtherName>& head(HeadKind kind) const;
 
   /// The family's name of a key of ours; empty: it has none.
   std::string_view key(std::string_view own) const;

@@ -25,25 +25,6 @@ using nlohmann::json;
 
 constexpr int64_t format_version = 1;
 
-/// What a task's class is called behind the family's name.
-constexpr std::string_view class_suffix(TaskType task) {
-  switch (task) {
-    case TaskType::classification:
-    case TaskType::multi_label:
-    case TaskType::regression:
-      return "ForSequenceClassification";
-    case TaskType::token_classification:
-      return "ForTokenClassification";
-    case TaskType::question_answering:
-      return "ForQuestionAnswering";
-    case TaskType::masked_lm:
-      return "ForMaskedLM";
-    case TaskType::embedding:
-      break;
-  }
-  return "Model";
-}
-
 /// Text without spaces around it as a number, all of it.
 template <class T>
 std::optional<T> parsed(std::string_view text) {
@@ -263,9 +244,10 @@ std::vector<std::string> class_names(const json& config) {
   return names;
 }
 
-bool is_class(const Fields& fields, TaskType task) {
+bool is_class(const Fields& fields, HeadKind head) {
+  const auto suffix = first_task(head).class_suffix;
   return std::ranges::any_of(class_names(fields.value()),
-                             [&](const std::string& name) { return name.ends_with(class_suffix(task)); });
+                             [&](const std::string& name) { return name.ends_with(suffix); });
 }
 
 /// "BertForSequenceClassification" tells the family where model_type is missing, as before transformers 3.
@@ -317,39 +299,35 @@ std::vector<std::string> labels_of(const std::map<int64_t, std::string>& names, 
   return labels;
 }
 
-/// What transformers' problem_type calls tasks of one head.
-constexpr std::array<std::pair<TaskType, std::string_view>, 3> problem_types{
-    {{TaskType::classification, "single_label_classification"},
-     {TaskType::multi_label, "multi_label_classification"},
-     {TaskType::regression, "regression"}}};
-
 /// The task that "problem_type" names, if it is one of transformers'.
 std::optional<TaskType> named_problem(const Fields& fields) {
   if (!fields.find("problem_type")) return std::nullopt;
   const auto problem = fields.text("problem_type");
-  const auto found = std::ranges::find(problem_types, problem, &std::pair<TaskType, std::string_view>::second);
-  return found == problem_types.end() ? std::nullopt : std::optional(found->first);
+  const auto found = std::ranges::find_if(
+      task_traits, [&](const TaskTraits& task) { return !problem.empty() && task.problem_type == problem; });
+  return found == task_traits.end() ? std::nullopt : std::optional(found->type);
 }
 
 /// What a head with labels for whole texts is for.
 TaskType read_problem(const Fields& fields, size_t labels) {
   if (const auto named = named_problem(fields)) return *named;
-  return labels == 1 ? TaskType::regression : TaskType::classification;  // as transformers does
+  const auto kind = labels == 1 ? LabelKind::number : LabelKind::class_name;  // as transformers does
+  return std::ranges::find(task_traits, kind, &TaskTraits::labels)->type;
 }
 
 /// The task and its labels, as far as the file tells.
 TaskHead read_head(const Fields& fields) {
-  for (const auto task : {TaskType::question_answering, TaskType::masked_lm}) {
-    if (is_class(fields, task)) return {.task = task};
+  for (const auto head : {HeadKind::spans, HeadKind::words}) {
+    if (is_class(fields, head)) return {.task = first_task(head).type};
   }
-  const bool of_tokens = is_class(fields, TaskType::token_classification);
+  const bool of_tokens = is_class(fields, HeadKind::tokens);
   const auto names = read_label_names(fields);
   auto count = static_cast<int64_t>(names.size());
   if (!are_whole(names)) count = fields.integer_or(count, "num_labels", 1, limits::labels);
-  if (count == 0 && (of_tokens || is_class(fields, TaskType::classification))) count = 2;
-  if (count == 0) return {.task = TaskType::embedding};
+  if (count == 0 && (of_tokens || is_class(fields, HeadKind::text))) count = 2;
+  if (count == 0) return {.task = headless_task};
   auto labels = labels_of(names, count);
-  const auto task = of_tokens ? TaskType::token_classification : read_problem(fields, labels.size());
+  const auto task = of_tokens ? first_task(HeadKind::tokens).type : read_problem(fields, labels.size());
   return {.labels = std::move(labels), .task = task};
 }
 
@@ -577,8 +555,9 @@ void read_compress(const Fields& compress, ModelConfig& config) {
 
 /// What the family calls the last layer of the head, which is never quantized (Model::linears): none or one name.
 json last_layer(const ModelConfig& config) {
-  if (config.task == TaskType::embedding) return json::array();
-  auto name = checkpoint_names(config)(config.task == TaskType::masked_lm ? "head.decoder." : "head.classifier.");
+  const auto head = traits_of(config.task).head;
+  if (head == HeadKind::embedding) return json::array();
+  auto name = checkpoint_names(config)(head == HeadKind::words ? "head.decoder." : "head.classifier.");
   name.pop_back();
   return json::array({name});
 }
@@ -735,10 +714,10 @@ json quantization_fields(const ModelConfig& config) {
 void write_head(json& out, const Family& family, const ModelConfig& config) {
   for (const char* key : {"id2label", "label2id", "num_labels", "_num_labels"}) out.erase(key);
   const bool had_problem_type = out.erase("problem_type") > 0;
-  out["architectures"] = json::array({fmt::format("{}{}", family.class_prefix, class_suffix(config.task))});
-  for (const auto& [task, name] : problem_types) {
-    if (config.task == task && (had_problem_type || task != TaskType::classification)) out["problem_type"] = name;
-  }
+  const auto& task = traits_of(config.task);
+  out["architectures"] = json::array({fmt::format("{}{}", family.class_prefix, task.class_suffix)});
+  const bool is_usual = task.type == first_task(task.head).type;
+  if (!task.problem_type.empty() && (had_problem_type || !is_usual)) out["problem_type"] = task.problem_type;
   const auto& labels = config.labels;
   for (size_t id = 0; id < labels.size(); ++id) {
     out["id2label"][std::to_string(id)] = labels[id];
@@ -789,23 +768,21 @@ void write_dtype(json& out, WeightFormat linear_format) {
 std::optional<TaskType> named_task(const ModelConfig& config) {
   const auto& prefix = find_family(config.model_type).class_prefix;
   for (const auto& name : class_names(config.source)) {
-    for (const auto task : {TaskType::classification, TaskType::token_classification, TaskType::question_answering,
-                            TaskType::masked_lm}) {
-      if (name.ends_with(class_suffix(task))) return task;
+    for (const auto& task : task_traits) {
+      const bool is_named = task.head == HeadKind::embedding ? name == fmt::format("{}{}", prefix, task.class_suffix)
+                                                             : name.ends_with(task.class_suffix);
+      if (is_named) return task.type;
     }
-    if (name == fmt::format("{}{}", prefix, class_suffix(TaskType::embedding))) return TaskType::embedding;
   }
   return std::nullopt;
 }
 
 TaskHead head_of_classes(const ModelConfig& config, TaskType task, int64_t classes) {
-  if (task == TaskType::question_answering || task == TaskType::masked_lm || task == TaskType::embedding) {
-    return {.task = task};
-  }
+  if (!traits_of(task).has_label_rows()) return {.task = task};
   const json none = json::object();
   const Fields fields(config.source.is_object() ? config.source : none, "config.json");
   auto labels = labels_of(read_label_names(fields), classes);
-  const bool of_tokens = task == TaskType::token_classification;
+  const bool of_tokens = traits_of(task).head == HeadKind::tokens;
   const auto problem = of_tokens ? task : read_problem(fields, labels.size());
   return {.labels = std::move(labels), .task = problem};
 }

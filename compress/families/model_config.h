@@ -22,7 +22,7 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
                               std::vector<std::string>* notes = nullptr);
 
 /// The task whose class of the family "architectures" names: embedding of the bare encoder, nothing of any other class.
-/// One class serves classification, multi_label and regression: then classification.
+/// Of tasks that have one class, the first (compress/spec/task.h).
 std::optional<TaskType> named_task(const ModelConfig& config);
 
 /// What config.json says of a head of `task` with so many classes: its labels, LABEL_i for those without a name, and of

@@ -31,7 +31,7 @@ const OtherName* find_own(const std::vector<OtherName>& names, std::string_view 
 template <class Visit>
 void each_name_list(const Family& family, Visit&& visit) {
   visit(family.modules);
-  for (const auto& [task, name] : enum_names(TaskType{})) visit(family.head(task));
+  for (const auto& task : task_traits) visit(family.head(task.head));
 }
 
 /// The class without a head names its tensors without the encoder's name.
@@ -97,9 +97,9 @@ std::string layer_name(const Family& family, int64_t index, int64_t inner) {
   return name;
 }
 
-std::string checkpoint_name(const Family& family, TaskType task, int64_t inner, std::string_view own) {
+std::string checkpoint_name(const Family& family, HeadKind head, int64_t inner, std::string_view own) {
   const auto module = module_of(own), leaf = own.substr(module.size());
-  if (const auto* other = find_own(family.head(task), module)) return fmt::format("{}{}", other->theirs, leaf);
+  if (const auto* other = find_own(family.head(head), module)) return fmt::format("{}{}", other->theirs, leaf);
   if (const auto* other = find_own(family.modules, module)) return fmt::format("{}{}", other->theirs, leaf);
   if (!own.starts_with(own_base)) return std::string(own);
   if (!own.starts_with(own_layer)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
@@ -145,8 +145,8 @@ StateDict to_canonical(const std::string& model_type, StateDict state) {
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {
   const auto& family = find_family(config.model_type);
   const auto inner = layer_groups(config).inner;
-  return [&family, inner, task = config.task](const std::string& own) {
-    return checkpoint_name(family, task, inner, own);
+  return [&family, inner, head = traits_of(config.task).head](const std::string& own) {
+    return checkpoint_name(family, head, inner, own);
   };
 }
 
@@ -156,8 +156,8 @@ std::vector<std::string> ignorable_names(const std::string& model_type) {
   for (const auto* buffer : {"position_ids", "token_type_ids"}) {  // of older checkpoints
     names.push_back(fmt::format("{}.embeddings.{}", family.base, buffer));
   }
-  for (const auto& [task, ignored] : enum_names(TaskType{})) {
-    for (const auto& module : family.head(task)) names.push_back(fmt::format("{}.", module.theirs));
+  for (const auto& task : task_traits) {
+    for (const auto& module : family.head(task.head)) names.push_back(fmt::format("{}.", module.theirs));
   }
   return names;
 }

@@ -37,7 +37,7 @@ torch::Tensor SequenceHead::forward(const EncoderOutput& encoded, const Batch&) 
   return classifier->forward(torch::dropout(pooled, dropout, is_training())).to(torch::kFloat);
 }
 
-TokenHead::TokenHead(const ModelConfig& config) : Head(config), spans_(config.task == TaskType::question_answering) {
+TokenHead::TokenHead(const ModelConfig& config) : Head(config), spans_(traits_of(config.task).head == HeadKind::spans) {
   if (spans_) dropout = 0.0;
   make_classifier(config.hidden_size, spans_ ? 2 : static_cast<int64_t>(config.labels.size()));
 }
@@ -62,7 +62,7 @@ namespace {
 
 /// The labelled tokens' rows, or of a batch without labels all.
 torch::Tensor asked_for(const torch::Tensor& rows, const Batch& batch) {
-  return batch.labels.defined() ? rows.flatten(0, 1).index_select(0, labelled_tokens(batch.labels)) : rows;
+  return batch.labels().defined() ? rows.flatten(0, 1).index_select(0, labelled_tokens(batch.labels())) : rows;
 }
 
 }  // namespace
@@ -140,8 +140,8 @@ torch::Tensor EmbeddingHead::forward(const EncoderOutput& encoded, const Batch& 
     parts.push_back(encoded.first.to(torch::kFloat));
   } else {
     const auto states = encoded.last_hidden_state.to(torch::kFloat);
-    const auto& given = batch.attention_mask;
-    const auto mask = (given.defined() ? given : torch::ones_like(batch.input_ids)).to(torch::kFloat);
+    const auto& given = batch.attention_mask();
+    const auto mask = (given.defined() ? given : torch::ones_like(batch.input_ids())).to(torch::kFloat);
     for (const auto pooling : options.pooling) parts.push_back(pooled(pooling, states, mask));
   }
   auto x = parts.size() == 1 ? parts.front() : torch::cat(parts, -1);
@@ -153,20 +153,18 @@ torch::Tensor EmbeddingHead::forward(const EncoderOutput& encoded, const Batch& 
 }
 
 std::shared_ptr<Head> make_head(const ModelConfig& config, const EncoderImpl& encoder) {
-  switch (config.task) {
-    case TaskType::classification:
-    case TaskType::multi_label:
-    case TaskType::regression:
+  switch (traits_of(config.task).head) {
+    case HeadKind::text:
       return std::make_shared<SequenceHead>(config);
-    case TaskType::token_classification:
-    case TaskType::question_answering:
+    case HeadKind::tokens:
+    case HeadKind::spans:
       return std::make_shared<TokenHead>(config);
-    case TaskType::masked_lm:
+    case HeadKind::words:
       return std::make_shared<MaskedLmHead>(config, encoder.embeddings->word_embeddings);
-    case TaskType::embedding:
+    case HeadKind::embedding:
       return std::make_shared<EmbeddingHead>(config);
   }
-  throw std::logic_error("task");
+  throw std::logic_error("head");
 }
 
 }  // namespace compression

@@ -51,11 +51,11 @@ ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
 bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   if (config_.linear_format == WeightFormat::float32 || products_ != Products::ours || is_training()) return false;
   if (capture.hidden_states || capture.attentions || capture.projections) return false;
-  if (!batch.input_ids.is_cpu() || batch.input_ids.numel() == 0 || !can_pack(config_)) return false;
+  if (!batch.input_ids().is_cpu() || batch.input_ids().numel() == 0 || !can_pack(config_)) return false;
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
   if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
   const bool reads_first = head->as<SequenceHead>() != nullptr;
-  if (config_.encoder.masks_queries && reads_first && masks_first(batch.attention_mask)) return false;
+  if (config_.encoder.masks_queries && reads_first && masks_first(batch.attention_mask())) return false;
   for (const auto& layer : encoder->layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }
@@ -67,11 +67,11 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
 
 ModelOutput ModelImpl::forward_packed(const Batch& batch) {
   const torch::NoGradGuard no_grad;
-  const auto& ids = batch.input_ids;
+  const auto& ids = batch.input_ids();
   encoder->embeddings->check_length(ids.size(1));
   const auto runtime = packed_.of(*encoder, *head, config_);
-  const auto mask = batch.attention_mask.defined() ? batch.attention_mask : torch::ones_like(ids);
-  const auto types = batch.token_type_ids.defined() ? batch.token_type_ids : torch::zeros_like(ids);
+  const auto mask = batch.attention_mask().defined() ? batch.attention_mask() : torch::ones_like(ids);
+  const auto types = batch.token_type_ids().defined() ? batch.token_type_ids() : torch::zeros_like(ids);
   if (head->as<SequenceHead>() != nullptr) return {runtime->forward(ids, mask, types), {}, {}, {}};
   const auto states = runtime->last_hidden_state(ids, mask, types);
   if (auto* words = head->as<MaskedLmHead>()) return {words->words(states, batch), {}, {}, {}};
@@ -89,7 +89,7 @@ ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   if (computes_packed(batch, capture)) return forward_packed(batch);
   auto both = capture;
   both |= head->needs();
-  auto encoded = encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids, both);
+  auto encoded = encoder->forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids(), both);
   return {head->forward(encoded, batch), std::move(encoded.hidden_states), std::move(encoded.attentions),
           std::move(encoded.projections)};
 }

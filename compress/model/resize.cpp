@@ -36,7 +36,7 @@ Model resized(const Model& from, const ModelConfig& config, const ChooseFeatures
 }
 
 int64_t hidden_repeats(const std::string& name, int64_t d, const ModelConfig& config) {
-  if (config.task != TaskType::embedding || d != 1) return 1;
+  if (traits_of(config.task).head != HeadKind::embedding || d != 1) return 1;
   const auto& steps = config.embedding.steps;
   const auto first = std::ranges::find(steps, true, &EmbeddingStep::dense) - steps.begin();
   const bool reads_pooled = name == "head.dense_" + std::to_string(first) + ".weight";

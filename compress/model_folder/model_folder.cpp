@@ -28,22 +28,20 @@ namespace {
 namespace fs = std::filesystem;
 using Labels = std::vector<std::string>;
 
-/// The task of those with the same head that stands for them.
-TaskType kind_of(TaskType task) {
-  const bool of_text = task == TaskType::multi_label || task == TaskType::regression;
-  return of_text ? TaskType::classification : task;
+HeadKind head_of(const ModelConfig& config) {
+  return traits_of(config.task).head;
 }
 
-/// What the head of a task is called in the checkpoint: a module, with a dot at its end.
-std::string head_module(ModelConfig config, TaskType task, const std::string& module) {
-  config.task = task;
+/// What a head is called in the checkpoint: a module, with a dot at its end.
+std::string head_module(ModelConfig config, HeadKind head, const std::string& module) {
+  config.task = first_task(head).type;
   return checkpoint_names(config)("head." + module + ".");
 }
 
-/// A tensor that every head of the task has; empty for a head without tensors.
-std::string head_tensor(const ModelConfig& config, TaskType task) {
-  if (task == TaskType::embedding) return "";
-  return head_module(config, task, task == TaskType::masked_lm ? "dense" : "classifier") + "weight";
+/// A tensor that every such head has; empty for a head without tensors.
+std::string head_tensor(const ModelConfig& config, HeadKind head) {
+  if (head == HeadKind::embedding) return "";
+  return head_module(config, head, head == HeadKind::words ? "dense" : "classifier") + "weight";
 }
 
 bool is_matrix(const TensorShapes& shapes, const std::string& name) {
@@ -51,18 +49,18 @@ bool is_matrix(const TensorShapes& shapes, const std::string& name) {
   return found != shapes.end() && found->second.size() == 2;
 }
 
-/// Whether the tensors of a task's head are there. In some families the last layers of heads for texts and for tokens
-/// share a name: then it is the layer before that tells, unless config.json names the class.
-bool has_head(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
-  if (task == TaskType::embedding || !is_matrix(shapes, head_tensor(config, task))) return task == TaskType::embedding;
-  const auto kind = kind_of(task);
-  const auto named = named_task(config);
-  if (kind == TaskType::question_answering || kind == TaskType::masked_lm || named == kind) return true;
-  const bool shared =
-      head_tensor(config, TaskType::classification) == head_tensor(config, TaskType::token_classification);
-  if (shared && (named == TaskType::classification || named == TaskType::token_classification)) return false;
-  const bool has_dense = is_matrix(shapes, head_module(config, TaskType::classification, "dense") + "weight");
-  return kind == TaskType::classification ? has_dense : !shared || !has_dense;
+/// Whether the tensors of a head are there. In some families the last layers of heads for texts and for tokens share a
+/// name: then it is the layer before that tells, unless config.json names the class.
+bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
+  if (head == HeadKind::embedding) return true;
+  if (!is_matrix(shapes, head_tensor(config, head))) return false;
+  const auto task = named_task(config);
+  const auto named = task ? std::optional(traits_of(*task).head) : std::nullopt;
+  if (head == HeadKind::spans || head == HeadKind::words || named == head) return true;
+  const bool shared = head_tensor(config, HeadKind::text) == head_tensor(config, HeadKind::tokens);
+  if (shared && (named == HeadKind::text || named == HeadKind::tokens)) return false;
+  const bool has_dense = is_matrix(shapes, head_module(config, HeadKind::text, "dense") + "weight");
+  return head == HeadKind::text ? has_dense : !shared || !has_dense;
 }
 
 /// The class that config.json names, if it is for none of our tasks: "BertForMultipleChoice".
@@ -73,20 +71,19 @@ std::string foreign_class(const ModelConfig& config) {
   return name.is_string() ? name.get<std::string>() : "";
 }
 
-/// The classes of the task's head that is there.
-int64_t class_count(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
-  const auto& shape = shapes.at(head_tensor(config, task));
+/// The classes of a head that is there.
+int64_t class_count(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
+  const auto& shape = shapes.at(head_tensor(config, head));
   const bool is_empty = std::ranges::find(shape, 0) != shape.end();  // of rows without bytes there may be any number
   if (!is_empty && shape.front() <= limits::labels) return shape.front();
   throw CheckpointError(fmt::format("tensor {}: found {} classes of {} numbers, expected from 1 to {} classes",
-                                    head_tensor(config, task), shape.front(), shape.back(), limits::labels));
+                                    head_tensor(config, head), shape.front(), shape.back(), limits::labels));
 }
 
-/// The head of a task whose tensors are there.
-TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, TaskType task) {
-  const auto kind = kind_of(task);
-  const bool has_classes = kind == TaskType::classification || kind == TaskType::token_classification;
-  return head_of_classes(config, task, has_classes ? class_count(shapes, config, task) : 0);
+/// The head whose tensors are there.
+TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
+  const auto& task = first_task(head);
+  return head_of_classes(config, task.type, task.has_label_rows() ? class_count(shapes, config, head) : 0);
 }
 
 void set_head(TaskHead head, ModelConfig& config) {
@@ -98,20 +95,19 @@ void set_head(TaskHead head, ModelConfig& config) {
 /// has it among others. A class that is named, and whose head is not there, stays.
 void settle_head(const TensorShapes& shapes, ModelConfig& config) {
   const auto named = named_task(config);
-  if (config.task == TaskType::embedding || !has_head(shapes, config, config.task)) {
-    if (named && named != TaskType::embedding) return;
-    auto task = TaskType::embedding;
-    for (const auto candidate : {TaskType::masked_lm, TaskType::question_answering, TaskType::token_classification,
-                                 TaskType::classification}) {
-      const bool choice = candidate == TaskType::classification && foreign_class(config).ends_with("ForMultipleChoice");
-      const bool left_over = candidate == TaskType::masked_lm && named == TaskType::embedding;
-      if (!choice && !left_over && has_head(shapes, config, candidate)) task = candidate;
+  if (config.task == headless_task || !has_head(shapes, config, head_of(config))) {
+    if (named && named != headless_task) return;
+    auto head = HeadKind::embedding;
+    for (const auto candidate : {HeadKind::words, HeadKind::spans, HeadKind::tokens, HeadKind::text}) {
+      const bool choice = candidate == HeadKind::text && foreign_class(config).ends_with("ForMultipleChoice");
+      const bool left_over = candidate == HeadKind::words && named == headless_task;
+      if (!choice && !left_over && has_head(shapes, config, candidate)) head = candidate;
     }
-    set_head(head_there(shapes, config, task), config);
+    set_head(head_there(shapes, config, head), config);
   }
   // Names for each class that contradict the head are an error of shapes later.
   if (config.labels.empty() || has_label_names(config)) return;
-  const auto count = class_count(shapes, config, config.task);
+  const auto count = class_count(shapes, config, head_of(config));
   if (count != static_cast<int64_t>(config.labels.size())) {
     set_head(head_of_classes(config, config.task, count), config);
   }
@@ -119,19 +115,20 @@ void settle_head(const TensorShapes& shapes, ModelConfig& config) {
 
 /// Takes the head that is wanted where the checkpoint has it besides the one that config.json names.
 void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& config) {
-  if (kind_of(wanted.task) == kind_of(config.task) || !has_head(shapes, config, wanted.task)) return;
-  auto head = head_there(shapes, config, kind_of(wanted.task));
+  const auto kind = traits_of(wanted.task).head;
+  if (kind == head_of(config) || !has_head(shapes, config, kind)) return;
+  auto head = head_there(shapes, config, kind);
   if (head.task == wanted.task) set_head(std::move(head), config);
 }
 
 /// One tensor of two names stands under either of them.
 void complete_ties(const ModelConfig& config, StateDict& state) {
   const auto words = checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight";
-  const auto decoder = head_module(config, TaskType::masked_lm, "decoder");
+  const auto decoder = head_module(config, HeadKind::words, "decoder");
   if (const auto found = state.find(decoder + "weight"); found != state.end() && !state.contains(words)) {
     state[words] = found->second;
   }
-  if (const auto found = state.find(decoder + "bias"); found != state.end() && config.task == TaskType::masked_lm) {
+  if (const auto found = state.find(decoder + "bias"); found != state.end() && head_of(config) == HeadKind::words) {
     state[checkpoint_names(config)("head.bias")] = found->second;  // the one of the two that is computed with
   }
 }
@@ -139,8 +136,8 @@ void complete_ties(const ModelConfig& config, StateDict& state) {
 /// Throws UnsupportedError if the words that are guessed have a matrix of their own.
 void check_tied(const ModelConfig& config, const StateDict& state, const std::string& folder) {
   const auto words = state.find(checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight");
-  const auto decoder = state.find(head_module(config, TaskType::masked_lm, "decoder") + "weight");
-  if (config.task != TaskType::masked_lm || words == state.end() || decoder == state.end()) return;
+  const auto decoder = state.find(head_module(config, HeadKind::words, "decoder") + "weight");
+  if (head_of(config) != HeadKind::words || words == state.end() || decoder == state.end()) return;
   if (words->second.sizes() == decoder->second.sizes() &&
       at::equal(words->second.to(torch::kFloat), decoder->second.to(torch::kFloat))) {
     return;
@@ -151,6 +148,11 @@ void check_tied(const ModelConfig& config, const StateDict& state, const std::st
                   folder, decoder->first));
 }
 
+/// Whether the head is for a number, which has one label.
+bool is_number(const TaskHead& head) {
+  return traits_of(head.task).labels == LabelKind::number;
+}
+
 /// How a checkpoint's head, which the config names, serves the one that is wanted.
 struct HeadFit {
   bool is_there, fits;
@@ -159,9 +161,9 @@ struct HeadFit {
 
 /// `classes`: whether those that are wanted are known.
 HeadFit fit_head(const TensorShapes& shapes, const TaskHead& wanted, const ModelConfig& config, bool classes) {
-  HeadFit fit{.is_there = has_head(shapes, config, config.task), .fits = false, .order = {}};
-  fit.fits = wanted.task == TaskType::embedding || (fit.is_there && wanted.task == config.task);
-  if (fit.fits && wanted.task == TaskType::regression) {
+  HeadFit fit{.is_there = has_head(shapes, config, head_of(config)), .fits = false, .order = {}};
+  fit.fits = wanted.task == headless_task || (fit.is_there && wanted.task == config.task);
+  if (fit.fits && is_number(wanted)) {
     fit.fits = config.labels.size() == 1;
   } else if (fit.fits && classes && !wanted.labels.empty()) {
     fit.order = class_order(wanted, config.labels);
@@ -172,26 +174,24 @@ HeadFit fit_head(const TensorShapes& shapes, const TaskHead& wanted, const Model
 
 /// Why a checkpoint's head is not the one that is wanted.
 std::string misfit(const TaskHead& wanted, const ModelConfig& config, bool is_there) {
-  if (!is_there || (wanted.task != config.task && config.task == TaskType::embedding)) {
+  if (!is_there || (wanted.task != config.task && config.task == headless_task)) {
     return fmt::format("has no head for {}; fine-tune it first", enum_name(wanted.task));
   }
   if (wanted.task != config.task) {
     return fmt::format("its head is for {}, not for {}; fine-tune it first", enum_name(config.task),
                        enum_name(wanted.task));
   }
-  if (wanted.task == TaskType::regression) {
-    return fmt::format("found regression with {} labels, supported: one label", config.labels.size());
+  if (is_number(wanted)) {
+    return fmt::format("found {} with {} labels, supported: one label", enum_name(wanted.task), config.labels.size());
   }
   return fmt::format("its head is for {} classes that are not the data's {}: [{}] and [{}]", config.labels.size(),
                      wanted.labels.size(), fmt::join(config.labels, ", "), fmt::join(wanted.labels, ", "));
 }
 
 std::string new_head_note(const TaskHead& wanted, const ModelConfig& config, bool had_head) {
-  const auto of_what = [](TaskType task, size_t labels) {
-    return labels == 0 || task == TaskType::regression ? std::string(enum_name(task))
-                                                       : fmt::format("{} classes", labels);
-  };
-  auto text = fmt::format("a new head for {}", of_what(wanted.task, wanted.labels.size()));
+  const bool of_classes = !wanted.labels.empty() && !is_number(wanted);
+  auto text = fmt::format("a new head for {}", of_classes ? fmt::format("{} classes", wanted.labels.size())
+                                                          : std::string(enum_name(wanted.task)));
   if (!had_head) return text;
   if (wanted.task == config.task) return text + fmt::format(" in place of one for {} others", config.labels.size());
   return text + fmt::format(" in place of one for {}", enum_name(config.task));
@@ -231,7 +231,7 @@ Labels take_classes(const std::vector<int64_t>& order, const TaskHead& wanted, c
                     StateDict& state, std::vector<std::string>& warnings) {
   const auto rows = torch::tensor(order, torch::kLong);
   for (const auto* leaf : {"weight", "bias"}) {
-    const auto found = state.find(head_module(config, config.task, "classifier") + leaf);
+    const auto found = state.find(head_module(config, head_of(config), "classifier") + leaf);
     const bool fits = found != state.end() && found->second.dim() > 0 &&
                       found->second.size(0) == static_cast<int64_t>(config.labels.size());
     if (fits) found->second = found->second.index_select(0, rows);
@@ -312,13 +312,13 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
 
   const auto wanted = options.head.value_or(TaskHead{config.labels, config.task});
   const auto [is_there, fits, order] = fit_head(shapes, wanted, config, options.head.has_value());
-  auto labels = fits && wanted.task == TaskType::regression ? config.labels : wanted.labels;
+  auto labels = fits && is_number(wanted) ? config.labels : wanted.labels;
   if (!order.empty()) labels = take_classes(order, wanted, config, state, loaded.warnings);
   if (!fits && !options.new_head) {
     throw CheckpointError(fmt::format("{}: {}", folder.string(), misfit(wanted, config, is_there)));
   }
-  if (!fits) loaded.notes.push_back(new_head_note(wanted, config, config.task != TaskType::embedding && is_there));
-  if (!options.head && config.task == TaskType::embedding && !foreign_class(config).empty()) {
+  if (!fits) loaded.notes.push_back(new_head_note(wanted, config, config.task != headless_task && is_there));
+  if (!options.head && config.task == headless_task && !foreign_class(config).empty()) {
     loaded.warnings.push_back(
         fmt::format("{} has no head of the tasks that are supported, and is taken for an encoder "
                     "without one, which gives embeddings",
@@ -327,12 +327,12 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   config.task = wanted.task;
   config.labels = std::move(labels);
   if (fits) check_tied(config, state, folder.string());
-  if (!fits && config.task != TaskType::masked_lm) {  // what has the name of the new head's last layer
-    for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, config.task, "classifier") + leaf);
+  if (!fits && head_of(config) != HeadKind::words) {  // what has the name of the new head's last layer
+    for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, head_of(config), "classifier") + leaf);
   }
 
   const auto name = checkpoint_names(config);
-  if (config.task == TaskType::embedding) read_dense_weights(folder, config, name, state);
+  if (head_of(config) == HeadKind::embedding) read_dense_weights(folder, config, name, state);
   check_amount(config, state, files);
   loaded.model = Model(config);
   LoadOptions load;
@@ -351,7 +351,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   };
   if (options.new_head) {
     load.allow_missing = {name("head.dense.")};
-    if (!fits && config.task == TaskType::masked_lm) {
+    if (!fits && head_of(config) == HeadKind::words) {
       load.allow_missing.insert(load.allow_missing.end(), {name("head.LayerNorm."), name("head.bias")});
     } else if (!fits) {
       load.allow_missing.push_back(name("head.classifier."));
@@ -391,7 +391,7 @@ void copy_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
 
 void save_model(const Model& model, const Tokenizer& tokenizer, const fs::path& folder) {
   const auto name = checkpoint_names(model->config());
-  const bool of_sentences = model->config().task == TaskType::embedding;
+  const bool of_sentences = head_of(model->config()) == HeadKind::embedding;
   const auto all = state_dict(*model);
   StateDict state;
   for (const auto& [own, tensor] : all) {

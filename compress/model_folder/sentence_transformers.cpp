@@ -251,7 +251,7 @@ json pooling_json(const ModelConfig& config) {
 void read_sentence_modules(const fs::path& folder, ModelConfig& config) {
   const auto modules = read_modules(folder);
   if (modules.empty() || !is_for_sentences(folder, modules)) return;
-  if (config.task == TaskType::masked_lm) config.task = TaskType::embedding;
+  if (traits_of(config.task).head == HeadKind::words) config.task = headless_task;
   try {
     read_options(folder, modules, config.embedding);
   } catch (const Unsupported& unsupported) {

@@ -37,7 +37,7 @@ double weight_count(const ModelConfig& config) {
     rows += 2.0 * static_cast<double>(layer.intermediate_size);
   }
   double steps = 0.0;
-  if (config.task == TaskType::embedding) {
+  if (traits_of(config.task).head == HeadKind::embedding) {
     for (const auto& step : config.embedding.steps)
       steps += static_cast<double>(step.in) * static_cast<double>(step.out);
   }

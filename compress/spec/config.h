@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "compress/base/activation.h"  // Activation
+#include "compress/spec/task.h"        // TaskType
 
 namespace compression {
 
@@ -43,34 +44,6 @@ enum class RelativeAttention {
   none,
   bias,         // a number a head is added to the scores; all layers share the table (MPNet, arXiv 2004.09297)
   disentangled  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
-};
-
-/// What a model's head is for; docs/tasks.md has each one's data, outputs, losses and metrics.
-enum class TaskType {
-  classification,
-  multi_label,
-  regression,
-  embedding,
-  token_classification,
-  question_answering,
-  masked_lm
-};
-constexpr std::array<std::pair<TaskType, std::string_view>, 7> enum_names(TaskType) {
-  return {{{TaskType::classification, "classification"},
-           {TaskType::multi_label, "multi_label"},
-           {TaskType::regression, "regression"},
-           {TaskType::embedding, "embedding"},
-           {TaskType::token_classification, "token_classification"},
-           {TaskType::question_answering, "question_answering"},
-           {TaskType::masked_lm, "masked_lm"}}};
-}
-
-/// The head that a task's data asks for.
-struct TaskHead {
-  std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
-  TaskType task = TaskType::classification;
-  std::vector<std::string> written = {};  // what the data calls each of them, where labels are a model's; else empty
-  bool operator==(const TaskHead&) const = default;
 };
 
 /// Where encoders differ from BERT's. The defaults are BERT's.
@@ -154,7 +127,7 @@ struct ModelConfig {
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   int64_t pad_token_id = 0;
-  TaskType task = TaskType::embedding;   // of the head; embedding is what an encoder gives without one
+  TaskType task = headless_task;         // of the head
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
 
   EncoderOptions encoder = {};

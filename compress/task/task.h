@@ -1,6 +1,6 @@
 #pragma once
-// What is a task's own besides its head (compress/model/head.h): its loss on labels, and its metrics. docs/tasks.md
-// shows them side by side.
+// A task: what is computed of it besides its head (compress/model/head.h). One object and one file each; what is known
+// of a task before anything is computed is a row of compress/spec/task.h. docs/tasks.md shows them side by side.
 //
 // clang-format off
 // labels            of a batch                        logits
@@ -20,55 +20,100 @@
 
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include "compress/spec/config.h"   // TaskType, TaskHead
-#include "compress/task/metrics.h"  // Metric
-#include "compress/task/scorer.h"   // Evaluation, Scorer
+#include "compress/spec/answer.h"          // Answer
+#include "compress/spec/task.h"            // TaskTraits, TaskHead
+#include "compress/task/losses.h"          // LabelLoss, Distance
+#include "compress/task/metrics.h"         // Metric
+#include "compress/task/scorer.h"          // Evaluation, Scorer
+#include "compress/tokenizer/tokenizer.h"  // Encoding
 
 namespace compression {
 
-/// The metrics that a task has, the default first.
-std::span<const Metric> metrics_of(TaskType task);
+/// A text that logits are of, as it was read and encoded.
+struct AnsweredText {
+  const Encoding& encoding;
+  const std::vector<std::string>& words;  // of a text of words; else empty
+};
 
-/// The first that can be computed for the head.
+/// Without state: any number of threads may call it. Tensors are those of the table above; mask: int64
+/// [batch, sequence].
+class Task {
+ public:
+  explicit Task(TaskType type) : traits(traits_of(type)) {}
+  virtual ~Task() = default;
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  const TaskTraits& traits;
+
+  // ---- training
+
+  /// The mean loss over what is labelled, a scalar; 0 where nothing is. Not under autocast.
+  virtual torch::Tensor label_loss(const torch::Tensor& logits, const torch::Tensor& labels, const torch::Tensor& mask,
+                                   const LabelLoss& options = {}) const = 0;
+
+  /// What each row has of what label_loss() is a mean over, int64 [batch]; of a pair, both rows have the one. Unless
+  /// overridden, 1.
+  virtual torch::Tensor label_counts(const torch::Tensor& labels) const;
+
+  /// What label_loss() is a mean over: texts with a class, pairs, labelled tokens, or rows.
+  virtual int64_t label_count(const torch::Tensor& labels) const;
+
+  /// How far a student's logits are from a teacher's, a scalar; 0 where the batch has nothing of what the mean is over.
+  /// labels may be undefined.
+  virtual torch::Tensor teacher_loss(const torch::Tensor& student, const torch::Tensor& teacher,
+                                     const torch::Tensor& labels, const torch::Tensor& mask, double temperature,
+                                     Distance distance = Distance::kl) const = 0;
+
+  /// What teacher_loss() is a mean over: texts or windows unless overridden, tokens, or pairs of texts. `same_width`:
+  /// whether both models' logits have one width.
+  virtual int64_t teacher_count(const torch::Tensor& labels, const torch::Tensor& mask, Distance distance,
+                                bool same_width = true) const;
+
+  // ---- metrics
+
+  /// Those that the task has, the default first.
+  virtual std::span<const Metric> metrics() const = 0;
+
+  /// An empty text where a metric can be computed for the head, else why not.
+  std::string why_not(Metric metric, const TaskHead& head) const;
+
+  /// What the metrics compare: what logits on the CPU say, and the labels, a row each.
+  virtual std::pair<torch::Tensor, torch::Tensor> compared(const torch::Tensor& logits,
+                                                           const torch::Tensor& labels) const = 0;
+
+  // ---- outputs
+
+  /// Sizes of the logits of a batch without labels; -1: any that is not 0.
+  virtual std::vector<int64_t> logits_sizes(int64_t texts, int64_t tokens, int64_t labels) const = 0;
+
+  /// What the logits of one text say. Throws std::logic_error for a task whose answers need more than one row of them,
+  /// or that has none.
+  virtual Answer answer(const torch::Tensor& logits, const TaskHead& head, const AnsweredText& text) const;
+
+ protected:
+  /// why_not() of one of the task's own metrics.
+  virtual std::string needs_of(Metric metric, const TaskHead& head) const;
+};
+
+/// A row's numbers. float32, on the CPU.
+std::vector<float> floats_of(const torch::Tensor& row);
+
+/// All, in the order of their rows.
+std::span<const Task* const> tasks();
+
+const Task& find_task(TaskType type);
+
+/// The first metric that can be computed for the head.
 Metric default_metric(const TaskHead& head);
 
 /// Throws ConfigError, which names those that the task has, if it has not this one: f1 needs two classes, entity_f1
 /// tags that metrics::is_entity_tag() knows.
 void check_metric(Metric metric, const TaskHead& head);
-
-/// What the cross-entropy of classification and token_classification may be besides: on labels that have `smoothing` of
-/// their probability shared out to all classes (Szegedy et al., arXiv 1512.00567), and a mean in which each label
-/// counts as its class's weight says, as PyTorch's CrossEntropyLoss has both.
-struct LabelLoss {
-  double smoothing = 0.0;
-  torch::Tensor class_weights = {};  // float32 [classes]; undefined: all 1
-};
-
-/// The mean loss over what is labelled, a scalar; 0 where nothing is. Cross-entropy for classes, tags and words; binary
-/// cross-entropy for multi_label; squared error for regression, and of the cosine of a pair for embedding; for
-/// question_answering the mean of the cross-entropies of start and end over tokens that are not padding. mask: int64
-/// [batch, sequence].
-torch::Tensor label_loss(TaskType task, const torch::Tensor& logits, const torch::Tensor& labels,
-                         const torch::Tensor& mask, const LabelLoss& options = {});
-
-/// What label_loss() is a mean over: texts with a class, pairs of embedding, labelled tokens, or rows.
-int64_t label_count(TaskType task, const torch::Tensor& labels);
-
-/// What each row has of it, int64 [batch]; of a pair, both rows have the one.
-torch::Tensor label_counts(TaskType task, const torch::Tensor& labels);
-
-/// The weights of each row's labels together, float64 [batch]. class_weights: float32 [classes].
-torch::Tensor label_weights(const torch::Tensor& labels, const torch::Tensor& class_weights);
-
-/// Logits of the labelled tokens, [labelled tokens, ...], of logits that are of all tokens or of these already.
-torch::Tensor labelled_logits(const torch::Tensor& logits, const torch::Tensor& labels);
-
-/// Logits [batch, sequence, ...] whose padding is so small that no softmax over the sequence sees it.
-torch::Tensor without_padding(const torch::Tensor& logits, const torch::Tensor& mask);
-
-/// Cosines of the pairs of rows, [batch / 2].
-torch::Tensor pair_cosines(const torch::Tensor& embeddings);
 
 /// A scorer on tensors, for all tasks but question_answering, whose answers are texts (datasets/answers.h).
 std::unique_ptr<Scorer> make_scorer(const TaskHead& head, Metric metric);

@@ -9,6 +9,17 @@
 
 namespace compression {
 
+std::vector<WordStart> word_starts(const Encoding& encoding) {
+  std::vector<WordStart> starts;
+  int64_t before = -1;
+  for (size_t i = 0; i < encoding.word_ids.size(); ++i) {
+    const auto word = encoding.word_ids[i];
+    if (word >= 0 && word != before) starts.push_back({i, static_cast<size_t>(word)});
+    before = word;
+  }
+  return starts;
+}
+
 std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options) const {
   // Small blocks that the threads fetch one by one: texts differ in length, often from one end of a file to the other.
   constexpr size_t kBlock = 16;

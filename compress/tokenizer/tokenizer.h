@@ -34,6 +34,14 @@ struct Encoding {
   std::vector<int64_t> word_ids;      // from 0 in each text; -1: special tokens
 };
 
+/// The first token of a word that Tokenizer::encode_words() was given.
+struct WordStart {
+  size_t token, word;
+};
+
+/// In order; words that were cut off are not among them. `encoding`: with offsets.
+std::vector<WordStart> word_starts(const Encoding& encoding);
+
 /// Which text gives way where two are too long, as in Hugging Face transformers.
 enum class Truncation { kLongestFirst, kOnlyFirst, kOnlySecond };
 

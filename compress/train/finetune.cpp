@@ -20,7 +20,7 @@ namespace {
 torch::Tensor balanced_weights(const BatchSource& source, int64_t classes) {
   auto counts = torch::zeros({classes}, torch::kLong);
   for (const auto& positions : source.plan(0)) {
-    const auto labels = source.collate(positions).labels.flatten();
+    const auto labels = source.collate(positions).labels().flatten();
     counts += torch::bincount(labels.masked_select(labels.ne(ignored_label)), {}, classes);
   }
   const auto all = counts.sum().to(torch::kDouble) / static_cast<double>(classes);

@@ -28,16 +28,16 @@ torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text) {
 
 std::vector<double> LabelObjective::counts(const Batch& batch) const {
   if (options_.class_weights.defined()) return {counts_by_text(batch).sum().item<double>()};
-  return {static_cast<double>(label_count(model_->config().task, batch.labels))};
+  return {static_cast<double>(task().label_count(batch.at("labels")))};
 }
 
 torch::Tensor LabelObjective::counts_by_text(const Batch& batch) const {
-  if (options_.class_weights.defined()) return label_weights(batch.labels, options_.class_weights);
-  return label_counts(model_->config().task, batch.labels).to(torch::kDouble);
+  if (options_.class_weights.defined()) return label_weights(batch.labels(), options_.class_weights);
+  return task().label_counts(batch.at("labels")).to(torch::kDouble);
 }
 
 torch::Tensor LabelObjective::loss(const Batch& batch) {
-  return label_loss(model_->config().task, model_->forward(batch).logits, batch.labels, batch.attention_mask, options_);
+  return task().label_loss(model_->forward(batch).logits, batch.at("labels"), batch.attention_mask(), options_);
 }
 
 SoftLabelObjective::SoftLabelObjective(Model model, torch::Tensor teacher_logits, double temperature)
@@ -45,7 +45,7 @@ SoftLabelObjective::SoftLabelObjective(Model model, torch::Tensor teacher_logits
 
 torch::Tensor SoftLabelObjective::loss(const Batch& batch) {
   const auto teacher =
-      teacher_logits_.index_select(0, batch.examples.to(teacher_logits_.device())).to(batch.input_ids.device());
+      teacher_logits_.index_select(0, batch.examples.to(teacher_logits_.device())).to(batch.input_ids().device());
   return torch::cross_entropy_loss(model_->forward(batch).logits / temperature_,
                                    torch::softmax(teacher / temperature_, -1));
 }

@@ -6,7 +6,7 @@
 
 #include "compress/model/model.h"        // Model
 #include "compress/task/batch_source.h"  // Batch
-#include "compress/task/task.h"          // LabelLoss
+#include "compress/task/task.h"          // Task, LabelLoss
 
 namespace compression {
 
@@ -42,7 +42,7 @@ bool is_nothing(std::span<const double> counts);
 /// gradient of the text's own mean. float64 [batch]; 0 for a text that has nothing.
 torch::Tensor to_own_means(double count, const torch::Tensor& counts_by_text);
 
-/// The task's loss on labels (label_loss).
+/// The task's loss on labels.
 class LabelObjective : public Objective {
  public:
   explicit LabelObjective(Model model, LabelLoss options = {})
@@ -52,6 +52,8 @@ class LabelObjective : public Objective {
   torch::Tensor counts_by_text(const Batch& batch) const override;
 
  private:
+  const Task& task() const { return find_task(model_->config().task); }
+
   Model model_;
   LabelLoss options_;
 };

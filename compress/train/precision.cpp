@@ -214,8 +214,8 @@ Workload workload_of(const torch::nn::Module& module, const BatchSource& source,
   const auto looked_at = std::min<size_t>(plan.size(), 9);
   for (size_t i = 0; i < looked_at; ++i) {
     const auto batch = source.collate(plan[i * plan.size() / looked_at]);
-    tokens.push_back(batch.attention_mask.defined() ? batch.attention_mask.sum().item<double>()
-                                                    : static_cast<double>(batch.input_ids.numel()));
+    tokens.push_back(batch.attention_mask().defined() ? batch.attention_mask().sum().item<double>()
+                                                      : static_cast<double>(batch.input_ids().numel()));
   }
   work.tokens = static_cast<int64_t>(median(std::move(tokens)));
   return work;

@@ -298,7 +298,7 @@ std::optional<double> Trainer::backward(std::span<const std::vector<int64_t>> ba
     counts.resize(own.size());
     for (size_t i = 0; i < own.size(); ++i) counts[i] += own[i];
   }
-  for (const auto& batch : all) now_.since_line.tokens += batch.attention_mask.sum().item<double>();
+  for (const auto& batch : all) now_.since_line.tokens += batch.attention_mask().sum().item<double>();
   if (is_nothing(counts)) return std::nullopt;
   double total = 0.0;
   for (const auto& on_cpu : all) {

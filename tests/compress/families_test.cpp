@@ -57,8 +57,8 @@ TEST_CASE("hidden states of all-mpnet-base-v2 equal those of transformers", "[re
   auto model = load_model(folder, {.head = TaskHead{{"a", "b"}}, .new_head = true}).model;
   const auto batch = golden_batch(expected);
   const at::NoGradGuard no_grad;
-  const auto last = model->encoder->forward(batch.input_ids, batch.attention_mask, {}, {}).last_hidden_state;
-  const auto states = real_part(last, batch.attention_mask);
+  const auto last = model->encoder->forward(batch.input_ids(), batch.attention_mask(), {}, {}).last_hidden_state;
+  const auto states = real_part(last, batch.attention_mask());
   check_close(states.slice(1, 0, 4), expected.at("first_states"), 1e-5);
   check_close(states.slice(2, 0, std::nullopt, 48), expected.at("every_48th"), 1e-5);
 }
@@ -88,12 +88,12 @@ TEST_CASE("logits, hidden states and attention maps of every family equal those 
   for (size_t i = 0; i < output.hidden_states.size(); ++i) {
     INFO("hidden states " << i);
     const auto& states = expected.at(fmt::format("hidden_states.{}", i));
-    check_close(real_part(output.hidden_states[i], batch.attention_mask).slice(1, 0, states.size(1)), states, 1e-5);
+    check_close(real_part(output.hidden_states[i], batch.attention_mask()).slice(1, 0, states.size(1)), states, 1e-5);
   }
   for (size_t i = 0; i < output.attentions.size(); ++i) {
     INFO("attention maps " << i);
     const auto& maps = expected.at(fmt::format("attentions.{}", i));
-    const auto real = batch.attention_mask.slice(0, 0, maps.size(0)).slice(1, 0, maps.size(2)).to(torch::kFloat);
+    const auto real = batch.attention_mask().slice(0, 0, maps.size(0)).slice(1, 0, maps.size(2)).to(torch::kFloat);
     const auto own = output.attentions[i].slice(0, 0, maps.size(0)).slice(2, 0, maps.size(2)).slice(3, 0, maps.size(3));
     check_close(own * real.unsqueeze(1).unsqueeze(2) * real.unsqueeze(1).unsqueeze(3), maps, 1e-5);
   }
@@ -114,11 +114,11 @@ TEST_CASE("an attention mask with zeros anywhere is what transformers makes of i
   // Together, and each text alone, which the fused form may compute then.
   for (int64_t first = -1; first < mask.size(0); ++first) {
     const auto some = [&](const torch::Tensor& t) { return first < 0 ? t : t.slice(0, first, first + 1); };
-    const Batch batch{some(of("input_ids")), some(mask), some(of("token_type_ids")), {}, {}};
+    const auto batch = text_batch(some(of("input_ids")), some(mask), some(of("token_type_ids")));
     check_close(model->forward(batch).logits, some(of("logits")), 2e-5);
-    const auto states = model->encoder->forward(batch.input_ids, batch.attention_mask, batch.token_type_ids,
+    const auto states = model->encoder->forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids(),
                                                 {.last_hidden_state = true});
-    check_close(real_part(states.last_hidden_state, batch.attention_mask), some(of("states")), 2e-5);
+    check_close(real_part(states.last_hidden_state, batch.attention_mask()), some(of("states")), 2e-5);
   }
 }
 
@@ -133,9 +133,9 @@ TEST_CASE("gradients of every family equal those of transformers, in both forms,
   model->set_recompute(recompute);
   const auto batch = golden_batch(expected);
   const auto output = model->forward(batch, {.hidden_states = true});
-  auto loss = torch::cross_entropy_loss(output.logits, batch.labels);
+  auto loss = torch::cross_entropy_loss(output.logits, batch.labels());
   for (size_t i = output.hidden_states.size() - 2; i < output.hidden_states.size(); ++i) {
-    loss = loss + real_part(output.hidden_states[i], batch.attention_mask).square().mean();
+    loss = loss + real_part(output.hidden_states[i], batch.attention_mask()).square().mean();
   }
   check_close(loss, expected.at("loss"), 1e-5);
   loss.backward();
@@ -162,9 +162,9 @@ TEST_CASE("the fused form has relative biases, of heads in any order; disentangl
   };
   auto batch = batch_of("mpnet");
   auto model = load("mpnet");
-  CHECK(can_fuse(*model->encoder, batch.input_ids, batch.attention_mask, {}));
+  CHECK(can_fuse(*model->encoder, batch.input_ids(), batch.attention_mask(), {}));
   auto deberta = load("deberta-v2");
-  CHECK_FALSE(can_fuse(*deberta->encoder, batch.input_ids, batch.attention_mask, {}));
+  CHECK_FALSE(can_fuse(*deberta->encoder, batch.input_ids(), batch.attention_mask(), {}));
 
   for (auto& layer : model->encoder->layers) {
     layer->position_heads.clear();
@@ -175,16 +175,16 @@ TEST_CASE("the fused form has relative biases, of heads in any order; disentangl
     model->zero_grad();
     model->set_fused(form);
     logits.push_back(model->forward(batch).logits);
-    torch::cross_entropy_loss(logits.back(), batch.labels).backward();
+    torch::cross_entropy_loss(logits.back(), batch.labels()).backward();
     gradients.push_back(model->encoder->relative->table->weight.grad().clone());
   }
   check_close(logits[1], logits[0], 1e-5);
   check_close(gradients[1], gradients[0], 1e-5);
   CHECK(gradients[0].abs().max().item<double>() > 1e-4);
 
-  batch.attention_mask = batch.attention_mask.clone();
-  batch.attention_mask[0][1] = 0;
-  CHECK_FALSE(can_fuse(*model->encoder, batch.input_ids, batch.attention_mask, {}));
+  batch["attention_mask"] = batch.attention_mask().clone();
+  batch.attention_mask()[0][1] = 0;
+  CHECK_FALSE(can_fuse(*model->encoder, batch.input_ids(), batch.attention_mask(), {}));
 }
 
 TEST_CASE("a model of every family is written as it was read, and reads again equal") {
@@ -266,8 +266,8 @@ TEST_CASE("a text that is longer than the positions of its family is refused") {
     CHECK(model->config().max_length() == longest);
     const auto ids = [](int64_t length) { return torch::full({1, length}, 7, torch::kLong); };
     const at::NoGradGuard no_grad;
-    CHECK_NOTHROW(model->forward({ids(longest), {}, {}, {}, {}}));
-    CHECK_THROWS_AS(model->forward({ids(longest + 1), {}, {}, {}, {}}), UnsupportedError);
+    CHECK_NOTHROW(model->forward(text_batch(ids(longest))));
+    CHECK_THROWS_AS(model->forward(text_batch(ids(longest + 1))), UnsupportedError);
   }
 }
 
@@ -276,13 +276,13 @@ TEST_CASE("padding inside a text has the position of padding, whether or not att
   const auto ids = torch::tensor({{7, 3, 8, 9, 3, 3}}, torch::kLong);
   const auto mask = torch::tensor({{1, 1, 1, 1, 0, 0}}, torch::kLong);
   const at::NoGradGuard no_grad;
-  const auto plain = model->forward({ids, mask, {}, {}, {}}, {.hidden_states = true});
+  const auto plain = model->forward(text_batch(ids, mask), {.hidden_states = true});
   const auto& e = *model->encoder->embeddings;
   const auto sum = e.word_embeddings->weight.index_select(0, ids[0]) + e.token_type_embeddings->weight[0] +
                    e.position_embeddings->weight.index_select(0, torch::tensor({4, 3, 5, 6, 3, 3}));
   check_close(plain.hidden_states[0][0], model->encoder->embeddings->norm->forward(sum), 1e-6);
   model->set_fused(Arithmetic::float32);
-  check_close(model->forward({ids, mask, {}, {}, {}}).logits, plain.logits, 1e-6);
+  check_close(model->forward(text_batch(ids, mask)).logits, plain.logits, 1e-6);
 }
 
 TEST_CASE("keys that a family's config.json lacks have the defaults of transformers") {

@@ -26,8 +26,8 @@ Pass run_pass(Model& model, std::optional<Arithmetic> fused, const Capture& capt
   model->set_fused(fused);
   model->set_recompute(recompute);
   const auto output = model->forward(batch, capture);
-  auto loss = torch::cross_entropy_loss(output.logits, batch.labels);
-  const auto real = batch.attention_mask.unsqueeze(-1);
+  auto loss = torch::cross_entropy_loss(output.logits, batch.labels());
+  const auto real = batch.attention_mask().unsqueeze(-1);
   for (const auto& states : output.hidden_states) loss = loss + (states * real).square().mean();
   loss.backward();
   Pass pass{output.logits.detach(), {}, {}};

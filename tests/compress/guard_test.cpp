@@ -32,8 +32,8 @@ class Points : public BatchSource {
   }
   Batch collate(std::span<const int64_t> examples, int64_t = 0) const override {
     Batch batch;
-    batch.input_ids = torch::zeros({static_cast<int64_t>(examples.size()), 1}, torch::kLong);
-    batch.attention_mask = torch::ones_like(batch.input_ids);
+    batch["input_ids"] = torch::zeros({static_cast<int64_t>(examples.size()), 1}, torch::kLong);
+    batch["attention_mask"] = torch::ones_like(batch.input_ids());
     batch.examples = torch::tensor(std::vector<int64_t>(examples.begin(), examples.end()));
     return batch;
   }

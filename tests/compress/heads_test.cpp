@@ -38,18 +38,19 @@ TEST_CASE("every task's head gives the logits and loss of transformers, in each 
   CHECK(name.ends_with("." + std::string(enum_name(task))));
   auto batch = golden_batch(expected);
   auto unlabelled = batch;
-  unlabelled.labels = torch::Tensor();
+  unlabelled["labels"] = torch::Tensor();
   {
     const at::NoGradGuard no_grad;
-    check_close(real_part(model->forward(unlabelled).logits, batch.attention_mask),
-                real_part(expected.at("logits"), batch.attention_mask), 1e-5);
-    if (batch.labels.defined()) {
-      const auto loss = label_loss(task, model->forward(batch).logits, batch.labels, batch.attention_mask);
+    check_close(real_part(model->forward(unlabelled).logits, batch.attention_mask()),
+                real_part(expected.at("logits"), batch.attention_mask()), 1e-5);
+    if (batch.labels().defined()) {
+      const auto loss =
+          find_task(task).label_loss(model->forward(batch).logits, batch.labels(), batch.attention_mask());
       CHECK(loss.item<double>() == Approx(expected.at("loss").item<double>()).epsilon(1e-5));
     }
     model->set_fused(Arithmetic::float32);
-    check_close(real_part(model->forward(unlabelled).logits, batch.attention_mask),
-                real_part(expected.at("logits"), batch.attention_mask), 1e-5);
+    check_close(real_part(model->forward(unlabelled).logits, batch.attention_mask()),
+                real_part(expected.at("logits"), batch.attention_mask()), 1e-5);
     model->set_fused(std::nullopt);
   }
   int64_t count = 0;
@@ -101,11 +102,13 @@ TEST_CASE("the gradients of token-level heads are the same in the fused form") {
   INFO(name);
   auto model = load_model(golden("model/heads/" + name)).model;
   auto batch = golden_batch(golden_tensors("model/heads/" + name + ".safetensors"));
-  if (!batch.labels.defined()) batch.labels = torch::tensor({0.5, 0.5, -0.1, -0.1});
+  if (!batch.labels().defined()) batch["labels"] = torch::tensor({0.5, 0.5, -0.1, -0.1});
   const auto gradients = [&](std::optional<Arithmetic> fused) {
     model->set_fused(fused);
     model->zero_grad();
-    label_loss(model->config().task, model->forward(batch).logits, batch.labels, batch.attention_mask).backward();
+    find_task(model->config().task)
+        .label_loss(model->forward(batch).logits, batch.labels(), batch.attention_mask())
+        .backward();
     std::map<std::string, torch::Tensor> all;
     for (const auto& p : model->named_parameters()) all[p.key()] = p.value().grad().clone();
     return all;

@@ -3,8 +3,10 @@
 
 #include "compress/evaluate/evaluate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
@@ -142,22 +144,22 @@ TEST_CASE("a loss on nothing is 0 and has a gradient of zeros, and a scorer of n
     const bool by_token = task != TaskType::classification;
     const auto logits = (by_token ? torch::randn({2, 3, 4}) : torch::randn({2, 4})).requires_grad_();
     const auto labels = by_token ? torch::full({2, 3}, ignored_label) : torch::full({2}, ignored_label);
-    const auto loss = label_loss(task, logits, labels, torch::ones({2, 3}, torch::kLong));
+    const auto loss = find_task(task).label_loss(logits, labels, torch::ones({2, 3}, torch::kLong));
     CHECK(loss.item<double>() == 0.0);
     loss.backward();
     CHECK(logits.grad().eq(0).all().item<bool>());
-    CHECK(label_count(task, labels) == 0);
+    CHECK(find_task(task).label_count(labels) == 0);
   }
   const TaskHead head{{"B-X", "O"}, TaskType::token_classification};
   const auto scorer = make_scorer(head, Metric::entity_f1);
   Batch batch;
-  batch.labels = torch::full({2, 3}, ignored_label);
-  batch.attention_mask = torch::ones({2, 3}, torch::kLong);
+  batch["labels"] = torch::full({2, 3}, ignored_label);
+  batch["attention_mask"] = torch::ones({2, 3}, torch::kLong);
   scorer->add(batch, torch::randn({2, 3, 2}));
   CHECK(scorer->result().total == 0);
   CHECK(scorer->result().values.empty());
 
-  batch.input_ids = torch::zeros({2, 3}, torch::kLong);
+  batch["input_ids"] = torch::zeros({2, 3}, torch::kLong);
   batch.examples = torch::arange(2);
   class Unlabelled : public OneBatch {
    public:
@@ -190,6 +192,22 @@ TEST_CASE("a metric that does not fit a task is refused, and those that do are n
   CHECK_NOTHROW(check_metric(Metric::f1, {{"a", "b"}}));
 }
 
+TEST_CASE("every task has its row and its object") {
+  std::set<std::string_view> names;
+  for (const auto& row : task_traits) {
+    const auto& task = find_task(row.type);
+    CHECK(&task.traits == &row);
+    CHECK(names.insert(row.name).second);
+    CHECK_FALSE(task.metrics().empty());
+    CHECK(first_task(row.head).class_suffix == row.class_suffix);
+    CHECK(task.logits_sizes(2, 3, 5).size() == (row.is_of_text() ? 2 : 3));
+    const auto twin = std::ranges::find_if(
+        task_traits, [&](const TaskTraits& other) { return other.head == row.head && &other != &row; });
+    CHECK(row.problem_type.empty() == (twin == task_traits.end()));
+  }
+  CHECK(tasks().size() == names.size());
+}
+
 TEST_CASE("an evaluation comes back from JSON, and knows what is better") {
   const Evaluation one{.metric = Metric::f1,
                        .values = {{Metric::f1, 0.5}, {Metric::exact_match, 0.25}},
@@ -216,8 +234,8 @@ TEST_CASE("an evaluation comes back from JSON, and knows what is better") {
 Evaluation scored(const TaskHead& head, const torch::Tensor& logits, const torch::Tensor& labels) {
   const auto scorer = make_scorer(head, default_metric(head));
   Batch batch;
-  batch.labels = labels;
-  batch.attention_mask = torch::ones({labels.size(0), labels.dim() > 1 ? labels.size(1) : 1}, torch::kLong);
+  batch["labels"] = labels;
+  batch["attention_mask"] = torch::ones({labels.size(0), labels.dim() > 1 ? labels.size(1) : 1}, torch::kLong);
   scorer->add(batch, logits);
   return scorer->result();
 }
@@ -272,7 +290,7 @@ TEST_CASE("losses and metrics are of what is labelled") {
       const auto real = logits[row].slice(0, 0, row == 0 ? 5 : 3).t().contiguous();
       expected += torch::cross_entropy_loss(real, labels[row]).item<double>() / 2;
     }
-    CHECK(label_loss(TaskType::question_answering, logits, labels, mask).item<double>() == Approx(expected));
+    CHECK(find_task(TaskType::question_answering).label_loss(logits, labels, mask).item<double>() == Approx(expected));
   }
 }
 

@@ -52,7 +52,7 @@ struct Checkpoint {
 
 Batch some_batch() {
   const auto ids = torch::tensor({{2, 7, 9, 3}, {2, 11, 3, 0}}, torch::kLong);
-  return {ids, (ids != 0).to(torch::kLong), torch::zeros_like(ids), {}, torch::arange(2)};
+  return text_batch(ids, (ids != 0).to(torch::kLong), torch::zeros_like(ids), {}, torch::arange(2));
 }
 
 torch::Tensor logits_of(Model model) {

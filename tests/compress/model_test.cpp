@@ -44,15 +44,32 @@ TEST_CASE("logits of all-MiniLM-L6-v2 equal those of transformers", "[real]") {
   check_close(output.hidden_states.back().slice(1, 0, 3), expected.at("last_hidden_state").slice(1, 0, 3), 1e-5);
 }
 
+TEST_CASE("a batch tells what is not in it") {
+  const auto ids = torch::zeros({3, 2}, torch::kLong);
+  auto batch = text_batch(ids, torch::ones_like(ids));
+  CHECK(batch.size() == 3);
+  CHECK(batch.tensors.size() == 2);
+  CHECK_FALSE(batch.token_type_ids().defined());
+  batch["pixel_values"] = torch::zeros({3, 4});
+  batch["labels"] = torch::Tensor();
+  CHECK(batch.at("pixel_values").size(1) == 4);
+  CHECK_FALSE(batch.labels().defined());
+  CHECK(message_of<std::invalid_argument>([&] { batch.at("labels"); }) ==
+        "a batch of [attention_mask, input_ids, pixel_values], expected labels in it");
+  CHECK(message_of<std::invalid_argument>([] { tiny_model()->forward(Batch()); }) ==
+        "a batch of [], expected input_ids in it");
+  CHECK(Batch().size() == 0);
+}
+
 TEST_CASE("a batch without padding gives the same logits as its rows alone") {
   auto model = tiny_model();
   const at::NoGradGuard no_grad;
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto together = model->forward(batch).logits;
   for (int64_t i = 0; i < batch.size(); ++i) {
-    const auto length = batch.attention_mask[i].sum().item<int64_t>();
+    const auto length = batch.attention_mask()[i].sum().item<int64_t>();
     const auto row = [&](const torch::Tensor& t) { return t.slice(0, i, i + 1).slice(1, 0, length); };
-    const Batch alone{row(batch.input_ids), row(batch.attention_mask), row(batch.token_type_ids), {}, {}};
+    const auto alone = text_batch(row(batch.input_ids()), row(batch.attention_mask()), row(batch.token_type_ids()));
     check_close(model->forward(alone).logits, together.slice(0, i, i + 1), 1e-5);
   }
 }
@@ -105,7 +122,7 @@ TEST_CASE("classes without names are the integers, and are not guessed to be nam
 TEST_CASE("a text longer than the model's positions is refused") {
   auto model = tiny_model();
   const auto ids = torch::zeros({1, 41}, torch::kLong);
-  const auto message = message_of<UnsupportedError>([&] { model->forward({ids, torch::ones_like(ids), {}, {}, {}}); });
+  const auto message = message_of<UnsupportedError>([&] { model->forward(text_batch(ids, torch::ones_like(ids))); });
   CHECK_THAT(message, Catch::Contains("41") && Catch::Contains("40"));
 }
 

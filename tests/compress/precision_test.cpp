@@ -96,7 +96,7 @@ TEST_CASE("a workload is the model's own layers and the tokens of a batch") {
   CHECK(up == layers);
   std::vector<int64_t> tokens;
   for (const auto& batch : source.plan(0)) {
-    tokens.push_back(source.collate(batch).attention_mask.sum().item<int64_t>());
+    tokens.push_back(source.collate(batch).attention_mask().sum().item<int64_t>());
   }
   std::sort(tokens.begin(), tokens.end());
   CHECK(work.tokens == tokens[tokens.size() / 2]);

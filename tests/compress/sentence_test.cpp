@@ -71,13 +71,13 @@ Batch batch_of(const Tokenizer& tokenizer, int64_t longest) {
   for (const auto& encoding : encodings) width = std::max(width, encoding.input_ids.size());
   const auto rows = static_cast<int64_t>(encodings.size());
   Batch batch;
-  batch.input_ids = torch::full({rows, static_cast<int64_t>(width)}, tokenizer.pad_id(), torch::kLong);
-  batch.attention_mask = torch::zeros_like(batch.input_ids);
-  batch.token_type_ids = torch::zeros_like(batch.input_ids);
+  batch["input_ids"] = torch::full({rows, static_cast<int64_t>(width)}, tokenizer.pad_id(), torch::kLong);
+  batch["attention_mask"] = torch::zeros_like(batch.input_ids());
+  batch["token_type_ids"] = torch::zeros_like(batch.input_ids());
   for (int64_t i = 0; i < rows; ++i) {
     const auto& ids = encodings[static_cast<size_t>(i)].input_ids;
-    batch.input_ids[i].slice(0, 0, static_cast<int64_t>(ids.size())).copy_(torch::tensor(ids));
-    batch.attention_mask[i].slice(0, 0, static_cast<int64_t>(ids.size())).fill_(1);
+    batch.input_ids()[i].slice(0, 0, static_cast<int64_t>(ids.size())).copy_(torch::tensor(ids));
+    batch.attention_mask()[i].slice(0, 0, static_cast<int64_t>(ids.size())).fill_(1);
   }
   return batch;
 }

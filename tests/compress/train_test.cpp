@@ -179,8 +179,9 @@ TEST_CASE("a step without a label is not taken, and leaves the optimizer as it w
   };
   const auto expected = weights_after(batch, 6, folder.path());
   const auto twice = [](const torch::Tensor& t) { return torch::cat({t, t}); };
-  const Batch both{twice(batch.input_ids), twice(batch.attention_mask), twice(batch.token_type_ids),
-                   torch::cat({batch.labels, torch::full_like(batch.labels, ignored_label)}), torch::arange(12)};
+  const auto both =
+      text_batch(twice(batch.input_ids()), twice(batch.attention_mask()), twice(batch.token_type_ids()),
+                 torch::cat({batch.labels(), torch::full_like(batch.labels(), ignored_label)}), torch::arange(12));
   CHECK(torch::equal(weights_after(both, 6, other.path()), expected));
   std::ifstream in(other / "metrics.jsonl");
   int64_t lines = 0;
@@ -280,7 +281,7 @@ TEST_CASE("smoothed labels and weights of classes give PyTorch's cross-entropy, 
              mask = torch::ones({4, 3}, torch::kLong);
   const auto weights = torch::tensor({0.5f, 2.0f, 1.25f});
   const auto loss = [&](const LabelLoss& options) {
-    return label_loss(TaskType::classification, logits, labels, mask, options).item<double>();
+    return find_task(TaskType::classification).label_loss(logits, labels, mask, options).item<double>();
   };
   CHECK(loss({.smoothing = 0.1}) == Approx(0.901397168636322).epsilon(1e-6));  // torch.nn.CrossEntropyLoss
   CHECK(loss({.class_weights = weights}) == Approx(0.9835454225540161).epsilon(1e-6));
@@ -293,12 +294,12 @@ TEST_CASE("smoothed labels and weights of classes give PyTorch's cross-entropy, 
   double parts = 0.0;
   for (int64_t i = 0; i < whole.size(); ++i) {
     const auto row = [&](const torch::Tensor& t) { return t.slice(0, i, i + 1); };
-    const Batch one{row(whole.input_ids), row(whole.attention_mask), row(whole.token_type_ids), row(whole.labels),
-                    torch::arange(1)};
+    const auto one = text_batch(row(whole.input_ids()), row(whole.attention_mask()), row(whole.token_type_ids()),
+                                row(whole.labels()), torch::arange(1));
     parts += objective.part(one, objective.counts(whole)).item<double>();
   }
   CHECK(parts == Approx(objective.loss(whole).item<double>()).epsilon(1e-5));
-  CHECK(torch::equal(objective.counts_by_text(whole).to(torch::kFloat), weights.index_select(0, whole.labels)));
+  CHECK(torch::equal(objective.counts_by_text(whole).to(torch::kFloat), weights.index_select(0, whole.labels())));
 }
 
 TEST_CASE("training ends after as many evaluations without a better one as its patience, and with the best weights") {

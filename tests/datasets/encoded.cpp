@@ -126,28 +126,28 @@ TEST_CASE("A batch is padded to its longest text", "[datasets]") {
   const auto source = make_batch_source(encodings, {4, 5, 6}, 7, {});
   const Batch batch = source->collate(std::vector<int64_t>{2, 0});
   CHECK(batch.size() == 2);
-  CHECK(batch.input_ids.sizes() == torch::IntArrayRef({2, 3}));
-  CHECK(values(batch.input_ids) == std::vector<int64_t>{31, 32, 7, 11, 12, 13});
-  CHECK(values(batch.attention_mask) == std::vector<int64_t>{1, 1, 0, 1, 1, 1});
-  CHECK(values(batch.token_type_ids) == std::vector<int64_t>{0, 0, 0, 0, 1, 1});
-  CHECK(values(batch.labels) == std::vector<int64_t>{6, 4});
+  CHECK(batch.input_ids().sizes() == torch::IntArrayRef({2, 3}));
+  CHECK(values(batch.input_ids()) == std::vector<int64_t>{31, 32, 7, 11, 12, 13});
+  CHECK(values(batch.attention_mask()) == std::vector<int64_t>{1, 1, 0, 1, 1, 1});
+  CHECK(values(batch.token_type_ids()) == std::vector<int64_t>{0, 0, 0, 0, 1, 1});
+  CHECK(values(batch.labels()) == std::vector<int64_t>{6, 4});
   CHECK(values(batch.examples) == std::vector<int64_t>{2, 0});
   CHECK_THROWS_AS(source->collate(std::vector<int64_t>{3}), std::out_of_range);
 }
 
 TEST_CASE("Texts without labels make batches without labels", "[datasets]") {
   const Batch batch = source_of({2, 3}, {})->collate(std::vector<int64_t>{0, 1});
-  CHECK_FALSE(batch.labels.defined());
+  CHECK_FALSE(batch.labels().defined());
   const Batch moved = batch.to(torch::kCPU);
-  CHECK_FALSE(moved.labels.defined());
-  CHECK(values(moved.input_ids) == values(batch.input_ids));
+  CHECK_FALSE(moved.labels().defined());
+  CHECK(values(moved.input_ids()) == values(batch.input_ids()));
 }
 
 TEST_CASE("A batch moves to a device without its positions", "[datasets]") {
   const Batch batch =
       make_batch_source(encodings_of_lengths({2, 3}), {1, 0}, 0, {})->collate(std::vector<int64_t>{0, 1});
   const Batch moved = batch.to(torch::kMeta);
-  for (const auto& tensor : {moved.input_ids, moved.attention_mask, moved.token_type_ids, moved.labels}) {
+  for (const auto& tensor : {moved.input_ids(), moved.attention_mask(), moved.token_type_ids(), moved.labels()}) {
     CHECK(tensor.device() == torch::Device(torch::kMeta));
   }
   CHECK(values(moved.examples) == std::vector<int64_t>{0, 1});
@@ -166,8 +166,8 @@ TEST_CASE("A subset is chosen by the seed and keeps its labels", "[datasets]") {
     std::vector<int64_t> examples(100);
     std::iota(examples.begin(), examples.end(), 0);
     const Batch batch = source->collate(examples);
-    CHECK(values(batch.input_ids.select(1, 0)) == values(batch.labels));
-    return values(batch.labels);
+    CHECK(values(batch.input_ids().select(1, 0)) == values(batch.labels()));
+    return values(batch.labels());
   };
   const auto subset = labels_of(1);
   CHECK(std::set<int64_t>(subset.begin(), subset.end()).size() == 100);

@@ -131,7 +131,7 @@ TEST_CASE("A tag is at the first piece of its word", "[datasets]") {
       encode_examples(data, labels_of(data, head), head, Metric::entity_f1, *tiny_tokenizer(), {.max_length = 20});
   CHECK(examples.tokens[0] == Numbers{-100, 1, 0, -100, -100, 1, -100});  // [CLS] the a ##b ##c of [SEP]
   const auto batch = make_batch_source(examples, 0, {})->collate(Numbers{0, 1});
-  CHECK(torch::equal(batch.labels[1], torch::tensor({-100, 0, -100, -100, -100, -100, -100})));
+  CHECK(torch::equal(batch.labels()[1], torch::tensor({-100, 0, -100, -100, -100, -100, -100})));
 }
 
 TEST_CASE("Questions are read from JSONL and SQuAD's files", "[datasets]") {
@@ -243,11 +243,9 @@ struct OneToken {
       logits[i][1][0] = 1.0f;
       logits[i][0][0] = 1.0f + question.at("no_answer").get<float>();
     }
-    batch = {.input_ids = torch::ones({count, 2}, torch::kLong),
-             .attention_mask = torch::ones({count, 2}, torch::kLong),
-             .token_type_ids = torch::zeros({count, 2}, torch::kLong),
-             .labels = torch::zeros({count, 2}, torch::kLong),
-             .examples = torch::arange(count)};
+    batch = text_batch(torch::ones({count, 2}, torch::kLong), torch::ones({count, 2}, torch::kLong),
+                       torch::zeros({count, 2}, torch::kLong), torch::zeros({count, 2}, torch::kLong),
+                       torch::arange(count));
   }
   Evaluation scored(Metric metric, const AnswerConfig& config) const {
     const auto scorer = make_answer_scorer(windows, metric, config);
@@ -326,7 +324,7 @@ TEST_CASE("That there is no answer has its place among the candidates, and the l
   logits[0][1][1] = 0.5f;
   logits[0][2][1] = 1.0f;
   Batch batch;
-  batch.input_ids = torch::ones({2, 3}, torch::kLong);
+  batch["input_ids"] = torch::ones({2, 3}, torch::kLong);
   batch.examples = torch::arange(2);
   const auto found = [&](const AnswerConfig& config) {
     AnswerFinder finder(windows, config);
@@ -371,7 +369,7 @@ TEST_CASE("The two texts of a pair stay in one batch", "[datasets]") {
       CHECK(rows[i + 1] == rows[i] + 1);
       seen.insert({rows[i], rows[i + 1]});
     }
-    const auto labels = source->collate(rows).labels;
+    const auto labels = source->collate(rows).labels();
     CHECK(labels[0].item<float>() == labels[1].item<float>());
   }
   CHECK(seen.size() == 40);
@@ -394,22 +392,22 @@ TEST_CASE("Masks are BERT's, new in each epoch and the same for the same", "[dat
   const auto source = make_batch_source(examples, 0, {.batch_size = texts, .seed = 9});
   const auto rows = source->plan(0).at(0);
   const auto first = source->collate(rows, 0), second = source->collate(rows, 1);
-  CHECK(torch::equal(first.labels, source->collate(rows, 0).labels));
-  CHECK(torch::equal(first.input_ids, source->collate(rows, 0).input_ids));
-  CHECK_FALSE(torch::equal(first.labels, second.labels));
-  const auto chosen = first.labels.ne(ignored_label);
+  CHECK(torch::equal(first.labels(), source->collate(rows, 0).labels()));
+  CHECK(torch::equal(first.input_ids(), source->collate(rows, 0).input_ids()));
+  CHECK_FALSE(torch::equal(first.labels(), second.labels()));
+  const auto chosen = first.labels().ne(ignored_label);
   CHECK(chosen.select(1, 0).sum().item<int64_t>() == 0);
   CHECK(chosen.select(1, length - 1).sum().item<int64_t>() == 0);
   const auto count = chosen.sum().item<double>();
   CHECK(count / (texts * (length - 2)) == Approx(0.15).margin(0.01));
-  const auto masked = first.input_ids.eq(4).logical_and(chosen).sum().item<double>() / count;
-  const auto same = first.input_ids.eq(first.labels).logical_and(chosen).sum().item<double>() / count;
+  const auto masked = first.input_ids().eq(4).logical_and(chosen).sum().item<double>() / count;
+  const auto same = first.input_ids().eq(first.labels()).logical_and(chosen).sum().item<double>() / count;
   CHECK(masked == Approx(0.8).margin(0.03));
   CHECK(same == Approx(0.1).margin(0.03));
   // What was masked is the label, and the rest is as it was.
   for (int64_t row = 0; row < texts; ++row) {
     const auto own = torch::tensor(originals[static_cast<size_t>(rows[static_cast<size_t>(row)])].input_ids);
-    CHECK(torch::equal(torch::where(chosen[row], first.labels[row], first.input_ids[row]), own));
+    CHECK(torch::equal(torch::where(chosen[row], first.labels()[row], first.input_ids()[row]), own));
   }
 }
 
@@ -427,8 +425,8 @@ TEST_CASE("What is masked of a text does not depend on where it stands in its fi
   std::iota(backwards.rbegin(), backwards.rend(), 0);
   const auto one = make_batch_source(examples, 0, {.seed = 3})->collate(order, 5);
   const auto other = make_batch_source(reversed, 0, {.seed = 3})->collate(backwards, 5);
-  CHECK(torch::equal(one.input_ids, other.input_ids));
-  CHECK(torch::equal(one.labels, other.labels));
+  CHECK(torch::equal(one.input_ids(), other.input_ids()));
+  CHECK(torch::equal(one.labels(), other.labels()));
 }
 
 TEST_CASE("A text of one word has it masked", "[datasets]") {
@@ -437,7 +435,7 @@ TEST_CASE("A text of one word has it masked", "[datasets]") {
   examples.masking = Masking{.mask_id = 4, .vocabulary_size = 20, .special_ids = {2, 3}};
   const auto source = make_batch_source(examples, 0, {});
   for (int64_t epoch = 0; epoch < 20; ++epoch) {
-    CHECK(torch::equal(source->collate(Numbers{0}, epoch).labels, torch::tensor({{-100, 17, -100}})));
+    CHECK(torch::equal(source->collate(Numbers{0}, epoch).labels(), torch::tensor({{-100, 17, -100}})));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "compress/base/error.h"
 #include "compress/model/autocast.h"
+#include "compress/task/task.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/folder_lock.h"
 #include "distill/losses.h"
@@ -43,7 +44,7 @@ TEST_CASE("the losses of each task's logits equal PyTorch's") {
   const auto check = [&](TaskType task, const std::string& of, const std::string& teacher, const std::string& expected,
                          const torch::Tensor& labels = {}) {
     INFO(expected);
-    const auto found = task_logits_loss(task, g.at(of + ".student"), g.at(teacher), labels, g.at("mask"), 2.0);
+    const auto found = find_task(task).teacher_loss(g.at(of + ".student"), g.at(teacher), labels, g.at("mask"), 2.0);
     check_close(found, g.at(expected), 1e-6);
   };
   check(TaskType::regression, "text", "text.teacher", "regression");
@@ -55,8 +56,8 @@ TEST_CASE("the losses of each task's logits equal PyTorch's") {
     check(task, "token", "token.teacher", "token_classification.unlabelled");
   }
   check(TaskType::question_answering, "span", "span.teacher", "question_answering");
-  check_close(task_logits_loss(TaskType::question_answering, g.at("span.student"), g.at("span.teacher"), {},
-                               g.at("mask"), 2.0, Distance::mse),
+  check_close(find_task(TaskType::question_answering)
+                  .teacher_loss(g.at("span.student"), g.at("span.teacher"), {}, g.at("mask"), 2.0, Distance::mse),
               g.at("question_answering.mse"), 1e-6);
 }
 
@@ -212,13 +213,14 @@ TEST_CASE("losses of nothing are 0, with a gradient of zeros") {
   };
   const auto student = torch::randn({2, 3, 4}).requires_grad_(), teacher = torch::randn({2, 3, 4});
   for (const auto distance : {Distance::kl, Distance::cross_entropy, Distance::mse}) {
-    check_zero("logits", task_logits_loss(TaskType::masked_lm, student, teacher, labels, mask, 2.0, distance), student);
+    check_zero("logits", find_task(TaskType::masked_lm).teacher_loss(student, teacher, labels, mask, 2.0, distance),
+               student);
   }
   check_zero("hidden", hidden_loss(student, teacher, mask), student);
   check_zero("relations", relation_loss(student, teacher, mask, 2), student);
   check_zero("answers",
-             task_logits_loss(TaskType::question_answering, student.slice(2, 0, 2), teacher.slice(2, 0, 2), {}, mask,
-                              2.0, Distance::mse),
+             find_task(TaskType::question_answering)
+                 .teacher_loss(student.slice(2, 0, 2), teacher.slice(2, 0, 2), {}, mask, 2.0, Distance::mse),
              student);
 }
 
@@ -329,8 +331,8 @@ TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and
   const OneBatch source(all);
   const auto context = quiet_context({});
   const auto outputs = teacher_outputs(teacher, /*hidden_states=*/true, source, std::nullopt, context);
-  const auto tokens = all.attention_mask.sum().item<int64_t>();
-  REQUIRE(tokens < all.attention_mask.numel());  // there is padding
+  const auto tokens = all.attention_mask().sum().item<int64_t>();
+  REQUIRE(tokens < all.attention_mask().numel());  // there is padding
   CHECK(outputs.hidden_states.sizes() == at::IntArrayRef({tokens, 4, 32}));
   CHECK(teacher_output_bytes(teacher->config(), true, source) ==
         static_cast<int64_t>(outputs.logits.nbytes() + outputs.hidden_states.nbytes() + outputs.begin.nbytes()));
@@ -338,21 +340,19 @@ TEST_CASE("a teacher's kept outputs are what it says, for texts in any order and
   const at::NoGradGuard no_grad;
   const auto order = torch::arange(texts).flip(0);
   Batch batch;
-  for (auto [from, to] : {std::pair{&all.input_ids, &batch.input_ids},
-                          {&all.attention_mask, &batch.attention_mask},
-                          {&all.token_type_ids, &batch.token_type_ids}}) {
-    *to = torch::constant_pad_nd(from->index_select(0, order), {0, 3});
+  for (const auto* name : {"input_ids", "attention_mask", "token_type_ids"}) {
+    batch[name] = torch::constant_pad_nd(all.at(name).index_select(0, order), {0, 3});
   }
   batch.examples = order;
   const auto kept = TeacherOutputs::from_tensors(outputs.tensors()).of(batch);
   const auto expected = teacher->forward(batch, {.hidden_states = true});
   check_close(kept.logits, expected.logits, 1e-5);
   REQUIRE(kept.hidden_states.size() == expected.hidden_states.size());
-  const auto mask = batch.attention_mask.unsqueeze(-1);
+  const auto mask = batch.attention_mask().unsqueeze(-1);
   for (size_t i = 0; i < kept.hidden_states.size(); ++i) {
     check_close(kept.hidden_states[i] * mask, expected.hidden_states[i] * mask, 4e-3);
   }
-  batch.attention_mask[0][0] = 0;
+  batch.attention_mask()[0][0] = 0;
   CHECK_THROWS_WITH(outputs.of(batch), Catch::Contains("other tokens"));
 
   const auto logits = teacher_outputs(teacher, false, source, std::nullopt, context);

@@ -42,7 +42,7 @@ TEST_CASE("model.pt of a model for embedding pools, projects and divides as the 
       const auto ids = torch::randint(0, 34, {rows, length}, torch::kLong);
       auto mask = torch::ones_like(ids);
       if (rows > 1) mask[1].slice(0, length / 2) = 0;
-      const Batch batch{ids, mask, torch::zeros_like(ids), {}, {}};
+      const auto batch = text_batch(ids, mask, torch::zeros_like(ids));
       const auto own = model->forward(batch).logits;
       CHECK(own.sizes() == torch::IntArrayRef({rows, config.embedding_width()}));
       check_close(file(batch), own, 1e-5);

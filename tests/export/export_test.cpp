@@ -70,7 +70,7 @@ TEST_CASE("model.pt computes what the model does, for any batch and any length")
     const auto ids = torch::randint(0, 64, {rows, length}, torch::kLong);
     auto mask = torch::ones_like(ids);
     if (rows > 1) mask[1].slice(0, length / 2) = 0;
-    const Batch other{ids, mask, torch::zeros_like(ids), {}, {}};
+    const auto other = text_batch(ids, mask, torch::zeros_like(ids));
     for (int again = 0; again < 3; ++again) check_close(file(other), model->forward(other).logits, 1e-5);
   }
 }
@@ -118,7 +118,7 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
     if (rows > 1) mask[1].slice(0, length / 2 + 1) = 0;
     if (rows > 2) mask[2].slice(0, 1) = 0;
     if (rows > 4) mask[4].slice(0, 1, 3) = 0;
-    const Batch other{ids, mask, torch::randint(0, 2, {rows, length}, torch::kLong), {}, {}};
+    const auto other = text_batch(ids, mask, torch::randint(0, 2, {rows, length}, torch::kLong));
     INFO("kind " << kind << ", " << rows << " x " << length);
     const auto expected = rows == 0 ? torch::empty({0, 3}) : (int8 ? exact : model)->forward(other).logits;
     if (int8 && rows > 0) portable_error += (portable->forward(other).logits - expected).square().sum().item<double>();
@@ -132,7 +132,7 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
         const auto longest = (mask[r] * torch::arange(1, length + 1, torch::kLong)).max().item<int64_t>();
         const auto alone = [&](const torch::Tensor& t) { return t.slice(0, r, r + 1).slice(1, 0, longest); };
         if (r % 4 == 0) {
-          CHECK(torch::equal(file({alone(ids), alone(mask), alone(other.token_type_ids), {}, {}})[0], logits[r]));
+          CHECK(torch::equal(file(text_batch(alone(ids), alone(mask), alone(other.token_type_ids())))[0], logits[r]));
         }
       }
       CHECK(torch::equal(again(other), logits));
@@ -176,7 +176,7 @@ TEST_CASE("16-bit weights that are multiplied as float32 stay 16 bits in the fus
   }
   const c10::InferenceMode inference;
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
-  const auto logits = encoder.forward(batch.input_ids, batch.attention_mask, batch.token_type_ids);
+  const auto logits = encoder.forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids());
   const bool as_float32 = format == WeightFormat::float16 || number == ops::Number::float32;
   check_close(logits, wide->forward(batch).logits, as_float32 ? 3e-4 : 0.02);
 }
@@ -202,7 +202,7 @@ TEST_CASE("static activations are the same integers in the fused runtime") {
     const auto ids = torch::randint(0, 64, {rows, length}, torch::kLong);
     auto mask = torch::ones_like(ids);
     if (rows > 1) mask[1].slice(0, length / 2 + 1) = 0;
-    const Batch batch{ids, mask, torch::zeros_like(ids), {}, {}};
+    const auto batch = text_batch(ids, mask, torch::zeros_like(ids));
     const auto expected = as_runtime(model, Runtime::portable)->forward(batch).logits;
     for (const int n : {1, 2}) {
       at::set_num_threads(n);
@@ -220,7 +220,7 @@ TEST_CASE("static activations are the same integers in the fused runtime") {
 std::pair<Model, Batch> with_odd_masks(const std::string& name, const std::map<std::string, torch::Tensor>& goldens) {
   const auto of = [&](const char* what) { return goldens.at(name + "." + what); };
   return {load_model(golden(name == "tiny" ? "model/tiny" : "model/families/" + name)).model,
-          {of("input_ids"), of("attention_mask"), of("token_type_ids"), {}, {}}};
+          text_batch(of("input_ids"), of("attention_mask"), of("token_type_ids"))};
 }
 
 TEST_CASE("files of both runtimes compute what transformers does, where an attention mask has zeros anywhere") {
@@ -236,11 +236,11 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
     check_close(portable(batch), expected, 2e-5);
     const ops::Encoder fused(encoder_state(model));
     const auto states = [&](const torch::Tensor& mask) {
-      return fused.last_hidden_state(batch.input_ids, mask, batch.token_type_ids);
+      return fused.last_hidden_state(batch.input_ids(), mask, batch.token_type_ids());
     };
-    check_close(states(batch.attention_mask), goldens.at(name + ".states"), 3e-3);
+    check_close(states(batch.attention_mask()), goldens.at(name + ".states"), 3e-3);
     for (const auto type : {torch::kBool, torch::kFloat, torch::kInt}) {
-      CHECK(torch::equal(states(batch.attention_mask.to(type)), states(batch.attention_mask)));
+      CHECK(torch::equal(states(batch.attention_mask().to(type)), states(batch.attention_mask())));
     }
     if (model->config().encoder.masks_queries) {
       const auto& [ids, mask, types, labels, examples] = batch;
@@ -250,7 +250,7 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
       check_close(fused.forward(part(ids), part(mask), part(types)), part(expected), 1e-3);
       continue;
     }
-    check_close(fused.forward(batch.input_ids, batch.attention_mask, batch.token_type_ids), expected, 1e-3);
+    check_close(fused.forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids()), expected, 1e-3);
   }
 }
 
@@ -300,7 +300,7 @@ TEST_CASE("a fused file that is loaded starts no threads, and is at work in a fo
   const TemporaryFolder folder;
   save_script(model_script(model, Runtime::fused), folder / "model.pt");
   const auto ids = torch::randint(5, 2000, {8, 40}, torch::kLong);
-  const Batch batch{ids, torch::ones_like(ids), torch::zeros_like(ids), {}, {}};
+  const auto batch = text_batch(ids, torch::ones_like(ids), torch::zeros_like(ids));
   size_t before = 0, loaded = 0, called = 0;
   bool ended = false;
   int status = -1;
@@ -353,7 +353,7 @@ TEST_CASE("the fused runtime's file refuses what does not fit, in words") {
   save_script(model_script(model, Runtime::fused), folder / "model.pt");
   const auto file = script_logits(load_script(folder / "model.pt"));
   const auto batch_of = [](const torch::Tensor& ids) {
-    return Batch{ids, torch::ones_like(ids), torch::zeros_like(ids), {}, {}};
+    return text_batch(ids, torch::ones_like(ids), torch::zeros_like(ids));
   };
   CHECK_THAT(message_of<UnsupportedError>([&] { file(batch_of(torch::zeros({1, 4096}, torch::kLong))); }),
              Catch::Contains("4096"));
@@ -397,7 +397,7 @@ TEST_CASE("a metric that differs by rounding ends nothing: what a file and its m
   auto model = tiny_model();
   const auto context = quiet_context({});
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
-  batch.labels = torch::zeros_like(batch.labels);
+  batch["labels"] = torch::zeros_like(batch.labels());
   const OneBatch source(batch);
   // Two classes as good as each other: the smallest difference of logits is another answer.
   const auto tie = [](double more) {

@@ -212,7 +212,7 @@ torch::jit::Module script(const std::string& body, const std::string& arguments 
 
 Batch two_texts() {
   const auto ids = torch::ones({2, 4}, torch::kLong);
-  return {ids, torch::ones_like(ids), torch::zeros_like(ids), {}, torch::arange(2)};
+  return text_batch(ids, torch::ones_like(ids), torch::zeros_like(ids), {}, torch::arange(2));
 }
 
 TEST_CASE("An output of TorchScript that is no logits is told with what is expected") {
@@ -255,8 +255,7 @@ TEST_CASE("A classifier of TorchScript may give other floating-point numbers, an
   const auto growing = script_logits(script("return torch.ones([ids.size(0), ids.size(1)])"), {.name = "x.pt"});
   CHECK(growing(two_texts()).size(1) == 4);
   auto longer = two_texts();
-  for (auto* values : {&longer.input_ids, &longer.attention_mask, &longer.token_type_ids})
-    *values = values->repeat({1, 2});
+  for (auto& [name, values] : longer.tensors) values = values.repeat({1, 2});
   CHECK(message_of<CheckpointError>([&] { growing(longer); }) ==
         "x.pt: its output is Float [2, 8], expected Float [2, 4]");
 }

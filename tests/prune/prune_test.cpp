@@ -76,7 +76,7 @@ TEST_CASE("a model of fewer tokens computes the same of those that stay") {
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   auto model = tiny_model();
   const auto ids =
-      std::get<0>(torch::_unique(torch::cat({batch.input_ids.flatten(), torch::zeros({1}, torch::kLong)})));
+      std::get<0>(torch::_unique(torch::cat({batch.input_ids().flatten(), torch::zeros({1}, torch::kLong)})));
   const std::vector<int64_t> kept(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
   const auto smaller = keep_tokens(model, kept);
   CHECK(smaller->config().vocab_size == static_cast<int64_t>(kept.size()));
@@ -84,7 +84,7 @@ TEST_CASE("a model of fewer tokens computes the same of those that stay") {
   CHECK(smaller->encoder->embeddings->word_embeddings->weight.size(0) == smaller->config().vocab_size);
   const at::NoGradGuard no_grad;
   const auto expected = model->forward(batch).logits;
-  batch.input_ids = torch::bucketize(batch.input_ids, torch::tensor(kept));
+  batch["input_ids"] = torch::bucketize(batch.input_ids(), torch::tensor(kept));
   CHECK(torch::equal(Model(smaller)->forward(batch).logits, expected));
   CHECK_THROWS_AS(keep_tokens(model, {1, 2, 3}), std::invalid_argument);  // without padding
 }
@@ -316,11 +316,8 @@ TEST_CASE("removal costs are what least squares loses with each unit that goes")
 /// More tokens than the layers have features, so that least squares has one solution.
 Batch many_texts() {
   torch::manual_seed(2);
-  return {torch::randint(5, 64, {60, 12}),
-          torch::ones({60, 12}, torch::kLong),
-          torch::zeros({60, 12}, torch::kLong),
-          {},
-          torch::arange(60)};
+  return text_batch(torch::randint(5, 64, {60, 12}), torch::ones({60, 12}, torch::kLong),
+                    torch::zeros({60, 12}, torch::kLong), {}, torch::arange(60));
 }
 
 /// The tiny model, whose FFN units 1 and 2 of layer 1 have become the same: one can do the work of both.
@@ -349,8 +346,8 @@ TEST_CASE("scores of outputs a token do not depend on padding") {
   auto model = load_model(golden("model/tiny"), {.head = tags, .new_head = true}).model;
   auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
-  for (auto* tensor : {&batch.input_ids, &batch.attention_mask, &batch.token_type_ids}) {
-    *tensor = torch::constant_pad_nd(*tensor, {0, 7});
+  for (const auto* name : {"input_ids", "attention_mask", "token_type_ids"}) {
+    batch[name] = torch::constant_pad_nd(batch.at(name), {0, 7});
   }
   const auto padded = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
   REQUIRE(scores.size() == 6);

@@ -97,8 +97,9 @@ TEST_CASE("calibration sees tokens and no padding, and leaves the model as it wa
   const auto before = scales();
   CHECK_FALSE(before.contains("bert.pooler.dense"));
   CHECK(before.size() == model->linears().size() - 1);
-  REQUIRE(batch.attention_mask.eq(0).any().item<bool>());
-  batch.input_ids = torch::where(batch.attention_mask.eq(0), torch::full_like(batch.input_ids, 17), batch.input_ids);
+  REQUIRE(batch.attention_mask().eq(0).any().item<bool>());
+  batch["input_ids"] =
+      torch::where(batch.attention_mask().eq(0), torch::full_like(batch.input_ids(), 17), batch.input_ids());
   for (const auto& [name, scale] : scales()) CHECK(scale == Approx(before.at(name)).epsilon(1e-6));
   CHECK(model->encoder->fused == Arithmetic::float32);
   CHECK(model->is_training());
@@ -111,9 +112,7 @@ TEST_CASE("what cannot be calibrated on is refused in words") {
     return message_of<DataError>([&] { calibrate(model, {}, {}, OneBatch(batch), quiet_context({})); });
   };
   auto none = tiny_batch();
-  for (auto* t : {&none.input_ids, &none.attention_mask, &none.token_type_ids, &none.labels}) {
-    if (t->defined()) *t = t->slice(0, 0, 0);
-  }
+  for (auto& [name, tensor] : none.tensors) tensor = tensor.slice(0, 0, 0);
   CHECK_THAT(refusal(none), Catch::Contains("no text"));
   const at::NoGradGuard no_grad;
   model->encoder->layers[1]->intermediate->bias[5] = std::nan("");

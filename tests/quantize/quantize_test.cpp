@@ -107,10 +107,10 @@ TEST_CASE(
     norm->weight.set_data(norm->weight * 2.0);
   }
   CHECK(error() < near);
-  batch.attention_mask = torch::Tensor();
-  batch.token_type_ids = torch::Tensor();
+  batch["attention_mask"] = torch::Tensor();
+  batch["token_type_ids"] = torch::Tensor();
   CHECK(error() < near);
-  CHECK_THROWS_AS(model->forward({torch::full({1, 41}, 7, torch::kLong), {}, {}, {}, {}}), UnsupportedError);
+  CHECK_THROWS_AS(model->forward(text_batch(torch::full({1, 41}, 7, torch::kLong))), UnsupportedError);
 }
 
 TEST_CASE("a model of fewer bits is the same whether it was made in inference mode or not") {

@@ -53,15 +53,15 @@ class Dealt : public BatchSource {
   }
   Batch collate(std::span<const int64_t> examples, int64_t = 0) const override {
     const auto rows = torch::tensor(std::vector<int64_t>(examples.begin(), examples.end()));
-    const auto longest = all_.attention_mask.index_select(0, rows).sum(1).max().item<int64_t>();
+    const auto longest = all_.attention_mask().index_select(0, rows).sum(1).max().item<int64_t>();
     const auto pick = [&](const Tensor& t, int64_t filler) {
       if (!t.defined()) return t;
       const auto own = t.index_select(0, rows);
-      if (t.dim() < 2 || t.size(1) != all_.input_ids.size(1)) return own;
+      if (t.dim() < 2 || t.size(1) != all_.input_ids().size(1)) return own;
       return torch::constant_pad_nd(own.slice(1, 0, longest), {0, deal_.padding}, filler);
     };
-    return {pick(all_.input_ids, 0), pick(all_.attention_mask, 0), pick(all_.token_type_ids, 0),
-            pick(all_.labels, ignored_label), rows};
+    return text_batch(pick(all_.input_ids(), 0), pick(all_.attention_mask(), 0), pick(all_.token_type_ids(), 0),
+                      pick(all_.labels(), ignored_label), rows);
   }
   std::unique_ptr<Scorer> scorer() const override {
     if (head_.task == TaskType::question_answering) return datasets::make_answer_scorer(windows(), Metric::f1);
@@ -75,12 +75,12 @@ class Dealt : public BatchSource {
     for (int64_t i = 0; i < size(); ++i) {
       std::string context;
       auto& tokens = windows->tokens.emplace_back();
-      for (int64_t t = 0; t < all_.attention_mask[i].sum().item<int64_t>(); ++t) {
+      for (int64_t t = 0; t < all_.attention_mask()[i].sum().item<int64_t>(); ++t) {
         tokens.push_back({t, t + 1});
         context += static_cast<char>('b' + t);
       }
-      const auto begin = static_cast<size_t>(all_.labels[i][0].item<int64_t>());
-      const auto end = static_cast<size_t>(all_.labels[i][1].item<int64_t>());
+      const auto begin = static_cast<size_t>(all_.labels()[i][0].item<int64_t>());
+      const auto end = static_cast<size_t>(all_.labels()[i][1].item<int64_t>());
       windows->question.push_back(static_cast<size_t>(i));
       windows->answers.push_back({context.substr(begin, end + 1 - begin)});
       windows->contexts.push_back(std::move(context));
@@ -115,8 +115,8 @@ struct Case {
                           task};
       const auto small = golden("model/heads/bert.token_classification");
       model = of_text ? load_model(small, {.head = head, .new_head = true}).model : tiny_model();
-      if (task == TaskType::multi_label) texts.labels = torch::rand({texts.size(), 3}).gt(0.5).to(torch::kFloat);
-      if (task == TaskType::regression) texts.labels = torch::randn({texts.size()});
+      if (task == TaskType::multi_label) texts["labels"] = torch::rand({texts.size(), 3}).gt(0.5).to(torch::kFloat);
+      if (task == TaskType::regression) texts["labels"] = torch::randn({texts.size()});
     } else {
       model = load_model(golden("model/heads/bert." + name)).model;
     }
@@ -127,7 +127,7 @@ struct Case {
   Dealt dealt(const Deal& deal) const { return {texts, head(), deal}; }
   std::vector<Deal> own_deals() const {
     auto all = deals;
-    if (model->config().max_length() < texts.input_ids.size(1) + 2) {
+    if (model->config().max_length() < texts.input_ids().size(1) + 2) {
       for (auto& deal : all) deal.padding = std::min<int64_t>(deal.padding, 0);
     }
     return all;
@@ -254,12 +254,12 @@ TEST_CASE("every loss of distillation is the same in whatever batches") {
   for (auto& p : teacher->parameters()) p.requires_grad_(false);
   const auto shape = distill::shape_of(tiny.model);
   for (const auto& losses : every_loss(task)) {
-    if (losses.size() == 2) tiny.texts.labels[1] = ignored_label;  // texts without labels
+    if (losses.size() == 2) tiny.texts.labels()[1] = ignored_label;  // texts without labels
     std::optional<FirstStep> whole;
     for (const auto& deal : tiny.own_deals()) {
       if (deal.batch_size == 2 || deal.batch_size == 3) continue;
       INFO(enum_name(task) << ", " << enum_name(losses.front().type) << ", distance "
-                           << enum_name(losses.front().distance.value_or(distill::Distance::kl)) << " and "
+                           << enum_name(losses.front().distance.value_or(Distance::kl)) << " and "
                            << losses.size() - 1 << " more, " << deal.name);
       distill::DistillObjective objective(
           tiny.model, {{.model = teacher, .loss = distill::DistillationLoss(losses, shape, shape, task)}});
@@ -376,7 +376,7 @@ TEST_CASE("statistics of calibration, and what is fitted to texts, are the same 
 
 TEST_CASE("where no text has a label there is nothing to score on") {
   Case tiny(TaskType::token_classification);
-  tiny.texts.labels = torch::full_like(tiny.texts.labels, ignored_label);
+  tiny.texts["labels"] = torch::full_like(tiny.texts.labels(), ignored_label);
   LabelObjective objective(tiny.model);
   const auto source = tiny.dealt(deals[2]);
   const auto context = quiet_context({});

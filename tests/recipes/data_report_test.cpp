@@ -93,7 +93,7 @@ TEST_CASE("batches may be asked for in many threads at once, and texts are encod
       found[static_cast<size_t>(i)] = texts.batches(Split::train, *tokenizer, {})->collate(all);
     }
   });
-  for (const auto& batch : found) CHECK(torch::equal(batch.input_ids, found.front().input_ids));
+  for (const auto& batch : found) CHECK(torch::equal(batch.input_ids(), found.front().input_ids()));
 }
 
 TEST_CASE("what may spoil a run is told of the texts and labels, in explain and in the report") {

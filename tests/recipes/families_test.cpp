@@ -62,17 +62,17 @@ struct Subject {
     const auto file = exporter::script_logits(exporter::load_script(folder / "model.pt"));
     auto reference = exporter::as_runtime(of, exporter::Runtime::portable);  // fewer bits are LibTorch's there
     const c10::InferenceMode inference;
-    const auto types = batch.token_type_ids.defined() ? batch.token_type_ids : torch::zeros_like(batch.input_ids);
-    for (const auto length : {batch.input_ids.size(1), int64_t{1}, int64_t{9}}) {
+    const auto types = batch.token_type_ids().defined() ? batch.token_type_ids() : torch::zeros_like(batch.input_ids());
+    for (const auto length : {batch.input_ids().size(1), int64_t{1}, int64_t{9}}) {
       const auto cut = [&](const torch::Tensor& t) { return t.slice(1, 0, length).contiguous(); };
-      const Batch part{cut(batch.input_ids), cut(batch.attention_mask), cut(types), {}, {}};
+      const auto part = text_batch(cut(batch.input_ids()), cut(batch.attention_mask()), cut(types));
       check_close(file(part), reference->forward(part).logits, 2e-5);
     }
     const auto longest = torch::full({1, of->config().max_length()}, 7, torch::kLong);
-    const Batch whole{longest, torch::ones_like(longest), torch::zeros_like(longest), {}, {}};
+    const auto whole = text_batch(longest, torch::ones_like(longest), torch::zeros_like(longest));
     check_close(file(whole), reference->forward(whole).logits, 2e-5);
     const auto longer = torch::full({1, of->config().max_length() + 1}, 7, torch::kLong);
-    CHECK_THROWS_AS(file({longer, torch::ones_like(longer), torch::zeros_like(longer), {}, {}}), UnsupportedError);
+    CHECK_THROWS_AS(file(text_batch(longer, torch::ones_like(longer), torch::zeros_like(longer))), UnsupportedError);
   }
 
   /// A few steps; the loss of the batch before and after.
@@ -104,9 +104,9 @@ void hand_over(const Subject& subject, Model& model, const std::string& what) {
   const auto folder = std::filesystem::path(root) / (subject.name + "." + what);
   std::filesystem::create_directories(folder);
   save_model(model, *load_tokenizer(golden("model/tiny")), folder);
-  StateDict golden{{"logits", subject.logits(model)}, {"input_ids", subject.batch.input_ids}};
-  golden["attention_mask"] = subject.batch.attention_mask;
-  if (subject.batch.token_type_ids.defined()) golden["token_type_ids"] = subject.batch.token_type_ids;
+  StateDict golden{{"logits", subject.logits(model)}, {"input_ids", subject.batch.input_ids()}};
+  golden["attention_mask"] = subject.batch.attention_mask();
+  if (subject.batch.token_type_ids().defined()) golden["token_type_ids"] = subject.batch.token_type_ids();
   write_safetensors(folder / "golden.safetensors", golden);
 }
 
@@ -204,7 +204,7 @@ TEST_CASE("attention and FFNs of every family can go whole") {
     const TemporaryFolder folder;
     exporter::save_script(exporter::model_script(of, exporter::Runtime::fused), folder / "model.pt");
     auto batch = subject.batch;
-    if (!batch.token_type_ids.defined()) batch.token_type_ids = torch::zeros_like(batch.input_ids);
+    if (!batch.token_type_ids().defined()) batch["token_type_ids"] = torch::zeros_like(batch.input_ids());
     return exporter::script_logits(exporter::load_script(folder / "model.pt"))(batch);
   };
   check_close(fused(model), masked, 1e-4);

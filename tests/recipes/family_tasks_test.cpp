@@ -56,10 +56,10 @@ torch::Tensor labels_for(TaskType task, const Batch& batch, const ModelConfig& c
   const auto random = [&](int64_t count, at::IntArrayRef sizes) {
     return torch::randint(0, count, sizes, generator, torch::kLong);
   };
-  const auto sizes = batch.input_ids.sizes();
+  const auto sizes = batch.input_ids().sizes();
   switch (task) {
     case TaskType::classification:
-      return batch.labels;
+      return batch.labels();
     case TaskType::multi_label:
       return random(2, {sizes[0], 3}).to(torch::kFloat);
     case TaskType::regression:
@@ -67,13 +67,13 @@ torch::Tensor labels_for(TaskType task, const Batch& batch, const ModelConfig& c
     case TaskType::embedding:
       return (random(2, {sizes[0] / 2}).to(torch::kFloat) - 0.3).repeat_interleave(2);
     case TaskType::question_answering: {
-      const auto last = batch.attention_mask.sum(1) - 1;
+      const auto last = batch.attention_mask().sum(1) - 1;
       return torch::stack({torch::ones_like(last), last}, 1);
     }
     case TaskType::token_classification:
     case TaskType::masked_lm: {
       const auto count = task == TaskType::masked_lm ? config.vocab_size : 3;
-      const auto chosen = random(3, sizes).eq(0).logical_and(batch.attention_mask.eq(1));
+      const auto chosen = random(3, sizes).eq(0).logical_and(batch.attention_mask().eq(1));
       return torch::where(chosen, random(count, sizes), torch::full(sizes, ignored_label, torch::kLong));
     }
   }
@@ -107,13 +107,13 @@ struct Subject {
   Subject() {
     at::manual_seed(3);
     model = load_model(golden(golden_of(name)), {.head = head_of(task), .new_head = true}).model;
-    batch.labels = labels_for(task, batch, model->config());
-    if (!batch.token_type_ids.defined()) batch.token_type_ids = torch::zeros_like(batch.input_ids);
+    batch["labels"] = labels_for(task, batch, model->config());
+    if (!batch.token_type_ids().defined()) batch["token_type_ids"] = torch::zeros_like(batch.input_ids());
   }
 
   Batch unlabelled() const {
     auto copy = batch;
-    copy.labels = torch::Tensor();
+    copy["labels"] = torch::Tensor();
     return copy;
   }
 
@@ -121,12 +121,12 @@ struct Subject {
   torch::Tensor logits(Model& of) const {
     const at::NoGradGuard no_grad;
     const auto all = of->forward(unlabelled()).logits;
-    return all.dim() < 3 ? all : all * batch.attention_mask.unsqueeze(-1);
+    return all.dim() < 3 ? all : all * batch.attention_mask().unsqueeze(-1);
   }
 
   double loss(Model& of) const {
     const at::NoGradGuard no_grad;
-    return label_loss(task, of->forward(batch).logits, batch.labels, batch.attention_mask).item<double>();
+    return find_task(task).label_loss(of->forward(batch).logits, batch.labels(), batch.attention_mask()).item<double>();
   }
 
   /// Saved, read again, exported, loaded: the same logits.
@@ -142,13 +142,10 @@ struct Subject {
     auto portable = exporter::as_runtime(of, exporter::Runtime::portable);
     const c10::InferenceMode inference;
     const auto from_file = file(batch);
-    check_close(from_file.dim() < 3 ? from_file : from_file * batch.attention_mask.unsqueeze(-1), logits(portable),
+    check_close(from_file.dim() < 3 ? from_file : from_file * batch.attention_mask().unsqueeze(-1), logits(portable),
                 2e-5);
-    const Batch one{batch.input_ids.slice(1, 0, 3).slice(0, 0, 1).contiguous(),
-                    torch::ones({1, 3}, torch::kLong),
-                    torch::zeros({1, 3}, torch::kLong),
-                    {},
-                    {}};
+    const auto one = text_batch(batch.input_ids().slice(1, 0, 3).slice(0, 0, 1).contiguous(),
+                                torch::ones({1, 3}, torch::kLong), torch::zeros({1, 3}, torch::kLong));
     check_close(file(one), portable->forward(one).logits, 2e-5);
     exporter::save_script(exporter::model_script(of, exporter::Runtime::fused), folder / "fused.pt");
     const auto fused = exporter::script_logits(exporter::load_script(folder / "fused.pt"),
@@ -156,7 +153,7 @@ struct Subject {
     // With fewer bits the folder and the file are the same arithmetic.
     const bool same = of->config().linear_format != WeightFormat::float32;
     const auto from_fused = fused(batch);
-    check_close(from_fused.dim() < 3 ? from_fused : from_fused * batch.attention_mask.unsqueeze(-1), logits(of),
+    check_close(from_fused.dim() < 3 ? from_fused : from_fused * batch.attention_mask().unsqueeze(-1), logits(of),
                 same ? 0.0 : 2e-3);
   }
 

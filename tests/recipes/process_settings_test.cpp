@@ -152,7 +152,7 @@ TEST_CASE("the default dtype, autocast, inference mode, gradients and locale of 
                                "model/families/deberta-v2");
   INFO(folder);
   auto batch = golden_batch(golden_tensors(folder + ".safetensors"));
-  if (!batch.token_type_ids.defined()) batch.token_type_ids = torch::zeros_like(batch.input_ids);
+  if (!batch.token_type_ids().defined()) batch["token_type_ids"] = torch::zeros_like(batch.input_ids());
   const auto expected = all_numbers(folder, batch);
   CHECK(expected.contains("int8"));
   {
@@ -249,8 +249,8 @@ TEST_CASE(
   auto model = load_model(golden("model/families/mpnet")).model;
   quantize::quantize(model, {.embeddings = GENERATE(WeightFormat::int8, WeightFormat::float16)});
   const auto batch = golden_batch(golden_tensors("model/families/mpnet.safetensors"));
-  const auto types = torch::zeros_like(batch.input_ids);
-  const Batch texts{batch.input_ids, batch.attention_mask, types, {}, {}};
+  const auto types = torch::zeros_like(batch.input_ids());
+  const auto texts = text_batch(batch.input_ids(), batch.attention_mask(), types);
   const TemporaryFolder folder;
   exporter::save_script(exporter::model_script(model, exporter::Runtime::fused), folder / "model.pt");
   const auto load = [&] { return exporter::script_logits(exporter::load_script(folder / "model.pt")); };

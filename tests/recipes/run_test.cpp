@@ -595,8 +595,8 @@ TEST_CASE("distillation learns from texts without labels too") {
   const auto both = data.batches(Split::train, *tokenizer, {.unlabelled = true});
   REQUIRE(both->size() == 136);
   const auto batch = both->collate(std::vector<int64_t>{95, 96, 135});
-  CHECK(batch.labels[0].item<int64_t>() >= 0);
-  CHECK(batch.labels.slice(0, 1).eq(ignored_label).all().item<bool>());
+  CHECK(batch.labels()[0].item<int64_t>() >= 0);
+  CHECK(batch.labels().slice(0, 1).eq(ignored_label).all().item<bool>());
   CHECK(data.fingerprint() != TaskData(recipe.task, tiny.recipe().data).fingerprint());
 
   recipe.stages.resize(2);
