@@ -167,7 +167,7 @@ class Looker {
 
   /// Labels of the training texts that a slip of the hand may have made two of.
   void compare_names() {
-    if (!has_classes(data_.head().task)) return;
+    if (!traits_of(data_.head().task).has_classes()) return;
     std::map<std::string, std::vector<std::string>> alike;
     for (const auto& label : datasets::distinct_labels(data_.texts(Split::train))) {
       alike[folded_label(label)].push_back(in_quotes(label));
