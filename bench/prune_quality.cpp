@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "bench/program.h"                       // run_program, texts_of
-#include "compress/evaluate/cost.h"              // encoder_macs
 #include "compress/evaluate/evaluate.h"          // evaluate
 #include "compress/model_folder/model_folder.h"  // load_model
+#include "compress/spec/cost.h"                  // encoder_macs
 #include "prune/reconstruct.h"                   // reconstruct
 #include "prune/rounds.h"                        // prune_in_rounds
 #include "recipes/task_data.h"                   // TaskData
@@ -158,8 +158,8 @@ BudgetConfig budget_config(const Method& method, const ModelConfig& whole, int64
   const auto [head_share, unit_share] = kBudgets.at(method.budget);
   auto smaller = whole;
   for (auto& layer : smaller.layers) {
-    layer.num_attention_heads = std::llround(head_share * static_cast<double>(layer.num_attention_heads));
-    layer.intermediate_size = std::llround(unit_share * static_cast<double>(layer.intermediate_size));
+    layer.attention.heads = std::llround(head_share * static_cast<double>(layer.attention.heads));
+    layer.mlp.units = std::llround(unit_share * static_cast<double>(layer.mlp.units));
   }
   BudgetConfig budget;
   if (method.allocation == "macs") {
@@ -167,8 +167,8 @@ BudgetConfig budget_config(const Method& method, const ModelConfig& whole, int64
         static_cast<double>(encoder_macs(whole, length)) / static_cast<double>(encoder_macs(smaller, length));
   } else {
     budget.allocation = named<Allocation>("--allocation", method.allocation);
-    budget.heads = smaller.layers.front().num_attention_heads;
-    budget.intermediate_size = smaller.layers.front().intermediate_size;
+    budget.heads = smaller.layers.front().attention.heads;
+    budget.intermediate_size = smaller.layers.front().mlp.units;
   }
   return budget;
 }

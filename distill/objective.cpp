@@ -58,8 +58,8 @@ ModelShape shape_of(const Model& model) {
   const auto& config = model->config();
   ModelShape shape{.layers = static_cast<int64_t>(config.layers.size()), .hidden_size = config.hidden_size};
   for (const auto& layer : config.layers) {
-    shape.attention_widths.push_back(layer.num_attention_heads * config.attention_head_size);
-    shape.heads.push_back(layer.num_attention_heads);
+    shape.attention_widths.push_back(layer.attention.width());
+    shape.heads.push_back(layer.attention.heads);
   }
   return shape;
 }

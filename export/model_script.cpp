@@ -7,14 +7,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
+#include <map>
+#include <utility>
 
-#include "compress/base/error.h"                // CheckpointError
-#include "compress/checkpoint/checkpoint.h"     // load_state_dict
-#include "compress/model/relative_positions.h"  // relative_rows
-#include "compress/ops/library.h"               // make_encoder_object
-#include "compress/task/task.h"                 // labelled_logits
-#include "export/encoder_state.h"               // encoder_state
+#include "compress/base/error.h"             // CheckpointError
+#include "compress/model/block_math.h"       // BlockMath, Distances
+#include "compress/ops/library.h"            // make_encoder_object
+#include "compress/state_dict/state_dict.h"  // load_state_dict
+#include "compress/task/task.h"              // labelled_logits
+#include "export/encoder_state.h"            // encoder_state
 
 namespace compression::exporter {
 namespace {
@@ -35,114 +36,134 @@ std::string activated(Activation activation, const std::string& x) {
   throw std::logic_error("activation");
 }
 
-/// [..., sequence, heads * size] -> [..., heads, sequence, size]
-std::string split_heads(const EncoderLayerImpl& layer, const std::string& x) {
-  return fmt::format("torch.transpose(torch.unflatten({}, -1, [{}, {}]), -3, -2)", x, layer.heads, layer.head_size);
-}
+/// BlockMath as text. Values are names, or expressions of one use; "" for none.
+class ScriptOps {
+ public:
+  using Value = std::string;
 
-/// Names of values that all layers read. bias: what is added to the scores of all heads, the mask in it. disentangled:
-/// the pairs' rows, and the part of the table that holds them (RelativePairs).
-struct Relative {
-  std::string bias, rows, part;
+  ScriptOps(Script& script, const EncoderImpl& encoder) : script_(script) {
+    for (const auto& item : encoder.named_modules("", /*include_self=*/false)) {
+      names_[item.value().get()] = item.key();
+    }
+  }
+
+  /// What all blocks share.
+  Distances<Value> distances(const ModelConfig& config, const RelativeTable& table) {
+    if (!table) return {};
+    const auto longest = config.max_length();
+    const auto all = script_.tensor("encoder.relative.rows", table->rows(longest));
+    const auto distance = let("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0) + {}", longest - 1);
+    const auto rows =
+        let("torch.reshape(torch.index_select({}, 0, torch.flatten({})), [length, length])", all, distance);
+    const auto weight = script_.tensor("encoder.relative.table", table->table->weight);
+    if (config.positions() == Positions::bias) {
+      return {.bias =
+                  let("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), [1, {}, length, length])",
+                      weight, rows, config.relative.heads)};
+    }
+    // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
+    const auto first = let("int(torch.min({}))", rows);
+    auto part = let("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, rows);
+    if (table->norm) part = norm(table->norm, part);
+    return {.rows = let("{} - {}", rows, first), .part = part};
+  }
+
+  Value linear(const Linear& layer, const Value& x) { return let(script_.linear(name(layer), layer, x)); }
+  Value bias_alone(const Linear& layer, const Value& x) {
+    return layer->bias.defined() ? script_.tensor(name(layer) + ".bias", layer->bias) : let("torch.zeros_like({})", x);
+  }
+  Value norm(const LayerNorm& layer, const Value& x) { return let(script_.layer_norm(name(layer), layer, x)); }
+  Value activated(const Value& x, Activation activation) { return let(exporter::activated(activation, x)); }
+  Value sum(const Value& x, const Value& y) { return let("{} + {}", x, y); }
+  Value product(const Value& x, const Value& y) { return let("{} * {}", x, y); }
+  Value scaled(const Value& x, double factor) { return let("{} * {:.17g}", x, factor); }
+  Value dropout(const Value& x, double) { return x; }
+
+  Value split_heads(const Value& x, int64_t heads, int64_t size) {
+    return let("torch.transpose(torch.unflatten({}, -1, [{}, {}]), -3, -2)", x, heads, size);
+  }
+  Value join_heads(const Value& x, int64_t width) {
+    return let("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", x, width);
+  }
+  Value repeated(const Value& x, int64_t times) { return let("torch.repeat_interleave({}, {}, -3)", x, times); }
+  Value turned(const Value& x) { return let("torch.transpose({}, -1, -2)", x); }
+  Value products(const Value& x, const Value& rows) { return let("torch.matmul({}, {})", x, turned(rows)); }
+  Value gathered(const Value& x, const Value& pairs, int64_t heads) {
+    return let("torch.gather({}, -1, torch.expand({}, [batch, {}, length, length]))", x, pairs, heads);
+  }
+  Value selected_heads(const Value& x, const std::vector<int64_t>& heads, const EncoderLayerImpl& layer) {
+    const auto kept = script_.tensor(names_.at(&layer) + ".position_heads", torch::tensor(heads, torch::kLong));
+    return let("torch.index_select({}, 1, {})", x, kept);
+  }
+
+  Value rotated(const Value& x, double base) {
+    auto& angles = angles_[base];
+    if (angles.first.empty()) {
+      const auto steps = let("torch.arange(0, {}.size(-1), 2, dtype={}, device={}.device) / {}.size(-1)", x,
+                             Script::dtype(torch::kFloat), x, x);
+      const auto half = let("torch.outer(torch.to(places, {}), torch.reciprocal(torch.pow({:.17g}, {})))",
+                            Script::dtype(torch::kFloat), base, steps);
+      const auto angle = let("torch.cat([{0}, {0}], -1)", half);
+      angles = {let("torch.cos({})", angle), let("torch.sin({})", angle)};
+    }
+    const auto halves = let("torch.chunk({}, 2, -1)", x);
+    const auto turned = let("torch.cat([torch.neg({0}[1]), {0}[0]], -1)", halves);
+    return let("{} * {} + {} * {}", x, angles.first, turned, angles.second);
+  }
+
+  Value masked(const Value& bias, const AttentionSpec& attention) {
+    const auto mask = mask_of(attention);
+    if (bias.empty()) return mask;
+    auto& scores = sums_[{bias, mask}];  // that of a shared table is the same in all blocks
+    if (!scores.empty()) return scores;
+    scores = let(bias);
+    script_.line(fmt::format("if {} is not None:", mask));
+    script_.line(fmt::format("  {0} = {0} + {1}", scores, mask));
+    return scores;
+  }
+
+  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale, double) {
+    return let("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k, v, bias, scale);
+  }
+
+  void see_projections(const Value&, const Value&, const Value&) {}
+  Value pruned_heads(const Value& x, const EncoderLayerImpl&) { return x; }
+  Value pruned_units(const Value& x, const EncoderLayerImpl&) { return x; }
+
+ private:
+  template <class... Arguments>
+  Value let(fmt::format_string<Arguments...> form, Arguments&&... arguments) {
+    return script_.let(fmt::format(form, std::forward<Arguments>(arguments)...));
+  }
+  Value let(const std::string& expression) { return script_.let(expression); }
+
+  template <class Layer>
+  const std::string& name(const Layer& layer) const {
+    return names_.at(layer.get());
+  }
+
+  /// AttentionContext::mask_of.
+  Value mask_of(const AttentionSpec& attention) {
+    if (!attention.causal && attention.window == 0) return "mask";
+    auto& mask = masks_[{attention.causal, attention.window}];
+    if (!mask.empty()) return mask;
+    const auto before = let("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0)");
+    auto far = attention.causal ? let("torch.lt({}, 0)", before) : let("torch.gt({}, length)", before);
+    if (attention.window > 0) {
+      far = let("torch.logical_or({}, torch.gt(torch.abs({}), {}))", far, before, attention.window);
+    }
+    mask = let("torch.to({}, {}) * {:.9e}", far, Script::dtype(torch::kFloat), std::numeric_limits<float>::lowest());
+    script_.line("if mask is not None:");
+    script_.line(fmt::format("  {0} = torch.minimum({0}, mask)", mask));
+    return mask;
+  }
+
+  Script& script_;
+  std::map<const torch::nn::Module*, std::string> names_;
+  std::map<double, std::pair<Value, Value>> angles_;  // cosines and sines of a base
+  std::map<std::pair<bool, int64_t>, Value> masks_;
+  std::map<std::pair<Value, Value>, Value> sums_;  // of biases and masks
 };
-
-void add_mask(Script& script, const std::string& scores) {
-  script.line("if mask is not None:");
-  script.line(fmt::format("  {0} = {0} + mask", scores));
-}
-
-Relative relative_positions(Script& script, const RelativeTableImpl& table, const ModelConfig& config) {
-  const auto longest = config.max_length();
-  const auto all = script.tensor("encoder.relative.rows", relative_rows(config.encoder, longest));
-  script.line(
-      fmt::format("places = torch.arange(length, dtype={}, device=input_ids.device)", Script::dtype(torch::kLong)));
-  const auto distance =
-      script.let(fmt::format("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0) + {}", longest - 1));
-  const auto rows =
-      script.let(fmt::format("torch.reshape(torch.index_select({}, 0, torch.flatten({})), "
-                             "[length, length])",
-                             all, distance));
-  const auto weight = script.tensor("encoder.relative.table", table.table->weight);
-  if (config.encoder.relative == RelativeAttention::bias) {
-    const auto bias = script.let(
-        fmt::format("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), [1, {}, length, length])",
-                    weight, rows, config.encoder.bias_heads));
-    add_mask(script, bias);
-    return {.bias = bias};
-  }
-  // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
-  const auto first = script.let(fmt::format("int(torch.min({}))", rows));
-  auto part = script.let(fmt::format("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, rows));
-  if (table.norm) part = script.let(script.layer_norm("encoder.relative.LayerNorm", table.norm, part));
-  return {.rows = script.let(fmt::format("{} - {}", rows, first)), .part = part};
-}
-
-/// What is added to the scores of one layer, as in EncoderLayerImpl::relative_scores, and the mask.
-std::string score_bias(Script& script, const std::string& name, const EncoderLayerImpl& layer, const Relative& relative,
-                       const std::string& q, const std::string& k) {
-  if (layer.options.relative == RelativeAttention::bias) {
-    if (layer.position_heads.empty()) return relative.bias;
-    const auto heads = script.tensor(name + ".position_heads", torch::tensor(layer.position_heads, torch::kLong));
-    return script.let(fmt::format("torch.index_select({}, 1, {})", relative.bias, heads));
-  }
-  const auto by_pair = [&](const std::string& content, const char* part, const Linear& projection,
-                           const std::string& rows) {
-    const auto own = script.let(script.linear(name + ".attention.self." + part, projection, relative.part));
-    const auto all =
-        script.let(fmt::format("torch.matmul({}, torch.transpose({}, -1, -2))", content, split_heads(layer, own)));
-    return fmt::format("torch.gather({}, -1, torch.expand({}, [batch, {}, length, length])) * {:.17g}", all, rows,
-                       layer.heads, layer.score_scale());
-  };
-  std::vector<std::string> terms;
-  if (layer.options.content_to_position) {
-    terms.push_back(script.let(layer.position_key ? by_pair(q, "position_key", layer.position_key, relative.rows)
-                                                  : by_pair(q, "key", layer.key, relative.rows)));
-  }
-  if (layer.options.position_to_content) {
-    const auto turned = fmt::format("torch.t({})", relative.rows);
-    const auto term = layer.position_query ? by_pair(k, "position_query", layer.position_query, turned)
-                                           : by_pair(k, "query", layer.query, turned);
-    terms.push_back(script.let(fmt::format("torch.transpose({}, -1, -2)", term)));
-  }
-  if (terms.empty()) return "mask";
-  const auto scores = script.let(fmt::format("{}", fmt::join(terms, " + ")));
-  add_mask(script, scores);
-  return scores;
-}
-
-/// What attention adds, before its LayerNorm.
-std::string attended(Script& script, const std::string& name, const EncoderLayerImpl& layer,
-                     const std::optional<Relative>& relative, const std::string& x) {
-  if (layer.heads == 0) return script.tensor(name + ".attention.output.dense.bias", layer.attention_output->bias);
-  const auto heads = [&](const char* part, const Linear& projection) {
-    const auto flat = script.let(script.linear(name + ".attention.self." + part, projection, x));
-    return script.let(split_heads(layer, flat));
-  };
-  const auto q = heads("query", layer.query), k = heads("key", layer.key), v = heads("value", layer.value);
-  const auto bias = relative ? score_bias(script, name, layer, *relative, q, k) : "mask";
-  const auto context = script.let(fmt::format("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k,
-                                              v, bias, layer.score_scale()));
-  const auto joined = script.let(fmt::format("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", context,
-                                             layer.heads * layer.head_size));
-  return script.let(script.linear(name + ".attention.output.dense", layer.attention_output, joined));
-}
-
-/// What the FFN adds, before its LayerNorm.
-std::string fed_forward(Script& script, const std::string& name, const EncoderLayerImpl& layer, const std::string& x) {
-  if (layer.output->weight.numel() == 0) return script.tensor(name + ".output.dense.bias", layer.output->bias);
-  const auto wide = script.let(script.linear(name + ".intermediate.dense", layer.intermediate, x));
-  const auto units = script.let(activated(layer.activation, wide));
-  return script.let(script.linear(name + ".output.dense", layer.output, units));
-}
-
-std::string encoder_layer(Script& script, const std::string& name, const EncoderLayerImpl& layer,
-                          const std::optional<Relative>& relative, const std::string& x) {
-  const auto attention = attended(script, name, layer, relative, x);
-  const auto middle =
-      script.let(script.layer_norm(name + ".attention.output.LayerNorm", layer.attention_norm, attention + " + " + x));
-  const auto narrow = fed_forward(script, name, layer, middle);
-  return script.let(script.layer_norm(name + ".output.LayerNorm", layer.output_norm, narrow + " + " + middle));
-}
 
 std::string embedded(Script& script, const EmbeddingsImpl& embeddings) {
   std::string sum = script.let(script.embedding("embeddings.word_embeddings", embeddings.word_embeddings, "input_ids"));
@@ -158,12 +179,11 @@ std::string embedded(Script& script, const EmbeddingsImpl& embeddings) {
       script.line(fmt::format("real = torch.to(torch.ne(input_ids, {}), {})", padding, Script::dtype(torch::kLong)));
       script.line(fmt::format("positions = torch.cumsum(real, 1) * real + {}", padding));
     } else {
-      script.line(fmt::format("positions = torch.arange(length, dtype={}, device=input_ids.device)",
-                              Script::dtype(torch::kLong)));
+      script.line("positions = places");
     }
     add("embeddings.position_embeddings", embeddings.position_embeddings, "positions");
   }
-  auto x = script.let(script.layer_norm("embeddings.LayerNorm", embeddings.norm, sum));
+  auto x = script.let(embeddings.norm ? script.layer_norm("embeddings.LayerNorm", embeddings.norm, sum) : sum);
   if (embeddings.masks_queries) {
     script.line("if not bool(torch.all(torch.select(attention_mask, 1, 0))):");
     script.line(fmt::format("  {0} = {0} * torch.unsqueeze(torch.to(attention_mask, {1}), -1)", x,
@@ -291,13 +311,13 @@ Script model_script(const Model& model, Runtime runtime) {
   }
   script.line(
       fmt::format("  mask = torch.mul(torch.rsub(present, 1.0), {:.9e})", std::numeric_limits<float>::lowest()));
-  std::optional<Relative> relative;
-  if (encoder.relative) relative = relative_positions(script, *encoder.relative, model->config());
+  script.line(
+      fmt::format("places = torch.arange(length, dtype={}, device=input_ids.device)", Script::dtype(torch::kLong)));
+  ScriptOps ops(script, encoder);
+  const auto distances = ops.distances(model->config(), encoder.relative);
   auto x = embedded(script, *encoder.embeddings);
-  for (size_t i = 0; i < encoder.layers.size(); ++i) {
-    const auto name = fmt::format("encoder.layer.{}", model->config().first_use(i));
-    x = encoder_layer(script, name, *encoder.layers[i], relative, x);
-  }
+  for (const auto& layer : encoder.layers) x = BlockMath(ops, *layer).block(x, distances);
+  if (encoder.final_norm) x = ops.norm(encoder.final_norm, x);
   script.returns(head_output(script, model, x));
   return script;
 }

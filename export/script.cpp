@@ -169,6 +169,7 @@ std::string Script::keep(const std::string& name) {
 }
 
 std::string Script::tensor(const std::string& name, const torch::Tensor& value) {
+  if (!value.defined()) return "None";
   const auto own = keep(name);
   if (!is_kept(tensors_, own)) tensors_.emplace_back(own, value.detach().to(torch::kCPU).contiguous());
   return "self." + own;
@@ -210,7 +211,8 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
     case WeightFormat::bfloat16: {
       const auto bfloat16 = dtype(torch::kBFloat16);
       return fmt::format("torch.to(torch.linear(torch.to({0}, {1}), {2}, torch.to({3}, {1})), {4})", x, bfloat16,
-                         tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias), float32);
+                         tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias_or_zero()),
+                         float32);
     }
     case WeightFormat::int8: {
       if (layer->activations() == ActivationScheme::static_per_tensor) {  // as in LinearImpl::forward()
@@ -226,7 +228,7 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
         return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
                            PackedInt8::reduce_range ? "True" : "False");
       };
-      const auto bias = tensor(name + ".bias", layer->bias);
+      const auto bias = tensor(name + ".bias", layer->bias_or_zero());
       if (layer->activations() == ActivationScheme::per_tensor) return fmt::format("{} + {}", product(x), bias);
       // As in PackedInt8::linear().
       const auto width = layer->weight.size(1);
@@ -260,6 +262,10 @@ std::string Script::full_weight(const std::string& name, const Embedding& table)
 }
 
 std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {
+  if (norm->kind == NormKind::rms) {
+    return fmt::format("torch.rms_norm({}, [{}], {}, {})", x, norm->weight.size(0),
+                       tensor(name + ".weight", norm->weight), norm->eps);
+  }
   return fmt::format("torch.layer_norm({}, [{}], {}, {}, {})", x, norm->weight.size(0),
                      tensor(name + ".weight", norm->weight), tensor(name + ".bias", norm->bias), norm->eps);
 }

@@ -27,7 +27,7 @@ class Script {
   /// Arguments of forward(), all tensors.
   explicit Script(const std::vector<std::string>& arguments);
 
-  /// Keeps a tensor in the file, once a name; the expression that reads it.
+  /// Keeps a tensor in the file, once a name; the expression that reads it: None for an undefined one.
   std::string tensor(const std::string& name, const torch::Tensor& value);
 
   /// Keeps a value that is no tensor, an object of a library; the expression that reads it.

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "compress/base/error.h"     // ConfigError
-#include "compress/base/fields.h"    // enum_name
-#include "compress/evaluate/cost.h"  // encoder_macs, parameter_count
+#include "compress/base/error.h"   // ConfigError
+#include "compress/base/fields.h"  // enum_name
+#include "compress/spec/cost.h"    // encoder_macs, parameter_count
 
 namespace compression::prune {
 namespace {
@@ -76,9 +76,7 @@ class Ranking {
 /// Of all layers together.
 int64_t units_of(const ModelConfig& config, UnitKind kind) {
   int64_t all = 0;
-  for (const auto& layer : config.layers) {
-    all += kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size;
-  }
+  for (const auto& layer : config.layers) all += compression::units_of(layer, kind);
   return all;
 }
 
@@ -97,8 +95,7 @@ std::vector<double> unit_costs(const ModelConfig& config, const std::function<in
       auto fewer = config;
       for (size_t i = first; i < fewer.layers.size(); ++i) {
         if (config.first_use(i) != first) continue;
-        auto& layer = fewer.layers[i];
-        --(kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size);
+        --compression::units_of(fewer.layers[i], kind);
       }
       costs.push_back(static_cast<double>(all - cost(fewer)));
     }
@@ -117,7 +114,7 @@ std::optional<double> largest_reduction(const ModelConfig& config, const BudgetC
     if (config.first_use(i) < i) continue;
     const auto& layer = config.layers[i];
     for (const auto kind : kKinds) {
-      const auto units = kind == UnitKind::heads ? layer.num_attention_heads : layer.intermediate_size;
+      const auto units = compression::units_of(layer, kind);
       const auto stay = kind == UnitKind::heads ? int64_t{1} : budget.multiple_of;
       all += costs[group] * static_cast<double>(units);
       if (!budget.whole_blocks) least += costs[group] * static_cast<double>(std::min(stay, units));

@@ -12,15 +12,20 @@ torch::Tensor Block::sensitivity(const torch::Tensor& sum) {
 
 std::vector<Linear> Block::makers() const {
   if (!attention) return {layer->intermediate};
-  const auto& options = layer->options;
-  const bool positions_too = options.relative == RelativeAttention::disentangled && !options.own_position_projections;
+  const bool positions_too =
+      layer->spec.attention.positions == Positions::disentangled && !layer->relative.own_projections;
   if (positions_too) return {layer->value};
   return {layer->query, layer->key, layer->value};
 }
 
 std::vector<Block> blocks(Model& model) {
-  if (!model->config().encoder.shared_layers.empty()) {
+  if (!model->config().shared_layers.empty()) {
     throw UnsupportedError("layers that share their weights can't be fitted or scored one by one");
+  }
+  for (const auto& layer : model->encoder->layers) {
+    if (layer->spec.place == NormPlace::before) {
+      throw UnsupportedError("blocks whose norms stand before attention and FFN can't be fitted or scored one by one");
+    }
   }
   const bool head_reads_first = !model->head->needs().last_hidden_state;
   std::vector<Block> all;

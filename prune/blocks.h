@@ -23,7 +23,7 @@ struct Block {
   /// What makes the units of tokens alone: where queries and keys are of relative positions too, only the values.
   std::vector<Linear> makers() const;
   LayerNorm& norm() { return attention ? layer->attention_norm : layer->output_norm; }
-  int64_t width() const { return attention ? layer->head_size : 1; }
+  int64_t width() const { return attention ? layer->head_size() : 1; }
 
   /// What goes into the LayerNorm.
   torch::Tensor sum(const torch::Tensor& x, const AttentionContext& context) {

@@ -6,9 +6,9 @@
 
 #include "compress/base/error.h"             // DataError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/model/autocast.h"         // OrdinaryMode
 #include "compress/model/resize.h"           // resized
+#include "compress/state_dict/state_dict.h"  // state_dict, not_finite
 #include "compress/task/task.h"              // label_loss, label_counts
 #include "compress/train/objective.h"        // to_own_means
 #include "prune/importance.h"                // random_uniform, strength
@@ -31,16 +31,16 @@ torch::Tensor mask_gradients(Model& model, const Batch& batch) {
 }
 
 torch::Tensor magnitudes(const Model& model) {
-  const auto& config = model->config();
-  const auto hidden = config.hidden_size;
-  const auto narrower = state_dict(*Model(with_hidden_size(config, hidden - 1)));
+  const auto hidden = model->config().hidden_size;
+  const auto state = state_dict(*model);
   auto squares = torch::zeros({hidden}, torch::kFloat);
-  for (const auto& [name, tensor] : state_dict(*model)) {
-    for (int64_t d = 0; d < tensor.dim(); ++d) {
-      if (narrower.at(name).size(d) == tensor.size(d)) continue;
-      const auto repeats = hidden_repeats(name, d, config);
-      const auto rows = tensor.detach().to(torch::kCPU, torch::kFloat).square().transpose(0, d);
-      squares += rows.reshape({repeats, hidden, -1}).sum({0, 2});
+  for (const auto& weight : weights(model->config())) {
+    for (size_t d = 0; d < weight.axes.size(); ++d) {
+      const auto& axis = weight.axes[d];
+      if (axis.label != Label::hidden) continue;
+      const auto values = state.at(weight.name).detach().to(torch::kCPU, torch::kFloat);
+      const auto rows = values.square().transpose(0, static_cast<int64_t>(d));
+      squares += rows.reshape({axis.repeats, hidden, -1}).sum({0, 2});
     }
   }
   return squares.sqrt();
@@ -87,7 +87,7 @@ torch::Tensor hidden_scores(Model& model, const BatchSource& source, const Conte
 
 Model keep_hidden(const Model& model, const torch::Tensor& kept) {
   const auto config = with_hidden_size(model->config(), kept.size(0));
-  return resized(model, config, [&](int64_t, int64_t, int64_t) { return kept; });
+  return resized(model, config, [&](Label, int64_t, int64_t, int64_t) { return kept; });
 }
 
 }  // namespace compression::prune

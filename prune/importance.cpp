@@ -9,8 +9,8 @@
 
 #include "compress/base/error.h"             // CheckpointError, DataError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // not_finite
 #include "compress/model/autocast.h"         // OrdinaryMode
+#include "compress/state_dict/state_dict.h"  // not_finite
 #include "prune/surgeon.h"                   // surgeon_scores
 
 namespace compression::prune {

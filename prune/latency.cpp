@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "compress/evaluate/cost.h"  // measure
-#include "compress/model/encoder.h"  // EncoderLayer
+#include "compress/evaluate/timing.h"  // measure
+#include "compress/model/encoder.h"    // EncoderLayer
 
 namespace compression::prune {
 namespace {
@@ -15,9 +15,9 @@ namespace {
 constexpr double seconds_each = 0.1;
 constexpr int64_t steps = 8;  // sizes to measure, at most, of each kind
 
-double layer_ms(const ModelConfig& config, LayerShape shape, int64_t length) {
+double layer_ms(const ModelConfig& config, BlockSpec shape, int64_t length) {
   const torch::NoGradGuard no_grad;
-  shape.position_heads.clear();
+  shape.attention.position_heads.clear();
   EncoderLayer layer(config, shape);
   layer->eval();
   for (auto& parameter : layer->parameters()) parameter.fill_(0.01);
@@ -53,27 +53,26 @@ Line line_through(const std::vector<LatencyTable::Entry>& entries) {
 }  // namespace
 
 LatencyTable measure_layers(const ModelConfig& config, int64_t length) {
-  LayerShape all{.num_attention_heads = 1, .intermediate_size = 1};
-  for (const auto& layer : config.layers) {
-    all.num_attention_heads = std::max(all.num_attention_heads, layer.num_attention_heads);
-    all.intermediate_size = std::max(all.intermediate_size, layer.intermediate_size);
+  auto all = largest_block(config);
+  for (const auto kind : {UnitKind::heads, UnitKind::intermediate}) {
+    units_of(all, kind) = std::max<int64_t>(units_of(all, kind), 1);
   }
   LatencyTable table;
   auto shape = all;
-  for (const auto heads : sizes(all.num_attention_heads)) {
-    shape.num_attention_heads = heads;
+  for (const auto heads : sizes(all.attention.heads)) {
+    shape.attention.heads = heads;
     table.heads.push_back({heads, layer_ms(config, shape, length)});
   }
   shape = all;
-  for (const auto units : sizes(all.intermediate_size)) {
-    shape.intermediate_size = units;
+  for (const auto units : sizes(all.mlp.units)) {
+    shape.mlp.units = units;
     table.intermediate.push_back({units, layer_ms(config, shape, length)});
   }
   const auto by_heads = line_through(table.heads);
   table.per_head = by_heads.slope;
   table.per_unit = line_through(table.intermediate).slope;
   // At no head a layer has all FFN units still.
-  table.fixed = std::max(0.0, by_heads.at_zero - table.per_unit * static_cast<double>(all.intermediate_size));
+  table.fixed = std::max(0.0, by_heads.at_zero - table.per_unit * static_cast<double>(all.mlp.units));
   return table;
 }
 

@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "compress/base/error.h"             // DataError
-#include "compress/checkpoint/checkpoint.h"  // not_finite
 #include "compress/model/autocast.h"         // OrdinaryMode
+#include "compress/state_dict/state_dict.h"  // not_finite
 #include "prune/blocks.h"                    // Block, Texts
 
 namespace compression::prune {

@@ -16,9 +16,9 @@ namespace compression::prune {
 namespace {
 
 /// Heads or FFN units, a number a layer.
-std::vector<int64_t> each_layer(const ModelConfig& config, int64_t LayerShape::*member) {
+std::vector<int64_t> each_layer(const ModelConfig& config, UnitKind kind) {
   std::vector<int64_t> each;
-  for (const auto& layer : config.layers) each.push_back(layer.*member);
+  for (const auto& layer : config.layers) each.push_back(units_of(layer, kind));
   return each;
 }
 
@@ -38,8 +38,8 @@ class PruneStage : public Stage {
         model, budget, config_.rounds, [&] { return pruner.score(); },
         [&](const auto& kept) { pruner.reconstruct(kept); });
 
-    const auto heads = each_layer(model->config(), &LayerShape::num_attention_heads);
-    const auto units = each_layer(model->config(), &LayerShape::intermediate_size);
+    const auto heads = each_layer(model->config(), UnitKind::heads);
+    const auto units = each_layer(model->config(), UnitKind::intermediate);
     context.logger->info("scored on {} texts; heads a layer: {}; FFN units a layer: {}", pruner.scored_texts(),
                          fmt::join(heads, ", "), fmt::join(units, ", "));
     model->to(torch::kCPU);

@@ -9,7 +9,7 @@
 #include <stdexcept>
 
 #include "compress/base/error.h"                 // StorageError
-#include "compress/checkpoint/checkpoint.h"      // state_dict, load_state_dict
+#include "compress/model/resize.h"               // resized
 #include "compress/model_folder/fit.h"           // check_fit
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
 #include "compress/task/batch_source.h"          // DataProvider
@@ -48,7 +48,7 @@ class VocabularyStage : public Stage {
     }
     // Where positions count from the padding token's id, it keeps it: all before it stay.
     const auto pad = model->config().pad_token_id;
-    const auto first = model->config().encoder.positions_after_padding ? std::max(config_.common, pad) : config_.common;
+    const auto first = model->config().input.positions_after_padding ? std::max(config_.common, pad) : config_.common;
     std::vector<bool> used;
     int64_t in_texts = 0;
     for (const auto count : count_tokens(inputs.data, *tokenizer)) {
@@ -88,7 +88,7 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
     return at - kept.begin();
   };
   const auto pad = new_id(config.pad_token_id);
-  if (!pad || (config.encoder.positions_after_padding && *pad != config.pad_token_id)) {
+  if (!pad || (config.input.positions_after_padding && *pad != config.pad_token_id)) {
     throw std::invalid_argument(fmt::format("the padding token, {}, would {}", config.pad_token_id,
                                             pad ? "get another id, and positions count from it" : "go"));
   }
@@ -101,17 +101,8 @@ Model keep_tokens(const Model& model, const std::vector<int64_t>& kept) {
       value = id ? nlohmann::json(*id) : nlohmann::json(nullptr);
     }
   }
-  auto state = state_dict(*model);
   const auto rows = torch::tensor(kept, torch::kLong);
-  for (auto& [name, tensor] : state) {
-    const bool of_words = name.find("embeddings.word_embeddings.") != std::string::npos ||
-                          (config.task == TaskType::masked_lm && name == "head.bias");
-    if (of_words) tensor = tensor.index_select(0, rows);
-  }
-  Model smaller(config);
-  load_state_dict(*smaller, state);
-  smaller->train(model->is_training());
-  return smaller;
+  return resized(model, config, [&](Label, int64_t, int64_t, int64_t) { return rows; });
 }
 
 std::unique_ptr<Stage> make_stage(const VocabularyConfig& config) {

@@ -7,8 +7,9 @@
 
 #include "compress/base/error.h"             // UnsupportedError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict, not_finite
 #include "compress/families/name_table.h"    // checkpoint_names
+#include "compress/spec/weights.h"           // weights
+#include "compress/state_dict/state_dict.h"  // state_dict, not_finite
 
 namespace compression::quantize {
 
@@ -66,9 +67,10 @@ void quantize(Model& model, const Formats& formats) {
     const bool stays = std::ranges::find(formats.unquantized, name) != formats.unquantized.end();
     if (!stays) require_fits(name + ".weight", linear->weight, formats.linear);
   }
-  for (const auto& [name, tensor] : state_dict(*model)) {
-    const bool of_table = name.find("_embeddings.weight") != std::string::npos;
-    if (of_table) require_fits(checkpoint_names(model->config())(name), tensor, formats.embeddings);
+  const auto state = state_dict(*model);
+  for (const auto& weight : weights(model->config())) {
+    if (!weight.is_table()) continue;
+    require_fits(checkpoint_names(model->config())(weight.name), state.at(weight.name), formats.embeddings);
   }
   auto& config = model->config();
   const bool is_static =

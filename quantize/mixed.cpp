@@ -10,7 +10,7 @@
 
 #include "compress/base/error.h"    // ConfigError
 #include "compress/base/message.h"  // printable
-#include "compress/model/resize.h"  // with_hidden_size
+#include "compress/spec/weights.h"  // with_hidden_size
 
 namespace compression::quantize {
 namespace {
@@ -48,7 +48,7 @@ Names layer_names(const ModelConfig& config) {
   // The same model with as little in it as may be.
   auto small = with_hidden_size(config, 8);
   small.vocab_size = 8;
-  for (auto& layer : small.layers) layer = {.num_attention_heads = 1, .intermediate_size = 1};
+  for (auto& layer : small.layers) layer.attention.heads = layer.mlp.units = 1;
   if (small.labels.empty()) small.labels = {"0", "1"};
   return layer_names(Model(small));
 }

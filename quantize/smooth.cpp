@@ -55,8 +55,12 @@ std::vector<Fold> folds(Model& model, const std::vector<std::string>& unquantize
   for (size_t i = 0; i < model->encoder->layers.size(); ++i) {
     if (config.first_use(i) < i) continue;
     const auto& layer = *model->encoder->layers[i];
-    add(layer.value, layer.attention_output);
-    if (layer.activation == Activation::relu) add(layer.intermediate, layer.output);
+    if (layer.spec.attention.group == 1) add(layer.value, layer.attention_output);
+    if (layer.gate) {
+      add(layer.gate, layer.output);
+    } else if (layer.spec.mlp.activation == Activation::relu) {
+      add(layer.intermediate, layer.output);
+    }
   }
   return all;
 }
@@ -91,7 +95,7 @@ double squared_error(const Fold& fold, const torch::Tensor& factor, const torch:
 
 void apply(Fold& fold, const torch::Tensor& factor) {
   fold.maker->weight.div_(factor.unsqueeze(1));
-  fold.maker->bias.div_(factor);
+  if (fold.maker->bias.defined()) fold.maker->bias.div_(factor);
   fold.reader->weight.mul_(factor);
 }
 

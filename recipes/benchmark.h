@@ -1,8 +1,8 @@
 #pragma once
 // How long a model takes.
 
-#include "compress/evaluate/cost.h"  // Timing
-#include "recipes/runnable.h"        // Runnable
+#include "compress/evaluate/timing.h"  // Timing
+#include "recipes/runnable.h"          // Runnable
 
 namespace compression::recipes {
 

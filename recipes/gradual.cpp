@@ -13,9 +13,9 @@
 #include "compress/base/files.h"                 // make_folder
 #include "compress/base/json_file.h"             // read_json_file, write_text_file
 #include "compress/base/message.h"               // json_text
-#include "compress/evaluate/cost.h"              // encoder_macs
 #include "compress/evaluate/evaluate.h"          // evaluate
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
+#include "compress/spec/cost.h"                  // encoder_macs
 #include "compress/workflow/folder_writer.h"     // FolderWriter
 #include "prune/allocate.h"                      // Budget
 #include "prune/pruner.h"                        // Pruner

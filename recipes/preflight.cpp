@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "compress/base/error.h"                   // Error
-#include "compress/evaluate/cost.h"                // encoder_macs
-#include "compress/model/resize.h"                 // with_hidden_size
 #include "compress/model_folder/fit.h"             // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model_config
+#include "compress/spec/cost.h"                    // encoder_macs
+#include "compress/spec/weights.h"                 // with_hidden_size
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
 #include "export/encoder_state.h"                  // fused_lacks
 #include "prune/allocate.h"                        // largest_reduction
@@ -38,10 +38,10 @@ int64_t size(const ModelConfig& config) {
 }
 
 /// The layer that has the fewest of something, or the most.
-size_t extreme(const ModelConfig& config, int64_t LayerShape::*member, bool fewest) {
+size_t extreme(const ModelConfig& config, UnitKind kind, bool fewest) {
   size_t found = 0;
   for (size_t i = 1; i < config.layers.size(); ++i) {
-    const auto value = config.layers[i].*member, best = config.layers[found].*member;
+    const auto value = units_of(config.layers[i], kind), best = units_of(config.layers[found], kind);
     if (fewest ? value < best : value > best) found = i;
   }
   return found;
@@ -157,12 +157,12 @@ class Checker {
   }
 
   /// That so many are there in each layer.
-  void at_most(const std::string& key, const std::optional<int64_t>& wanted, const Known& known,
-               int64_t LayerShape::*member, std::string_view what) {
+  void at_most(const std::string& key, const std::optional<int64_t>& wanted, const Known& known, UnitKind kind,
+               std::string_view what) {
     if (!wanted) return;
     const auto& config = known.config;
-    const auto layer = extreme(config, member, known.exact);  // of sizes that are not known, the largest is a bound
-    const auto most = config.layers[layer].*member;
+    const auto layer = extreme(config, kind, known.exact);  // of sizes that are not known, the largest is a bound
+    const auto most = units_of(config.layers[layer], kind);
     problems_.require(*wanted <= most, key,
                       fmt::format("found {}, but layer {} of {} has {} {}; expected at most {}", *wanted, layer,
                                   known.name, most, what, most));
@@ -218,7 +218,7 @@ class Checker {
     for (const auto* known : {&student, &teacher}) {
       if (!*known || !(*known)->exact) continue;
       const auto& config = (*known)->config;
-      const auto width = config.layers.back().num_attention_heads * config.attention_head_size;
+      const auto width = config.layers.back().attention.width();
       if (width > 0 && width % *loss.relation_heads == 0) continue;
       return problems_.add(key, fmt::format("found {}, expected a divisor of {}, the width of the queries in the last "
                                             "layer of {}",
@@ -234,42 +234,30 @@ class Checker {
     if (!known) return known;
     auto& own = known->config;
     if (config.layers) {
-      std::vector<LayerShape> layers;
-      std::vector<int64_t> weights, shared;
       for (size_t i = 0; i < config.layers->size(); ++i) {
         const auto layer = (*config.layers)[i];
         check_layer(join_key(join_key(key, "layers"), i), layer, known);
         if (layer < 0 || layer >= size(own)) return std::nullopt;
-        layers.push_back(own.layers[static_cast<size_t>(layer)]);
-        if (own.encoder.shared_layers.empty()) continue;
-        const auto of = own.encoder.shared_layers[static_cast<size_t>(layer)];
-        auto at = std::ranges::find(weights, of);
-        if (at == weights.end()) at = weights.insert(at, of);
-        shared.push_back(at - weights.begin());
       }
-      if (layers.empty()) return std::nullopt;
-      own.layers = std::move(layers);
-      own.encoder.shared_layers = std::move(shared);
+      if (config.layers->empty()) return std::nullopt;
       try {
-        layer_groups(own);
+        own = with_layers(own, *config.layers);
       } catch (const UnsupportedError& error) {
         problems_.add(join_key(key, "layers"), error.what());
+        return std::nullopt;
       }
     }
     if (check_hidden(join_key(key, "hidden_size"), config.hidden_size, *known) && config.hidden_size) {
       own = with_hidden_size(own, *config.hidden_size);
     }
-    at_most(join_key(key, "num_attention_heads"), config.num_attention_heads, *known, &LayerShape::num_attention_heads,
-            "heads");
-    at_most(join_key(key, "intermediate_size"), config.intermediate_size, *known, &LayerShape::intermediate_size,
-            "FFN units");
+    at_most(join_key(key, "num_attention_heads"), config.num_attention_heads, *known, UnitKind::heads, "heads");
+    at_most(join_key(key, "intermediate_size"), config.intermediate_size, *known, UnitKind::intermediate, "FFN units");
     problems_.require(
-        !config.num_attention_heads || own.encoder.relative != RelativeAttention::bias,
-        join_key(key, "num_attention_heads"),
+        !config.num_attention_heads || own.positions() != Positions::bias, join_key(key, "num_attention_heads"),
         fmt::format("found with {}, whose attention has a bias for each head; prune heads instead", own.model_type));
     for (auto& layer : own.layers) {
-      if (config.num_attention_heads) layer.num_attention_heads = *config.num_attention_heads;
-      if (config.intermediate_size) layer.intermediate_size = *config.intermediate_size;
+      if (config.num_attention_heads) layer.attention.heads = *config.num_attention_heads;
+      if (config.intermediate_size) layer.mlp.units = *config.intermediate_size;
     }
     return known;
   }
@@ -282,19 +270,19 @@ class Checker {
       config = with_hidden_size(config, *budget.hidden_size);
     }
     if (budget.counts() && budget.allocation == prune::Allocation::uniform) {
-      at_most(join_key(key, "heads"), budget.heads, *known, &LayerShape::num_attention_heads, "heads");
-      at_most(join_key(key, "intermediate_size"), budget.intermediate_size, *known, &LayerShape::intermediate_size,
+      at_most(join_key(key, "heads"), budget.heads, *known, UnitKind::heads, "heads");
+      at_most(join_key(key, "intermediate_size"), budget.intermediate_size, *known, UnitKind::intermediate,
               "FFN units");
       for (auto& layer : config.layers) {
-        if (budget.heads) layer.num_attention_heads = *budget.heads;
-        if (budget.intermediate_size) layer.intermediate_size = *budget.intermediate_size;
+        if (budget.heads) layer.attention.heads = *budget.heads;
+        if (budget.intermediate_size) layer.mlp.units = *budget.intermediate_size;
       }
       return known;
     }
     if (budget.counts()) {
-      at_most_on_average(join_key(key, "heads"), budget.heads, *known, &LayerShape::num_attention_heads, "heads");
-      at_most_on_average(join_key(key, "intermediate_size"), budget.intermediate_size, *known,
-                         &LayerShape::intermediate_size, "FFN units");
+      at_most_on_average(join_key(key, "heads"), budget.heads, *known, UnitKind::heads, "heads");
+      at_most_on_average(join_key(key, "intermediate_size"), budget.intermediate_size, *known, UnitKind::intermediate,
+                         "FFN units");
     }
     const auto most = known->exact ? prune::largest_reduction(config, budget, recipe_.data.max_length) : std::nullopt;
     if (most) {
@@ -316,10 +304,10 @@ class Checker {
   }
 
   void at_most_on_average(const std::string& key, const std::optional<int64_t>& wanted, const Known& known,
-                          int64_t LayerShape::*member, std::string_view what) {
+                          UnitKind kind, std::string_view what) {
     if (!wanted) return;
     int64_t all = 0;
-    for (const auto& layer : known.config.layers) all += layer.*member;
+    for (const auto& layer : known.config.layers) all += units_of(layer, kind);
     problems_.require(
         *wanted * size(known.config) <= all, key,
         fmt::format("found {}, but the layers of {} have {:.4g} {} on average; expected at most that", *wanted,
@@ -334,7 +322,7 @@ class Checker {
         score.labels == prune::ScoreLabels::data || recipe_.task.type == TaskType::classification,
         join_key(key, "labels"),
         fmt::format("found teacher with task {}, expected classification with it", enum_name(recipe_.task.type)));
-    if (!known || known->config.encoder.shared_layers.empty()) return;
+    if (!known || known->config.shared_layers.empty()) return;
     const auto alone = [&](bool holds, const char* setting, std::string_view found) {
       problems_.require(
           !holds, join_key(key, setting),

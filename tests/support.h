@@ -13,6 +13,7 @@
 
 #include "compress/checkpoint/safetensors.h"
 #include "compress/model_folder/model_folder.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/batch_source.h"
 #include "compress/workflow/context.h"
 
@@ -33,10 +34,7 @@ inline bool has_real_model(const std::string& name) {
 
 /// Reads every tensor of a golden file.
 inline std::map<std::string, torch::Tensor> golden_tensors(const std::string& name) {
-  const auto file = SafetensorsFile::open(golden(name));
-  std::map<std::string, torch::Tensor> all;
-  for (const auto& [key, info] : file.tensors()) all[key] = file.read(key);
-  return all;
+  return read_tensors(SafetensorsFile::open(golden(name)));
 }
 
 /// Fails with the place and the two values where tensors differ most.
@@ -53,6 +51,19 @@ inline Batch golden_batch(const std::map<std::string, torch::Tensor>& tensors) {
   const auto get = [&](const char* name) { return tensors.contains(name) ? tensors.at(name) : torch::Tensor(); };
   return {get("input_ids"), get("attention_mask"), get("token_type_ids"), get("labels"),
           torch::arange(tensors.at("input_ids").size(0))};
+}
+
+/// Blocks of so many heads and FFN units each, for the rest as `like`.
+inline std::vector<BlockSpec> blocks(std::initializer_list<std::pair<int64_t, int64_t>> sizes, int64_t head_size,
+                                     const BlockSpec& like = {}) {
+  std::vector<BlockSpec> all;
+  for (const auto& [heads, units] : sizes) {
+    all.push_back(like);
+    all.back().attention.heads = heads;
+    all.back().attention.head_size = head_size;
+    all.back().mlp.units = units;
+  }
+  return all;
 }
 
 inline Model tiny_model() {

@@ -20,11 +20,11 @@
 #include "compress/base/limits.h"                // text_bytes
 #include "compress/base/message.h"               // json_text, printable
 #include "compress/base/number.h"                // number_of
-#include "compress/evaluate/cost.h"              // parameter_count
 #include "compress/families/model_config.h"      // read_model_config
 #include "compress/kernels/bfloat16_choice.h"    // bfloat16_choice
 #include "compress/kernels/linear.h"             // int8_kernel
 #include "compress/model_folder/model_folder.h"  // load_model_config
+#include "compress/spec/cost.h"                  // parameter_count
 #include "compress/task/task.h"                  // default_metric, check_metric
 #include "compress/workflow/machine.h"           // this_machine
 #include "datasets/answers.h"                    // AnswerFinder
@@ -312,7 +312,7 @@ json kernels_for(const std::set<int64_t>& inputs) {
 }
 
 /// The shapes of the model that this one was cut from.
-std::vector<LayerShape> unpruned_layers(const ModelConfig& config, const fs::path& folder) {
+std::vector<BlockSpec> unpruned_layers(const ModelConfig& config, const fs::path& folder) {
   auto source = config.source;
   source.erase("pruned_heads");
   if (source.contains("compress") && source["compress"].is_object())
@@ -366,7 +366,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
   const auto length = std::min<int64_t>(config.max_length(), 128);
   json out = {{"model_type", config.model_type},
               {"hidden_size", config.hidden_size},
-              {"attention_head_size", config.attention_head_size},
+              {"attention_head_size", config.attention_head_size()},
               {"vocab_size", config.vocab_size},
               {"task", enum_name(config.task)},
               {"labels", config.labels},
@@ -376,8 +376,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
               {"macs", encoder_macs(config, length)},
               {"macs_length", length}};
   for (const auto& layer : config.layers) {
-    out["layers"].push_back(
-        {{"num_attention_heads", layer.num_attention_heads}, {"intermediate_size", layer.intermediate_size}});
+    out["layers"].push_back({{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}});
   }
   for (const auto* name : {"model.safetensors", "model.pt"}) {
     if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
@@ -390,7 +389,7 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
 void print_facts(const json& facts, const ModelConfig& config, const fs::path& folder) {
   std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", printable(folder.string()),
                            printable(config.model_type), config.hidden_size, config.layers.size(),
-                           config.attention_head_size, enum_name(config.task),
+                           config.attention_head_size(), enum_name(config.task),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
@@ -417,8 +416,8 @@ void print_layers(const ModelConfig& config, const fs::path& folder) {
   std::cout << fmt::format("{:>5}  {:<28}  {}\n", "layer", "heads", "FFN units");
   for (size_t i = 0; i < config.layers.size(); ++i) {
     std::cout << fmt::format("{:>5}  {:<28}  {}\n", i,
-                             drawn(config.layers[i].num_attention_heads, whole[i].num_attention_heads, 12),
-                             drawn(config.layers[i].intermediate_size, whole[i].intermediate_size, 24));
+                             drawn(config.layers[i].attention.heads, whole[i].attention.heads, 12),
+                             drawn(config.layers[i].mlp.units, whole[i].mlp.units, 24));
   }
 }
 
@@ -459,7 +458,7 @@ int inspect_command(const InspectOptions& options, bool as_json) {
                               : prune::Importance();
   if (options.kernels) {
     int64_t widest = config.hidden_size;
-    for (const auto& layer : config.layers) widest = std::max(widest, layer.intermediate_size);
+    for (const auto& layer : config.layers) widest = std::max(widest, layer.mlp.units);
     facts["kernels"] = kernels_for({config.hidden_size, widest});
   }
   if (as_json) {

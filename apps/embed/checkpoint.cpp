@@ -85,8 +85,8 @@ void run(const fs::path& folder, const fs::path& output) {
     return torch::nn::functional::cross_entropy(logits, logits.argmax(1));
   });
   const auto& whole = teacher->config().layers.front();
-  prune::cut_units(*student, prune::choose_units(importance, {.heads = whole.num_attention_heads / 2,
-                                                              .intermediate_size = whole.intermediate_size / 2}));
+  prune::cut_units(*student, prune::choose_units(importance, {.heads = whole.attention.heads / 2,
+                                                              .intermediate_size = whole.mlp.units / 2}));
   const auto mean_loss = [&] {
     const torch::NoGradGuard no_grad;
     double sum = 0.0;

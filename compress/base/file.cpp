@@ -63,8 +63,10 @@ void InputFile::read(uint64_t begin, std::span<std::byte> bytes) const {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) refuse(path_, "cannot be read", errno);
     if (count == 0) {
+      struct stat status {};
+      const auto found = ::fstat(descriptor_, &status) == 0 ? static_cast<uint64_t>(status.st_size) : at;
       throw CheckpointError(
-          fmt::format("{}: found {} bytes, expected {}: it changed while it was read", path_.string(), at, size_));
+          fmt::format("{}: found {} bytes, expected {}: it changed while it was read", path_.string(), found, size_));
     }
     done += static_cast<size_t>(count);
   }

@@ -11,19 +11,40 @@
 
 namespace compression {
 
-enum class DType { float32, float64, float16, bfloat16, int8, uint8, int16, int32, int64, boolean };
+enum class DType {
+  float32,
+  float64,
+  float16,
+  bfloat16,
+  float8_e4m3,
+  float8_e5m2,
+  int8,
+  uint8,
+  int16,
+  uint16,
+  int32,
+  uint32,
+  int64,
+  uint64,
+  boolean
+};
 
-/// By the names of safetensors.
-constexpr std::array<std::pair<DType, std::string_view>, 10> enum_names(DType) {
-  return {{{DType::float32, "F32"},
+/// By the names of safetensors, in the order in which its reference library writes them.
+constexpr std::array<std::pair<DType, std::string_view>, 15> enum_names(DType) {
+  return {{{DType::uint64, "U64"},
+           {DType::int64, "I64"},
            {DType::float64, "F64"},
-           {DType::float16, "F16"},
+           {DType::float32, "F32"},
+           {DType::uint32, "U32"},
+           {DType::int32, "I32"},
            {DType::bfloat16, "BF16"},
+           {DType::float16, "F16"},
+           {DType::uint16, "U16"},
+           {DType::int16, "I16"},
+           {DType::float8_e4m3, "F8_E4M3"},
+           {DType::float8_e5m2, "F8_E5M2"},
            {DType::int8, "I8"},
            {DType::uint8, "U8"},
-           {DType::int16, "I16"},
-           {DType::int32, "I32"},
-           {DType::int64, "I64"},
            {DType::boolean, "BOOL"}}};
 }
 
@@ -32,14 +53,19 @@ constexpr int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::float64:
     case DType::int64:
+    case DType::uint64:
       return 8;
     case DType::float32:
     case DType::int32:
+    case DType::uint32:
       return 4;
     case DType::float16:
     case DType::bfloat16:
     case DType::int16:
+    case DType::uint16:
       return 2;
+    case DType::float8_e4m3:
+    case DType::float8_e5m2:
     case DType::int8:
     case DType::uint8:
     case DType::boolean:

@@ -1,16 +1,10 @@
 #include "compress/checkpoint/safetensors.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/ne.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cstring>
-#include <fstream>
 #include <limits>
 #include <optional>
 #include <span>
@@ -18,7 +12,8 @@
 #include <utility>
 
 #include "compress/base/error.h"      // CheckpointError, UnsupportedError
-#include "compress/base/file.h"       // InputFile, FileContent, FileWriter
+#include "compress/base/fields.h"     // enum_name
+#include "compress/base/file.h"       // InputFile, FileWriter
 #include "compress/base/json_file.h"  // parse_json, excerpt
 #include "compress/base/limits.h"     // header_bytes
 
@@ -33,43 +28,9 @@ constexpr uint64_t length_bytes = 8;
 constexpr size_t highest_rank = 64;  // as in LibTorch
 constexpr std::string_view metadata_key = "__metadata__";
 
-struct Dtype {
-  std::string_view name;
-  torch::ScalarType type;
-  uint64_t size;  // bytes; also the alignment
-};
-
-/// In the order in which the reference library writes them.
-constexpr std::array dtypes{Dtype{"U64", torch::kUInt64, 8},
-                            Dtype{"I64", torch::kLong, 8},
-                            Dtype{"F64", torch::kDouble, 8},
-                            Dtype{"F32", torch::kFloat, 4},
-                            Dtype{"U32", torch::kUInt32, 4},
-                            Dtype{"I32", torch::kInt, 4},
-                            Dtype{"BF16", torch::kBFloat16, 2},
-                            Dtype{"F16", torch::kHalf, 2},
-                            Dtype{"U16", torch::kUInt16, 2},
-                            Dtype{"I16", torch::kShort, 2},
-                            Dtype{"F8_E4M3", torch::kFloat8_e4m3fn, 1},
-                            Dtype{"F8_E5M2", torch::kFloat8_e5m2, 1},
-                            Dtype{"I8", torch::kChar, 1},
-                            Dtype{"U8", torch::kByte, 1},
-                            Dtype{"BOOL", torch::kBool, 1}};
-
-std::string dtype_names() {
-  std::vector<std::string_view> names;
-  for (const auto& dtype : dtypes) names.push_back(dtype.name);
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
-const Dtype* find_dtype(torch::ScalarType type) {
-  const auto found = std::ranges::find(dtypes, type, &Dtype::type);
-  return found == dtypes.end() ? nullptr : &*found;
-}
-
 /// Bytes of a tensor; nothing if they, or a stride, would not fit 63 bits.
-std::optional<uint64_t> byte_count(const std::vector<int64_t>& shape, uint64_t item_size) {
-  auto extent = static_cast<int64_t>(item_size);
+std::optional<uint64_t> byte_count(const std::vector<int64_t>& shape, int64_t item_size) {
+  auto extent = item_size;
   for (const int64_t size : shape) {
     if (__builtin_mul_overflow(extent, std::max<int64_t>(size, 1), &extent)) return std::nullopt;
   }
@@ -84,15 +45,14 @@ class EntryReader {
 
   TensorInfo read(uint64_t data_size) const {
     if (!entry_.is_object()) fail("entry", entry_, "an object");
-    const auto& dtype = read_dtype();
-    TensorInfo info{.dtype = dtype.type, .shape = read_shape()};
+    TensorInfo info{.dtype = read_dtype(), .shape = read_shape()};
     std::tie(info.begin, info.end) = read_offsets(data_size);
-    const auto expected = byte_count(info.shape, dtype.size);
+    const auto expected = byte_count(info.shape, size_of(info.dtype));
     if (!expected)
       throw CheckpointError(fmt::format("{}: shape [{}] is too large", where_, fmt::join(info.shape, ", ")));
     if (info.end - info.begin != *expected) {
       throw CheckpointError(fmt::format("{}: found {} bytes, expected {} for {} [{}]", where_, info.end - info.begin,
-                                        *expected, dtype.name, fmt::join(info.shape, ", ")));
+                                        *expected, enum_name(info.dtype), fmt::join(info.shape, ", ")));
     }
     return info;
   }
@@ -108,13 +68,12 @@ class EntryReader {
     return *found;
   }
 
-  const Dtype& read_dtype() const {
-    const json& name = field("dtype");
-    if (name.is_string()) {
-      const auto found = std::ranges::find(dtypes, name.get_ref<const std::string&>(), &Dtype::name);
-      if (found != dtypes.end()) return *found;
+  DType read_dtype() const {
+    const json& found = field("dtype");
+    for (const auto& [dtype, name] : enum_names(DType{})) {
+      if (found.is_string() && found.get_ref<const std::string&>() == name) return dtype;
     }
-    fail("dtype", name, "one of " + dtype_names());
+    fail("dtype", found, "one of " + safetensors_dtypes());
   }
 
   std::vector<int64_t> read_shape() const {
@@ -222,41 +181,34 @@ std::pair<std::map<std::string, TensorInfo>, std::map<std::string, std::string>>
   return {std::move(tensors), std::move(metadata)};
 }
 
-const Dtype& writable_dtype(const std::string& name, const torch::Tensor& tensor, const std::filesystem::path& path) {
-  const auto* dtype =
-      tensor.defined() && tensor.layout() == torch::kStrided ? find_dtype(tensor.scalar_type()) : nullptr;
-  if (dtype != nullptr) return *dtype;
-  throw UnsupportedError(fmt::format("{}: tensor {}: found {}, expected a dense tensor of one of {}", path.string(),
-                                     excerpt(json(name)), tensor.toString(), dtype_names()));
-}
+using Entry = std::pair<const std::string, TensorToWrite>;
 
-struct Entry {
-  const std::string* name;
-  const torch::Tensor* tensor;
-  const Dtype* dtype;
-};
-
-std::vector<Entry> in_writing_order(const std::map<std::string, torch::Tensor>& tensors,
-                                    const std::filesystem::path& path) {
-  std::vector<Entry> entries;
-  for (const auto& [name, tensor] : tensors) {
-    if (name == metadata_key)
-      throw UnsupportedError(fmt::format("{}: a tensor cannot be called {}", path.string(), name));
-    entries.push_back({&name, &tensor, &writable_dtype(name, tensor, path)});
+std::vector<const Entry*> in_writing_order(const std::map<std::string, TensorToWrite>& tensors,
+                                           const std::filesystem::path& path) {
+  std::vector<const Entry*> entries;
+  for (const auto& entry : tensors) {
+    if (entry.first == metadata_key)
+      throw UnsupportedError(fmt::format("{}: a tensor cannot be called {}", path.string(), entry.first));
+    entries.push_back(&entry);
   }
-  std::ranges::stable_sort(entries, {}, &Entry::dtype);  // by the order of the table; names are in order already
+  const auto place = [](const Entry* entry) {
+    constexpr auto order = enum_names(DType{});
+    return std::ranges::find(order, entry->second.dtype, &decltype(order)::value_type::first) - order.begin();
+  };
+  std::ranges::stable_sort(entries, {}, place);  // names are in order already
   return entries;
 }
 
 /// The header with its length before it, padded so that the data begin at a multiple of 8 bytes.
-std::string make_header(const std::vector<Entry>& entries, const std::map<std::string, std::string>& metadata) {
+std::string make_header(const std::vector<const Entry*>& entries, const std::map<std::string, std::string>& metadata) {
   std::vector<std::string> members;
   if (!metadata.empty()) members.push_back(fmt::format("\"{}\":{}", metadata_key, json(metadata).dump()));
   uint64_t offset = 0;
-  for (const auto& [name, tensor, dtype] : entries) {
-    const uint64_t end = offset + static_cast<uint64_t>(tensor->numel()) * dtype->size;
-    members.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json(*name).dump(),
-                                  dtype->name, fmt::join(tensor->sizes().vec(), ","), offset, end));
+  for (const auto* entry : entries) {
+    const auto& [name, tensor] = *entry;
+    const uint64_t end = offset + byte_count(tensor.shape, size_of(tensor.dtype)).value();
+    members.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json(name).dump(),
+                                  enum_name(tensor.dtype), fmt::join(tensor.shape, ","), offset, end));
     offset = end;
   }
   auto text = fmt::format("{{{}}}", fmt::join(members, ","));
@@ -267,45 +219,19 @@ std::string make_header(const std::vector<Entry>& entries, const std::map<std::s
 
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
-  SafetensorsFile result;
-  result.path_ = path.string();
-  const InputFile file(path);
-  const auto text = header_text(file);
-  result.data_begin_ = length_bytes + text.size();
-  const uint64_t data_size = file.size() - result.data_begin_;
-  std::tie(result.tensors_, result.metadata_) = read_header(text, data_size, result.path_);
-  result.file_ = std::make_shared<FileContent>(file);
-  return result;
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : TensorFile(path) {
+  const auto text = header_text(file());
+  data_begin_ = length_bytes + text.size();
+  std::tie(tensors_, metadata_) = read_header(text, file().size() - data_begin_, path.string());
 }
 
-std::map<std::string, TensorInfo> read_safetensors_header(const std::filesystem::path& path) {
-  const InputFile file(path);
-  const auto text = header_text(file);
-  return read_header(text, file.size() - length_bytes - text.size(), path.string()).first;
+void SafetensorsFile::fill(const std::string&, const TensorInfo& info, std::span<std::byte> memory) const {
+  file().read(data_begin_ + info.begin, memory);
+  if (info.dtype != DType::boolean) return;
+  for (auto& byte : memory) byte = std::byte{byte != std::byte{0}};
 }
 
-torch::Tensor SafetensorsFile::read(const std::string& name) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) {
-    throw CheckpointError(fmt::format("{}: found no tensor {}, expected one", path_, excerpt(json(name))));
-  }
-  const auto& info = found->second;
-  const uint64_t size = info.end - info.begin;
-  if (size == 0) return at::empty(info.shape, info.dtype);
-
-  std::byte* data = file_->bytes().data() + data_begin_ + info.begin;
-  if (reinterpret_cast<uintptr_t>(data) % find_dtype(info.dtype)->size != 0) {
-    auto copy = at::empty(info.shape, info.dtype);
-    std::memcpy(copy.data_ptr(), data, size);
-    return copy;
-  }
-  const bool is_bool = info.dtype == torch::kBool;
-  const auto view = at::from_blob(data, info.shape, [keep = file_](void*) {}, is_bool ? torch::kByte : info.dtype);
-  return is_bool ? view.ne(0) : view;
-}
-
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, torch::Tensor>& tensors,
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const auto entries = in_writing_order(tensors, path);
   std::string header;
@@ -316,11 +242,17 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   }
   FileWriter file(path);
   file.write(header.data(), header.size());
-  for (const auto& entry : entries) {
-    const auto bytes = entry.tensor->detach().to(torch::kCPU).contiguous();
-    file.write(bytes.data_ptr(), bytes.nbytes());
+  for (const auto* entry : entries) {
+    const auto numbers = entry->second.numbers();
+    file.write(numbers.data.get(), static_cast<size_t>(numbers.bytes()));
   }
   file.finish();
+}
+
+std::string safetensors_dtypes() {
+  std::vector<std::string_view> names;
+  for (const auto& [dtype, name] : enum_names(DType{})) names.push_back(name);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace compression

@@ -1,6 +1,5 @@
 #include "compress/families/name_table.h"
 
-#include <ATen/ops/equal.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -120,26 +119,6 @@ CanonicalNames canonical_names(const std::string& model_type, const std::vector<
     canonical.of[name] = canonical_name(family, prefixed ? name.substr(canonical.prefix.size()) : name);
   }
   return canonical;
-}
-
-StateDict to_canonical(const CanonicalNames& names, StateDict state) {
-  StateDict renamed;
-  for (auto& [name, tensor] : state) {
-    const auto& canonical = names.of.at(name);
-    const auto [place, added] = renamed.emplace(canonical, tensor);
-    const auto& first = place->second;
-    if (!added && !(first.scalar_type() == tensor.scalar_type() && at::equal(first, tensor))) {
-      throw CheckpointError(
-          fmt::format("tensor {}: found two tensors of this name that differ, one of them as {}", canonical, name));
-    }
-  }
-  return renamed;
-}
-
-StateDict to_canonical(const std::string& model_type, StateDict state) {
-  std::vector<std::string> names;
-  for (const auto& [name, tensor] : state) names.push_back(name);
-  return to_canonical(canonical_names(model_type, names), std::move(state));
 }
 
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config) {

@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
-#include "compress/spec/config.h"            // ModelConfig
+#include "compress/spec/config.h"  // ModelConfig
 
 namespace compression {
 
@@ -21,11 +20,6 @@ struct CanonicalNames {
 
 /// Throws CheckpointError where there are two encoders, UnsupportedError for another family.
 CanonicalNames canonical_names(const std::string& model_type, const std::vector<std::string>& names);
-
-/// Renames the tensors of a checkpoint. One that is there under two names may be: it is taken once. Throws as
-/// canonical_names(), and CheckpointError if two that differ get one name.
-StateDict to_canonical(const CanonicalNames& names, StateDict state);
-StateDict to_canonical(const std::string& model_type, StateDict state);
 
 /// The canonical name of a tensor, or of a module with a dot at its end, by the name that our Model has for it.
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config);

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include "compress/base/error.h"       // UnsupportedError
-#include "compress/model/fused.h"      // fused_forward
-#include "compress/model/recompute.h"  // recomputed
+#include "compress/base/error.h"        // UnsupportedError
+#include "compress/model/block_math.h"  // BlockMath
+#include "compress/model/fused.h"       // fused_forward
+#include "compress/model/recompute.h"   // recomputed
 
 namespace compression {
 namespace {
@@ -28,19 +29,19 @@ torch::Tensor to_scores(const torch::Tensor& bias, torch::Dtype dtype) {
 EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config)
     : dropout(config.hidden_dropout_prob),
       max_length(config.max_length()),
-      padding_position(config.encoder.positions_after_padding ? config.pad_token_id : -1),
-      masks_queries(config.encoder.masks_queries) {
+      padding_position(config.input.positions_after_padding ? config.pad_token_id : -1),
+      masks_queries(config.input.masks_queries) {
   const auto width = config.embedding_size();
   word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, width, config.pad_token_id));
-  if (config.encoder.position_embeddings) {
+  if (config.input.positions) {
     position_embeddings =
         register_module("position_embeddings", Embedding(config.max_position_embeddings, width, padding_position));
   }
   if (config.type_vocab_size > 0) {
     token_type_embeddings = register_module("token_type_embeddings", Embedding(config.type_vocab_size, width));
   }
-  norm = register_module("LayerNorm", LayerNorm(width, config.layer_norm_eps));
-  if (config.encoder.embedding_projection) {
+  if (config.input.norm) norm = register_module("LayerNorm", LayerNorm(width, config.norm));
+  if (config.input.projection) {
     projection = register_module("projection", Linear(width, config.hidden_size));
   }
 }
@@ -79,144 +80,209 @@ torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torc
     }
     x = x + position_embeddings->forward(positions);
   }
-  x = norm->forward(x);
+  if (norm) x = norm->forward(x);
   if (masks_queries && masks_first(attention_mask)) x = x * attention_mask.to(x.scalar_type()).unsqueeze(-1);
   x = torch::dropout(x, dropout, is_training());
   return projection ? projection->forward(x) : x;
 }
 
-EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const LayerShape& shape)
-    : heads(shape.num_attention_heads),
-      head_size(config.attention_head_size),
-      position_heads(shape.position_heads),
-      options(config.encoder),
-      activation(config.hidden_act),
+EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const BlockSpec& block)
+    : spec(block),
+      relative(config.relative),
       hidden_dropout(config.hidden_dropout_prob),
       attention_dropout(config.attention_probs_dropout_prob) {
   const auto hidden = config.hidden_size;
-  const auto width = heads * head_size;
+  const auto& heads = spec.attention;
   const auto attention = scope(*this, "attention");
   const auto self = scope(*attention, "self");
-  query = self->register_module("query", Linear(hidden, width));
-  key = self->register_module("key", Linear(hidden, width));
-  value = self->register_module("value", Linear(hidden, width));
-  if (options.own_position_projections) {
+  query = self->register_module("query", Linear(hidden, heads.width(), heads.bias));
+  key = self->register_module("key", Linear(hidden, heads.kv_width(), heads.bias));
+  value = self->register_module("value", Linear(hidden, heads.kv_width(), heads.bias));
+  if (relative.own_projections) {
     const auto projection = [&](bool wanted, const char* name) {
-      return wanted ? self->register_module(name, Linear(hidden, width)) : Linear(nullptr);
+      return wanted ? self->register_module(name, Linear(hidden, heads.width())) : Linear(nullptr);
     };
-    position_key = projection(options.content_to_position, "position_key");
-    position_query = projection(options.position_to_content, "position_query");
+    position_key = projection(relative.content_to_position, "position_key");
+    position_query = projection(relative.position_to_content, "position_query");
+  }
+  if (heads.head_norm) {
+    query_norm = self->register_module("query_norm", LayerNorm(heads.head_size, *heads.head_norm));
+    key_norm = self->register_module("key_norm", LayerNorm(heads.head_size, *heads.head_norm));
   }
   const auto attention_end = scope(*attention, "output");
-  attention_output = attention_end->register_module("dense", Linear(width, hidden));
-  attention_norm = attention_end->register_module("LayerNorm", LayerNorm(hidden, config.layer_norm_eps));
-  intermediate = scope(*this, "intermediate")->register_module("dense", Linear(hidden, shape.intermediate_size));
+  attention_output = attention_end->register_module("dense", Linear(heads.width(), hidden, heads.output_bias));
+  if (spec.attention_norm) attention_norm = attention_end->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
+  const auto middle = scope(*this, "intermediate");
+  intermediate = middle->register_module("dense", Linear(hidden, spec.mlp.units, spec.mlp.bias));
+  if (spec.mlp.gated) gate = middle->register_module("gate", Linear(hidden, spec.mlp.units, spec.mlp.bias));
   const auto end = scope(*this, "output");
-  output = end->register_module("dense", Linear(shape.intermediate_size, hidden));
-  output_norm = end->register_module("LayerNorm", LayerNorm(hidden, config.layer_norm_eps));
+  output = end->register_module("dense", Linear(spec.mlp.units, hidden, spec.mlp.bias));
+  output_norm = end->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
 }
 
 std::vector<Linear> EncoderLayerImpl::linears() const {
   std::vector<Linear> all{query, key, value, attention_output, intermediate, output};
-  for (const auto& linear : {position_key, position_query}) {
+  for (const auto& linear : {gate, position_key, position_query}) {
     if (linear) all.push_back(linear);
   }
   return all;
 }
 
-void EncoderLayerImpl::keep_heads(const std::vector<int64_t>& kept) {
-  if (options.relative == RelativeAttention::bias && static_cast<int64_t>(kept.size()) < heads) {
+void EncoderLayerImpl::keep_units(UnitKind kind, const std::vector<int64_t>& kept) {
+  auto& attention = spec.attention;
+  const auto count = static_cast<int64_t>(kept.size());
+  if (kind == UnitKind::heads && attention.positions == Positions::bias && count < attention.heads) {
     auto columns = kept;
     for (auto& column : columns) {
-      if (!position_heads.empty()) column = position_heads.at(static_cast<size_t>(column));
+      if (!attention.position_heads.empty()) column = attention.position_heads.at(static_cast<size_t>(column));
     }
-    position_heads = std::move(columns);
+    attention.position_heads = std::move(columns);
   }
-  heads = static_cast<int64_t>(kept.size());
+  units_of(spec, kind) = count;
 }
 
 double EncoderLayerImpl::score_scale() const {
-  const int terms = 1 + (options.content_to_position ? 1 : 0) + (options.position_to_content ? 1 : 0);
-  return 1.0 / std::sqrt(static_cast<double>(head_size * terms));
+  const int terms = 1 + (relative.content_to_position ? 1 : 0) + (relative.position_to_content ? 1 : 0);
+  return 1.0 / std::sqrt(static_cast<double>(head_size() * terms));
 }
 
-/// [..., sequence, heads * head_size] -> [..., heads, sequence, head_size]
-torch::Tensor EncoderLayerImpl::split_heads(const torch::Tensor& x) const {
-  return x.unflatten(-1, {heads, head_size}).transpose(-3, -2);
-}
+namespace {
 
-/// What positions add to the scores: [1 or batch, heads, query, key], or undefined.
-torch::Tensor EncoderLayerImpl::relative_scores(const torch::Tensor& q, const torch::Tensor& k,
-                                                const AttentionContext& context) {
-  auto table = context.relative;
-  if (!table) return {};
-  const auto& [first, count, pairs] = context.pairs;
-  const auto part = table->part(first, count);
-  if (options.relative == RelativeAttention::bias) {
-    const auto own =
-        position_heads.empty() ? part : part.index_select(1, torch::tensor(position_heads, pairs.options()));
-    return own.index_select(0, pairs.flatten()).t().reshape({1, heads, pairs.size(0), pairs.size(1)});
-  }
-  const auto rows = torch::dropout(part, hidden_dropout, is_training());
-  torch::Tensor scores;
-  const auto add = [&](const torch::Tensor& more) { scores = scores.defined() ? scores + more : more; };
-  // content [batch, heads, token, head_size] by rows [heads, row, head_size], then each pair's row.
-  const auto by_pair = [&](const torch::Tensor& content, Linear& projection, const torch::Tensor& row) {
-    const auto all = torch::matmul(content, split_heads(projection->forward(rows)).transpose(-1, -2));
-    return all.gather(-1, row.expand({all.size(0), heads, row.size(0), row.size(1)})) * score_scale();
-  };
-  if (options.content_to_position) add(by_pair(q, position_key ? position_key : key, pairs));
-  if (options.position_to_content) {
-    add(by_pair(k, position_query ? position_query : query, pairs.t()).transpose(-1, -2));
-  }
-  return scores;
-}
+/// BlockMath with tensors.
+class TensorOps {
+ public:
+  using Value = torch::Tensor;
 
-torch::Tensor EncoderLayerImpl::attended(const torch::Tensor& x, const AttentionContext& context,
-                                         const Capture& capture, EncoderOutput& out) {
-  if (heads == 0) {
-    const auto none = [&](int64_t last) { return torch::zeros({x.size(0), x.size(1), last}, x.options()); };
-    if (capture.projections) out.projections.push_back({none(0), none(0), none(0)});
-    if (capture.attentions) out.attentions.push_back(none(x.size(1)).unsqueeze(1).slice(1, 0, 0));
-    return none(0);
+  TensorOps(const AttentionContext& context, bool training, const Capture& capture, EncoderOutput& out)
+      : context_(context), training_(training), capture_(capture), out_(out) {}
+
+  Distances<Value> distances(Positions positions) const {
+    auto table = context_.relative;
+    if (!table) return {};
+    const auto& [first, count, pairs] = context_.pairs;
+    const auto part = table->part(first, count);
+    if (positions == Positions::disentangled) return {.rows = pairs, .part = part};
+    return {.bias = part.index_select(0, pairs.flatten()).t().reshape({1, -1, pairs.size(0), pairs.size(1)})};
   }
-  Projections projected{query->forward(x), key->forward(x), value->forward(x)};
-  const auto q = split_heads(projected.query), k = split_heads(projected.key), v = split_heads(projected.value);
-  if (capture.projections) out.projections.push_back(std::move(projected));
-  auto bias = relative_scores(q, k, context);
-  if (context.mask.defined()) bias = bias.defined() ? bias + context.mask : context.mask;
-  const double dropout = is_training() ? attention_dropout : 0.0;
-  torch::Tensor result;
-  if (!capture.attentions) {
-    const auto added = bias.defined() ? std::optional(to_scores(bias, q.scalar_type())) : std::nullopt;
-    result = torch::scaled_dot_product_attention(q, k, v, added, dropout, /*is_causal=*/false, score_scale());
-  } else {
-    auto scores = torch::matmul(q, k.transpose(-1, -2)) * score_scale();
+
+  Value linear(const Linear& layer, const Value& x) const { return Linear(layer)->forward(x); }
+  Value bias_alone(const Linear& layer, const Value& x) const { return linear(layer, x.slice(-1, 0, 0)); }
+  Value norm(const LayerNorm& layer, const Value& x) const { return LayerNorm(layer)->forward(x); }
+  Value activated(const Value& x, Activation activation) const { return activate(x, activation); }
+  Value sum(const Value& x, const Value& y) const { return x + y; }
+  Value product(const Value& x, const Value& y) const { return x * y; }
+  Value scaled(const Value& x, double factor) const { return x * factor; }
+  Value dropout(const Value& x, double probability) const { return torch::dropout(x, probability, training_); }
+
+  Value split_heads(const Value& x, int64_t heads, int64_t size) const {
+    return x.unflatten(-1, {heads, size}).transpose(-3, -2);
+  }
+  Value join_heads(const Value& x, int64_t width) const {
+    return x.transpose(1, 2).reshape({x.size(0), x.size(2), width});
+  }
+  Value repeated(const Value& x, int64_t times) const { return x.repeat_interleave(times, -3); }
+  Value turned(const Value& x) const { return x.transpose(-1, -2); }
+  Value products(const Value& x, const Value& rows) const { return torch::matmul(x, turned(rows)); }
+  Value gathered(const Value& x, const Value& pairs, int64_t heads) const {
+    return x.gather(-1, pairs.expand({x.size(0), heads, pairs.size(0), pairs.size(1)}));
+  }
+  Value selected_heads(const Value& x, const std::vector<int64_t>& heads, const EncoderLayerImpl&) const {
+    return x.index_select(1, torch::tensor(heads, x.options().dtype(torch::kLong)));
+  }
+
+  /// The halves of a head are the parts of complex numbers (RoFormer, arXiv 2104.09864, as GPT-NeoX has it).
+  Value rotated(const Value& x, double base) const {
+    const auto options = x.options().dtype(torch::kFloat).requires_grad(false);
+    const auto size = static_cast<double>(x.size(-1));
+    const auto step = torch::pow(base, torch::arange(0, x.size(-1), 2, options) / size).reciprocal();
+    const auto half = torch::outer(torch::arange(x.size(-2), options), step);
+    const auto angle = torch::cat({half, half}, -1);
+    const auto halves = x.chunk(2, -1);
+    return x * angle.cos() + torch::cat({-halves[1], halves[0]}, -1) * angle.sin();
+  }
+
+  /// The bias, which may be empty, with the mask of padding and of what is too far away or behind the query.
+  Value masked(const Value& bias, const AttentionSpec& attention) const {
+    const auto mask = context_.mask_of(attention);
+    if (!mask.defined()) return bias;
+    return bias.defined() ? bias + mask : mask;
+  }
+
+  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale,
+                  double dropout_probability) const {
+    if (!capture_.attentions) {
+      const auto added = bias.defined() ? std::optional(to_scores(bias, q.scalar_type())) : std::nullopt;
+      return torch::scaled_dot_product_attention(q, k, v, added, training_ ? dropout_probability : 0.0,
+                                                 /*is_causal=*/false, scale);
+    }
+    auto scores = torch::matmul(q, turned(k)) * scale;
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
-    out.attentions.push_back(probabilities);
-    result = torch::matmul(torch::dropout(probabilities, dropout, is_training()).to(v.scalar_type()), v);
+    out_.attentions.push_back(probabilities);
+    return torch::matmul(dropout(probabilities, dropout_probability).to(v.scalar_type()), v);
   }
-  if (head_mask.defined()) result = result * head_mask.view({-1, heads, 1, 1});
-  return result.transpose(1, 2).reshape({x.size(0), x.size(1), heads * head_size});
+
+  void see_projections(const Value& q, const Value& k, const Value& v) const {
+    if (capture_.projections) out_.projections.push_back({q, k, v});
+  }
+  Value pruned_heads(const Value& x, const EncoderLayerImpl& layer) const {
+    return layer.head_mask.defined() ? x * layer.head_mask.view({-1, layer.heads(), 1, 1}) : x;
+  }
+  Value pruned_units(const Value& x, const EncoderLayerImpl& layer) const {
+    return layer.intermediate_mask.defined() ? x * layer.intermediate_mask.unsqueeze(-2) : x;
+  }
+
+ private:
+  const AttentionContext& context_;
+  bool training_;
+  const Capture& capture_;
+  EncoderOutput& out_;
+};
+
+/// What `capture` asks for of a layer without heads.
+void capture_none(const torch::Tensor& x, const Capture& capture, EncoderOutput& out) {
+  const auto none = [&](int64_t last) { return torch::zeros({x.size(0), x.size(1), last}, x.options()); };
+  if (capture.projections) out.projections.push_back({none(0), none(0), none(0)});
+  if (capture.attentions) out.attentions.push_back(none(x.size(1)).unsqueeze(1).slice(1, 0, 0));
 }
 
-torch::Tensor EncoderLayerImpl::units(const torch::Tensor& x) {
-  const auto all = activate(intermediate->forward(x), activation);
-  return intermediate_mask.defined() ? all * intermediate_mask.unsqueeze(-2) : all;
+}  // namespace
+
+torch::Tensor AttentionContext::mask_of(const AttentionSpec& attention) const {
+  if (!attention.causal && attention.window == 0) return mask;
+  const auto place = torch::arange(length, torch::TensorOptions(device).dtype(torch::kLong));
+  const auto before = place.unsqueeze(1) - place.unsqueeze(0);  // how far the key is before the query
+  auto far = attention.causal ? before.lt(0) : torch::zeros_like(before, torch::kBool);
+  if (attention.window > 0) far = far | before.abs().gt(attention.window);
+  const auto own = torch::zeros({1, 1, length, length}, torch::TensorOptions(device).dtype(torch::kFloat))
+                       .masked_fill(far, std::numeric_limits<float>::lowest());
+  return mask.defined() ? torch::minimum(mask, own) : own;
+}
+
+torch::Tensor EncoderLayerImpl::attended(const torch::Tensor& x, const AttentionContext& context) const {
+  EncoderOutput none;
+  TensorOps ops(context, is_training(), {}, none);
+  if (heads() == 0) return x.slice(-1, 0, 0);
+  return BlockMath(ops, *this).attended(x, ops.distances(spec.attention.positions));
+}
+
+torch::Tensor EncoderLayerImpl::units(const torch::Tensor& x) const {
+  EncoderOutput none;
+  TensorOps ops({}, is_training(), {}, none);
+  return BlockMath(ops, *this).units(x);
 }
 
 torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
-                                        EncoderOutput& out) {
-  const auto drop = [&](const torch::Tensor& t) { return torch::dropout(t, hidden_dropout, is_training()); };
-  const auto middle = attention_norm->forward(drop(attention_output->forward(attended(x, context, capture, out))) + x);
-  return output_norm->forward(drop(output->forward(units(middle))) + middle);
+                                        EncoderOutput& out) const {
+  if (heads() == 0) capture_none(x, capture, out);
+  TensorOps ops(context, is_training(), capture, out);
+  return BlockMath(ops, *this).block(x, ops.distances(spec.attention.positions));
 }
 
-EncoderImpl::EncoderImpl(const ModelConfig& config) {
+EncoderImpl::EncoderImpl(const ModelConfig& config) : classic(is_classic(config)) {
   embeddings = register_module("embeddings", Embeddings(config));
   const auto encoder = scope(*this, "encoder");
-  if (config.encoder.relative != RelativeAttention::none) {
+  if (config.relative.rows > 0) {
     relative = encoder->register_module("relative", RelativeTable(config));
   }
   const auto stack = scope(*encoder, "layer");
@@ -229,10 +295,11 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) {
       layers.push_back(stack->register_module(name, EncoderLayer(config, config.layers[i])));
     }
   }
+  if (config.final_norm) final_norm = encoder->register_module("LayerNorm", LayerNorm(config.hidden_size, config.norm));
 }
 
 AttentionContext EncoderImpl::attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask) {
-  AttentionContext context;
+  AttentionContext context{.mask = {}, .pairs = {}, .length = input_ids.size(1), .device = input_ids.device()};
   if (relative) {
     context.relative = relative;
     context.pairs = relative->pairs(input_ids.size(1));
@@ -254,7 +321,8 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   auto x = embeddings->forward(input_ids, token_type_ids, attention_mask);
   const auto context = attention_context(input_ids, attention_mask);
   if (capture.hidden_states) out.hidden_states.push_back(x);
-  for (auto& layer : layers) {
+  for (size_t i = 0; i < layers.size(); ++i) {
+    auto layer = layers[i];
     if (recompute && !capture.attentions && !capture.projections) {
       x = recomputed(
           [layer, context](const torch::Tensor& in) mutable {
@@ -265,6 +333,7 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
     } else {
       x = layer->forward(x, context, capture, out);
     }
+    if (final_norm && i + 1 == layers.size()) x = final_norm->forward(x);
     if (capture.hidden_states) out.hidden_states.push_back(x);
   }
   out.last_hidden_state = x;

@@ -1,6 +1,6 @@
 #pragma once
-// The transformer encoder, a shape per layer: BERT (Devlin et al., arXiv 1810.04805), post-LayerNorm, and what
-// EncoderOptions makes of it.
+// A stack of blocks, each with a description of its own (compress/spec/block.h): BERT (Devlin et al., arXiv
+// 1810.04805), and what the description makes of it.
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
@@ -44,7 +44,8 @@ struct EncoderOutput {
   std::vector<Projections> projections;      // each layer's
 };
 
-/// Words, positions and segments, summed and normalised; then made as wide as the layers where they are not.
+/// Words, positions and segments, summed and normalised, as InputSpec says; then made as wide as the blocks where they
+/// are not.
 class EmbeddingsImpl : public torch::nn::Module {
  public:
   explicit EmbeddingsImpl(const ModelConfig& config);
@@ -61,12 +62,12 @@ class EmbeddingsImpl : public torch::nn::Module {
 
   Embedding word_embeddings{nullptr};
   Embedding position_embeddings{nullptr}, token_type_embeddings{nullptr};  // may be null
-  LayerNorm norm{nullptr};
-  Linear projection{nullptr};  // may be null
+  LayerNorm norm{nullptr};                                                 // may be null
+  Linear projection{nullptr};                                              // may be null
   double dropout;
   const int64_t max_length;
   const int64_t padding_position;  // positions count from it, and padding has it; -1: they count all tokens from 0
-  const bool masks_queries;        // as in EncoderOptions
+  const bool masks_queries;        // as in InputSpec
 };
 TORCH_MODULE(Embeddings);
 
@@ -75,56 +76,58 @@ bool masks_first(const torch::Tensor& attention_mask);
 
 /// What attention takes besides the tokens.
 struct AttentionContext {
-  torch::Tensor mask;  // added to the scores, [batch, 1, 1 or query, key], or undefined
+  torch::Tensor mask = {};  // added to the scores, [batch, 1, 1 or query, key], or undefined
   RelativeTable relative{nullptr};
   RelativePairs pairs;
+  int64_t length = 0;  // of the sequences
+  torch::Device device = torch::kCPU;
+
+  /// The mask with that of the tokens which are too far away, or behind the query.
+  torch::Tensor mask_of(const AttentionSpec& attention) const;
 };
 
-/// Self-attention and FFN, each with residual and LayerNorm.
+/// Self-attention and FFN, each with a norm and a residual.
 class EncoderLayerImpl : public torch::nn::Module {
  public:
-  EncoderLayerImpl(const ModelConfig& config, const LayerShape& shape);
+  EncoderLayerImpl(const ModelConfig& config, const BlockSpec& spec);
 
-  /// x: [batch, sequence, hidden]. What `capture` asks for of the attention is appended to `out`.
+  /// x: [batch, sequence, hidden]. What `capture` asks for of the attention is appended to `out`. The mathematics is in
+  /// block_math.h.
   torch::Tensor forward(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
-                        EncoderOutput& out);
+                        EncoderOutput& out) const;
 
-  /// What attention_output reads: the heads' results, masked, [batch, sequence, heads * head_size].
-  torch::Tensor attended(const torch::Tensor& x, const AttentionContext& context, const Capture& capture,
-                         EncoderOutput& out);
-  torch::Tensor attended(const torch::Tensor& x, const AttentionContext& context) {
-    EncoderOutput none;
-    return attended(x, context, {}, none);
-  }
+  /// What attention_output reads: the heads' results, masked, [batch, sequence, heads * head_size]. x: what queries,
+  /// keys and values are made of.
+  torch::Tensor attended(const torch::Tensor& x, const AttentionContext& context) const;
 
-  /// What output reads: the FFN units, masked, [batch, sequence, intermediate]. x: what attention_norm makes.
-  torch::Tensor units(const torch::Tensor& x);
+  /// What output reads: the FFN units, masked, [batch, sequence, units].
+  torch::Tensor units(const torch::Tensor& x) const;
 
-  /// Tells the layer that its tensors were cut to these heads.
-  void keep_heads(const std::vector<int64_t>& kept);
+  /// Tells the layer that its tensors were cut to these of its units.
+  void keep_units(UnitKind kind, const std::vector<int64_t>& kept);
 
   /// Every linear layer that there is.
   std::vector<Linear> linears() const;
 
   Linear query{nullptr}, key{nullptr}, value{nullptr}, attention_output{nullptr};
   Linear intermediate{nullptr}, output{nullptr};
+  Linear gate{nullptr};                                   // of a gated FFN; may be null
   Linear position_key{nullptr}, position_query{nullptr};  // disentangled with projections of its own; may be null
-  LayerNorm attention_norm{nullptr}, output_norm{nullptr};
+  LayerNorm query_norm{nullptr}, key_norm{nullptr};       // of each head; may be null
+  LayerNorm attention_norm{nullptr};                      // may be null
+  LayerNorm output_norm{nullptr};
 
-  int64_t heads, head_size;
-  std::vector<int64_t> position_heads;  // as in LayerShape
-  const EncoderOptions options;
-  Activation activation;
+  BlockSpec spec;
+  const RelativeSpec relative;
   double hidden_dropout, attention_dropout;
   torch::Tensor head_mask;          // float32 [heads], or [batch, heads] with a mask a text; or undefined
-  torch::Tensor intermediate_mask;  // float32 [intermediate] or [batch, intermediate], or undefined
+  torch::Tensor intermediate_mask;  // float32 [units] or [batch, units], or undefined
+
+  int64_t heads() const { return spec.attention.heads; }
+  int64_t head_size() const { return spec.attention.head_size; }
 
   /// What the scores are multiplied by: 1 / sqrt(head size x terms that are added up in them).
   double score_scale() const;
-
- private:
-  torch::Tensor relative_scores(const torch::Tensor& q, const torch::Tensor& k, const AttentionContext& context);
-  torch::Tensor split_heads(const torch::Tensor& x) const;
 };
 TORCH_MODULE(EncoderLayer);
 
@@ -142,7 +145,9 @@ class EncoderImpl : public torch::nn::Module {
 
   Embeddings embeddings{nullptr};
   RelativeTable relative{nullptr};   // may be null
+  LayerNorm final_norm{nullptr};     // may be null
   std::vector<EncoderLayer> layers;  // in the order of computing; one that shares its weights is there again
+  const bool classic;                // is_classic()
   std::optional<Arithmetic> fused;   // how the fused form computes; absent: LibTorch's operators
   bool recompute = false;            // the backward pass makes a layer's activations again from its input
 };

@@ -199,15 +199,16 @@ class LayerPass {
       : layer_(std::move(layer)), pass_(std::move(pass)), first_only_(first_only) {
     attention_ = {.sequences = pass_.packed->sequences(),
                   .begin = pass_.packed->begin.data(),
-                  .heads = layer_->heads,
-                  .head_size = layer_->head_size,
+                  .heads = layer_->heads(),
+                  .head_size = layer_->head_size(),
                   .scale = static_cast<float>(layer_->score_scale()),
                   .first_query_only = first_only,
                   .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
     if (pass_.relative) {
-      bias_ = layer_->position_heads.empty()
-                  ? pass_.distance_bias
-                  : pass_.distance_bias.index_select(0, torch::tensor(layer_->position_heads, torch::kLong));
+      bias_ =
+          layer_->spec.attention.position_heads.empty()
+              ? pass_.distance_bias
+              : pass_.distance_bias.index_select(0, torch::tensor(layer_->spec.attention.position_heads, torch::kLong));
       attention_.bias = floats(bias_);
       attention_.reach = (pass_.distance_rows.numel() + 1) / 2;
     }
@@ -241,8 +242,8 @@ class LayerPass {
     const auto d_units = torch::empty_like(inner_);
     linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
     units_.reset();
-    kernels::activation_backward(layer.activation, inner_.size(0), inner_.size(1), floats(inner_), floats(d_units),
-                                 floats(d_units), sums_or(layer.intermediate->bias, unused));
+    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
+                                 floats(d_units), floats(d_units), sums_or(layer.intermediate->bias, unused));
     inner_.reset();
     linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
     middle_.reset();
@@ -291,9 +292,9 @@ class LayerPass {
   void add_distances(const Tensor& gradient) {
     auto& table = pass_.relative->table->weight;
     auto by_head = gradient;
-    if (!layer_->position_heads.empty()) {
+    if (!layer_->spec.attention.position_heads.empty()) {
       by_head = torch::zeros_like(pass_.distance_bias)
-                    .index_copy(0, torch::tensor(layer_->position_heads, torch::kLong), gradient);
+                    .index_copy(0, torch::tensor(layer_->spec.attention.position_heads, torch::kLong), gradient);
     }
     sums_of(table);
     table.mutable_grad().index_add_(0, pass_.distance_rows, by_head.t());
@@ -337,7 +338,7 @@ class LayerPass {
     inner_ = new_floats({queries, layer.intermediate->weight.size(0)});
     linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
     const auto units = torch::empty_like(inner_);
-    kernels::activation_forward(layer.activation, queries, inner_.size(1), floats(inner_), floats(units));
+    kernels::activation_forward(layer.spec.mlp.activation, queries, inner_.size(1), floats(inner_), floats(units));
     units_ = operand(units, arithmetic);
     linear_forward(*layer.output, *units_, arithmetic, sum);
     auto y = add_norm(layer.output_norm, sum, middle, after_output_, keep, output_norm_);
@@ -492,13 +493,13 @@ void linear_products(LinearImpl& linear, const Tensor& x, const Tensor& dy, Arit
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
   if (capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
-  if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
+  if (!encoder.classic || encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
   for (const auto& layer : encoder.layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
     if (layer->query->format() != WeightFormat::float32) return false;
   }
   if (encoder.relative) {
-    if (encoder.layers.front()->options.relative != RelativeAttention::bias || encoder.relative->norm) return false;
+    if (encoder.layers.front()->spec.attention.positions != Positions::bias || encoder.relative->norm) return false;
     const auto& table = encoder.relative->table;
     if (table->format() != WeightFormat::float32 || table->sparse_gradient()) return false;
   }
@@ -521,7 +522,7 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
   if (pass.training) pass.seed = draw_seed();
   if (encoder.relative) {
     pass.relative = encoder.relative;
-    pass.distance_rows = relative_rows(encoder.layers.front()->options, input_ids.size(1)).flip(0);
+    pass.distance_rows = encoder.relative->rows(input_ids.size(1)).flip(0);
     pass.distance_bias = encoder.relative->table->weight.detach().index_select(0, pass.distance_rows).t().contiguous();
   }
 

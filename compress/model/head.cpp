@@ -51,9 +51,9 @@ torch::Tensor TokenHead::forward(const EncoderOutput& encoded, const Batch&) {
 }
 
 MaskedLmHead::MaskedLmHead(const ModelConfig& config, Embedding words)
-    : Head(config), activation(config.head.mlm_activation.value_or(config.hidden_act)), words_(std::move(words)) {
+    : Head(config), activation(config.head.mlm_activation.value_or(config.hidden_act())), words_(std::move(words)) {
   dense = register_module("dense", Linear(config.hidden_size, config.embedding_size()));
-  norm = register_module("LayerNorm", LayerNorm(config.embedding_size(), config.layer_norm_eps));
+  norm = register_module("LayerNorm", LayerNorm(config.embedding_size(), config.norm));
   bias = register_parameter("bias", torch::empty({config.vocab_size}, torch::kFloat));
   words_->read_elsewhere = true;
 }

@@ -4,12 +4,17 @@
 #include <stdexcept>
 
 namespace compression {
-namespace {
 
 torch::Dtype dtype_of(WeightFormat format) {
   if (format == WeightFormat::float16) return torch::kHalf;
   if (format == WeightFormat::bfloat16) return torch::kBFloat16;
   throw std::invalid_argument("store_16bit: expected float16 or bfloat16");
+}
+
+namespace {
+
+WeightFormat format_of(const torch::Tensor& values) {
+  return values.scalar_type() == torch::kHalf ? WeightFormat::float16 : WeightFormat::bfloat16;
 }
 
 }  // namespace
@@ -34,9 +39,9 @@ torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   throw std::logic_error("activation");
 }
 
-LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool has_bias) {
   weight = register_parameter("weight", torch::empty({out_features, in_features}, torch::kFloat));
-  bias = register_parameter("bias", torch::empty({out_features}, torch::kFloat));
+  if (has_bias) bias = register_parameter("bias", torch::empty({out_features}, torch::kFloat));
 }
 
 void LinearImpl::drop_bias() {
@@ -44,12 +49,16 @@ void LinearImpl::drop_bias() {
   bias = register_buffer("bias", torch::zeros_like(bias.detach()));
 }
 
+torch::Tensor LinearImpl::bias_or_zero() const {
+  return bias.defined() ? bias.contiguous() : torch::zeros({weight.size(0)}, weight.options().dtype(torch::kFloat));
+}
+
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
   if (watch) watch(x);
   if (weight.numel() == 0) {
     auto sizes = x.sizes().vec();
-    sizes.back() = bias.size(0);
-    return bias.expand(sizes);
+    sizes.back() = weight.size(0);
+    return bias.defined() ? bias.expand(sizes) : torch::zeros(sizes, x.options());
   }
   switch (format_) {
     case WeightFormat::float32:
@@ -61,7 +70,7 @@ torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
       if (products == Products::ours) {
         return torch::linear(rounded.to(torch::kFloat), weight.to(torch::kFloat), bias).to(x.scalar_type());
       }
-      return torch::linear(rounded, weight, bias.to(torch::kBFloat16)).to(x.scalar_type());
+      return torch::linear(rounded, weight, bias.defined() ? bias.to(torch::kBFloat16) : bias).to(x.scalar_type());
     }
     case WeightFormat::int8:
       return products == Products::ours ? int8_products(x) : libtorch_int8(x);
@@ -75,8 +84,10 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
   float scale = 0.0f;  // each token's own
   if (activations_ == ActivationScheme::static_per_tensor) scale = input_scale.item<float>();
   if (activations_ == ActivationScheme::per_tensor && in.numel() > 0) scale = in.abs().max().item<float>() / 127.0f;
-  const auto weights = ours_.of(std::array{weight, weight_scale, bias}, [&](kernels::LinearWeight& form) {
-    const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias.contiguous();
+  std::vector<torch::Tensor> tensors{weight, weight_scale};
+  if (bias.defined()) tensors.push_back(bias);
+  const auto weights = ours_.of(tensors, [&](kernels::LinearWeight& form) {
+    const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias_or_zero();
     kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
                          weight.size(0), weight.size(1), form);
   });
@@ -89,7 +100,7 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
 
 torch::Tensor LinearImpl::libtorch_int8(const torch::Tensor& x) {
   if (activations_ != ActivationScheme::static_per_tensor) {
-    return packed()->linear(x.to(torch::kFloat), activations_) + bias;
+    return packed()->linear(x.to(torch::kFloat), activations_) + bias_or_zero();
   }
   // What the integers give, computed in float32: LibTorch's int8 operators saturate on some processors.
   return torch::linear(
@@ -103,17 +114,20 @@ void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& sc
   weight = register_buffer("weight", values);
   weight_scale = register_buffer("weight_scale", scale);
   if (scheme == ActivationScheme::static_per_tensor) input_scale = register_buffer("input_scale", given_input_scale);
-  bias.requires_grad_(false);
+  if (bias.defined()) bias.requires_grad_(false);
   format_ = WeightFormat::int8;
   activations_ = scheme;
 }
 
-void LinearImpl::store_16bit(WeightFormat format) {
-  const auto stored = weight.detach().to(dtype_of(format));
+void LinearImpl::store_16bit(const torch::Tensor& values) {
   parameters_.erase("weight");
-  weight = register_buffer("weight", stored);
-  bias.requires_grad_(false);
-  format_ = format;
+  weight = register_buffer("weight", values);
+  if (bias.defined()) bias.requires_grad_(false);
+  format_ = format_of(values);
+}
+
+void LinearImpl::store_16bit(WeightFormat format) {
+  store_16bit(weight.detach().to(dtype_of(format)));
 }
 
 std::shared_ptr<const PackedInt8> LinearImpl::packed() {
@@ -154,19 +168,23 @@ void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor&
   format_ = WeightFormat::int8;
 }
 
-void EmbeddingImpl::store_16bit(WeightFormat format) {
-  const auto stored = weight.detach().to(dtype_of(format));
+void EmbeddingImpl::store_16bit(const torch::Tensor& values) {
   parameters_.erase("weight");
-  weight = register_buffer("weight", stored);
-  format_ = format;
+  weight = register_buffer("weight", values);
+  format_ = format_of(values);
 }
 
-LayerNormImpl::LayerNormImpl(int64_t width, double epsilon) : eps(epsilon) {
+void EmbeddingImpl::store_16bit(WeightFormat format) {
+  store_16bit(weight.detach().to(dtype_of(format)));
+}
+
+LayerNormImpl::LayerNormImpl(int64_t width, const NormSpec& spec) : kind(spec.kind), eps(spec.eps) {
   weight = register_parameter("weight", torch::ones({width}, torch::kFloat));
-  bias = register_parameter("bias", torch::zeros({width}, torch::kFloat));
+  if (kind == NormKind::layer && spec.bias) bias = register_parameter("bias", torch::zeros({width}, torch::kFloat));
 }
 
 torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {
+  if (kind == NormKind::rms) return torch::rms_norm(x.to(weight.scalar_type()), {weight.size(0)}, weight, eps);
   return torch::layer_norm(x.to(weight.scalar_type()), {weight.size(0)}, weight, bias, eps);
 }
 

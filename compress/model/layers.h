@@ -24,7 +24,7 @@ enum class Products { ours, libtorch };
 class LinearImpl : public torch::nn::Module {
  public:
   /// Weights are float32 and not initialised: a model is built to be filled.
-  LinearImpl(int64_t in_features, int64_t out_features);
+  LinearImpl(int64_t in_features, int64_t out_features, bool has_bias = true);
 
   /// x: [..., in] -> [..., out]. Weights in float16 are widened to compute. bfloat16: x is rounded to it, products are
   /// added in float32, and so is the bias; with Products::libtorch the result is rounded to bfloat16 too. int8: q w^T *
@@ -38,7 +38,8 @@ class LinearImpl : public torch::nn::Module {
   /// static activations need `input_scale`, float32 [1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
                   const torch::Tensor& input_scale = {});
-  void store_16bit(WeightFormat format);  // float16 or bfloat16
+  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
+  void store_16bit(WeightFormat format);          // its own values
 
   /// The bias becomes 0, and nothing that can be trained: a layer without one.
   void drop_bias();
@@ -56,7 +57,10 @@ class LinearImpl : public torch::nn::Module {
   torch::Tensor weight;        // [out, in]
   torch::Tensor weight_scale;  // float32 [out, 1] with int8
   torch::Tensor input_scale;   // float32 [1] with int8 and static activations
-  torch::Tensor bias;          // float32 [out]
+  torch::Tensor bias;          // float32 [out]; undefined where there is none
+
+  /// float32 [out], contiguous.
+  torch::Tensor bias_or_zero() const;
 
   /// Where set, forward() shows it the input first: for calibration.
   std::function<void(const torch::Tensor& x)> watch;
@@ -86,7 +90,8 @@ class EmbeddingImpl : public torch::nn::Module {
 
   /// int8: values [rows, width] with a scale a row [rows, 1].
   void store_int8(const torch::Tensor& values, const torch::Tensor& scale);
-  void store_16bit(WeightFormat format);  // float16 or bfloat16
+  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
+  void store_16bit(WeightFormat format);          // its own values
 
   /// The table in float32, widened where it is stored in less.
   torch::Tensor full_weight() const;
@@ -117,17 +122,21 @@ class EmbeddingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Embedding);
 
+/// Throws std::invalid_argument for what is not one dtype of 16 bits.
+torch::Dtype dtype_of(WeightFormat format);
+
 /// By LibTorch's operators.
 torch::Tensor activate(const torch::Tensor& x, Activation activation);
 
-/// LayerNorm over the last dimension. Computes in float32.
+/// LayerNorm or RMSNorm over the last dimension. Computes in float32.
 class LayerNormImpl : public torch::nn::Module {
  public:
-  LayerNormImpl(int64_t width, double eps);
+  LayerNormImpl(int64_t width, const NormSpec& spec);
   torch::Tensor forward(const torch::Tensor& x);
 
-  torch::Tensor weight, bias;  // float32 [width]
-  double eps;
+  torch::Tensor weight, bias;  // float32 [width]; bias may be undefined
+  const NormKind kind;
+  const double eps;
 };
 TORCH_MODULE(LayerNorm);
 

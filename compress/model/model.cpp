@@ -5,29 +5,30 @@
 
 #include "compress/base/error.h"             // CheckpointError, UnsupportedError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/families/name_table.h"    // checkpoint_names
+#include "compress/spec/weights.h"           // weights
+#include "compress/state_dict/state_dict.h"  // state_dict
 
 namespace compression {
 namespace {
 
 /// Gives a layer the storage that the config asks for, so that a checkpoint can be read into it.
 void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
+  const auto sizes = linear->weight.sizes().vec();
   if (format == WeightFormat::int8) {
-    const auto& w = linear->weight;
-    const auto ones = [](at::IntArrayRef sizes) { return torch::ones(sizes, torch::kFloat); };
-    linear->store_int8(torch::zeros(w.sizes(), torch::kChar), ones({w.size(0), 1}), scheme, ones({1}));
+    const auto ones = [](at::IntArrayRef of) { return torch::ones(of, torch::kFloat); };
+    linear->store_int8(torch::empty(sizes, torch::kChar), ones({sizes[0], 1}), scheme, ones({1}));
   } else if (format != WeightFormat::float32) {
-    linear->store_16bit(format);
+    linear->store_16bit(torch::empty(sizes, dtype_of(format)));
   }
 }
 
 void store_as(Embedding& table, WeightFormat format) {
+  const auto sizes = table->weight.sizes().vec();
   if (format == WeightFormat::int8) {
-    table->store_int8(torch::zeros(table->weight.sizes(), torch::kChar),
-                      torch::ones({table->weight.size(0), 1}, torch::kFloat));
+    table->store_int8(torch::empty(sizes, torch::kChar), torch::ones({sizes[0], 1}, torch::kFloat));
   } else if (format != WeightFormat::float32) {
-    table->store_16bit(format);
+    table->store_16bit(torch::empty(sizes, dtype_of(format)));
   }
 }
 
@@ -55,7 +56,7 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
   if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
   const bool reads_first = head->as<SequenceHead>() != nullptr;
-  if (config_.encoder.masks_queries && reads_first && masks_first(batch.attention_mask)) return false;
+  if (config_.input.masks_queries && reads_first && masks_first(batch.attention_mask)) return false;
   for (const auto& layer : encoder->layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }
@@ -96,16 +97,20 @@ ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
 
 void ModelImpl::initialize() {
   at::NoGradGuard no_grad;
-  for (const auto& item : named_parameters()) {
-    auto& p = item.value();
-    const bool norm = item.key().find("LayerNorm") != std::string::npos;
-    if (p.dim() > 1) {
+  auto parameters = named_parameters();
+  for (const auto& weight : weights(config_)) {
+    auto& p = parameters[weight.name];
+    if (weight.axes.size() > 1) {
       p.normal_(0.0, config_.initializer_range);
     } else {
-      p.fill_(norm && item.key().ends_with("weight") ? 1.0 : 0.0);
+      p.fill_(weight.is_norm() && !weight.bias ? 1.0 : 0.0);
     }
   }
+  for (const auto& linear : linears()) {
+    if (linear->format() != WeightFormat::float32) linear->weight.zero_();
+  }
   for (const auto& table : embeddings()) {
+    if (table->format() != WeightFormat::float32) table->weight.zero_();
     if (table->padding_id() >= 0) table->weight[table->padding_id()].zero_();
   }
 }
@@ -125,45 +130,43 @@ std::vector<UnitGroup> ModelImpl::prunable_units() {
         fmt::format("pruning a model with {} weights: prune before quantizing", enum_name(config_.linear_format)));
   }
   std::vector<UnitGroup> groups;
+  auto parameters = named_parameters();
+  const auto all = weights(config_);
   for (size_t i = 0; i < encoder->layers.size(); ++i) {
     if (config_.first_use(i) < i) continue;
-    auto* layer = encoder->layers[i].get();
-    const auto resize = [this, i](auto&& change) {
-      for (size_t j = i; j < config_.layers.size(); ++j) {
-        if (config_.first_use(j) == i) change(config_.layers[j]);
+    for (const auto kind : {UnitKind::heads, UnitKind::intermediate}) {
+      groups.push_back(unit_group(kind, i));
+      auto& group = groups.back();
+      const auto label = kind == UnitKind::heads ? Label::heads : Label::units;
+      for (const auto& weight : all) {
+        if (weight.block != group.layer) continue;
+        if (weight.axes.front().label == label) group.rows.push_back(parameters[weight.name]);
+        if (weight.axes.back().label == label && weight.axes.size() > 1) {
+          group.columns.push_back(parameters[weight.name]);
+        }
       }
-    };
-    const auto index = static_cast<int64_t>(i);
-    std::vector<torch::Tensor> rows;
-    for (const auto& linear : {layer->query, layer->key, layer->value, layer->position_key, layer->position_query}) {
-      if (linear) rows.insert(rows.end(), {linear->weight, linear->bias});
     }
-    groups.push_back({.kind = UnitKind::heads,
-                      .layer = index,
-                      .count = layer->heads,
-                      .width = layer->head_size,
-                      .rows = std::move(rows),
-                      .columns = {layer->attention_output->weight},
-                      .mask = &layer->head_mask,
-                      .resized = [layer, resize](const std::vector<int64_t>& kept) {
-                        layer->keep_heads(kept);
-                        resize([&](LayerShape& shape) {
-                          shape.num_attention_heads = layer->heads;
-                          shape.position_heads = layer->position_heads;
-                        });
-                      }});
-    groups.push_back({.kind = UnitKind::intermediate,
-                      .layer = index,
-                      .count = layer->intermediate->weight.size(0),
-                      .width = 1,
-                      .rows = {layer->intermediate->weight, layer->intermediate->bias},
-                      .columns = {layer->output->weight},
-                      .mask = &layer->intermediate_mask,
-                      .resized = [resize](const std::vector<int64_t>& kept) {
-                        resize([&](LayerShape& shape) { shape.intermediate_size = static_cast<int64_t>(kept.size()); });
-                      }});
   }
   return groups;
+}
+
+UnitGroup ModelImpl::unit_group(UnitKind kind, size_t index) {
+  auto* layer = encoder->layers[index].get();
+  if (layer->spec.attention.group > 1) throw UnsupportedError("pruning heads that share keys and values");
+  const bool heads = kind == UnitKind::heads;
+  return {.kind = kind,
+          .layer = static_cast<int64_t>(index),
+          .count = units_of(layer->spec, kind),
+          .width = heads ? layer->head_size() : 1,
+          .rows = {},
+          .columns = {},
+          .mask = heads ? &layer->head_mask : &layer->intermediate_mask,
+          .resized = [this, layer, kind, index](const std::vector<int64_t>& kept) {
+            layer->keep_units(kind, kept);
+            for (size_t i = index; i < config_.layers.size(); ++i) {
+              if (config_.first_use(i) == index) config_.layers[i] = layer->spec;
+            }
+          }};
 }
 
 std::vector<Linear> ModelImpl::linears() {

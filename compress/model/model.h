@@ -25,7 +25,8 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   /// long as nobody changes the model.
   ModelOutput forward(const Batch& batch, const Capture& capture = {});
 
-  /// Normal(0, initializer_range) for matrices, 0 for biases, 1 for LayerNorm, from LibTorch's generator.
+  /// Normal(0, initializer_range) for matrices, 0 for biases and for matrices of fewer bits, 1 for LayerNorm, from
+  /// LibTorch's generator.
   void initialize();
 
   /// In place of the config's, for training: `hidden` of the head's too. Absent: the config's.
@@ -58,6 +59,7 @@ class ModelImpl : public torch::nn::Module, public Prunable {
   std::shared_ptr<Head> head;
 
  private:
+  UnitGroup unit_group(UnitKind kind, size_t index);
   bool computes_packed(const Batch& batch, const Capture& capture);
   ModelOutput forward_packed(const Batch& batch);
 

@@ -37,10 +37,11 @@ class Writer {
 
 /// float32 [heads, 2 longest - 1]: what is added to the score of a pair of tokens, by key - query.
 torch::Tensor position_bias(const EncoderLayerImpl& layer, const RelativeTable& shared, const ModelConfig& config) {
-  const auto rows = relative_rows(config.encoder, config.max_length()).flip(0);  // they are by query - key
+  const auto rows = shared->rows(config.max_length()).flip(0);  // they are by query - key
   auto table = shared->table;
   auto values = table->forward(rows).t();
-  if (!layer.position_heads.empty()) values = values.index_select(0, torch::tensor(layer.position_heads, torch::kLong));
+  const auto& columns = layer.spec.attention.position_heads;
+  if (!columns.empty()) values = values.index_select(0, torch::tensor(columns, torch::kLong));
   return values.contiguous();
 }
 
@@ -58,10 +59,10 @@ torch::Tensor scale_of_input(const EncoderLayerImpl& layer) {
 
 /// The part of the table that distances have, and its row of each key - query.
 void add_positions(Writer& writer, const RelativeTableImpl& relative, const ModelConfig& config) {
-  const auto rows = relative_rows(config.encoder, config.max_length()).flip(0);  // they are by query - key
+  const auto rows = relative.rows(config.max_length()).flip(0);  // they are by query - key
   const auto first = rows.min().item<int64_t>(), count = rows.max().item<int64_t>() - first + 1;
-  writer.number("content_to_position", config.encoder.content_to_position ? 1.0 : 0.0);
-  writer.number("position_to_content", config.encoder.position_to_content ? 1.0 : 0.0);
+  writer.number("content_to_position", config.relative.content_to_position ? 1.0 : 0.0);
+  writer.number("position_to_content", config.relative.position_to_content ? 1.0 : 0.0);
   writer.tensor("relative.table.weight", relative.table->weight.slice(0, first, first + count));
   writer.tensor("relative.rows", (rows - first).to(torch::kInt));
   if (relative.norm) writer.norm("relative.norm", relative.norm);
@@ -111,7 +112,7 @@ std::vector<torch::Tensor> tensors_of(const EncoderImpl& encoder, const Head& he
 }  // namespace
 
 bool can_pack(const ModelConfig& config) {
-  return config.max_length() <= kernels::int16_attention_limit;
+  return is_classic(config) && config.max_length() <= kernels::int16_attention_limit;
 }
 
 ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config) {
@@ -119,20 +120,20 @@ ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, con
   Writer writer;
   writer.number("format", 1);
   writer.number("layers", static_cast<double>(encoder.layers.size()));
-  writer.number("head_size", static_cast<double>(config.attention_head_size));
+  writer.number("head_size", static_cast<double>(config.attention_head_size()));
   writer.number("score_scale", encoder.layers.front()->score_scale());
-  writer.number("eps", config.layer_norm_eps);
+  writer.number("eps", config.norm.eps);
   writer.number("max_length", static_cast<double>(config.max_length()));
   writer.number("padding_position", static_cast<double>(encoder.embeddings->padding_position));
-  writer.number("masks_queries", config.encoder.masks_queries ? 1.0 : 0.0);
-  writer.number("function", static_cast<double>(config.hidden_act));
+  writer.number("masks_queries", config.input.masks_queries ? 1.0 : 0.0);
+  writer.number("function", static_cast<double>(config.hidden_act()));
   const auto& embeddings = *encoder.embeddings;
   writer.table("embeddings.word", embeddings.word_embeddings);
   writer.table("embeddings.position", embeddings.position_embeddings);
   writer.table("embeddings.token_type", embeddings.token_type_embeddings);
   writer.norm("embeddings.norm", embeddings.norm);
   if (embeddings.projection) writer.linear("embeddings.projection", embeddings.projection);
-  const bool disentangled = config.encoder.relative == RelativeAttention::disentangled;
+  const bool disentangled = config.positions() == Positions::disentangled;
   if (disentangled) add_positions(writer, *encoder.relative, config);
   for (size_t i = 0; i < encoder.layers.size(); ++i) {
     const auto name = fmt::format("layer.{}", i);
@@ -149,7 +150,7 @@ ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, con
     writer.linear(name + ".intermediate", layer.intermediate);
     writer.linear(name + ".output", layer.output);
     writer.norm(name + ".output_norm", layer.output_norm);
-    if (encoder.relative && !disentangled && layer.heads > 0) {
+    if (encoder.relative && !disentangled && layer.heads() > 0) {
       writer.tensor(name + ".position_bias", position_bias(layer, encoder.relative, config));
     }
     if (layer.position_key) writer.linear(name + ".position_key", layer.position_key);

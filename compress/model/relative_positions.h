@@ -9,11 +9,6 @@
 
 namespace compression {
 
-/// The row of each distance query - key of a text of `length` tokens: int64 [2 * length - 1], at length - 1 + distance.
-/// bias: T5's 32 buckets, half of them for each direction (arXiv 1910.10683); disentangled: DeBERTa's, which are linear
-/// and then logarithmic (arXiv 2006.03654), or a row for each distance. With disentangled, rows ascend with distance.
-torch::Tensor relative_rows(const EncoderOptions& options, int64_t length);
-
 /// The rows that a text's pairs of tokens have.
 struct RelativePairs {
   int64_t first = 0, count = 0;  // the part of the table that holds them all
@@ -26,6 +21,9 @@ class RelativeTableImpl : public torch::nn::Module {
   /// bias: [rows, heads]; disentangled: [rows, hidden].
   explicit RelativeTableImpl(const ModelConfig& config);
 
+  /// relative_rows(): int64 [2 * length - 1].
+  torch::Tensor rows(int64_t length) const;
+
   RelativePairs pairs(int64_t length) const;
 
   /// A part of the table, normalised where the model does that: [count, width].
@@ -35,7 +33,8 @@ class RelativeTableImpl : public torch::nn::Module {
   LayerNorm norm{nullptr};  // may be null
 
  private:
-  EncoderOptions options_;
+  Positions positions_;
+  RelativeSpec spec_;
 };
 TORCH_MODULE(RelativeTable);
 

@@ -2,55 +2,44 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
-#include <vector>
+#include <map>
+#include <stdexcept>
+#include <tuple>
 
-#include "compress/checkpoint/checkpoint.h"  // state_dict, load_state_dict
+#include "compress/state_dict/state_dict.h"  // state_dict, load_state_dict
 
 namespace compression {
 
-Model resized(const Model& from, const ModelConfig& config, const ChooseFeatures& choose) {
-  Model result(config);
-  const auto target = state_dict(*result);
+Model resized(const Model& from, const ModelConfig& config, const ChooseFeatures& choose,
+              const std::vector<int64_t>& layers) {
+  // Weights of two models are the same by what they are for: heads for embedding have several of one role.
+  const auto place = [](const WeightSpec& weight, int64_t block) {
+    return std::tuple(block, weight.role, weight.bias, block < 0 ? weight.name : std::string());
+  };
+  std::map<std::tuple<int64_t, Role, bool, std::string>, WeightSpec> sources;
+  for (const auto& weight : weights(from->config())) sources.emplace(place(weight, weight.block), weight);
+  const auto state = state_dict(*from);
   StateDict selected;
-  for (const auto& [name, tensor] : state_dict(*from)) {
-    auto value = tensor;
-    const auto& wanted = target.at(name);
-    for (int64_t d = 0; d < value.dim(); ++d) {
-      const auto all = value.size(d), count = wanted.size(d);
-      if (all == count) continue;
-      const bool of_heads = name.find(".attention.self.") != std::string::npos
-                                ? d == 0
-                                : d == 1 && name.find(".attention.output.dense.") != std::string::npos;
-      const auto repeats = hidden_repeats(name, d, config);
-      const auto each = choose(all / repeats, count / repeats, of_heads ? config.attention_head_size : 1);
+  for (const auto& target : weights(config)) {
+    auto block = target.block;
+    if (block >= 0 && !layers.empty()) block = layers.at(static_cast<size_t>(block));
+    if (block >= 0) block = static_cast<int64_t>(from->config().first_use(static_cast<size_t>(block)));
+    const auto& source = sources.at(place(target, block));
+    auto value = state.at(source.name);
+    for (size_t d = 0; d < target.axes.size(); ++d) {
+      const auto &all = source.axes[d], &left = target.axes[d];
+      if (all.size == left.size) continue;
+      const auto each = choose(all.label, all.size / all.repeats, left.size / left.repeats, all.width);
       std::vector<torch::Tensor> chosen;
-      for (int64_t i = 0; i < repeats; ++i) chosen.push_back(each + i * (all / repeats));
-      value = value.index_select(d, torch::cat(chosen));
+      for (int64_t i = 0; i < all.repeats; ++i) chosen.push_back(each + i * (all.size / all.repeats));
+      value = value.index_select(static_cast<int64_t>(d), torch::cat(chosen).to(value.device()));
     }
-    selected[name] = value;
+    selected[target.name] = value;
   }
+  Model result(config);
   load_state_dict(*result, selected, {});
   result->train(from->is_training());
   return result;
-}
-
-int64_t hidden_repeats(const std::string& name, int64_t d, const ModelConfig& config) {
-  if (config.task != TaskType::embedding || d != 1) return 1;
-  const auto& steps = config.embedding.steps;
-  const auto first = std::ranges::find(steps, true, &EmbeddingStep::dense) - steps.begin();
-  const bool reads_pooled = name == "head.dense_" + std::to_string(first) + ".weight";
-  return reads_pooled ? static_cast<int64_t>(config.embedding.pooling.size()) : 1;
-}
-
-ModelConfig with_hidden_size(ModelConfig config, int64_t hidden_size) {
-  if (config.embedding_size() == config.hidden_size && !config.encoder.embedding_projection) {
-    config.encoder.embedding_size = 0;
-  }
-  config.hidden_size = hidden_size;
-  const auto first = std::ranges::find(config.embedding.steps, true, &EmbeddingStep::dense);
-  if (first != config.embedding.steps.end()) first->in = config.pooled_width();
-  return config;
 }
 
 }  // namespace compression

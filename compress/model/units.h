@@ -3,19 +3,13 @@
 
 #include <torch/types.h>
 
-#include <array>
 #include <cstdint>
 #include <functional>
-#include <string_view>
-#include <utility>
 #include <vector>
 
-namespace compression {
+#include "compress/spec/block.h"  // UnitKind
 
-enum class UnitKind { heads, intermediate };
-constexpr std::array<std::pair<UnitKind, std::string_view>, 2> enum_names(UnitKind) {
-  return {{{UnitKind::heads, "heads"}, {UnitKind::intermediate, "intermediate"}}};
-}
+namespace compression {
 
 /// Units of one layer that are alike: its attention heads, or the units between its two FFN matrices. Layers that share
 /// their weights are one.

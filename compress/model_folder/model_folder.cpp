@@ -9,15 +9,16 @@
 #include <cmath>
 #include <map>
 
-#include "compress/base/error.h"             // CheckpointError, StorageError
-#include "compress/base/fields.h"            // enum_name
-#include "compress/base/files.h"             // make_folder
-#include "compress/base/json_file.h"         // read_json_file
-#include "compress/base/limits.h"            // labels
-#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/base/error.h"      // CheckpointError, StorageError
+#include "compress/base/fields.h"     // enum_name
+#include "compress/base/files.h"      // make_folder
+#include "compress/base/json_file.h"  // read_json_file
+#include "compress/base/limits.h"     // labels
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
-#include "compress/families/name_table.h"                 // to_canonical
+#include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
 #include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
+#include "compress/spec/weights.h"                        // weights
+#include "compress/state_dict/state_dict.h"               // StoredState
 #include "compress/task/labels.h"                         // class_order
 #include "compress/tokenizer/sentence_settings.h"         // transformer_folder
 #include "compress/workflow/context.h"                    // Context
@@ -125,24 +126,25 @@ void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& 
 }
 
 /// One tensor of two names stands under either of them.
-void complete_ties(const ModelConfig& config, StateDict& state) {
+void complete_ties(const ModelConfig& config, StoredState& state) {
   const auto words = checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight";
   const auto decoder = head_module(config, TaskType::masked_lm, "decoder");
   if (const auto found = state.find(decoder + "weight"); found != state.end() && !state.contains(words)) {
-    state[words] = found->second;
+    state.emplace(words, found->second);
   }
   if (const auto found = state.find(decoder + "bias"); found != state.end() && config.task == TaskType::masked_lm) {
-    state[checkpoint_names(config)("head.bias")] = found->second;  // the one of the two that is computed with
+    state.insert_or_assign(checkpoint_names(config)("head.bias"),
+                           found->second);  // the one of the two that is computed with
   }
 }
 
 /// Throws UnsupportedError if the words that are guessed have a matrix of their own.
-void check_tied(const ModelConfig& config, const StateDict& state, const std::string& folder) {
+void check_tied(const ModelConfig& config, const StoredState& state, const std::string& folder) {
   const auto words = state.find(checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight");
   const auto decoder = state.find(head_module(config, TaskType::masked_lm, "decoder") + "weight");
   if (config.task != TaskType::masked_lm || words == state.end() || decoder == state.end()) return;
   if (words->second.sizes() == decoder->second.sizes() &&
-      at::equal(words->second.to(torch::kFloat), decoder->second.to(torch::kFloat))) {
+      at::equal(words->second.read().to(torch::kFloat), decoder->second.read().to(torch::kFloat))) {
     return;
   }
   throw UnsupportedError(
@@ -197,20 +199,20 @@ std::string new_head_note(const TaskHead& wanted, const ModelConfig& config, boo
   return text + fmt::format(" in place of one for {}", enum_name(config.task));
 }
 
-TensorShapes shapes_of(const StateDict& state) {
+TensorShapes shapes_of(const StoredState& state) {
   TensorShapes shapes;
   for (const auto& [name, tensor] : state) shapes[name] = tensor.sizes().vec();
   return shapes;
 }
 
 /// The tensors by their canonical names, and those that they have in the file.
-std::pair<StateDict, CanonicalNames> read_canonical(const std::string& model_type, const fs::path& folder) {
-  auto stored = read_state_dict(folder);
+std::pair<StoredState, CanonicalNames> canonical_state(const std::string& model_type, const TensorFiles& files,
+                                                       const fs::path& folder) {
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : stored) names.push_back(name);
+  for (const auto& [name, file] : files) names.push_back(name);
   try {
     auto canonical = canonical_names(model_type, names);
-    auto state = to_canonical(canonical, std::move(stored));
+    auto state = renamed(stored_state(files), canonical.of);
     return {std::move(state), std::move(canonical)};
   } catch (const CheckpointError& error) {
     throw CheckpointError(fmt::format("{}: {}", folder.string(), error.what()));
@@ -228,13 +230,13 @@ TensorShapes canonical_shapes(const std::string& model_type, const TensorShapes&
 /// Puts the rows of the head's last layer in the order of the wanted classes; their names are the checkpoint's, unless
 /// nobody named them.
 Labels take_classes(const std::vector<int64_t>& order, const TaskHead& wanted, const ModelConfig& config,
-                    StateDict& state, std::vector<std::string>& warnings) {
+                    StoredState& state, std::vector<std::string>& warnings) {
   const auto rows = torch::tensor(order, torch::kLong);
   for (const auto* leaf : {"weight", "bias"}) {
     const auto found = state.find(head_module(config, config.task, "classifier") + leaf);
-    const bool fits = found != state.end() && found->second.dim() > 0 &&
-                      found->second.size(0) == static_cast<int64_t>(config.labels.size());
-    if (fits) found->second = found->second.index_select(0, rows);
+    const bool fits = found != state.end() && !found->second.sizes().empty() &&
+                      found->second.sizes().front() == static_cast<int64_t>(config.labels.size());
+    if (fits) found->second = found->second.read().index_select(0, rows);
   }
   if (order.size() < config.labels.size()) {
     warnings.push_back(fmt::format("of its {} classes the {} of the data are kept: {}", config.labels.size(),
@@ -248,11 +250,12 @@ Labels take_classes(const std::vector<int64_t>& order, const TaskHead& wanted, c
 }
 
 /// A model of the config is made before its tensors are compared with those that were read: it must not be much larger.
-void check_amount(const ModelConfig& config, const StateDict& state, const fs::path& folder) {
+void check_amount(const ModelConfig& config, const StoredState& state, const fs::path& folder) {
   constexpr double spare = 1 << 24;  // a new head, and sizes whose misfit is told by tensor
   double found = 0.0;
   for (const auto& [name, tensor] : state) found += static_cast<double>(tensor.numel());
-  const auto expected = weight_count(config);
+  double expected = 0.0;
+  for (const auto& weight : weights(config)) expected += weight.count();
   if (expected <= 2.0 * found + spare) return;
   throw CheckpointError(
       fmt::format("{}: found sizes that make {:.3g} parameters, expected those of the weights, {:.3g}",
@@ -300,7 +303,8 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   const auto config_file = files / "config.json";
   auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
   for (auto& warning : loaded.warnings) warning = "config.json: " + warning;
-  auto [state, names] = read_canonical(config.model_type, files);
+  const auto tensor_files = open_checkpoint(files);
+  auto [state, names] = canonical_state(config.model_type, tensor_files, files);
   const auto shapes = shapes_of(state);
   settle_head(shapes, config);
   read_sentence_modules(folder, config);
@@ -347,7 +351,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     return found == written.end() ? canonical : found->second;
   };
   load.place = [&](const std::string& canonical) {
-    return fmt::format("{}: tensor {}", file_of_tensor(files, in_file(canonical)).string(), in_file(canonical));
+    const auto found = tensor_files.find(in_file(canonical));
+    const auto& file = found == tensor_files.end() ? files : found->second->path();
+    return fmt::format("{}: tensor {}", file.string(), in_file(canonical));
   };
   if (options.new_head) {
     load.allow_missing = {name("head.dense.")};
@@ -356,7 +362,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     } else if (!fits) {
       load.allow_missing.push_back(name("head.classifier."));
     }
-    loaded.model->initialize();
+    load.initialize = [&] { loaded.model->initialize(); };
   }
   const auto report = load_state_dict(*loaded.model, state, load);
   for (const auto& tensor : report.left_as_initialised) {

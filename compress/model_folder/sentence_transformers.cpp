@@ -13,7 +13,6 @@
 #include "compress/base/files.h"                   // make_folder
 #include "compress/base/json_file.h"               // read_json_file, write_text_file, excerpt
 #include "compress/base/limits.h"                  // width
-#include "compress/checkpoint/safetensors.h"       // write_safetensors
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder, write_sentence_settings
 
 namespace compression {
@@ -260,18 +259,20 @@ void read_sentence_modules(const fs::path& folder, ModelConfig& config) {
 }
 
 void read_dense_weights(const fs::path& folder, const ModelConfig& config,
-                        const std::function<std::string(const std::string&)>& name, StateDict& state) {
+                        const std::function<std::string(const std::string&)>& name, StoredState& state) {
   const auto& steps = config.embedding.steps;
   if (std::ranges::none_of(steps, &EmbeddingStep::dense)) return;
   const auto folders = step_folders(read_modules(folder));
   for (size_t i = 0; i < steps.size(); ++i) {
     if (!steps[i].dense || i >= folders.size()) continue;
-    const auto weights = read_state_dict(folder / folders[i]);
+    const auto weights = stored_state(open_checkpoint(folder / folders[i]));
     for (const char* leaf : {"weight", "bias"}) {
       const auto found = weights.find(fmt::format("linear.{}", leaf));
-      if (found != weights.end()) state[name(dense_name(i) + leaf)] = found->second;
+      if (found != weights.end()) state.insert_or_assign(name(dense_name(i) + leaf), found->second);
     }
-    if (!steps[i].bias) state[name(dense_name(i) + "bias")] = torch::zeros({steps[i].out}, torch::kFloat);
+    if (!steps[i].bias) {
+      state.insert_or_assign(name(dense_name(i) + "bias"), torch::zeros({steps[i].out}, torch::kFloat));
+    }
   }
 }
 

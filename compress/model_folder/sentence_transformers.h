@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
 #include "compress/spec/config.h"            // ModelConfig
+#include "compress/state_dict/state_dict.h"  // StateDict, StoredState
 #include "compress/tokenizer/tokenizer.h"    // Tokenizer
 
 namespace compression {
@@ -21,7 +21,7 @@ void read_sentence_modules(const std::filesystem::path& folder, ModelConfig& con
 /// Adds the weights of the dense modules to `state`, where `name` gives the names of our module's tensors. Throws
 /// CheckpointError (a module without weights).
 void read_dense_weights(const std::filesystem::path& folder, const ModelConfig& config,
-                        const std::function<std::string(const std::string&)>& name, StateDict& state);
+                        const std::function<std::string(const std::string&)>& name, StoredState& state);
 
 /// Writes all that sentence-transformers needs besides encoder and tokenizer, with the weights of the dense modules in
 /// `own`, which has the names of our module. `tokenizer`: its settings of texts are written. Throws StorageError.

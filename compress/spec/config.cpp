@@ -18,30 +18,45 @@ int64_t ModelConfig::embedding_width() const {
 }
 
 size_t ModelConfig::first_use(size_t i) const {
-  const auto& shared = encoder.shared_layers;
-  return shared.empty() ? i : static_cast<size_t>(std::ranges::find(shared, shared.at(i)) - shared.begin());
+  if (shared_layers.empty()) return i;
+  return static_cast<size_t>(std::ranges::find(shared_layers, shared_layers.at(i)) - shared_layers.begin());
 }
 
-double weight_count(const ModelConfig& config) {
-  const auto hidden = static_cast<double>(config.hidden_size), narrow = static_cast<double>(config.embedding_size());
-  double tables = static_cast<double>(config.vocab_size) + static_cast<double>(config.type_vocab_size);
-  if (config.encoder.position_embeddings) tables += static_cast<double>(config.max_position_embeddings);
-  double rows = static_cast<double>(config.encoder.relative_rows) + static_cast<double>(config.labels.size()) + hidden;
-  if (config.encoder.embedding_projection) rows += narrow;
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    if (config.first_use(i) < i) continue;
-    const auto& layer = config.layers[i];
-    const double projections = config.encoder.own_position_projections ? 6.0 : 4.0;
-    rows +=
-        projections * static_cast<double>(layer.num_attention_heads) * static_cast<double>(config.attention_head_size);
-    rows += 2.0 * static_cast<double>(layer.intermediate_size);
+ModelConfig with_layers(const ModelConfig& config, const std::vector<int64_t>& layers) {
+  auto result = config;
+  result.layers.clear();
+  result.shared_layers.clear();
+  std::vector<int64_t> own;  // of `config`, by the result's numbers for them
+  for (const auto layer : layers) {
+    result.layers.push_back(config.layers.at(static_cast<size_t>(layer)));
+    if (config.shared_layers.empty()) continue;
+    const auto weights = config.shared_layers[static_cast<size_t>(layer)];
+    auto at = std::ranges::find(own, weights);
+    if (at == own.end()) at = own.insert(at, weights);
+    result.shared_layers.push_back(at - own.begin());
   }
-  double steps = 0.0;
-  if (config.task == TaskType::embedding) {
-    for (const auto& step : config.embedding.steps)
-      steps += static_cast<double>(step.in) * static_cast<double>(step.out);
+  layer_groups(result);
+  return result;
+}
+
+bool is_classic(const ModelConfig& config) {
+  const auto classic = [](const BlockSpec& block) {
+    const auto& [attention, mlp, norm, place, attention_norm] = block;
+    return place == NormPlace::after && norm.kind == NormKind::layer && norm.bias && !mlp.gated && mlp.bias &&
+           attention.bias && attention.output_bias && attention.group == 1 && !attention.causal &&
+           attention.window == 0 && attention.positions != Positions::rotary && !attention.head_norm;
+  };
+  return config.input.norm && !config.final_norm && std::ranges::all_of(config.layers, classic);
+}
+
+BlockSpec largest_block(const ModelConfig& config) {
+  auto largest = config.layers.front();
+  for (const auto& layer : config.layers) {
+    for (const auto kind : {UnitKind::heads, UnitKind::intermediate}) {
+      units_of(largest, kind) = std::max(units_of(largest, kind), units_of(layer, kind));
+    }
   }
-  return rows * hidden + tables * narrow + steps;
+  return largest;
 }
 
 std::vector<int64_t> shared_layers(const LayerGroups& groups) {
@@ -56,7 +71,7 @@ std::vector<int64_t> shared_layers(const LayerGroups& groups) {
 }
 
 LayerGroups layer_groups(const ModelConfig& config) {
-  const auto& weights = config.encoder.shared_layers;
+  const auto& weights = config.shared_layers;
   const auto count = static_cast<int64_t>(weights.size());
   if (count == 0) return {.repeats = static_cast<int64_t>(config.layers.size())};
   const auto different = *std::ranges::max_element(weights) + 1;

@@ -1,5 +1,5 @@
 #pragma once
-// What a model is made of; with a shape per layer. families/model_config.h reads it from a config.json.
+// What a model is made of. families/model_config.h reads it from a config.json.
 
 #include <array>
 #include <cstdint>
@@ -11,15 +11,9 @@
 #include <vector>
 
 #include "compress/base/activation.h"  // Activation
+#include "compress/spec/block.h"       // BlockSpec, NormSpec
 
 namespace compression {
-
-struct LayerShape {
-  int64_t num_attention_heads = 12;
-  int64_t intermediate_size = 3072;
-  std::vector<int64_t> position_heads = {};  // RelativeAttention::bias: each head's column of the table; empty: all
-  bool operator==(const LayerShape&) const = default;
-};
 
 /// How the weights of linear layers and of embedding tables are stored and used.
 enum class WeightFormat { float32, float16, bfloat16, int8 };
@@ -37,13 +31,6 @@ enum class ActivationScheme { per_tensor, per_token, static_per_tensor };
 constexpr std::array<std::pair<ActivationScheme, std::string_view>, 2> enum_names(ActivationScheme) {
   return {{{ActivationScheme::per_tensor, "per_tensor"}, {ActivationScheme::per_token, "per_token"}}};
 }
-
-/// What attention knows of the distance between two tokens.
-enum class RelativeAttention {
-  none,
-  bias,         // a number a head is added to the scores; all layers share the table (MPNet, arXiv 2004.09297)
-  disentangled  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
-};
 
 /// What a model's head is for; docs/tasks.md has each one's data, outputs, losses and metrics.
 enum class TaskType {
@@ -73,30 +60,32 @@ struct TaskHead {
   bool operator==(const TaskHead&) const = default;
 };
 
-/// Where encoders differ from BERT's. The defaults are BERT's.
-struct EncoderOptions {
-  int64_t embedding_size = 0;         // columns of the embedding tables; 0: hidden_size
-  bool embedding_projection = false;  // a linear layer makes hidden_size of them
-  bool position_embeddings = true;    // of absolute positions
+/// What becomes the first block's input: words, positions and segments, summed and normalised. The defaults are BERT's.
+struct InputSpec {
+  int64_t embedding_size = 0;  // columns of the tables; 0: hidden_size
+  bool projection = false;     // a linear layer makes hidden_size of them
+  bool positions = true;       // a table of absolute positions
   /// A token's position is pad_token_id + n for the n-th that is not padding, and pad_token_id for padding.
   bool positions_after_padding = false;
-  /// Layers of the same number have the same weights (ALBERT); numbers are in the order of their first use. Empty: each
-  /// layer has its own.
-  std::vector<int64_t> shared_layers = {};
-
-  RelativeAttention relative = RelativeAttention::none;
-  int64_t relative_rows = 0;     // of the table of relative positions
-  int64_t bias_heads = 0;        // bias: columns of the table, the heads before any was pruned
-  int64_t relative_range = 0;    // disentangled: distances that logarithmic buckets cover
-  int64_t relative_buckets = 0;  // disentangled: 0: a row for each distance
-  bool content_to_position = false, position_to_content = false;
-  bool own_position_projections = false;  // else keys and queries of positions are made as those of the content
-  bool relative_norm = false;             // the table goes through a LayerNorm
+  bool norm = true;
   /// Tokens of mask 0 have embeddings of 0 and see all others alike (DeBERTa). Only a text's first token has a use for
   /// that, for it is read whatever its mask is.
   bool masks_queries = false;
 
-  bool operator==(const EncoderOptions&) const = default;
+  bool operator==(const InputSpec&) const = default;
+};
+
+/// The table of what attention knows of distances, which all blocks share: Positions::bias and disentangled.
+struct RelativeSpec {
+  int64_t rows = 0;
+  int64_t heads = 0;    // bias: columns of the table, the heads before any was pruned
+  int64_t range = 0;    // disentangled: distances that logarithmic buckets cover
+  int64_t buckets = 0;  // disentangled: 0: a row for each distance
+  bool content_to_position = false, position_to_content = false;
+  bool own_projections = false;  // else keys and queries of positions are made as those of the content
+  bool norm = false;             // the table goes through a LayerNorm
+
+  bool operator==(const RelativeSpec&) const = default;
 };
 
 /// Where heads differ from BERT's: for one label a text, and for masked language modelling.
@@ -139,25 +128,30 @@ struct EmbeddingOptions {
   bool operator==(const EmbeddingOptions&) const = default;
 };
 
+/// A network and its head: the one description from which its modules, its packed form, its TorchScript, its weights
+/// (weights.h) and its cost (cost.h) are made. The defaults are BERT's.
 struct ModelConfig {
   std::string model_type = "bert";
   int64_t vocab_size = 30522;
+  int64_t max_position_embeddings = 512;
+  int64_t type_vocab_size = 2;
+  int64_t pad_token_id = 0;
   int64_t hidden_size = 768;
-  int64_t attention_head_size = 64;
-  std::vector<LayerShape> layers = std::vector<LayerShape>(12);
-  Activation hidden_act = Activation::gelu;
+  InputSpec input = {};
+  NormSpec norm = {};  // of the input, of the stack's end and of the head
+  RelativeSpec relative = {};
+  std::vector<BlockSpec> layers = std::vector<BlockSpec>(12);
+  /// Layers of the same number have the same weights (ALBERT); numbers are in the order of their first use. Empty: each
+  /// layer has its own.
+  std::vector<int64_t> shared_layers = {};
+  bool final_norm = false;  // behind the last block
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent
-  int64_t max_position_embeddings = 512;
-  int64_t type_vocab_size = 2;
-  double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
-  int64_t pad_token_id = 0;
+
   TaskType task = TaskType::embedding;   // of the head; embedding is what an encoder gives without one
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
-
-  EncoderOptions encoder = {};
   HeadOptions head = {};
   EmbeddingOptions embedding = {};  // not of config.json: model_folder/sentence_transformers.h
 
@@ -169,11 +163,16 @@ struct ModelConfig {
 
   nlohmann::json source = nullptr;  // config.json as it was read: keys that we do not use are written back
 
-  int64_t embedding_size() const { return encoder.embedding_size == 0 ? hidden_size : encoder.embedding_size; }
+  int64_t embedding_size() const { return input.embedding_size == 0 ? hidden_size : input.embedding_size; }
+
+  /// What all layers' attention knows of distances.
+  Positions positions() const { return layers.empty() ? Positions::none : layers.front().attention.positions; }
+  int64_t attention_head_size() const { return layers.empty() ? 0 : layers.front().attention.head_size; }
+  Activation hidden_act() const { return layers.empty() ? Activation::gelu : layers.front().mlp.activation; }
 
   /// Tokens of the longest text.
   int64_t max_length() const {
-    return max_position_embeddings - (encoder.positions_after_padding ? pad_token_id + 1 : 0);
+    return max_position_embeddings - (input.positions_after_padding ? pad_token_id + 1 : 0);
   }
 
   /// Numbers of a text's vector: pooled, and as a model for embedding gives it.
@@ -198,7 +197,14 @@ LayerGroups layer_groups(const ModelConfig& config);
 /// The inverse: the weights of each layer.
 std::vector<int64_t> shared_layers(const LayerGroups& groups);
 
-/// Numbers in the tensors of the embeddings, the layers and the head, without biases and norms.
-double weight_count(const ModelConfig& config);
+/// `config` of these of its layers alone, in their order. Throws UnsupportedError as layer_groups().
+ModelConfig with_layers(const ModelConfig& config, const std::vector<int64_t>& layers);
+
+/// Whether every block is one of the first encoders': LayerNorm behind the sums, a plain FFN, biases everywhere, each
+/// token attending to all. The fused forms compute those.
+bool is_classic(const ModelConfig& config);
+
+/// The sizes of the largest of each kind among the blocks, in the first block otherwise.
+BlockSpec largest_block(const ModelConfig& config);
 
 }  // namespace compression

@@ -109,7 +109,7 @@ class JsonNode {
     if (value_->is_null()) return "nothing";
     if (value_->is_object()) return "an object";
     if (value_->is_array()) return "an array of " + std::to_string(value_->size());
-    std::string text = value_->dump(-1, ' ', true);
+    std::string text = value_->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     if (text.size() > kShown) text = text.substr(0, kShown) + "...";
     return text;
   }

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "compress/base/error.h"
+#include "compress/checkpoint/gguf.h"
+#include "compress/tokenizer/gguf_tokenizer.h"
 #include "compress/tokenizer/pipeline.h"
 #include "compress/tokenizer/sentence_settings.h"
 #include "compress/tokenizer/tokenizer_json.h"
@@ -18,8 +20,8 @@ constexpr const char* kSentencepieceNames[] = {"sentencepiece.bpe.model", "spiec
                                                "sentencepiece.model", "tokenizer.model"};
 
 constexpr const char* kExpected =
-    "tokenizer.json, vocab.txt, vocab.json with merges.txt, or a sentencepiece model (sentencepiece.bpe.model, "
-    "spiece.model, spm.model)";
+    "tokenizer.json, vocab.txt, vocab.json with merges.txt, a sentencepiece model (sentencepiece.bpe.model, "
+    "spiece.model, spm.model), or a GGUF file";
 
 PipelineConfig read_any(const fs::path& folder, const TokenizerSettings& settings) {
   if (is_present(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json", settings);
@@ -29,6 +31,20 @@ PipelineConfig read_any(const fs::path& folder, const TokenizerSettings& setting
     if (is_present(folder / name)) return read_sentencepiece(folder / name, settings);
   }
   throw CheckpointError(folder.string() + ": found no tokenizer, expected " + kExpected);
+}
+
+bool has_vocabulary(const fs::path& folder) {
+  const auto is_here = [&](const char* name) { return is_present(folder / name); };
+  return is_here("tokenizer.json") || is_here("vocab.txt") || is_here("vocab.json") ||
+         std::ranges::any_of(kSentencepieceNames, is_here);
+}
+
+std::shared_ptr<const Tokenizer> load_gguf(const fs::path& file, std::optional<int64_t> rows) {
+  PipelineConfig config = read_gguf_tokenizer(GgufFile::open(file).metadata(), file);
+  config.folder = file.parent_path();
+  config.files = {file.filename()};
+  config.rows = rows;
+  return std::make_shared<TokenizerPipeline>(std::move(config));
 }
 
 /// Whether models of the tokenizer are given token types: "model_input_names" may leave them out.
@@ -42,10 +58,14 @@ bool gives_types(const TokenizerSettings& settings) {
 }  // namespace
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& given, std::optional<int64_t> rows) {
+  if (std::error_code ignored; fs::is_regular_file(given, ignored) && gguf_file(given)) return load_gguf(given, rows);
   if (!fs::is_directory(given)) {
     throw CheckpointError(given.string() + ": found no such folder, expected one with " + kExpected);
   }
   const fs::path folder = transformer_folder(given);
+  if (!has_vocabulary(folder)) {
+    if (const auto gguf = gguf_file(folder)) return load_gguf(*gguf, rows);
+  }
   const TokenizerSettings settings(folder);
   PipelineConfig config = read_any(folder, settings);
   config.folder = folder;

@@ -92,23 +92,29 @@ bool BertPreTokenizer::split(const TextView& text, const PartSink& sink) const {
   return word == size || sink(text.slice(word, size));
 }
 
-ByteLevel::ByteLevel(bool add_prefix_space, bool splits) : add_prefix_space_(add_prefix_space), splits_(splits) {
-  for (size_t i = 0; i < ascii_.size(); ++i) {
-    ascii_[i] = unicode::is_white_space(i) ? CharacterClass::kSpace
-                : unicode::is_letter(i)    ? CharacterClass::kLetter
-                : unicode::is_number(i)    ? CharacterClass::kNumber
-                                           : CharacterClass::kOther;
-  }
-}
+namespace {
 
-ByteLevel::CharacterClass ByteLevel::class_at(std::string_view text, size_t& position) const {
-  if (unicode::is_ascii(text[position])) return ascii_[static_cast<unsigned char>(text[position++])];
-  const char32_t c = unicode::decode(text, position);
+enum class CharacterClass : uint8_t { kLetter, kNumber, kSpace, kOther };
+
+CharacterClass class_of(char32_t c) {
   return unicode::is_white_space(c) ? CharacterClass::kSpace
          : unicode::is_letter(c)    ? CharacterClass::kLetter
          : unicode::is_number(c)    ? CharacterClass::kNumber
                                     : CharacterClass::kOther;
 }
+
+/// Of the character at `position`, which is moved behind it.
+CharacterClass class_at(std::string_view text, size_t& position) {
+  static const auto ascii = [] {
+    std::array<CharacterClass, 128> classes;
+    for (size_t i = 0; i < classes.size(); ++i) classes[i] = class_of(static_cast<char32_t>(i));
+    return classes;
+  }();
+  if (unicode::is_ascii(text[position])) return ascii[static_cast<unsigned char>(text[position++])];
+  return class_of(unicode::decode(text, position));
+}
+
+}  // namespace
 
 bool ByteLevel::split(const TextView& text, const PartSink& sink) const {
   if (!add_prefix_space_ || text.text.starts_with(' ')) return splits_ ? split_words(text, sink) : sink(text);
@@ -147,6 +153,58 @@ bool ByteLevel::split_words(const TextView& text, const PartSink& sink) const {
       // White space leaves its last character to what follows.
       if (first == CharacterClass::kSpace && end < bytes.size() && count > 1) end = last;
     }
+    if (!sink(text.slice(begin, end))) return false;
+    begin = end;
+  }
+  return true;
+}
+
+/// The expression (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,n}|
+/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+bool Gpt4Words::split(const TextView& text, const PartSink& sink) const {
+  const std::string_view bytes = text.text;
+  const auto contraction = [&](size_t at) -> size_t {
+    if (bytes[at] != '\'') return 0;
+    if (bytes.substr(at + 1).starts_with("\u017F")) return 3;  // the long s
+    for (const std::string_view ending : {"s", "t", "re", "ve", "m", "ll", "d"}) {
+      const auto found = bytes.substr(at + 1, ending.size());
+      const auto same = [](char a, char b) { return (a | 0x20) == b; };
+      if (std::ranges::equal(found, ending, same)) return 1 + ending.size();
+    }
+    return 0;
+  };
+  const auto is_line_end = [&](size_t at) { return bytes[at] == '\r' || bytes[at] == '\n'; };
+  /// Behind the characters of a kind from `at` on, at most so many.
+  const auto behind = [&](size_t at, CharacterClass kind, size_t most) {
+    for (size_t next = at; most > 0 && next < bytes.size() && class_at(bytes, next) == kind; --most) at = next;
+    return at;
+  };
+  const auto end_of = [&](size_t begin) {
+    if (const auto size = contraction(begin)) return begin + size;
+    size_t next = begin;
+    const auto first = class_at(bytes, next);
+    if (first == CharacterClass::kLetter) return behind(next, first, SIZE_MAX);
+    if (first == CharacterClass::kNumber) return behind(begin, first, digits_);
+    if (!is_line_end(begin)) {
+      if (const auto end = behind(next, CharacterClass::kLetter, SIZE_MAX); end > next) return end;
+    }
+    const auto signs = bytes[begin] == ' ' ? next : begin;
+    if (auto end = behind(signs, CharacterClass::kOther, SIZE_MAX); end > signs) {
+      while (end < bytes.size() && is_line_end(end)) ++end;
+      return end;
+    }
+    const auto end = behind(begin, CharacterClass::kSpace, SIZE_MAX);
+    if (const auto line = bytes.substr(begin, end - begin).find_last_of("\r\n"); line != std::string_view::npos) {
+      return begin + line + 1;
+    }
+    // White space leaves its last character to what follows.
+    if (end == bytes.size() || end == next) return end;
+    size_t last = begin;
+    for (size_t i = begin; i < end; unicode::decode(bytes, i)) last = i;
+    return last;
+  };
+  for (size_t begin = 0; begin < bytes.size();) {
+    const auto end = end_of(begin);
     if (!sink(text.slice(begin, end))) return false;
     begin = end;
   }

@@ -70,18 +70,25 @@ class BertPreTokenizer final : public PreTokenizer {
 /// bytes themselves, which a model of bytes reads (BpeConfig::byte_level).
 class ByteLevel final : public PreTokenizer {
  public:
-  ByteLevel(bool add_prefix_space, bool splits);
+  ByteLevel(bool add_prefix_space, bool splits) : add_prefix_space_(add_prefix_space), splits_(splits) {}
   bool split(const TextView& text, const PartSink& sink) const override;
 
  private:
-  enum class CharacterClass : uint8_t { kLetter, kNumber, kSpace, kOther };
-
-  CharacterClass class_at(std::string_view text, size_t& position) const;
   bool split_words(const TextView& text, const PartSink& sink) const;
 
   bool add_prefix_space_;
   bool splits_;
-  std::array<CharacterClass, 128> ascii_;
+};
+
+/// As GPT-4 (cl100k_base of tiktoken), and Llama 3 and Qwen 2 after it: words with one sign before them, numbers of so
+/// many digits, other signs with the space before and the lines' ends behind them.
+class Gpt4Words final : public PreTokenizer {
+ public:
+  explicit Gpt4Words(size_t digits) : digits_(digits) {}
+  bool split(const TextView& text, const PartSink& sink) const override;
+
+ private:
+  size_t digits_;  // at most
 };
 
 /// Spaces become `replacement`, which starts a part.

@@ -238,6 +238,10 @@ class PieceCheck {
 
 }  // namespace
 
+void check_pieces(SentencepieceModel& model, const std::string& place) {
+  model.unknown_id = PieceCheck(model, place).run();
+}
+
 SentencepieceModel parse_sentencepiece(std::string_view bytes, const std::string& place) {
   SentencepieceModel model;
   Trainer trainer;

@@ -33,4 +33,7 @@ struct SentencepieceModel {
 /// of characters.
 SentencepieceModel parse_sentencepiece(std::string_view bytes, const std::string& place);
 
+/// What parse_sentencepiece() checks of pieces, for a model from elsewhere; sets unknown_id. Throws CheckpointError.
+void check_pieces(SentencepieceModel& model, const std::string& place);
+
 }  // namespace compression

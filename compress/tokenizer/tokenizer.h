@@ -131,9 +131,9 @@ class Tokenizer {
 };
 
 /// Loads the tokenizer of a Hugging Face folder, as AutoTokenizer of transformers 5 does: tokenizer.json if there is
-/// one, else vocab.txt, vocab.json or a sentencepiece model, each with tokenizer_config.json. `rows`: of the table of
-/// words of the model that is to read its ids, where that is in another folder. Throws CheckpointError (missing or
-/// damaged file), UnsupportedError (a tokenizer of another kind).
+/// one, else vocab.txt, vocab.json or a sentencepiece model, each with tokenizer_config.json; else of a GGUF file, in
+/// the folder or named itself. `rows`: of the table of words of the model that is to read its ids, where that is in
+/// another folder. Throws CheckpointError (missing or damaged file), UnsupportedError (a tokenizer of another kind).
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder,
                                                 std::optional<int64_t> rows = std::nullopt);
 

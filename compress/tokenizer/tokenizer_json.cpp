@@ -87,6 +87,17 @@ std::shared_ptr<const Normalizer> read_normalizer(const JsonNode& node) {
       "\"Replace\", \"Sequence\", \"Strip\", \"StripAccents\"");
 }
 
+/// Llama 3's expression and, with single digits, Qwen 2's, which Pattern has not.
+std::shared_ptr<const PreTokenizer> read_gpt4_words(const JsonNode& split) {
+  const std::string before = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}";
+  const std::string behind = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const auto expression = split.at("pattern")["Regex"];
+  const bool is_plain = split.at("behavior").value() == "Isolated" && !split.boolean_or("invert", false);
+  if (is_plain && expression.value() == before + "{1,3}" + behind) return std::make_shared<Gpt4Words>(3);
+  if (is_plain && expression.value() == before + behind) return std::make_shared<Gpt4Words>(1);
+  return nullptr;
+}
+
 SplitBehavior read_behavior(const JsonNode& node) {
   if (node.value() == "Removed") return SplitBehavior::kRemoved;
   if (node.value() == "Isolated") return SplitBehavior::kIsolated;
@@ -146,6 +157,7 @@ std::shared_ptr<const PreTokenizer> read_pre_tokenizer(const JsonNode& node, boo
                                                                      : SplitBehavior::kContiguous);
   }
   if (type.value() == "Split") {
+    if (auto words = read_gpt4_words(node)) return words;
     return std::make_shared<PatternSplit>(read_pattern(node.at("pattern")), read_behavior(node.at("behavior")),
                                           node.boolean_or("invert", false));
   }

@@ -21,6 +21,10 @@ class TokenizerSettings {
   /// Throws CheckpointError; UnsupportedError for truncation on the left.
   explicit TokenizerSettings(const std::filesystem::path& folder);
 
+  /// Of a tokenizer that is all in one file, which says the same in another form.
+  TokenizerSettings(const std::filesystem::path& file, nlohmann::json settings)
+      : folder_(file.parent_path()), documents_{{file, std::move(settings)}} {}
+
   std::optional<JsonNode> find(const std::string& key) const;
   bool boolean_or(const std::string& key, bool otherwise) const;
 

@@ -7,7 +7,6 @@
 #include "compress/base/json_file.h"  // read_text_file
 #include "compress/tokenizer/bert_normalizer.h"
 #include "compress/tokenizer/bpe.h"
-#include "compress/tokenizer/sentencepiece_model.h"
 #include "compress/tokenizer/token_trie.h"
 #include "compress/tokenizer/unicode.h"
 #include "compress/tokenizer/unigram.h"
@@ -298,10 +297,8 @@ constexpr std::array<MadeBy, 4> made_by{{{Made::xlm_roberta, "XLMRoberta", "sent
 /// A sentencepiece model on its way to a pipeline.
 class SentencepieceReader {
  public:
-  SentencepieceReader(const fs::path& path, const TokenizerSettings& settings)
-      : path_(path),
-        settings_(settings),
-        model_(parse_sentencepiece(read_text_file(path, limits::sentencepiece_bytes), path.string())) {
+  SentencepieceReader(SentencepieceModel model, const fs::path& path, const TokenizerSettings& settings)
+      : path_(path), settings_(settings), model_(std::move(model)) {
     if (!model_.charsmap.empty()) {
       charsmap_ = std::make_shared<Precompiled>(model_.charsmap, path.string() + ": precompiled_charsmap");
     }
@@ -491,8 +488,13 @@ class SentencepieceReader {
 
 }  // namespace
 
+PipelineConfig read_sentencepiece(SentencepieceModel model, const fs::path& path, const TokenizerSettings& settings) {
+  return SentencepieceReader(std::move(model), path, settings).read();
+}
+
 PipelineConfig read_sentencepiece(const fs::path& path, const TokenizerSettings& settings) {
-  return SentencepieceReader(path, settings).read();
+  auto model = parse_sentencepiece(read_text_file(path, limits::sentencepiece_bytes), path.string());
+  return read_sentencepiece(std::move(model), path, settings);
 }
 
 }  // namespace compression

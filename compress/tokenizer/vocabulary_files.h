@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/tokenizer/pipeline.h"
+#include "compress/tokenizer/sentencepiece_model.h"
 #include "compress/tokenizer/tokenizer_settings.h"
 
 namespace compression {
@@ -24,5 +25,9 @@ PipelineConfig read_vocab_json(const std::filesystem::path& path, const Tokenize
 std::vector<std::pair<std::string, std::string>> read_merges(const std::filesystem::path& path);
 
 PipelineConfig read_sentencepiece(const std::filesystem::path& path, const TokenizerSettings& settings);
+
+/// Of a model that `path` holds in another form.
+PipelineConfig read_sentencepiece(SentencepieceModel model, const std::filesystem::path& path,
+                                  const TokenizerSettings& settings);
 
 }  // namespace compression

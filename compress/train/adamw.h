@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/state_dict/state_dict.h"  // StateDict
 
 #include "compress/kernels/adamw.h"  // AdamWStep
 

@@ -45,7 +45,7 @@ double seconds_since(Clock::time_point start) {
 /// Where layers compute in their fused form, as far as the model decides it.
 bool runs_fused(const torch::nn::Module& module, const TrainConfig& config) {
   const auto* model = module.as<ModelImpl>();
-  return config.fused && model != nullptr && model->config().encoder.relative != RelativeAttention::disentangled;
+  return config.fused && model != nullptr && model->config().positions() != Positions::disentangled;
 }
 
 /// One kind of layer with operands for its products.

@@ -9,7 +9,7 @@
 #include "compress/base/error.h"                  // Error
 #include "compress/base/failure.h"                // is_out_of_memory
 #include "compress/base/files.h"                  // make_folder
-#include "compress/checkpoint/checked_tensors.h"  // read_checked, write_checked
+#include "compress/state_dict/checked_tensors.h"  // read_checked, write_checked
 
 namespace compression {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/state_dict/state_dict.h"  // StateDict
 #include "compress/train/loss_scale.h"       // LossScale
 #include "compress/train/spike.h"            // RecentLosses
 #include "compress/train/trainer.h"          // TrainResult

@@ -17,8 +17,8 @@
 #include "compress/base/error.h"             // DataError, StorageError, UnsupportedError
 #include "compress/base/files.h"             // refused
 #include "compress/base/fingerprint.h"       // fingerprint
-#include "compress/checkpoint/checkpoint.h"  // state_dict
 #include "compress/model/autocast.h"         // Autocast
+#include "compress/state_dict/state_dict.h"  // state_dict
 #include "compress/train/adamw.h"            // AdamW
 #include "compress/train/precision.h"        // autocast_dtype, fused_arithmetic
 #include "compress/train/spike.h"            // median

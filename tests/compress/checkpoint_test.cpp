@@ -8,9 +8,10 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/checkpoint/safetensors.h"
 #include "compress/families/name_table.h"
+#include "compress/ops/host_tensors.h"
+#include "compress/state_dict/state_dict.h"
 
 using namespace compression;
 using Catch::Contains;
@@ -73,7 +74,7 @@ std::string opening_header(const std::string& header, size_t data_size = 0) {
 bool reads_whole(const path& file_path) {
   try {
     const auto file = SafetensorsFile::open(file_path);
-    for (const auto& [name, info] : file.tensors()) file.read(name).clone();
+    for (const auto& [name, info] : file.tensors()) read_tensor(file, name);
     return true;
   } catch (const CheckpointError&) {
     return false;
@@ -92,10 +93,19 @@ void check_same(const StateDict& found, const StateDict& expected) {
 }
 
 StateDict read_tensors(const path& file_path) {
-  const auto file = SafetensorsFile::open(file_path);
-  StateDict state;
-  for (const auto& [name, info] : file.tensors()) state[name] = file.read(name);
-  return state;
+  return read_tensors(SafetensorsFile::open(file_path));
+}
+
+/// The tensors of a checkpoint by their canonical names.
+StateDict to_canonical(const std::string& model_type, const StateDict& state) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state) names.push_back(name);
+  StateDict result;
+  for (const auto& [name, tensor] :
+       renamed(StoredState(state.begin(), state.end()), canonical_names(model_type, names).of)) {
+    result[name] = tensor.read();
+  }
+  return result;
 }
 
 /// A linear layer under a name of its own, with a counter as buffer.
@@ -117,9 +127,10 @@ TEST_CASE("Tensors of every dtype are read as the reference library wrote them")
   REQUIRE(file.tensors().size() == values.size());
   for (const auto& [name, expected] : values.items()) {
     INFO(name);
-    const auto tensor = file.read(name);
+    const auto tensor = read_tensor(file, name);
     CHECK(tensor.sizes().vec() == expected["shape"].get<std::vector<int64_t>>());
-    CHECK(tensor.scalar_type() == file.tensors().at(name).dtype);
+    CHECK(tensor.scalar_type() == ops::scalar_type(file.tensors().at(name).dtype));
+    CHECK(at::equal(ops::torch_tensor(file.read(name)), tensor));
     const auto numbers = tensor.to(torch::kDouble).flatten();
     CHECK(at::equal(numbers, torch::tensor(expected["values"].get<std::vector<double>>(), torch::kDouble)));
   }
@@ -146,18 +157,20 @@ TEST_CASE("Tensors that are not contiguous, share memory or need gradients are w
 TEST_CASE("A tensor of a file may be changed in place, outlives the file object, and leaves the file as it was") {
   const TemporaryFolder folder;
   write_safetensors(folder / "x.safetensors", {{"a", torch::zeros({4})}});
-  auto tensor = SafetensorsFile::open(folder / "x.safetensors").read("a");
+  auto tensor = read_tensor(SafetensorsFile::open(folder / "x.safetensors"), "a");
   tensor.add_(1);
   CHECK(at::equal(tensor, torch::ones({4})));
-  CHECK(at::equal(SafetensorsFile::open(folder / "x.safetensors").read("a"), torch::zeros({4})));
+  CHECK(at::equal(read_tensors(folder / "x.safetensors").at("a"), torch::zeros({4})));
 }
 
 TEST_CASE("A file can be replaced while its tensors are in use") {
   const TemporaryFolder folder;
   write_safetensors(folder / "x.safetensors", {{"a", torch::ones({4096})}});
+  const auto file = SafetensorsFile::open(folder / "x.safetensors");
   const auto state = read_tensors(folder / "x.safetensors");
   write_safetensors(folder / "x.safetensors", {{"b", state.at("a").slice(0, 0, 2)}});
   CHECK(at::equal(state.at("a"), torch::ones({4096})));
+  CHECK(at::equal(read_tensor(file, "a"), torch::ones({4096})));
   CHECK(at::equal(read_tensors(folder / "x.safetensors").at("b"), torch::ones({2})));
   CHECK_FALSE(exists(folder / "x.safetensors.partial"));
 }
@@ -512,13 +525,11 @@ TEST_CASE("The tensors of a folder are known by the headers of its files") {
     for (const auto& [name, tensor] : read_state_dict(goldens / folder)) expected[name] = tensor.sizes().vec();
     CHECK(read_tensor_shapes(goldens / folder) == expected);
   }
-  CHECK(file_of_tensor(goldens / "single", "classifier.bias").filename() == "model.safetensors");
-  CHECK_THAT(file_of_tensor(goldens / "sharded", "classifier.bias").filename().string(), Contains("-of-00003"));
-  const TemporaryFolder folder;
-  CHECK_THAT(message_of<CheckpointError>([&] { read_safetensors_header(folder / "none"); }), Contains("none"));
-  put(folder / "x.safetensors", "1234");
-  CHECK_THAT(message_of<CheckpointError>([&] { read_safetensors_header(folder / "x.safetensors"); }),
-             Contains("found 4 bytes, expected a safetensors header"));
+  const auto file_of = [](const char* folder, const char* name) {
+    return open_checkpoint(goldens / folder).at(name)->path().filename().string();
+  };
+  CHECK(file_of("single", "classifier.bias") == "model.safetensors");
+  CHECK_THAT(file_of("sharded", "classifier.bias"), Contains("-of-00003"));
 }
 
 TEST_CASE("The first number that is not finite is told with its place") {
@@ -557,11 +568,43 @@ TEST_CASE("A published checkpoint is read") {
   CHECK(state.size() == 104);  // with bert.embeddings.position_ids
 }
 
-TEST_CASE("a file that is cut short in place after it was opened is still whole in memory") {
+TEST_CASE("a file that is cut short in place while it is read is an error, and what was read stays whole") {
   const TemporaryFolder root;
   const auto values = torch::arange(100000, torch::kFloat);
-  write_safetensors(root / "a.safetensors", {{"a", values}});
+  write_safetensors(root / "a.safetensors", {{"a", values}, {"b", values}});
   const auto file = SafetensorsFile::open(root / "a.safetensors");
-  std::filesystem::resize_file(root / "a.safetensors", 100);
-  CHECK(torch::equal(file.read("a"), values));
+  const auto read = read_tensor(file, "a");
+  std::filesystem::resize_file(root / "a.safetensors", 200'000);
+  CHECK(torch::equal(read, values));
+  CHECK_THAT(message_of<CheckpointError>([&] { read_tensor(file, "b"); }),
+             Contains("a.safetensors: found 200000 bytes, expected 800") && Contains("it changed while it was read"));
+}
+
+TEST_CASE("tensors are read straight into a module's memory, which tells that it has changed") {
+  const TemporaryFolder root;
+  Head from, to;
+  from.steps.fill_(7);
+  write_state_dict(root.get(), state_dict(from));
+  const auto weight = to.classifier->weight;
+  const auto* memory = weight.data_ptr();
+  const auto version = weight._version();
+  load_state_dict(to, stored_state(open_checkpoint(root.get())));
+  check_same(state_dict(to), state_dict(from));
+  CHECK(to.classifier->weight.data_ptr() == memory);
+  CHECK(weight._version() > version);
+  to.classifier->to(torch::kHalf);
+  load_state_dict(to, stored_state(open_checkpoint(root.get())));
+  CHECK(at::equal(to.classifier->weight, from.classifier->weight.to(torch::kHalf)));
+}
+
+TEST_CASE("a module gets its first values where tensors stay new, and not where none does") {
+  Head head;
+  auto state = state_dict(head);
+  int calls = 0;
+  const LoadOptions options{.allow_missing = {"steps"}, .initialize = [&] { ++calls; }};
+  load_state_dict(head, state, options);
+  CHECK(calls == 0);
+  state.erase("steps");
+  load_state_dict(head, state, options);
+  CHECK(calls == 1);
 }

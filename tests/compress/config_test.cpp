@@ -5,9 +5,11 @@
 #include "compress/base/json_file.h"
 #include "compress/families/model_config.h"  // read_model_config, write_model_config
 #include "compress/spec/config.h"
+#include "tests/support.h"
 
 using namespace compression;
 using Catch::Contains;
+using compression::testing::blocks;
 using nlohmann::json;
 using std::filesystem::path;
 
@@ -73,10 +75,10 @@ TEST_CASE("A config of transformers is read") {
   CHECK(config.model_type == "bert");
   CHECK(config.vocab_size == 40);
   CHECK(config.hidden_size == 16);
-  CHECK(config.attention_head_size == 8);
-  CHECK((config.layers == std::vector<LayerShape>(2, {.num_attention_heads = 2, .intermediate_size = 24})));
+  CHECK(config.attention_head_size() == 8);
+  CHECK((config.layers == blocks({{2, 24}, {2, 24}}, 8)));
   CHECK(config.max_position_embeddings == 12);
-  CHECK(config.layer_norm_eps == 1e-12);
+  CHECK(config.norm.eps == 1e-12);
   CHECK_FALSE(config.classifier_dropout.has_value());
   CHECK(config.labels == std::vector<std::string>{"no", "yes", "maybe"});
   CHECK(config.linear_format == WeightFormat::float32);
@@ -98,7 +100,7 @@ TEST_CASE("The config of a published checkpoint is read, and written as it was")
   }
   const auto config = read_model_config(read_json_file(file), file.string());
   CHECK(config.layers.size() == 6);
-  CHECK(config.attention_head_size == 32);
+  CHECK(config.attention_head_size() == 32);
   CHECK(config.labels.empty());
   CHECK(write_model_config(config) == read_json_file(file));
 }
@@ -107,7 +109,7 @@ TEST_CASE("Fields that may be absent have the defaults of transformers") {
   const auto config =
       read(json::parse(R"({"model_type": "bert", "vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
       "num_attention_heads": 3, "intermediate_size": 5, "pad_token_id": null, "hidden_act": null})"));
-  CHECK(bare(config) == ModelConfig{.vocab_size = 9, .hidden_size = 6, .attention_head_size = 2, .layers = {{3, 5}}});
+  CHECK(bare(config) == ModelConfig{.vocab_size = 9, .hidden_size = 6, .layers = blocks({{3, 5}}, 2)});
 }
 
 TEST_CASE("A classifier whose labels transformers did not write has its two default labels") {
@@ -118,7 +120,7 @@ TEST_CASE("A classifier whose labels transformers did not write has its two defa
 }
 
 TEST_CASE("Configs come back from JSON as they were") {
-  const ModelConfig usual{.vocab_size = 100, .hidden_size = 32, .attention_head_size = 8, .layers = {{4, 64}, {4, 64}}};
+  const ModelConfig usual{.vocab_size = 100, .hidden_size = 32, .layers = blocks({{4, 64}, {4, 64}}, 8)};
   check_round_trip(usual);
   check_round_trip(read(usual_json()));
 
@@ -126,10 +128,10 @@ TEST_CASE("Configs come back from JSON as they were") {
   config.labels = {"b", "a"};
   config.task = TaskType::classification;
   config.classifier_dropout = 0.25;
-  config.hidden_act = Activation::gelu_tanh;
+  for (auto& layer : config.layers) layer.mlp.activation = Activation::gelu_tanh;
   check_round_trip(config);
 
-  config.layers = {{3, 64}, {4, 10}};
+  config.layers = blocks({{3, 64}, {4, 10}}, 8, config.layers.front());
   check_round_trip(config);
 
   config.source = usual_json();
@@ -153,7 +155,7 @@ TEST_CASE("Configs come back from JSON as they were") {
 }
 
 TEST_CASE("A config without compress is not given one") {
-  const auto written = write_model_config({.hidden_size = 32, .attention_head_size = 8, .layers = {{4, 64}, {4, 64}}});
+  const auto written = write_model_config(ModelConfig{.hidden_size = 32, .layers = blocks({{4, 64}, {4, 64}}, 8)});
   CHECK_FALSE(written.contains("compress"));
   CHECK_FALSE(written.contains("quantization_config"));
   CHECK(written["num_attention_heads"] == 4);
@@ -162,7 +164,7 @@ TEST_CASE("A config without compress is not given one") {
 
 TEST_CASE("The usual fields keep the values of the model that was cut") {
   auto config = read(usual_json());
-  config.layers = {{.num_attention_heads = 1, .intermediate_size = 10}};
+  config.layers = blocks({{1, 10}}, 8);
   const auto written = write_model_config(config);
   CHECK(written["num_hidden_layers"] == 1);
   CHECK(written["num_attention_heads"] == 2);
@@ -181,8 +183,7 @@ TEST_CASE("Removed layers alone need no compress") {
 TEST_CASE("A model of another width than its source has usual fields of its own") {
   auto config = read(usual_json());
   config.hidden_size = 12;
-  config.attention_head_size = 4;
-  config.layers = std::vector<LayerShape>(2, {.num_attention_heads = 3, .intermediate_size = 9});
+  config.layers = blocks({{3, 9}, {3, 9}}, 4);
   const auto written = write_model_config(config);
   CHECK_FALSE(written.contains("compress"));
   CHECK(written["num_attention_heads"] == 3);
@@ -191,9 +192,9 @@ TEST_CASE("A model of another width than its source has usual fields of its own"
 
 TEST_CASE("Pruned shapes are read from compress") {
   const auto config = read(pruned_json());
-  CHECK((config.layers == std::vector<LayerShape>{{1, 20}, {2, 7}}));
+  CHECK((config.layers == blocks({{1, 20}, {2, 7}}, 8)));
   auto odd = with(pruned_json(), "/hidden_size", 15);
-  CHECK(read(odd).attention_head_size == 8);
+  CHECK(read(odd).attention_head_size() == 8);
   odd["compress"].erase("attention_head_size");
   CHECK_THAT(refusal<CheckpointError>(odd),
              Contains("num_attention_heads: found 2, expected a divisor of hidden_size, 15"));
@@ -405,7 +406,7 @@ TEST_CASE("Numbers may be written as texts, whole ones with a point, and flags a
   }
   CHECK(bare(read(config)) == bare(read(usual_json())));
   CHECK(bare(read(write_model_config(read(config)))) == bare(read(usual_json())));
-  CHECK(read(with(config, "/hidden_act", "gelu_fast")).hidden_act == Activation::gelu_tanh);
+  CHECK(read(with(config, "/hidden_act", "gelu_fast")).hidden_act() == Activation::gelu_tanh);
   CHECK(write_model_config(read(with(config, "/hidden_act", "gelu_fast"))).at("hidden_act") == "gelu_fast");
   CHECK_THAT(refusal<UnsupportedError>(with(config, "/is_decoder", 1)), Contains("is_decoder"));
   for (const json& value : std::initializer_list<json>{"nan", "inf", "", "1e-12x", "1 2", json::array()}) {
@@ -438,11 +439,11 @@ TEST_CASE("Heads that transformers has pruned are gone") {
   config["pruned_heads"] = {{"0", json::array()}};
   CHECK((read(config).layers == read(usual_json()).layers));
   config["pruned_heads"] = {{"1", {1}}};
-  CHECK((read(config).layers == std::vector<LayerShape>{{2, 24}, {1, 24}}));
+  CHECK((read(config).layers == blocks({{2, 24}, {1, 24}}, 8)));
   check_round_trip(read(config));
   CHECK_FALSE(write_model_config(read(config)).contains("pruned_heads"));
   config["pruned_heads"] = {{"1", {0, 1, 1}}};
-  CHECK((read(config).layers == std::vector<LayerShape>{{2, 24}, {0, 24}}));
+  CHECK((read(config).layers == blocks({{2, 24}, {0, 24}}, 8)));
   config["pruned_heads"] = {{"2", {0}}};
   CHECK_THAT(refusal<CheckpointError>(config), Contains("pruned_heads: found layer \"2\", expected 0 to 1"));
   config["pruned_heads"] = {{"1", {2}}};
@@ -452,9 +453,8 @@ TEST_CASE("Heads that transformers has pruned are gone") {
 TEST_CASE("The usual fields are never 0, whatever layers have lost") {
   auto config = read(usual_json());
   config.hidden_size = 12;  // another width than the source's: the layers' own shapes are what is left to say
-  config.attention_head_size = 8;
-  for (const auto& layers :
-       std::vector<std::vector<LayerShape>>{{{0, 0}, {0, 0}}, {{0, 7}, {2, 0}}, {{0, 24}, {1, 24}}, {{3, 0}, {0, 0}}}) {
+  for (const auto& layers : {blocks({{0, 0}, {0, 0}}, 8), blocks({{0, 7}, {2, 0}}, 8), blocks({{0, 24}, {1, 24}}, 8),
+                             blocks({{3, 0}, {0, 0}}, 8)}) {
     config.layers = layers;
     const auto written = write_model_config(config);
     CHECK(written["num_attention_heads"] > 0);

@@ -6,11 +6,12 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
-#include "compress/evaluate/cost.h"
 #include "compress/families/name_table.h"
 #include "compress/model/fused.h"
 #include "compress/model/relative_positions.h"
+#include "compress/spec/cost.h"
+#include "compress/spec/relative_rows.h"
+#include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
 namespace compression {
@@ -167,8 +168,9 @@ TEST_CASE("the fused form has relative biases, of heads in any order; disentangl
   CHECK_FALSE(can_fuse(*deberta->encoder, batch.input_ids, batch.attention_mask, {}));
 
   for (auto& layer : model->encoder->layers) {
-    layer->position_heads.clear();
-    for (int64_t head = layer->heads; head-- > 0;) layer->position_heads.push_back(head);
+    auto& columns = layer->spec.attention.position_heads;
+    columns.clear();
+    for (int64_t head = layer->heads(); head-- > 0;) columns.push_back(head);
   }
   std::vector<torch::Tensor> logits, gradients;
   for (const auto form : {std::optional<Arithmetic>(), std::optional(Arithmetic::float32)}) {
@@ -288,21 +290,21 @@ TEST_CASE("padding inside a text has the position of padding, whether or not att
 TEST_CASE("keys that a family's config.json lacks have the defaults of transformers") {
   const auto only_type = [](const char* type) { return read({{"model_type", type}}); };
   const auto distilbert = only_type("distilbert");
-  CHECK((distilbert.layers == std::vector<LayerShape>(6, {.num_attention_heads = 12, .intermediate_size = 3072})));
+  CHECK((distilbert.layers == blocks_of(6, 12, 3072)));
   CHECK(distilbert.classifier_dropout == 0.2);
   CHECK(distilbert.type_vocab_size == 0);
   const auto electra = only_type("electra");
   CHECK(electra.hidden_size == 256);
-  CHECK(electra.encoder.embedding_size == 128);
-  CHECK(electra.encoder.embedding_projection);
+  CHECK(electra.input.embedding_size == 128);
+  CHECK(electra.input.projection);
   const auto roberta = only_type("roberta");
   CHECK(roberta.vocab_size == 50265);
   CHECK(roberta.max_length() == 510);
   CHECK(only_type("albert").hidden_dropout_prob == 0.0);
   CHECK(only_type("mpnet").pad_token_id == 1);
   const auto deberta = only_type("deberta-v2");
-  CHECK(deberta.layer_norm_eps == 1e-7);
-  CHECK(deberta.encoder.relative == RelativeAttention::none);
+  CHECK(deberta.norm.eps == 1e-7);
+  CHECK(deberta.positions() == Positions::none);
 }
 
 TEST_CASE("options that are not supported are named in one line, with what is") {
@@ -346,7 +348,8 @@ TEST_CASE("sizes that do not fit a family are refused with file, key, found and 
   CHECK_THAT(message_of<CheckpointError>([&] { read(big); }), Contains("parameters"));
   auto mpnet = config_of("mpnet");
   mpnet["relative_attention_num_buckets"] = int64_t{1} << 31;
-  CHECK_THAT(message_of<CheckpointError>([&] { read(mpnet); }), Contains("parameters"));
+  CHECK_THAT(message_of<CheckpointError>([&] { read(mpnet); }),
+             Contains("relative_attention_num_buckets: found 2147483648"));
 }
 
 TEST_CASE("no value of any key of any family does more than to be refused") {
@@ -379,40 +382,40 @@ TEST_CASE("groups of shared layers are what transformers makes of them, and foun
     for (int64_t groups = 1; groups <= repeats; ++groups) {
       for (int64_t inner = 1; inner <= 3; ++inner) {
         ModelConfig config;
-        config.encoder.shared_layers = shared_layers({.repeats = repeats, .groups = groups, .inner = inner});
-        CHECK(shared_layers(layer_groups(config)) == config.encoder.shared_layers);
+        config.shared_layers = shared_layers({.repeats = repeats, .groups = groups, .inner = inner});
+        CHECK(shared_layers(layer_groups(config)) == config.shared_layers);
       }
     }
   }
   ModelConfig uneven{.model_type = "albert"};
-  uneven.encoder.shared_layers = {0, 0, 0, 1};
+  uneven.shared_layers = {0, 0, 0, 1};
   CHECK_THAT(message_of<UnsupportedError>([&] { layer_groups(uneven); }), Contains("0, 0, 0, 1"));
 }
 
 TEST_CASE("distances are put in buckets as the papers draw them") {
-  EncoderOptions bias{.relative = RelativeAttention::bias, .relative_rows = 32};
-  const auto row = [](const EncoderOptions& options, int64_t distance) {
-    return relative_rows(options, 200)[199 + distance].item<int64_t>();
+  const auto row = [](Positions positions, const RelativeSpec& spec, int64_t distance) {
+    return relative_rows(positions, spec, 200).at(static_cast<size_t>(199 + distance));
   };
-  CHECK(row(bias, 0) == 0);
-  CHECK(row(bias, 7) == 7);
-  CHECK(row(bias, -7) == 16 + 7);
-  CHECK(row(bias, 8) == 8);
-  CHECK(row(bias, 11) == 8);
-  CHECK(row(bias, 127) == 15);
-  CHECK(row(bias, -199) == 31);
-  EncoderOptions apart{.relative = RelativeAttention::disentangled, .relative_rows = 40, .relative_range = 20};
-  CHECK(row(apart, 0) == 20);
-  CHECK(row(apart, -30) == 0);
-  CHECK(row(apart, 30) == 39);
+  const RelativeSpec bias{.rows = 32};
+  CHECK(row(Positions::bias, bias, 0) == 0);
+  CHECK(row(Positions::bias, bias, 7) == 7);
+  CHECK(row(Positions::bias, bias, -7) == 16 + 7);
+  CHECK(row(Positions::bias, bias, 8) == 8);
+  CHECK(row(Positions::bias, bias, 11) == 8);
+  CHECK(row(Positions::bias, bias, 127) == 15);
+  CHECK(row(Positions::bias, bias, -199) == 31);
+  const RelativeSpec apart{.rows = 40, .range = 20};
+  CHECK(row(Positions::disentangled, apart, 0) == 20);
+  CHECK(row(Positions::disentangled, apart, -30) == 0);
+  CHECK(row(Positions::disentangled, apart, 30) == 39);
   auto buckets = apart;
-  buckets.relative_rows = 32;
-  buckets.relative_buckets = 16;
-  buckets.relative_range = 160;
-  CHECK(row(buckets, 8) == 16 + 8);
-  CHECK(row(buckets, -8) == 16 - 8);
-  CHECK(row(buckets, 159) == 16 + 15);
-  CHECK(row(buckets, -159) == 1);
+  buckets.rows = 32;
+  buckets.buckets = 16;
+  buckets.range = 160;
+  CHECK(row(Positions::disentangled, buckets, 8) == 16 + 8);
+  CHECK(row(Positions::disentangled, buckets, -8) == 16 - 8);
+  CHECK(row(Positions::disentangled, buckets, 159) == 16 + 15);
+  CHECK(row(Positions::disentangled, buckets, -159) == 1);
 }
 
 }  // namespace

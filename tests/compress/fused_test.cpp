@@ -1,9 +1,9 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/model/autocast.h"
 #include "compress/model/recompute.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/objective.h"
 #include "tests/support.h"
 
@@ -60,7 +60,7 @@ Model model_without_dropout() {
 TEST_CASE("the fused form computes what LibTorch's operators do, forward and backward") {
   auto model = model_without_dropout();
   for (const auto& [activation, name] : enum_names(Activation{})) {
-    for (auto& layer : model->encoder->layers) layer->activation = activation;
+    for (auto& layer : model->encoder->layers) layer->spec.mlp.activation = activation;
     for (const bool hidden_states : {false, true}) {
       for (const bool recompute : {false, true}) {
         INFO(name << " hidden_states " << hidden_states << " recompute " << recompute);
@@ -215,7 +215,7 @@ TEST_CASE("the fused form stands back where it can't compute what is asked for")
   auto model = model_without_dropout();
   const auto attentions = run_pass(model, Arithmetic::float32, {.attentions = true});
   check_same(attentions, run_pass(model, std::nullopt, {.attentions = true}), 1e-6);
-  model->encoder->layers[0]->head_mask = torch::zeros({model->encoder->layers[0]->heads});
+  model->encoder->layers[0]->head_mask = torch::zeros({model->encoder->layers[0]->heads()});
   check_same(run_pass(model, Arithmetic::float32), run_pass(model, std::nullopt), 1e-6);
 }
 

@@ -1,10 +1,10 @@
 // Every task's head on every model family, against transformers.
 #include "compress/base/error.h"
 #include "compress/base/fields.h"
-#include "compress/checkpoint/checkpoint.h"
-#include "compress/evaluate/cost.h"
 #include "compress/families/families.h"
 #include "compress/families/name_table.h"
+#include "compress/spec/cost.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
 #include "tests/support.h"
 

@@ -6,8 +6,8 @@
 #include "compress/base/error.h"
 #include "compress/base/fields.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/families/families.h"
+#include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
 namespace compression {
@@ -326,7 +326,7 @@ TEST_CASE("heads that transformers has pruned are read as they are") {
   }
   checkpoint.config["pruned_heads"] = {{"1", {1}}};
   auto pruned = checkpoint.load().model;
-  CHECK(pruned->config().layers[1].num_attention_heads == 3);
+  CHECK(pruned->config().layers[1].attention.heads == 3);
   auto mask = torch::ones({4});
   mask[1] = 0;
   model->encoder->layers[1]->head_mask = mask;

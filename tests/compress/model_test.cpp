@@ -1,8 +1,8 @@
 #include "tests/support.h"
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
-#include "compress/evaluate/cost.h"
+#include "compress/spec/cost.h"
+#include "compress/state_dict/state_dict.h"
 
 namespace compression {
 namespace {

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/trainer.h"
 #include "compress/workflow/machine.h"
 #include "tests/support.h"
@@ -85,7 +85,7 @@ TEST_CASE("a workload is the model's own layers and the tokens of a batch") {
   const auto work = workload_of(*model, source, {.gradient_accumulation = 3});
   CHECK(work.batches == 3);
   const auto& config = model->config();
-  const auto hidden = config.hidden_size, inner = config.layers[0].intermediate_size;
+  const auto hidden = config.hidden_size, inner = config.layers[0].mlp.units;
   int64_t square = 0, up = 0;
   for (const auto& [in, out, count] : work.layers) {
     if (in == hidden && out == hidden) square = count;

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/adamw.h"
 #include "compress/train/train_state.h"
 #include "compress/train/trainer.h"

@@ -3,9 +3,9 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/evaluate/cost.h"
 #include "compress/model/resize.h"
 #include "compress/model_folder/sentence_transformers.h"
+#include "compress/spec/cost.h"
 #include "compress/tokenizer/sentence_settings.h"
 #include "tests/support.h"
 
@@ -151,10 +151,11 @@ TEST_CASE("narrower models keep the hidden dimensions of each pooling that is co
   write_case(case_called("norm, then dense of two poolings"), folder.path());
   const auto model = load_model(folder.path()).model;
   const auto kept = torch::tensor({0, 3, 7});
-  const auto narrow = resized(model, with_hidden_size(model->config(), 3), [&](int64_t all, int64_t count, int64_t) {
-    REQUIRE((all == 12 && count == 3));
-    return kept;
-  });
+  const auto narrow =
+      resized(model, with_hidden_size(model->config(), 3), [&](Label, int64_t all, int64_t count, int64_t) {
+        REQUIRE((all == 12 && count == 3));
+        return kept;
+      });
   CHECK(narrow->config().embedding.steps[1].in == 6);
   const auto rows = torch::tensor({0, 3, 7, 12, 15, 19});
   CHECK(torch::equal(state_dict(*narrow).at("head.dense_1.weight"),

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/model/autocast.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
 #include "compress/train/adamw.h"
 #include "compress/train/trainer.h"

@@ -242,8 +242,8 @@ TEST_CASE("a student of smaller layers has evenly spaced weights of the teacher,
   auto student = select_weights(teacher, {.hidden_size = 16, .num_attention_heads = 2, .intermediate_size = 32});
   const auto& from = *teacher->encoder->layers[1];
   const auto& to = *student->encoder->layers[1];
-  const auto heads = from.heads, size = from.head_size;
-  REQUIRE(to.heads == 2);
+  const auto heads = from.heads(), size = from.head_size();
+  REQUIRE(to.heads() == 2);
   REQUIRE(to.query->weight.size(1) == 16);
   const auto second = heads / 2;  // the head that became number 1
   for (const int64_t row : {int64_t{0}, size - 1}) {

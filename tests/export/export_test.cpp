@@ -242,7 +242,7 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
     for (const auto type : {torch::kBool, torch::kFloat, torch::kInt}) {
       CHECK(torch::equal(states(batch.attention_mask.to(type)), states(batch.attention_mask)));
     }
-    if (model->config().encoder.masks_queries) {
+    if (model->config().input.masks_queries) {
       const auto& [ids, mask, types, labels, examples] = batch;
       CHECK_THROWS_WITH(fused.forward(ids, mask, types),
                         Catch::Contains("attention_mask: found 0 for the first token of text 1"));
@@ -288,8 +288,7 @@ size_t thread_count() {
 TEST_CASE("a fused file that is loaded starts no threads, and is at work in a fork") {
   auto config = tiny_model()->config();  // large enough for LibTorch to share its tensors among threads
   config.hidden_size = 256;
-  config.attention_head_size = 64;
-  config.layers.assign(1, {.num_attention_heads = 4, .intermediate_size = 512});
+  config.layers = blocks({{4, 512}}, 64, config.layers.front());
   config.vocab_size = 2000;
   config.source = nullptr;
   Model model(config);

@@ -4,6 +4,7 @@
 #include "compress/families/model_config.h"  // read_model_config, write_model_config
 #include "compress/families/name_table.h"
 #include "compress/spec/config.h"
+#include "compress/spec/weights.h"
 #include "tests/fuzz/fuzzing.h"
 
 using namespace compression;
@@ -12,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzzing::allow_errors([&] {
     const auto json = parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
     auto config = read_model_config(json, "config.json");
-    weight_count(config);
+    weights(config);
     const auto name = checkpoint_names(config);
     name("bert.encoder.layer.0.attention.self.query.weight");
     auto again = read_model_config(write_model_config(config), "config.json");

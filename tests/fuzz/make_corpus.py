@@ -36,6 +36,51 @@ seed("safetensors", "numbers", safetensors({"a": ("F32", [2, 3], bytes(24)), "b"
 seed("safetensors", "unaligned", safetensors({"b": ("BOOL", [3], b"\0\1\2"), "a": ("F16", [1], b"ab"), "h": ("F64", [1], bytes(8))}))
 seed("safetensors", "nothing", safetensors({}))
 
+# GGUF
+def gguf_text(text):
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def gguf_value(value):
+    """Type and bytes."""
+    if isinstance(value, bool):
+        return 7, struct.pack("<?", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    if isinstance(value, str):
+        return 8, gguf_text(value)
+    kind = gguf_value(value[0])[0]
+    return 9, struct.pack("<IQ", kind, len(value)) + b"".join(gguf_value(each)[1] for each in value)
+
+
+def gguf(metadata, tensors=()):
+    out, table, data = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata)), b"", b""
+    for key, value in metadata.items():
+        kind, content = gguf_value(value)
+        out += gguf_text(key) + struct.pack("<I", kind) + content
+    for name, kind, sizes, content in tensors:
+        out += gguf_text(name) + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, kind, len(data))
+        data += content + bytes(-len(content) % 32)
+    return out + bytes(-len(out) % 32) + data
+
+
+blocks = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 12: (256, 144), 13: (256, 176), 14: (256, 210),
+          24: (1, 1), 28: (1, 8), 30: (1, 2)}
+seed("gguf", "types", gguf({"general.architecture": "llama", "a": True, "b": 1.5, "c": [1, 2], "d": ["x", ""], "general.alignment": 32},
+                           [(f"t{kind}", kind, [numbers, 2], bytes(range(size)) * 2) for kind, (numbers, size) in blocks.items()]))
+others = iter(range(256, 512))
+byte_characters = [chr(b if 32 < b < 127 or 160 < b < 256 and b != 173 else next(others)) for b in range(256)]
+ggml = "tokenizer.ggml."
+for name in ("gpt-2", "smollm", "llama-bpe", "qwen2"):
+    tokens = ["<s>", "</s>", "<x>"] + byte_characters + ["he", "re"]
+    seed("gguf", name, gguf({ggml + "model": "gpt2", ggml + "pre": name, ggml + "tokens": tokens, ggml + "merges": ["h e", "r e"],
+                             ggml + "token_type": [3, 3, 4] + [1] * 258, ggml + "bos_token_id": 0, ggml + "eos_token_id": 1, ggml + "add_eos_token": True}))
+pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + ["\u2581h", "h", "e", "he"]
+seed("gguf", "llama", gguf({ggml + "model": "llama", ggml + "tokens": pieces, ggml + "scores": [0.0] * 259 + [-1.0, -2.0, -3.0, -0.5],
+                            ggml + "token_type": [2, 3, 3] + [6] * 256 + [1] * 4, ggml + "bos_token_id": 1}))
+
 # config.json
 configs = {
     "bert": {"model_type": "bert", "vocab_size": 64, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -6,7 +6,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/fields.h"
-#include "compress/evaluate/cost.h"
+#include "compress/spec/cost.h"
 #include "prune/allocate.h"
 #include "prune/blocks.h"
 #include "prune/heat_map.h"
@@ -94,7 +94,7 @@ TEST_CASE("the padding token may be the last of a vocabulary that is cut, but wh
   config.pad_token_id = 60;
   const Model model(config);
   CHECK(keep_tokens(model, {5, 7, 60})->config().pad_token_id == 2);
-  config.encoder.positions_after_padding = true;
+  config.input.positions_after_padding = true;
   const Model counting(config);
   CHECK_THROWS_AS(keep_tokens(counting, {5, 7, 60}), std::invalid_argument);
 }
@@ -174,7 +174,8 @@ TEST_CASE("a pruned model, uneven layers too, reloads with equal logits") {
   const TemporaryFolder folder;
   save_model(model, *load_tokenizer(golden("model/tiny")), folder.path());
   auto again = load_model(folder.path()).model;
-  CHECK((again->config().layers == std::vector<LayerShape>{{2, 3}, {1, 2}, {3, 1}}));
+  const auto& like = model->config().layers.front();
+  CHECK((again->config().layers == testing::blocks({{2, 3}, {1, 2}, {3, 1}}, like.attention.head_size, like)));
   const at::NoGradGuard no_grad;
   CHECK(torch::equal(again->forward(batch).logits, model->forward(batch).logits));
 }
@@ -479,7 +480,7 @@ TEST_CASE("unit costs add up to the multiply-adds that a cut saves") {
   const auto reduction = static_cast<double>(before) / static_cast<double>(macs(model->config()));
   CHECK(reduction >= 2.5);
   CHECK(reduction < 2.6);
-  for (const auto& layer : model->config().layers) CHECK(layer.intermediate_size % 4 == 0);
+  for (const auto& layer : model->config().layers) CHECK(layer.mlp.units % 4 == 0);
 }
 
 TEST_CASE("rounds end at the budget, by way of a cubic curve, and say which units are left") {
@@ -497,7 +498,7 @@ TEST_CASE("rounds end at the budget, by way of a cubic curve, and say which unit
       model, budget, 3, [&] { return score_units(model, objective, source, quiet_context({})); },
       [&](const std::vector<torch::Tensor>&) {
         int64_t units = 0;
-        for (const auto& layer : model->config().layers) units += layer.intermediate_size;
+        for (const auto& layer : model->config().layers) units += layer.mlp.units;
         sizes.push_back(units);
       });
   REQUIRE(sizes.size() == 3);
@@ -644,7 +645,7 @@ TEST_CASE("a model of any family is reconstructed as it was, and scored by what 
   const auto layerwise = [&] {
     reconstruct(model, original, all_units(model), OneBatch(batch), Reconstruction::layerwise, 1e-3, quiet_context({}));
   };
-  if (!model->config().encoder.shared_layers.empty()) {
+  if (!model->config().shared_layers.empty()) {
     CHECK_THROWS_AS(layerwise(), UnsupportedError);
     CHECK_THROWS_AS(surgeon_scores(model, OneBatch(batch), 0, quiet_context({})), UnsupportedError);
     return;
@@ -824,7 +825,7 @@ TEST_CASE("scores and budgets that are not finite are an error") {
 TEST_CASE("reconstruction says what it can't do") {
   auto model = tiny_model(), original = tiny_model();
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
-  model->config().encoder.shared_layers = {0, 0, 0};
+  model->config().shared_layers = {0, 0, 0};
   CHECK_THROWS_AS(
       reconstruct(model, original, all_units(model), OneBatch(batch), Reconstruction::rescale, 1e-3, quiet_context({})),
       UnsupportedError);

@@ -1,7 +1,7 @@
 // Static int8, SmoothQuant and bias correction, on models.
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
+#include "compress/state_dict/state_dict.h"
 #include "quantize/bias_correction.h"
 #include "quantize/mixed.h"
 #include "quantize/smooth.h"
@@ -140,10 +140,10 @@ TEST_CASE("with static activations too, as few layers as the bound takes stay fl
 /// One feature of each layer's values, and one FFN unit, 50 times as large as the others, with the same logits.
 Model with_outliers(Activation activation) {
   auto model = tiny_model();
-  model->config().hidden_act = activation;
+  for (auto& layer : model->config().layers) layer.mlp.activation = activation;
   const at::NoGradGuard no_grad;
   for (auto& layer : model->encoder->layers) {
-    layer->activation = activation;
+    layer->spec.mlp.activation = activation;
     for (auto& [maker, reader] :
          {std::pair(layer->value, layer->attention_output), std::pair(layer->intermediate, layer->output)}) {
       if (maker.get() == layer->intermediate.get() && activation != Activation::relu) continue;
@@ -191,7 +191,7 @@ TEST_CASE("layers that share weights are smoothed once") {
   size_t own = 0;
   for (size_t i = 0; i < model->config().layers.size(); ++i) own += model->config().first_use(i) == i ? 1 : 0;
   REQUIRE(own < model->config().layers.size());
-  const bool relu = model->config().hidden_act == Activation::relu;
+  const bool relu = model->config().hidden_act() == Activation::relu;
   const auto layers = smooth(model, {}, {}, 0.5, OneBatch(batch, 2), quiet_context({}));
   CHECK(layers.size() == (relu ? 2 * own : own));
   check_close(logits_of(model, batch), before, 1e-5);

@@ -5,8 +5,8 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/evaluate/instances.h"
+#include "compress/state_dict/state_dict.h"
 #include "recipes/load.h"
 #include "recipes/run.h"
 #include "recipes/write.h"

@@ -1,7 +1,7 @@
 // Every stage's algorithm on every model family.
 #include "compress/base/error.h"
-#include "compress/checkpoint/checkpoint.h"
-#include "compress/evaluate/cost.h"
+#include "compress/spec/cost.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/train/trainer.h"
 #include "distill/objective.h"
 #include "distill/student.h"
@@ -170,8 +170,8 @@ TEST_CASE("every family is pruned: what is cut computes what the masks did") {
   const auto masked = subject.check_cut(model, kept);
   CHECK_FALSE(torch::allclose(masked, golden_tensors("model/families/" + subject.name + ".safetensors").at("logits"),
                               1e-3, 1e-3));
-  CHECK(model->config().layers.front().num_attention_heads == 1);
-  CHECK(model->config().layers.back().intermediate_size == 17);
+  CHECK(model->config().layers.front().attention.heads == 1);
+  CHECK(model->config().layers.back().mlp.units == 17);
   subject.check_saved(model);
   subject.check_exported(model);
 
@@ -196,8 +196,8 @@ TEST_CASE("attention and FFNs of every family can go whole") {
   kept.front() = kept.front().slice(0, 0, 0);
   kept.back() = kept.back().slice(0, 0, 0);
   const auto masked = subject.check_cut(model, kept);
-  CHECK(model->config().layers.front().num_attention_heads == 0);
-  CHECK(model->config().layers.back().intermediate_size == 0);
+  CHECK(model->config().layers.front().attention.heads == 0);
+  CHECK(model->config().layers.back().mlp.units == 0);
   subject.check_saved(model);
   subject.check_exported(model);
   const auto fused = [&](Model& of) {
@@ -256,7 +256,7 @@ TEST_CASE("every family is quantized, and exported so") {
 TEST_CASE("shared layers that no config.json can say are refused") {
   auto model = load_model(golden("model/families/albert")).model;  // 0 1 0 1 2 3 2 3
   const auto kept = [&](const std::vector<int64_t>& layers) {
-    return distill::keep_layers(model, layers)->config().encoder.shared_layers;
+    return distill::keep_layers(model, layers)->config().shared_layers;
   };
   CHECK(kept({0, 2, 4, 6}) == std::vector<int64_t>{0, 0, 1, 1});
   CHECK(kept({4, 5, 6, 7}) == std::vector<int64_t>{0, 1, 0, 1});

@@ -76,8 +76,8 @@ TEST_CASE("gradual pruning goes on where whole blocks went, by scores of weights
                "stages.small.gradual.prune.whole_blocks=true", "stages.small.gradual.prune.score_examples=16",
                "stages.small.gradual.prune.importance=" + method, "stages.small.gradual.prune.reconstruct=layerwise"});
   const auto layers = load_model_config(gradual.result()).layers;
-  CHECK(std::ranges::any_of(
-      layers, [](const LayerShape& layer) { return layer.num_attention_heads == 0 || layer.intermediate_size == 0; }));
+  CHECK(std::ranges::any_of(layers,
+                            [](const BlockSpec& layer) { return layer.attention.heads == 0 || layer.mlp.units == 0; }));
 }
 
 TEST_CASE("a round below the bound is undone, and the steps are halved") {

@@ -6,9 +6,9 @@
 #include <clocale>
 #include <locale>
 
-#include "compress/checkpoint/checkpoint.h"
 #include "compress/evaluate/evaluate.h"
 #include "compress/model/autocast.h"
+#include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
 #include "compress/train/precision.h"  // fused_arithmetic
 #include "compress/train/trainer.h"
@@ -96,7 +96,7 @@ Numbers all_numbers(const std::string& folder, const Batch& batch) {
   train_few(student, objective, {.epochs = 1, .learning_rate = 1e-3, .precision = Precision::float32});
   keep("distilled", logits_of(student));
 
-  const bool shared = !whole->config().encoder.shared_layers.empty();
+  const bool shared = !whole->config().shared_layers.empty();
   auto model = copy(teacher);
   LabelObjective own(model);
   const auto scores = prune::score_units(model, own, texts, context);

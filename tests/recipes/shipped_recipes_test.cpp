@@ -18,8 +18,7 @@ struct SmallWorld {
   SmallWorld() {
     auto config = tiny_model()->config();
     config.hidden_size = 48;
-    config.attention_head_size = 4;
-    config.layers.assign(6, {.num_attention_heads = 12, .intermediate_size = 512});
+    config.layers.assign(6, blocks({{12, 512}}, 4).front());
     config.task = TaskType::embedding;
     config.labels.clear();
     config.source = nullptr;

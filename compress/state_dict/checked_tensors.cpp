@@ -1,4 +1,4 @@
-#include "compress/checkpoint/checked_tensors.h"
+#include "compress/state_dict/checked_tensors.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,7 +8,7 @@
 
 #include "compress/base/error.h"              // CheckpointError
 #include "compress/base/fingerprint.h"        // Fingerprint
-#include "compress/checkpoint/safetensors.h"  // SafetensorsFile, write_safetensors
+#include "compress/checkpoint/safetensors.h"  // SafetensorsFile
 
 namespace compression {
 namespace {
@@ -40,8 +40,7 @@ void write_checked(const std::filesystem::path& path, const StateDict& tensors,
 
 CheckedTensors read_checked(const std::filesystem::path& path) {
   const auto file = SafetensorsFile::open(path);
-  CheckedTensors read{.tensors = {}, .metadata = file.metadata()};
-  for (const auto& [name, info] : file.tensors()) read.tensors[name] = file.read(name);
+  CheckedTensors read{.tensors = read_tensors(file), .metadata = file.metadata()};
   const auto found = read.metadata.find(checksum_key);
   if (found == read.metadata.end() || found->second != checksum(read.tensors, read.metadata)) {
     throw CheckpointError(path.string() + ": its checksum is not that of its content");

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "compress/checkpoint/checkpoint.h"  // StateDict
+#include "compress/state_dict/state_dict.h"  // StateDict
 
 namespace compression {
 

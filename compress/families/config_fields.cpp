@@ -1,0 +1,215 @@
+#include "compress/families/config_fields.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "compress/base/error.h"      // CheckpointError, UnsupportedError
+#include "compress/base/fields.h"     // enum_name
+#include "compress/base/json_file.h"  // excerpt
+#include "compress/base/limits.h"     // width
+#include "compress/base/number.h"     // number_of
+
+namespace compression {
+namespace {
+
+using nlohmann::json;
+
+/// Text without spaces around it as a number, all of it.
+template <class T>
+std::optional<T> parsed(std::string_view text) {
+  constexpr std::string_view spaces = " \t\n\r";
+  text.remove_prefix(std::min(text.find_first_not_of(spaces), text.size()));
+  return number_of<T>(text.substr(0, text.find_last_not_of(spaces) + 1));
+}
+
+/// 1e-12, and as YAML's readers give it: "1e-12".
+std::optional<double> real_number(const json& value) {
+  if (value.is_string()) return parsed<double>(value.get_ref<const std::string&>());
+  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+}
+
+/// true, and as some programs write it: 1, "true".
+std::optional<bool> truth(const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value == 1 || value == "true" || value == "True") return true;
+  if (value == 0 || value == "false" || value == "False") return false;
+  return std::nullopt;
+}
+
+/// transformers' names of the encoders' activations: those in use, then older ones.
+struct ActivationName {
+  std::string_view name;
+  Activation activation;
+};
+constexpr std::array<ActivationName, 8> activation_names{{{"gelu", Activation::gelu},
+                                                          {"gelu_new", Activation::gelu_tanh},
+                                                          {"gelu_pytorch_tanh", Activation::gelu_tanh},
+                                                          {"relu", Activation::relu},
+                                                          {"gelu_python", Activation::gelu},
+                                                          {"gelu_python_tanh", Activation::gelu_tanh},
+                                                          {"gelu_fast", Activation::gelu_tanh},
+                                                          {"gelu_accurate", Activation::gelu_tanh}}};
+constexpr size_t usual_activations = 4;  // of them: those that messages name
+
+std::optional<Activation> activation_of(std::string_view name) {
+  const auto found = std::ranges::find(activation_names, name, &ActivationName::name);
+  return found == activation_names.end() ? std::nullopt : std::optional(found->activation);
+}
+
+}  // namespace
+
+std::optional<int64_t> whole_number(const json& value) {
+  if (value.is_string()) return parsed<int64_t>(value.get_ref<const std::string&>());
+  if (value.is_number_float()) {
+    const auto number = value.get<double>();
+    const bool fits = std::floor(number) == number && std::abs(number) < 0x1p53;
+    return fits ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
+  }
+  if (!value.is_number_integer()) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<uint64_t>() > std::numeric_limits<int64_t>::max()) return std::nullopt;
+  return value.get<int64_t>();
+}
+
+std::optional<int64_t> whole_number_in(std::string_view text) {
+  return parsed<int64_t>(text);
+}
+
+ConfigFields::ConfigFields(const json& object, std::string file, std::string prefix)
+    : object_(object), file_(std::move(file)), prefix_(std::move(prefix)) {
+  if (!object.is_object()) {
+    throw CheckpointError(fmt::format("{}{}: found {}, expected an object", file_,
+                                      prefix_.empty() ? "" : ": " + prefix_.substr(0, prefix_.size() - 1),
+                                      excerpt(object)));
+  }
+}
+
+const json* ConfigFields::find(const std::string& key) const {
+  const auto found = object_.find(key);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+const json& ConfigFields::required(const std::string& key, std::string_view expected) const {
+  if (const json* value = find(key)) return *value;
+  fail(key, "nothing", expected);
+}
+
+int64_t ConfigFields::integer(const std::string& key, int64_t least, int64_t most) const {
+  const auto expected = fmt::format("a whole number from {} to {}", least, most);
+  const json& value = required(key, expected);
+  const auto number = whole_number(value);
+  if (!number || *number < least || *number > most) fail(key, excerpt(value), expected);
+  return *number;
+}
+int64_t ConfigFields::integer_or(int64_t fallback, const std::string& key, int64_t least, int64_t most) const {
+  return find(key) ? integer(key, least, most) : fallback;
+}
+
+double ConfigFields::real_or(double fallback, const std::string& key, double least, double most) const {
+  const json* value = find(key);
+  if (!value) return fallback;
+  const auto number = real_number(*value);
+  if (!number || !(*number >= least && *number <= most)) {
+    fail(key, excerpt(*value), fmt::format("a number from {} to {}", least, most));
+  }
+  return *number;
+}
+
+std::string ConfigFields::text(const std::string& key) const {
+  const json& value = required(key, "a string");
+  if (!value.is_string()) fail(key, excerpt(value), "a string");
+  return value.get<std::string>();
+}
+std::string ConfigFields::text_or(const std::string& fallback, const std::string& key) const {
+  return find(key) ? text(key) : fallback;
+}
+
+bool ConfigFields::flag_or(bool fallback, const std::string& key) const {
+  const json* value = find(key);
+  if (!value) return fallback;
+  const auto flag = truth(*value);
+  if (!flag) fail(key, excerpt(*value), "true or false");
+  return *flag;
+}
+
+const json& ConfigFields::array(const std::string& key) const {
+  const json& value = required(key, "an array");
+  if (!value.is_array()) fail(key, excerpt(value), "an array");
+  return value;
+}
+
+ConfigFields ConfigFields::object(const std::string& key) const {
+  return {required(key, "an object"), file_, prefix_ + key + "."};
+}
+ConfigFields ConfigFields::element(const std::string& key, size_t index) const {
+  return {array(key)[index], file_, fmt::format("{}{}[{}].", prefix_, key, index)};
+}
+
+void ConfigFields::require(const std::string& key, const json& supported) const {
+  const json& value = required(key, supported.dump());
+  if (value != supported) fail_unsupported(key, excerpt(value), supported.dump());
+}
+
+void ConfigFields::allow_only(const std::set<std::string>& keys) const {
+  for (const auto& [key, value] : object_.items()) {
+    if (!keys.contains(key)) fail(excerpt(json(key)), excerpt(value), fmt::format("only {}", fmt::join(keys, ", ")));
+  }
+}
+
+void ConfigFields::fail(std::string_view key, std::string_view found, std::string_view expected) const {
+  throw CheckpointError(fmt::format("{}: found {}, expected {}", where(key), found, expected));
+}
+void ConfigFields::fail_unsupported(std::string_view key, std::string_view found, std::string_view supported) const {
+  throw UnsupportedError(fmt::format("{}: found {}, supported: {}", where(key), found, supported));
+}
+
+std::string ConfigFields::where(std::string_view key) const {
+  return fmt::format("{}: {}{}", file_, prefix_, key);
+}
+
+int64_t FamilyFields::integer(const std::string& own, int64_t fallback, int64_t least, int64_t most) const {
+  const auto name = key(own);
+  return name.empty() ? fallback : fields_.integer_or(fallback, name, least, most);
+}
+double FamilyFields::real(const std::string& own, double fallback, double least, double most) const {
+  const auto name = key(own);
+  return name.empty() ? fallback : fields_.real_or(fallback, name, least, most);
+}
+bool FamilyFields::is_given(const std::string& own) const {
+  return !key(own).empty() && fields_.find(key(own)) != nullptr;
+}
+Activation FamilyFields::activation(const std::string& own, Activation fallback, std::optional<Activation> more) const {
+  if (!is_given(own)) return fallback;
+  const auto name = fields_.text(key(own));
+  if (more && name == enum_name(*more)) return *more;
+  if (const auto found = activation_of(name)) return *found;
+  std::vector<std::string_view> known;
+  if (more) known.push_back(enum_name(*more));
+  for (size_t i = 0; i < usual_activations; ++i) known.push_back(activation_names[i].name);
+  fields_.fail_unsupported(key(own), excerpt(name), fmt::format("{}", fmt::join(known, ", ")));
+}
+
+std::string activation_name(const json& source, const std::string& key, Activation activation) {
+  const auto given = source.find(key);
+  if (given != source.end() && given->is_string() && activation_of(given->get<std::string>()) == activation)
+    return *given;
+  const auto found = std::ranges::find(activation_names, activation, &ActivationName::activation);
+  return std::string(found == activation_names.end() ? enum_name(activation) : found->name);
+}
+
+void read_embedding_size(const FamilyFields& fields, ModelConfig& config) {
+  auto& input = config.input;
+  input.embedding_size = fields.integer("embedding_size", input.embedding_size, 1, limits::width);
+  input.projection |= input.embedding_size != config.hidden_size;
+}
+
+void write_embedding_size(const ModelConfig& config, json& out) {
+  out["embedding_size"] = config.embedding_size();
+}
+
+}  // namespace compression

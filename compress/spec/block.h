@@ -1,0 +1,90 @@
+#pragma once
+// The blocks that a network is a stack of: attention and FFN, each with a norm and a residual.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "compress/base/activation.h"  // Activation
+
+namespace compression {
+
+/// layer: LayerNorm (arXiv 1607.06450); rms: RMSNorm (arXiv 1910.07467), without mean and bias.
+enum class NormKind { layer, rms };
+
+/// Where a norm stands: behind the residual's sum (BERT), or before what attention and FFN read (GPT-2).
+enum class NormPlace { after, before };
+
+struct NormSpec {
+  NormKind kind = NormKind::layer;
+  double eps = 1e-12;
+  bool bias = true;  // of LayerNorm
+
+  bool operator==(const NormSpec&) const = default;
+};
+
+/// What attention knows of the distance between two tokens.
+enum class Positions {
+  none,
+  bias,          // a number a head is added to the scores; all blocks share the table (MPNet, arXiv 2004.09297)
+  disentangled,  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
+  rotary         // queries and keys are turned by their places (RoFormer, arXiv 2104.09864)
+};
+
+struct AttentionSpec {
+  int64_t heads = 12;
+  int64_t group = 1;  // heads that share a key and a value (grouped-query attention, arXiv 2305.13245)
+  int64_t head_size = 64;
+  bool causal = false;                       // a token attends to itself and those before it
+  int64_t window = 0;                        // a token attends to those at most so far away; 0: to all
+  Positions positions = Positions::none;     // of the distance; those of the place are of the input
+  std::vector<int64_t> position_heads = {};  // bias: each head's column of the table; empty: all
+  double rotary_base = 10000.0;              // rotary
+  bool bias = true;                          // of queries, keys and values
+  bool output_bias = true;
+  std::optional<NormSpec> head_norm = {};  // of each head's queries and keys (Qwen3)
+
+  int64_t kv_heads() const { return heads / group; }
+  int64_t width() const { return heads * head_size; }
+  int64_t kv_width() const { return kv_heads() * head_size; }
+
+  bool operator==(const AttentionSpec&) const = default;
+};
+
+/// Plain: activation(x W + b) V + c. Gated: (activation(x W + b) * (x G + d)) V + c (arXiv 2002.05202).
+struct MlpSpec {
+  int64_t units = 3072;
+  Activation activation = Activation::gelu;
+  bool gated = false;
+  bool bias = true;
+
+  bool operator==(const MlpSpec&) const = default;
+};
+
+struct BlockSpec {
+  AttentionSpec attention = {};
+  MlpSpec mlp = {};
+  NormSpec norm = {};
+  NormPlace place = NormPlace::after;
+  bool attention_norm = true;  // before: whether what attention reads is normalised (not in ModernBERT's first block)
+
+  bool operator==(const BlockSpec&) const = default;
+};
+
+/// What a block can lose: attention heads, or units between the matrices of its FFN.
+enum class UnitKind { heads, intermediate };
+constexpr std::array<std::pair<UnitKind, std::string_view>, 2> enum_names(UnitKind) {
+  return {{{UnitKind::heads, "heads"}, {UnitKind::intermediate, "intermediate"}}};
+}
+
+inline int64_t& units_of(BlockSpec& block, UnitKind kind) {
+  return kind == UnitKind::heads ? block.attention.heads : block.mlp.units;
+}
+inline int64_t units_of(const BlockSpec& block, UnitKind kind) {
+  return kind == UnitKind::heads ? block.attention.heads : block.mlp.units;
+}
+
+}  // namespace compression

@@ -1,0 +1,86 @@
+#pragma once
+// The weights of a network, from its description: names, shapes, and what each axis counts. Whatever cuts, widens,
+// counts or compares weights follows these labels; nothing else knows a weight by its name.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compress/spec/config.h"  // ModelConfig
+
+namespace compression {
+
+/// What an axis of a weight counts. Axes of one label (and, of heads and units, of one block) have the same features in
+/// the same order: who cuts one cuts all.
+enum class Label {
+  vocabulary,
+  places,     // rows of the table of absolute positions
+  segments,   // rows of the table of token types
+  distances,  // rows of the table of relative positions
+  all_heads,  // columns of that table, one for each head before any was pruned
+  embedding,  // features of the tables
+  hidden,     // features of the residual
+  heads,      // of a block, head_size features each
+  kv_heads,   // the same of keys and values, where heads share them
+  head_size,  // features of one head
+  units,      // of a block's FFN
+  classes,    // what the head tells apart
+  step        // between two layers of a head for embedding
+};
+
+struct Axis {
+  Label label;
+  int64_t size = 0;     // features
+  int64_t width = 1;    // features a unit
+  int64_t repeats = 1;  // how many times all features follow each other
+};
+
+/// What a weight is for in its block, or in the network.
+enum class Role {
+  words,
+  places,
+  segments,
+  input_norm,
+  input_projection,
+  relative_table,
+  relative_norm,
+  query,
+  key,
+  value,
+  position_key,
+  position_query,
+  query_norm,
+  key_norm,
+  attention_output,
+  attention_norm,
+  gate,
+  up,
+  down,
+  mlp_norm,
+  final_norm,
+  head_dense,
+  head_norm,
+  head_bias,
+  classifier
+};
+
+struct WeightSpec {
+  std::string name;  // as our modules have it: "bert.encoder.layer.0.attention.self.query.weight"
+  Role role;
+  int64_t block = -1;      // -1: of no block
+  bool bias = false;       // else a matrix, a table, or the factors of a norm
+  std::vector<Axis> axes;  // of a matrix: out, in
+
+  bool is_norm() const;
+  bool is_table() const;  // of the input's embeddings
+  double count() const;   // numbers in it
+};
+
+/// Every float32 weight, in the order of computing; those that layers share once.
+std::vector<WeightSpec> weights(const ModelConfig& config);
+
+/// `config` with another hidden size; embedding tables of the same width follow, and the linear layer that reads the
+/// pooled vector.
+ModelConfig with_hidden_size(ModelConfig config, int64_t hidden_size);
+
+}  // namespace compression
