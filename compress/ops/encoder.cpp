@@ -3,60 +3,27 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
-#include <array>
 #include <stdexcept>
-#include <utility>
 
-#include "compress/base/error.h"  // Error
+#include "compress/base/error.h"        // Error
+#include "compress/ops/host_tensors.h"  // host_tensor, torch_tensor
 
 namespace compression::ops {
 namespace {
 
 using at::Tensor;
 
-constexpr std::array<std::pair<DType, at::ScalarType>, 10> types = {{{DType::float32, at::kFloat},
-                                                                     {DType::float64, at::kDouble},
-                                                                     {DType::float16, at::kHalf},
-                                                                     {DType::bfloat16, at::kBFloat16},
-                                                                     {DType::int8, at::kChar},
-                                                                     {DType::uint8, at::kByte},
-                                                                     {DType::int16, at::kShort},
-                                                                     {DType::int32, at::kInt},
-                                                                     {DType::int64, at::kLong},
-                                                                     {DType::boolean, at::kBool}}};
-
-DType host_type(const std::string& name, at::ScalarType type) {
-  for (const auto& [host, ours] : types) {
-    if (ours == type) return host;
-  }
-  TORCH_CHECK(false, "compress.Encoder: ", name, ": found ", type, ", which the fused runtime does not have");
-}
-
-at::ScalarType scalar_type(DType type) {
-  for (const auto& [host, ours] : types) {
-    if (host == type) return ours;
-  }
-  return at::kFloat;
-}
-
-/// The same numbers, which the tensor keeps.
-HostTensor host_tensor(const std::string& name, const Tensor& tensor) {
+/// Dense numbers of a kind that files have, where LibTorch says that they are: it takes what a file says of a tensor's
+/// place in its storage as it is.
+void check_tensor(const std::string& name, const Tensor& tensor) {
   TORCH_CHECK(tensor.layout() == at::kStrided && tensor.device().is_cpu(), "compress.Encoder: ", name,
               ": found no dense tensor on the CPU");
-  // LibTorch takes what a file says of a tensor's place in its storage as it is.
   const auto bytes = static_cast<uint64_t>(tensor.storage_offset()) * tensor.element_size() + tensor.nbytes();
   TORCH_CHECK(tensor.is_contiguous() && tensor.storage_offset() >= 0 && bytes <= tensor.storage().nbytes(),
               "compress.Encoder: ", name, ": found a tensor that is not contiguous in its storage of ",
               tensor.storage().nbytes(), " bytes");
-  const auto keeper = std::make_shared<const Tensor>(tensor);
-  const void* data = tensor.numel() > 0 ? tensor.const_data_ptr() : keeper.get();  // null would be no tensor
-  return {host_type(name, tensor.scalar_type()), tensor.sizes().vec(), std::shared_ptr<const void>(keeper, data)};
-}
-
-Tensor tensor_of(const HostTensor& tensor) {
-  const auto options = at::TensorOptions(scalar_type(tensor.dtype));
-  auto* data = const_cast<void*>(tensor.data.get());  // NOLINT: nobody writes there
-  return at::from_blob(data, tensor.shape, [keeper = tensor.data](void*) {}, options);
+  TORCH_CHECK(host_dtype(tensor.scalar_type()), "compress.Encoder: ", name, ": found ", tensor.scalar_type(),
+              ", which the fused runtime does not have");
 }
 
 /// What work() returns; errors of ours are c10::Errors with the same words.
@@ -76,7 +43,9 @@ runtime::EncoderState host_state(const EncoderState& state) {
   for (const auto& entry : state.numbers) result.numbers.emplace(entry.key(), entry.value());
   for (const auto& entry : state.tensors) {
     const auto& tensor = entry.value();
-    if (tensor.defined()) result.tensors.emplace(entry.key(), host_tensor(entry.key(), tensor));
+    if (!tensor.defined()) continue;
+    check_tensor(entry.key(), tensor);
+    result.tensors.emplace(entry.key(), host_tensor(tensor));
   }
   return result;
 }
@@ -114,7 +83,7 @@ EncoderState Encoder::state() const {
   const auto state = encoder_.state();
   EncoderState result;
   for (const auto& [name, number] : state.numbers) result.numbers.insert(name, number);
-  for (const auto& [name, tensor] : state.tensors) result.tensors.insert(name, tensor_of(tensor));
+  for (const auto& [name, tensor] : state.tensors) result.tensors.insert(name, torch_tensor(tensor));
   return result;
 }
 

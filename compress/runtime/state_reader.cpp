@@ -16,16 +16,26 @@ std::string_view type_name(DType type) {
       return "Half";
     case DType::bfloat16:
       return "BFloat16";
+    case DType::float8_e4m3:
+      return "Float8_e4m3fn";
+    case DType::float8_e5m2:
+      return "Float8_e5m2";
     case DType::int8:
       return "Char";
     case DType::uint8:
       return "Byte";
     case DType::int16:
       return "Short";
+    case DType::uint16:
+      return "UInt16";
     case DType::int32:
       return "Int";
+    case DType::uint32:
+      return "UInt32";
     case DType::int64:
       return "Long";
+    case DType::uint64:
+      return "UInt64";
     case DType::boolean:
       return "Bool";
     case DType::float8_e4m3:

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/base/error.h"               // CheckpointError, UnsupportedError
-#include "compress/base/json_file.h"           // excerpt
-#include "compress/checkpoint/safetensors.h"   // write_safetensors
-#include "compress/state_dict/host_tensors.h"  // host_tensor, scalar_type
+#include "compress/base/error.h"              // CheckpointError, UnsupportedError
+#include "compress/base/json_file.h"          // excerpt
+#include "compress/checkpoint/safetensors.h"  // write_safetensors
+#include "compress/ops/host_tensors.h"        // host_tensor, scalar_type
 
 namespace compression {
 namespace {
@@ -53,7 +53,7 @@ void read_bytes(const TensorFile& file, const std::string& name, const torch::Te
 StoredTensor::StoredTensor(std::shared_ptr<const TensorFile> file, std::string name)
     : file_(std::move(file)), name_(std::move(name)) {
   const auto& info = file_->info(name_);
-  dtype_ = scalar_type(info.dtype);
+  dtype_ = ops::scalar_type(info.dtype);
   sizes_ = info.shape;
 }
 
@@ -105,7 +105,7 @@ StoredState renamed(const StoredState& state, const std::map<std::string, std::s
 
 torch::Tensor read_tensor(const TensorFile& file, const std::string& name) {
   const auto& info = file.info(name);
-  auto tensor = at::empty(info.shape, scalar_type(info.dtype));
+  auto tensor = at::empty(info.shape, ops::scalar_type(info.dtype));
   read_bytes(file, name, tensor);
   return tensor;
 }
@@ -127,12 +127,12 @@ void write_safetensors(const std::filesystem::path& path, const StateDict& tenso
   std::map<std::string, TensorToWrite> writing;
   for (const auto& [name, tensor] : tensors) {
     const bool is_dense = tensor.defined() && tensor.layout() == torch::kStrided;
-    const auto dtype = is_dense ? host_dtype(tensor.scalar_type()) : std::nullopt;
+    const auto dtype = is_dense ? ops::host_dtype(tensor.scalar_type()) : std::nullopt;
     if (!dtype) {
       throw UnsupportedError(fmt::format("{}: tensor {}: found {}, expected a dense tensor of one of {}", path.string(),
                                          excerpt(nlohmann::json(name)), tensor.toString(), safetensors_dtypes()));
     }
-    writing[name] = {*dtype, tensor.sizes().vec(), [&tensor = tensor] { return host_tensor(tensor); }};
+    writing[name] = {*dtype, tensor.sizes().vec(), [&tensor = tensor] { return ops::host_tensor(tensor); }};
   }
   write_safetensors(path, writing, metadata);
 }

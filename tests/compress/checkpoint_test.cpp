@@ -10,7 +10,7 @@
 #include "compress/base/json_file.h"
 #include "compress/checkpoint/safetensors.h"
 #include "compress/families/name_table.h"
-#include "compress/state_dict/host_tensors.h"
+#include "compress/ops/host_tensors.h"
 #include "compress/state_dict/state_dict.h"
 
 using namespace compression;
@@ -129,8 +129,8 @@ TEST_CASE("Tensors of every dtype are read as the reference library wrote them")
     INFO(name);
     const auto tensor = read_tensor(file, name);
     CHECK(tensor.sizes().vec() == expected["shape"].get<std::vector<int64_t>>());
-    CHECK(tensor.scalar_type() == scalar_type(file.tensors().at(name).dtype));
-    CHECK(at::equal(torch_tensor(file.read(name)), tensor));
+    CHECK(tensor.scalar_type() == ops::scalar_type(file.tensors().at(name).dtype));
+    CHECK(at::equal(ops::torch_tensor(file.read(name)), tensor));
     const auto numbers = tensor.to(torch::kDouble).flatten();
     CHECK(at::equal(numbers, torch::tensor(expected["values"].get<std::vector<double>>(), torch::kDouble)));
   }

@@ -5,7 +5,7 @@
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
 #include "compress/checkpoint/safetensors.h"
-#include "compress/state_dict/host_tensors.h"
+#include "compress/ops/host_tensors.h"
 #include "tests/support.h"
 
 using namespace compression;
@@ -90,7 +90,7 @@ TEST_CASE("numbers of every type of GGUF are those of the reference library, bit
     const auto found = file.read(name), wanted = expected.read(name);
     if (name == "F16" || name == "BF16") {  // which stay as they are
       CHECK(found.dtype == (name == "F16" ? DType::float16 : DType::bfloat16));
-      CHECK(torch::equal(torch_tensor(found).to(torch::kFloat), torch_tensor(wanted)));
+      CHECK(torch::equal(ops::torch_tensor(found).to(torch::kFloat), ops::torch_tensor(wanted)));
     } else {
       CHECK(is_same(found, wanted));
     }

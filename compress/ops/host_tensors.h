@@ -7,7 +7,7 @@
 
 #include "compress/base/host_tensor.h"  // DType, HostTensor
 
-namespace compression {
+namespace compression::ops {
 
 torch::Dtype scalar_type(DType dtype);
 
@@ -21,4 +21,4 @@ HostTensor host_tensor(const torch::Tensor& tensor);
 /// A tensor over the same memory, which it keeps alive; it must not be written into.
 torch::Tensor torch_tensor(const HostTensor& tensor);
 
-}  // namespace compression
+}  // namespace compression::ops

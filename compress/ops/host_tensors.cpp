@@ -1,4 +1,4 @@
-#include "compress/state_dict/host_tensors.h"
+#include "compress/ops/host_tensors.h"
 
 #include <ATen/ops/from_blob.h>
 
@@ -6,7 +6,7 @@
 #include <array>
 #include <stdexcept>
 
-namespace compression {
+namespace compression::ops {
 namespace {
 
 constexpr std::array<std::pair<DType, torch::Dtype>, 15> dtypes{{{DType::float32, torch::kFloat},
@@ -40,9 +40,10 @@ std::optional<DType> host_dtype(torch::Dtype dtype) {
 
 HostTensor host_tensor(const torch::Tensor& tensor) {
   const auto owner = std::make_shared<torch::Tensor>(tensor.detach().to(torch::kCPU).contiguous());
+  const void* data = owner->numel() > 0 ? owner->const_data_ptr() : owner.get();  // null would be no tensor
   return {.dtype = host_dtype(tensor.scalar_type()).value(),
           .shape = tensor.sizes().vec(),
-          .data = std::shared_ptr<const void>(owner, owner->data_ptr())};
+          .data = std::shared_ptr<const void>(owner, data)};
 }
 
 torch::Tensor torch_tensor(const HostTensor& tensor) {
@@ -51,4 +52,4 @@ torch::Tensor torch_tensor(const HostTensor& tensor) {
       at::TensorOptions(scalar_type(tensor.dtype)));
 }
 
-}  // namespace compression
+}  // namespace compression::ops
