@@ -57,13 +57,13 @@ bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind he
   if (head == HeadKind::embedding) return true;
   if (!is_matrix(shapes, head_tensor(config, head))) return false;
   const auto task = named_task(config);
-  const auto named = task ? std::optional(traits_of(*task).head) : std::nullopt;
-  if (named == head) return true;
+  const auto is_named = [&](HeadKind kind) { return task && traits_of(*task).head == kind; };
+  if (is_named(head)) return true;
   bool shared = false;
   for (const auto other : {HeadKind::text, HeadKind::tokens, HeadKind::spans, HeadKind::words}) {
     if (other == head || head_tensor(config, other) != head_tensor(config, head)) continue;
     shared = true;
-    if (named == other) return false;
+    if (is_named(other)) return false;
   }
   const auto dense = head_module(config, HeadKind::text, "dense");
   if (head == HeadKind::words && head_module(config, head, "dense") == dense) return false;
