@@ -39,7 +39,8 @@ bool is_of_model(const fs::directory_entry& entry) {
   if (name == manifest_name || name == "report.json" || !entry.is_regular_file()) return false;
   if (printable(name) != name) return false;  // no file of a model has such a name, and JSON could not hold it
   const auto kind = entry.path().extension();
-  return kind == ".json" || kind == ".txt" || kind == ".model" || kind == ".safetensors" || kind == ".pt";
+  return kind == ".json" || kind == ".txt" || kind == ".model" || kind == ".safetensors" || kind == ".gguf" ||
+         kind == ".pt";
 }
 
 /// "1_Pooling"

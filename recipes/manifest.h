@@ -18,8 +18,8 @@ nlohmann::json list_files(const std::filesystem::path& folder);
 nlohmann::json list_removable(const std::filesystem::path& folder);
 
 /// The same of a checkpoint folder, of what a model and its tokenizer may be read from alone: .json, .txt, .model,
-/// .safetensors and .pt in it and in the folders of sentence-transformers' modules (1_Pooling), without what runs write
-/// (compress.json, report.json). What else is there changes nothing.
+/// .safetensors, .gguf and .pt in it and in the folders of sentence-transformers' modules (1_Pooling), without what
+/// runs write (compress.json, report.json). What else is there changes nothing.
 nlohmann::json list_model_files(const std::filesystem::path& folder);
 
 /// The manifest of a folder that is whole: compress.json can be read and has the fingerprint, and every file that it
