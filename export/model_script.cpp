@@ -314,6 +314,10 @@ Script model_script(const Model& model, Runtime runtime) {
   auto& encoder = *model->encoder;
   script.line("batch = input_ids.size(0)");
   script.line("length = input_ids.size(1)");
+  if (!encoder.embeddings->position_embeddings && !encoder.relative) {  // where no table is too short for it
+    const auto longest = model->config().max_length();
+    script.line(fmt::format("assert length <= {0}, 'found a text of more than {0} tokens'", longest));
+  }
   script.line("mask: Optional[Tensor] = None");
   script.line("if not bool(torch.all(attention_mask)):");
   script.line(fmt::format("  present = torch.unsqueeze(torch.unsqueeze(torch.to(attention_mask, {}), 1), 1)",

@@ -6,11 +6,13 @@
 
 namespace compression::prune {
 
-torch::Tensor Block::sensitivity(const torch::Tensor& sum) {
+torch::Tensor Block::sensitivity(const torch::Tensor& sum) const {
+  if (layer->spec.place == NormPlace::before) return torch::ones_like(sum.slice(-1, 0, 1));
   return (sum.var({-1}, /*correction=*/0, /*keepdim=*/true) + norm()->eps).rsqrt();
 }
 
 std::vector<Linear> Block::makers() const {
+  if (!attention && layer->gate) return {layer->intermediate, layer->gate};
   if (!attention) return {layer->intermediate};
   const bool positions_too =
       layer->spec.attention.positions == Positions::disentangled && !layer->relative.own_projections;
@@ -22,11 +24,6 @@ std::vector<Block> blocks(Model& model) {
   if (!model->config().shared_layers.empty()) {
     throw UnsupportedError("layers that share their weights can't be fitted or scored one by one");
   }
-  for (const auto& layer : model->encoder->layers) {
-    if (layer->spec.place == NormPlace::before) {
-      throw UnsupportedError("blocks whose norms stand before attention and FFN can't be fitted or scored one by one");
-    }
-  }
   const bool head_reads_first = !model->head->needs().last_hidden_state;
   std::vector<Block> all;
   for (const auto& layer : model->encoder->layers) {
@@ -34,6 +31,11 @@ std::vector<Block> blocks(Model& model) {
     for (const bool attention : {true, false}) all.push_back({layer, attention, last && head_reads_first});
   }
   return all;
+}
+
+torch::Tensor final_states(const Model& model, const torch::Tensor& x) {
+  auto norm = model->encoder->final_norm;
+  return norm ? norm->forward(x) : x;
 }
 
 std::vector<Texts> embed(Model& model, const BatchSource& source, const Context& context) {

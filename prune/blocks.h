@@ -9,33 +9,48 @@
 
 namespace compression::prune {
 
-/// Attention or FFN of a layer: LayerNorm(linear(units(x)) + x).
+/// Attention or FFN of a layer: norm(linear(units(x)) + x), or linear(units(norm(x))) + x.
 struct Block {
   EncoderLayer layer;
   bool attention;
   bool first_tokens_only;  // of the last layer only those are read
 
+  /// What makes the units read of a block's input.
+  torch::Tensor read(const torch::Tensor& x) const {
+    auto norm = this->norm();
+    return layer->spec.place == NormPlace::before && norm ? norm->forward(x) : x;
+  }
+
   /// [batch, sequence, units * width()]
-  torch::Tensor units(const torch::Tensor& x, const AttentionContext& context) {
-    return attention ? layer->attended(x, context) : layer->units(x);
+  torch::Tensor units(const torch::Tensor& x, const AttentionContext& context) const {
+    return attention ? layer->attended(read(x), context) : layer->units(read(x));
   }
   Linear& linear() { return attention ? layer->attention_output : layer->output; }
   /// What makes the units of tokens alone: where queries and keys are of relative positions too, only the values.
   std::vector<Linear> makers() const;
-  LayerNorm& norm() { return attention ? layer->attention_norm : layer->output_norm; }
+  const LayerNorm& norm() const { return attention ? layer->attention_norm : layer->output_norm; }
   int64_t width() const { return attention ? layer->head_size() : 1; }
 
-  /// What goes into the LayerNorm.
+  /// The residual with what the block adds.
   torch::Tensor sum(const torch::Tensor& x, const AttentionContext& context) {
     return linear()->forward(units(x, context)) + x;
   }
 
-  /// What an error of the sum is multiplied by in the LayerNorm, but for its weight: 1 / deviation. [..., 1]
-  torch::Tensor sensitivity(const torch::Tensor& sum);
+  /// The next block's input.
+  torch::Tensor next(const torch::Tensor& sum) const {
+    return layer->spec.place == NormPlace::after ? LayerNorm(norm())->forward(sum) : sum;
+  }
+
+  /// What an error of the sum is multiplied by in the norm behind it, but for its weight: 1 / deviation. [..., 1]; 1
+  /// where there is none.
+  torch::Tensor sensitivity(const torch::Tensor& sum) const;
 };
 
 /// In the order of computing, which is that of prunable_units(). Throws UnsupportedError if layers share weights.
 std::vector<Block> blocks(Model& model);
+
+/// What the head reads of what the last block gives.
+torch::Tensor final_states(const Model& model, const torch::Tensor& x);
 
 /// A batch on its way: the input of the next block.
 struct Texts {

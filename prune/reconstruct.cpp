@@ -19,15 +19,16 @@ void solve_into(std::vector<Linear> linears, const LeastSquares& fit, double dam
   std::vector<int64_t> sizes;
   for (const auto& linear : linears) {
     weights.push_back(linear->weight);
-    biases.push_back(linear->bias);
+    if (linear->bias.defined()) biases.push_back(linear->bias);
     sizes.push_back(linear->weight.size(0));
   }
-  const auto [weight, bias] = fit.solve(torch::cat(weights), torch::cat(biases), damping);
-  const auto new_weights = weight.split_with_sizes(sizes), new_biases = bias.split_with_sizes(sizes);
-  for (size_t i = 0; i < linears.size(); ++i) {
-    linears[i]->weight.copy_(new_weights[i]);
-    linears[i]->bias.copy_(new_biases[i]);
-  }
+  const auto [weight, bias] =
+      fit.solve(torch::cat(weights), biases.empty() ? torch::Tensor() : torch::cat(biases), damping);
+  const auto new_weights = weight.split_with_sizes(sizes);
+  for (size_t i = 0; i < linears.size(); ++i) linears[i]->weight.copy_(new_weights[i]);
+  if (biases.empty()) return;
+  const auto new_biases = bias.split_with_sizes(sizes);
+  for (size_t i = 0; i < linears.size(); ++i) linears[i]->bias.copy_(new_biases[i]);
 }
 
 /// Fits what makes a block's units, so that of the pruned model's inputs it makes what the original makes of its own.
@@ -46,32 +47,32 @@ void fit_units(const Block& block, const Block& original, const torch::Tensor& k
     };
     std::vector<torch::Tensor> outputs;
     for (auto maker : originals) {
-      outputs.push_back(rows(maker->forward(whole[i].x)).index_select(1, features.to(whole[i].x.device())));
+      outputs.push_back(
+          rows(maker->forward(original.read(whole[i].x))).index_select(1, features.to(whole[i].x.device())));
     }
-    const auto inputs = rows(own[i].x);
+    const auto inputs = rows(block.read(own[i].x));
     fit.add(inputs, torch::cat(outputs, 1), torch::ones({inputs.size(0), 1}, inputs.options()));
   }
   solve_into(makers, fit, damping);
 }
 
 /// Fits the head's two layers to the original's.
-void fit_head(SequenceHead& head, SequenceHead& original, const std::vector<Texts>& own,
-              const std::vector<Texts>& whole, double damping) {
+void fit_head(Model& model, Model& whole_model, const std::vector<Texts>& own, const std::vector<Texts>& whole,
+              double damping) {
+  auto &head = *model->head->as<SequenceHead>(), &original = *whole_model->head->as<SequenceHead>();
   const auto fit = [&](Linear linear, auto&& inputs, auto&& outputs) {
     LeastSquares equations(linear->weight.size(1), linear->weight.size(0));
     for (size_t i = 0; i < own.size(); ++i) {
-      const auto in = inputs(own[i].x.select(1, 0));
-      equations.add(in, outputs(whole[i].x.select(1, 0)), torch::ones({in.size(0), 1}, in.options()));
+      const auto in = inputs(head.read(final_states(model, own[i].x), own[i].batch));
+      const auto wanted = outputs(original.read(final_states(whole_model, whole[i].x), whole[i].batch));
+      equations.add(in, wanted, torch::ones({in.size(0), 1}, in.options()));
     }
     solve_into({linear}, equations, damping);
   };
-  const auto pooled = [](SequenceHead& h, const torch::Tensor& x) {
-    return activate(h.dense->forward(x), h.activation);
-  };
   fit(head.dense, std::identity(), [&](const torch::Tensor& x) { return original.dense->forward(x); });
   fit(
-      head.classifier, [&](const torch::Tensor& x) { return pooled(head, x); },
-      [&](const torch::Tensor& x) { return original.classifier->forward(pooled(original, x)); });
+      head.classifier, [&](const torch::Tensor& x) { return head.pooled(x); },
+      [&](const torch::Tensor& x) { return original.classifier->forward(original.pooled(x)); });
 }
 
 /// Fits a block of the pruned model to the original's, and takes all texts through both: `own` holds those of the
@@ -85,17 +86,17 @@ void fit_block(Block block, Block original, std::vector<Texts>& own, std::vector
     const auto rows = [&](const torch::Tensor& t) { return own[i].rows(t, block); };
     const auto sum = original.sum(whole[i].x, whole[i].context);
     fit.add(rows(block.units(own[i].x, own[i].context)), rows(sum - own[i].x), rows(original.sensitivity(sum)));
-    whole[i].x = original.norm()->forward(sum);
+    whole[i].x = original.next(sum);
   }
   if (method == Reconstruction::rescale && linear->weight.numel() > 0) {
-    const auto factors = fit.factors(linear->weight, linear->bias, block.width(), damping);
+    const auto factors = fit.factors(linear->weight, linear->bias_or_zero(), block.width(), damping);
     linear->weight.mul_(factors.repeat_interleave(block.width()).to(linear->weight.options()));
   } else {
     solve_into({linear}, fit, damping);
   }
   for (auto& texts : own) {
     context.check_stop();
-    texts.x = block.norm()->forward(block.sum(texts.x, texts.context));
+    texts.x = block.next(block.sum(texts.x, texts.context));
   }
 }
 
@@ -138,12 +139,15 @@ void LeastSquares::add(const torch::Tensor& inputs, const torch::Tensor& outputs
 std::pair<torch::Tensor, torch::Tensor> LeastSquares::solve(const torch::Tensor& weight, const torch::Tensor& bias,
                                                             double damping) const {
   const auto inputs = weight.size(1);
-  const auto given = torch::cat({weight, bias.unsqueeze(1)}, 1).t().to(gram_.options());  // [inputs + 1, outputs]
-  auto pull = torch::zeros({inputs + 1}, gram_.options());
+  const auto columns = inputs + (bias.defined() ? 1 : 0);
+  const auto whole = bias.defined() ? torch::cat({weight, bias.unsqueeze(1)}, 1) : weight;
+  const auto given = whole.t().to(gram_.options());  // [columns, outputs]
+  auto pull = torch::zeros({columns}, gram_.options());
   pull.slice(0, 0, inputs).fill_(damping * mean_square(gram_.diagonal().slice(0, 0, inputs)));
-  const auto factor = cholesky_factor(gram_ + torch::diag(pull));
-  const auto solution = torch::cholesky_solve(cross_ + pull.unsqueeze(1) * given, factor).t();
-  return {solution.slice(1, 0, inputs).to(weight.options()), solution.select(1, inputs).to(bias.options())};
+  const auto factor = cholesky_factor(gram_.slice(0, 0, columns).slice(1, 0, columns) + torch::diag(pull));
+  const auto solution = torch::cholesky_solve(cross_.slice(0, 0, columns) + pull.unsqueeze(1) * given, factor).t();
+  return {solution.slice(1, 0, inputs).to(weight.options()),
+          bias.defined() ? solution.select(1, inputs).to(bias.options()) : bias};
 }
 
 torch::Tensor LeastSquares::factors(const torch::Tensor& weight, const torch::Tensor& bias, int64_t width,
@@ -182,8 +186,9 @@ void reconstruct(Model& model, Model& original, const std::vector<torch::Tensor>
     }
   }
   if (method != Reconstruction::layerwise) return;
-  auto *head = model->head->as<SequenceHead>(), *original_head = original->head->as<SequenceHead>();
-  if (head && original_head) fit_head(*head, *original_head, own, whole, damping);
+  if (model->head->as<SequenceHead>() && original->head->as<SequenceHead>()) {
+    fit_head(model, original, own, whole, damping);
+  }
 }
 
 }  // namespace compression::prune

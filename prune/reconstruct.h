@@ -34,7 +34,7 @@ class LeastSquares {
   /// is multiplied by.
   void add(const torch::Tensor& inputs, const torch::Tensor& outputs, const torch::Tensor& weights);
 
-  /// Weight [outputs, inputs] and bias [outputs] with the least sum over rows of
+  /// Weight [outputs, inputs] and bias [outputs], which stays undefined where it is, with the least sum over rows of
   ///   |weight x input + bias - output|^2, and damping x s x |weight - given weight|^2,
   /// s being the inputs' mean square: the unstructured weights' form of ZipLM (Kurtic et al., arXiv 2302.04089) and
   /// SparseGPT (Frantar and Alistarh, arXiv 2301.00774), solved exactly.

@@ -56,8 +56,9 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
     auto x = texts.x.detach();
     for (auto& block : all) {
       sums.push_back(block.sum(x, texts.context));
-      x = block.norm()->forward(sums.back());
+      x = block.next(sums.back());
     }
+    x = final_states(model, x);
     const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x}, texts.batch);
     const auto along = directions(logits, texts.batch, find_task(model->config().task), seed);
     const auto gradients = torch::autograd::grad({(logits * along).sum()}, sums);
@@ -142,7 +143,7 @@ Importance surgeon_scores(Model& model, const BatchSource& source, uint64_t seed
       const auto weighted = with_bias(texts.rows(units, block)) * texts.rows(block.sensitivity(sum), block);
       const auto inputs = weighted.to(gram.options());
       gram += inputs.t().mm(inputs);
-      texts.x = block.norm()->forward(sum);
+      texts.x = block.next(sum);
     }
     const auto along_logits = root(curvatures[i]).mm(weight.to(torch::kCPU, torch::kDouble));
     const auto costs = removal_costs(gram, along_logits, block.width(), 1, kDamping);

@@ -139,7 +139,8 @@ Family llama() {
 /// Llama with biases of queries, keys and values (arXiv 2407.10671).
 Family qwen2() {
   auto family = llama();
-  family.model_type = family.defaults.model_type = family.gguf = "qwen2";
+  family.model_type = family.gguf = "qwen2";
+  family.defaults.model_type = "qwen2";
   family.class_prefix = "Qwen2";
   family.defaults.vocab_size = 151936;
   family.defaults.max_position_embeddings = 32768;
@@ -152,7 +153,8 @@ Family qwen2() {
 /// Llama with a norm of each head's queries and keys (arXiv 2505.09388).
 Family qwen3() {
   auto family = qwen2();
-  family.model_type = family.defaults.model_type = family.gguf = "qwen3";
+  family.model_type = family.gguf = "qwen3";
+  family.defaults.model_type = "qwen3";
   family.class_prefix = "Qwen3";
   family.read = [](const FamilyFields& fields, ModelConfig& config) { read_blocks(fields, config, false, true); };
   return family;

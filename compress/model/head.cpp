@@ -33,18 +33,22 @@ void SequenceHead::set_dropout(std::optional<double> value) {
   first_dropout = value ? value : config_first_dropout_;
 }
 
+torch::Tensor SequenceHead::read(const torch::Tensor& states, const Batch& batch) const {
+  if (!mean) return states.select(1, 0);
+  const auto& given = batch.attention_mask();
+  const auto real = (given.defined() ? given : torch::ones_like(batch.input_ids())).to(states.scalar_type());
+  return (states * real.unsqueeze(-1)).sum(1) / real.sum(1, /*keepdim=*/true);
+}
+
+torch::Tensor SequenceHead::pooled(const torch::Tensor& text) {
+  const auto y = activate(dense->forward(text), activation);
+  return norm ? norm->forward(y) : y;
+}
+
 torch::Tensor SequenceHead::forward(const EncoderOutput& encoded, const Batch& batch) {
-  auto text = encoded.first;
-  if (mean) {
-    const auto& states = encoded.last_hidden_state;
-    const auto& given = batch.attention_mask();
-    const auto real = (given.defined() ? given : torch::ones_like(batch.input_ids())).to(states.scalar_type());
-    text = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, /*keepdim=*/true);
-  }
-  const auto first = torch::dropout(text, first_dropout.value_or(dropout), is_training());
-  auto pooled = activate(dense->forward(first), activation);
-  if (norm) pooled = norm->forward(pooled);
-  return classifier->forward(torch::dropout(pooled, dropout, is_training())).to(torch::kFloat);
+  const auto text = mean ? read(encoded.last_hidden_state, batch) : encoded.first;
+  const auto y = pooled(torch::dropout(text, first_dropout.value_or(dropout), is_training()));
+  return classifier->forward(torch::dropout(y, dropout, is_training())).to(torch::kFloat);
 }
 
 TokenHead::TokenHead(const ModelConfig& config)

@@ -46,6 +46,12 @@ class SequenceHead : public Head {
   std::vector<Linear> linears() override { return {dense}; }
   void set_dropout(std::optional<double> value) override;
 
+  /// What the dense layer reads of the last hidden states [batch, sequence, hidden]: [batch, hidden].
+  torch::Tensor read(const torch::Tensor& states, const Batch& batch) const;
+
+  /// What the classifier reads of that, without dropout.
+  torch::Tensor pooled(const torch::Tensor& text);
+
   Linear dense{nullptr};
   LayerNorm norm{nullptr};  // may be null
   const Activation activation;

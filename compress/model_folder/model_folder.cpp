@@ -370,10 +370,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   };
   if (options.new_head) {
     load.allow_missing = {name("head.dense.")};
-    if (!fits && head_of(config) == HeadKind::words) {
-      load.allow_missing.insert(load.allow_missing.end(), {name("head.LayerNorm."), name("head.bias")});
-    } else if (!fits) {
-      load.allow_missing.push_back(name("head.classifier."));
+    if (!fits) {
+      const auto* last = head_of(config) == HeadKind::words ? "head.bias" : "head.classifier.";
+      load.allow_missing.insert(load.allow_missing.end(), {name("head.LayerNorm."), name(last)});
     }
     load.initialize = [&] { loaded.model->initialize(); };
   }

@@ -297,7 +297,7 @@ TEST_CASE("A compress section that does not fit is refused") {
 
 TEST_CASE("Models of other kinds are refused, and what is supported is named") {
   for (const auto& [key, value, supported] : std::vector<std::tuple<std::string, json, std::string>>{
-           {"model_type", "gpt2", "bert"},
+           {"model_type", "funnel", "bert"},
            {"hidden_act", "mish", "gelu, gelu_new, gelu_pytorch_tanh, relu, silu"},
            {"position_embedding_type", "relative_key", "absolute"},
            {"is_decoder", true, "false"},
@@ -428,7 +428,7 @@ TEST_CASE("The family of a config without model_type is that of its class") {
     config["architectures"] = name;  // not in a list
     CHECK(read(config).model_type == type);
   }
-  config["architectures"] = {"GPT2Model"};
+  config["architectures"] = {"FunnelModel"};
   CHECK_THAT(refusal<CheckpointError>(config), Contains("model_type: found nothing"));
 }
 

@@ -234,6 +234,7 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
     const auto& expected = goldens.at(name + ".logits");
     const auto portable = script_logits(model_script(model).compile());
     check_close(portable(batch), expected, 2e-5);
+    if (!can_pack(model->config())) continue;
     const ops::Encoder fused(encoder_state(model));
     const auto states = [&](const torch::Tensor& mask) {
       return fused.last_hidden_state(batch.input_ids(), mask, batch.token_type_ids());
