@@ -42,77 +42,30 @@ namespace compression::kernels {
 namespace HWY_NAMESPACE {
 
 constexpr int64_t kQueryBlock = 48;
-constexpr int kTileRows = 6;
 
 HWY_INLINE int64_t PadColumns(int64_t columns) {
   return (columns + PanelWidth() - 1) / PanelWidth() * PanelWidth();
 }
 
-#undef KERNELS_ROWS
-#define KERNELS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
-
-/// c[m][n] (+)= sum_k a[m * a_row + k * a_step] b[k][n] for R rows and two vectors of columns.
-template <int R>
-HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_step, const float* HWY_RESTRICT b,
-                       int64_t ld_b, int64_t depth, float* HWY_RESTRICT c, int64_t ld_c, bool accumulate) {
-  const F d;
-  const int64_t n = Lanes();
-#undef KERNELS_DECLARE
-#define KERNELS_DECLARE(r)                                                                        \
-  [[maybe_unused]] VF left##r = R > r && accumulate ? hn::LoadU(d, c + (r) * ld_c) : hn::Zero(d); \
-  [[maybe_unused]] VF right##r = R > r && accumulate ? hn::LoadU(d, c + (r) * ld_c + n) : hn::Zero(d);
-  KERNELS_ROWS(KERNELS_DECLARE)
-  for (int64_t k = 0; k < depth; ++k) {
-    const auto b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + n);
-    b += ld_b;
-#undef KERNELS_STEP
-#define KERNELS_STEP(r)                        \
-  if constexpr (R > r) {                       \
-    const auto x = hn::Set(d, a[(r) * a_row]); \
-    left##r = hn::MulAdd(x, b0, left##r);      \
-    right##r = hn::MulAdd(x, b1, right##r);    \
-    KERNELS_PIN(left##r);                      \
-    KERNELS_PIN(right##r);                     \
-  }
-    KERNELS_ROWS(KERNELS_STEP)
-    a += a_step;
-  }
-#undef KERNELS_STORE
-#define KERNELS_STORE(r)                         \
-  if constexpr (R > r) {                         \
-    hn::StoreU(left##r, d, c + (r) * ld_c);      \
-    hn::StoreU(right##r, d, c + (r) * ld_c + n); \
-  }
-  KERNELS_ROWS(KERNELS_STORE)
+HWY_INLINE const uint32_t* WordsOf(const float* x) {
+  return reinterpret_cast<const uint32_t*>(x);
 }
 
-/// The same for any number of rows, and columns that are padded to whole panels.
+/// c[m][n] (+)= sum_k a[m * a_row + k * a_step] b[k][n] for columns that are padded to whole panels.
 void Multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
               const float* b, int64_t ld_b, float* c, int64_t ld_c, bool accumulate) {
   for (int64_t n = 0; n < columns; n += PanelWidth()) {
-    for (int64_t m = 0; m < rows; m += kTileRows) {
-      const float* from = a + m * a_row;
-      float* to = c + m * ld_c + n;
-      switch (std::min<int64_t>(kTileRows, rows - m)) {
-        case 1:
-          Tile<1>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-          break;
-        case 2:
-          Tile<2>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-          break;
-        case 3:
-          Tile<3>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-          break;
-        case 4:
-          Tile<4>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-          break;
-        case 5:
-          Tile<5>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-          break;
-        default:
-          Tile<6>(from, a_row, a_step, b + n, ld_b, depth, to, ld_c, accumulate);
-      }
-    }
+    EachTile<Strided<Float32>>(rows, [&](TileFunction tile, int64_t first, int64_t) HWY_ATTR {
+      tile({.a = WordsOf(a + first * a_row),
+            .a_row = a_row,
+            .a_word = a_step,
+            .b = WordsOf(b + n),
+            .b_word = ld_b,
+            .words = depth,
+            .c = c + first * ld_c + n,
+            .ld = ld_c,
+            .accumulate = accumulate});
+    });
   }
 }
 

@@ -10,6 +10,8 @@
 
 #include <hwy/highway.h>
 
+#include <type_traits>
+
 #include "compress/kernels/math-inl.h"
 
 #ifndef COMPRESS_KERNELS_DOT_SHARED
@@ -18,16 +20,18 @@ namespace compression::kernels {
 
 /// c[m][n] = row_scale[m] column_scale[n] (start[n] + sum_k a(m, k) b(k, n)) + bias[n], for some rows and one panel.
 struct DotTile {
-  const uint32_t* a;  // word k of row m at a[m * a_row + k]
-  int64_t a_row;
-  const uint32_t* b;  // word k of the panel's columns at b + k * panel width / kNarrow
+  const uint32_t* a;  // word k of row m at a[m * a_row + k], Strided: at a[m * a_row + k * a_word]
+  int64_t a_row, a_word = 1;
+  const uint32_t* b;  // word k of the panel's columns at b + k * panel width / kNarrow, Strided: at b + k * b_word
+  int64_t b_word = 0;
   int64_t words;
-  const int32_t* start;       // null: 0
-  const float* row_scale;     // null: 1
-  const float* column_scale;  // null: 1
-  const float* bias;          // null: 0
+  const int32_t* start = nullptr;       // null: 0
+  const float* row_scale = nullptr;     // null: 1
+  const float* column_scale = nullptr;  // null: 1
+  const float* bias = nullptr;          // null: 0
   float* c;
   int64_t ld;
+  bool accumulate = false;  // Strided: to c is added; in the place of bias, or, of floats, of start
 };
 
 }  // namespace compression::kernels
@@ -82,6 +86,7 @@ HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
 /// Words as they are: the kinds that the processor multiplies itself.
 template <class Result>
 struct Words {
+  static constexpr bool kStrided = false;
   static constexpr int64_t kNarrow = 1;
   using Sum = Result;
   using A = VI32;
@@ -130,6 +135,7 @@ struct Int8InPairs : Words<VI32> {
 };
 
 struct Float32 {
+  static constexpr bool kStrided = false;
   static constexpr int64_t kNarrow = 1;
   using Sum = VF;
   using A = VF;
@@ -142,6 +148,7 @@ struct Float32 {
 
 /// Widened to float, as bfloat16 arithmetic is not in every target.
 struct WideBFloat16 {
+  static constexpr bool kStrided = false;
   static constexpr int64_t kNarrow = 1;
   using Sum = VF;
   struct Pairs {
@@ -159,6 +166,12 @@ struct WideBFloat16 {
   static HWY_INLINE Sum MultiplyAdd(const A& a, const B& b, Sum sum) {
     return hn::MulAdd(a.odd, b.odd, hn::MulAdd(a.even, b.even, sum));
   }
+};
+
+/// Of operands that lie in other ways, and of sums in several parts.
+template <class Dot>
+struct Strided : Dot {
+  static constexpr bool kStrided = true;
 };
 
 HWY_INLINE VI32 Start(VI32, const int32_t* start) {
@@ -186,7 +199,9 @@ HWY_INLINE VF ToFloat(VF v) {
 #define KERNELS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 
 #undef KERNELS_DECLARE
-#define KERNELS_DECLARE(r) [[maybe_unused]] auto left##r = start0, right##r = start1;
+#define KERNELS_DECLARE(r)                                      \
+  [[maybe_unused]] auto left##r = R > r ? begin(r, 0) : start0; \
+  [[maybe_unused]] auto right##r = R > r ? begin(r, n) : start1;
 
 #undef KERNELS_STEP
 #define KERNELS_STEP(r)                            \
@@ -199,28 +214,38 @@ HWY_INLINE VF ToFloat(VF v) {
   }
 
 #undef KERNELS_STORE
-#define KERNELS_STORE(r)                                                        \
-  if constexpr (R > r) {                                                        \
-    const auto s = hn::Set(df, t.row_scale == nullptr ? 1.0f : t.row_scale[r]); \
-    float* to = t.c + (r) * t.ld;                                               \
-    hn::StoreU(hn::MulAdd(ToFloat(left##r), hn::Mul(s, s0), t0), df, to);       \
-    hn::StoreU(hn::MulAdd(ToFloat(right##r), hn::Mul(s, s1), t1), df, to + n);  \
+#define KERNELS_STORE(r)                                                                       \
+  if constexpr (R > r) {                                                                       \
+    const auto s = hn::Set(df, t.row_scale == nullptr ? 1.0f : t.row_scale[r]);                \
+    float* to = t.c + (r) * t.ld;                                                              \
+    const auto old0 = adds ? hn::LoadU(df, to) : t0, old1 = adds ? hn::LoadU(df, to + n) : t1; \
+    hn::StoreU(hn::MulAdd(ToFloat(left##r), hn::Mul(s, s0), old0), df, to);                    \
+    hn::StoreU(hn::MulAdd(ToFloat(right##r), hn::Mul(s, s1), old1), df, to + n);               \
   }
 
 template <class Dot, int R>
 HWY_NOINLINE void RunTile(const DotTile& t) {
+  using Sum = typename Dot::Sum;
+  constexpr bool floats = std::is_same_v<Sum, VF>;
   const F df;
   const int64_t n = Lanes();
+  const int64_t a_word = Dot::kStrided ? t.a_word : 1, b_word = Dot::kStrided ? t.b_word : 2 * n / Dot::kNarrow;
+  const bool continues = Dot::kStrided && floats && t.accumulate, adds = Dot::kStrided && !floats && t.accumulate;
   const uint32_t* HWY_RESTRICT a = t.a;
   const uint32_t* HWY_RESTRICT b = t.b;
-  const auto start0 = Start(typename Dot::Sum(), t.start);
-  const auto start1 = Start(typename Dot::Sum(), t.start == nullptr ? nullptr : t.start + n);
+  const auto start0 = Start(Sum(), t.start), start1 = Start(Sum(), t.start == nullptr ? nullptr : t.start + n);
+  const auto begin = [&](int64_t r, int64_t column) HWY_ATTR {
+    if constexpr (floats) {
+      if (continues) return hn::LoadU(df, t.c + r * t.ld + column);
+    }
+    return column == 0 ? start0 : start1;
+  };
   KERNELS_ROWS(KERNELS_DECLARE)
   for (int64_t k = 0; k < t.words; ++k) {
     const auto b0 = Dot::Read(b), b1 = Dot::Read(b + n / Dot::kNarrow);
-    b += 2 * n / Dot::kNarrow;
+    b += b_word;
     KERNELS_ROWS(KERNELS_STEP)
-    ++a;
+    a += a_word;
   }
   const auto one = hn::Set(df, 1.0f);
   const auto s0 = t.column_scale == nullptr ? one : hn::LoadU(df, t.column_scale);

@@ -228,10 +228,7 @@ void MultiplyRows(TileFunction tile, const uint32_t* content, const Sizes& s, co
           .a_row = s.words,
           .b = table + p * width * s.words,
           .words = s.words,
-          .start = nullptr,
           .row_scale = scale,
-          .column_scale = nullptr,
-          .bias = nullptr,
           .c = to + p * width,
           .ld = s.position_rows});
   }
@@ -321,10 +318,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .a_row = s.words,
             .b = key + j * s.words,
             .words = s.words,
-            .start = nullptr,
             .row_scale = score_scale,
-            .column_scale = nullptr,
-            .bias = nullptr,
             .c = scores + j,
             .ld = s.padded});
     }
@@ -349,10 +343,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .a_row = s.padded / 2,
             .b = value + c * s.token_words,
             .words = s.token_words,
-            .start = nullptr,
             .row_scale = value_scale,
-            .column_scale = nullptr,
-            .bias = nullptr,
             .c = fits ? to : context,
             .ld = fits ? head.ld_context : width});
       if (fits) continue;

@@ -21,9 +21,9 @@ namespace compression::kernels {
 /// One product of a block of rows with all columns: c[m][n] (+)= row_scale[m] column_scale[n] sum_k a(m, k) b(k, n) +
 /// bias[n]. k counts pairs of int16.
 struct Product {
-  const int32_t* a;  // pair k of row m of block i at a[i * a_block + m * a_row + k * a_pair]
+  const uint32_t* a;  // pair k of row m of block i at a[i * a_block + m * a_row + k * a_pair]
   int64_t a_block, a_row, a_pair;
-  const int16_t* b;  // panel j begins at b + j * b_panel; pair k of its columns is 2 * panel_width values
+  const uint32_t* b;  // panel j begins at b + j * b_panel; pair k of its columns is panel_width words
   int64_t b_panel;
   int64_t rows, columns, pairs;
   const float* row_scale;
@@ -44,7 +44,6 @@ HWY_BEFORE_NAMESPACE();
 namespace compression::kernels {
 namespace HWY_NAMESPACE {
 
-using I16 = hn::ScalableTag<int16_t>;
 using HalfI16 = hn::Rebind<int16_t, I32>;
 
 #if HWY_TARGET == HWY_SCALAR
@@ -55,61 +54,6 @@ constexpr int kRows = Int16::kRows;
 
 int64_t BlockRows() {
   return kRows;
-}
-
-/// R rows by one panel, over `pairs` pairs: sums into out[r][panel].
-template <int R>
-HWY_NOINLINE void Kernel(const int32_t* HWY_RESTRICT a, int64_t a_row, int64_t a_pair, const int16_t* HWY_RESTRICT b,
-                         int64_t pairs, const float* HWY_RESTRICT row_scale, const float* HWY_RESTRICT column_scale,
-                         const float* HWY_RESTRICT bias, float* HWY_RESTRICT c, int64_t ld, bool accumulate) {
-  const I32 d32;
-  const I16 d16;
-  const F df;
-  const size_t n = hn::Lanes(d32);
-#undef KERNELS_DECLARE
-#define KERNELS_DECLARE(r) [[maybe_unused]] VI32 left##r = hn::Zero(d32), right##r = hn::Zero(d32);
-  KERNELS_ROWS(KERNELS_DECLARE)
-  for (int64_t k = 0; k < pairs; ++k) {
-    const auto b0 = hn::BitCast(d32, hn::Load(d16, b)), b1 = hn::BitCast(d32, hn::Load(d16, b + 2 * n));
-    b += 4 * n;
-#undef KERNELS_STEP
-#define KERNELS_STEP(r)                           \
-  if constexpr (R > r) {                          \
-    const auto x = hn::Set(d32, a[(r) * a_row]);  \
-    left##r = MultiplyAddInt16(x, b0, left##r);   \
-    KERNELS_PIN(left##r);                         \
-    right##r = MultiplyAddInt16(x, b1, right##r); \
-    KERNELS_PIN(right##r);                        \
-  }
-    KERNELS_ROWS(KERNELS_STEP)
-    a += a_pair;
-  }
-  const auto s0 = column_scale != nullptr ? hn::LoadU(df, column_scale) : hn::Set(df, 1.0f);
-  const auto s1 = column_scale != nullptr ? hn::LoadU(df, column_scale + n) : hn::Set(df, 1.0f);
-  const auto t0 = bias != nullptr ? hn::LoadU(df, bias) : hn::Zero(df);
-  const auto t1 = bias != nullptr ? hn::LoadU(df, bias + n) : hn::Zero(df);
-#undef KERNELS_STORE
-#define KERNELS_STORE(r)                                                                                   \
-  if constexpr (R > r) {                                                                                   \
-    const auto s = hn::Set(df, row_scale[r]);                                                              \
-    float* to = c + (r) * ld;                                                                              \
-    const auto old0 = accumulate ? hn::LoadU(df, to) : t0, old1 = accumulate ? hn::LoadU(df, to + n) : t1; \
-    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, left##r), hn::Mul(s, s0), old0), df, to);                      \
-    hn::StoreU(hn::MulAdd(hn::ConvertTo(df, right##r), hn::Mul(s, s1), old1), df, to + n);                 \
-  }
-  KERNELS_ROWS(KERNELS_STORE)
-}
-
-using KernelFunction = void (*)(const int32_t*, int64_t, int64_t, const int16_t*, int64_t, const float*, const float*,
-                                const float*, float*, int64_t, bool);
-
-template <int R>
-KernelFunction KernelOf(int64_t rows) {
-  if constexpr (R == 1) {
-    return &Kernel<1>;
-  } else {
-    return rows == R ? &Kernel<R> : KernelOf<R - 1>(rows);
-  }
 }
 
 /// The rows of blocks [first, last) by the columns of panels [from, to).
@@ -130,18 +74,22 @@ void MultiplyTile(const Product& p, int64_t first, int64_t last, int64_t from, i
       column_scale = scale;
       column_bias = bias;
     }
-    const int16_t* b = p.b + j * p.b_panel;
     for (int64_t i = first; i < last; ++i) {
       const int64_t row = i * kRows, rows = std::min<int64_t>(kRows, p.rows - row);
-      const auto kernel = KernelOf<kRows>(rows);
-      const int32_t* a = p.a + i * p.a_block;
       float* c = p.c + row * p.ld + column;
-      if (whole) {
-        kernel(a, p.a_row, p.a_pair, b, p.pairs, p.row_scale + row, column_scale, column_bias, c, p.ld, p.accumulate);
-        continue;
-      }
-      kernel(a, p.a_row, p.a_pair, b, p.pairs, p.row_scale + row, column_scale, column_bias, tile, width, false);
-      for (int64_t r = 0; r < rows; ++r) {
+      TileOf<Strided<Int16>>(rows)({.a = p.a + i * p.a_block,
+                                    .a_row = p.a_row,
+                                    .a_word = p.a_pair,
+                                    .b = p.b + j * p.b_panel,
+                                    .b_word = width,
+                                    .words = p.pairs,
+                                    .row_scale = p.row_scale + row,
+                                    .column_scale = column_scale,
+                                    .bias = column_bias,
+                                    .c = whole ? c : tile,
+                                    .ld = whole ? p.ld : width,
+                                    .accumulate = whole && p.accumulate});
+      for (int64_t r = 0; !whole && r < rows; ++r) {
         for (int64_t n = 0; n < columns; ++n) {
           c[r * p.ld + n] = tile[r * width + n] + (p.accumulate ? c[r * p.ld + n] : 0.0f);
         }
@@ -367,12 +315,12 @@ void multiply_rows(const Int16Rows& x, const int16_t* panels, int64_t pairs, int
   const int64_t width = panel_width();
   std::vector<Product> chunks;
   for (int64_t k = 0; k < pairs; k += exact_terms / 2) {
-    chunks.push_back({.a = reinterpret_cast<const int32_t*>(x.values.data()) + k,
+    chunks.push_back({.a = reinterpret_cast<const uint32_t*>(x.values.data()) + k,
                       .a_block = block_rows() * x.stride / 2,
                       .a_row = x.stride / 2,
                       .a_pair = 1,
-                      .b = panels + k * 2 * width,
-                      .b_panel = pairs * 2 * width,
+                      .b = reinterpret_cast<const uint32_t*>(panels) + k * width,
+                      .b_panel = pairs * width,
                       .rows = x.rows,
                       .columns = columns,
                       .pairs = std::min<int64_t>(exact_terms / 2, pairs - k),
@@ -448,12 +396,12 @@ void matmul_weight_gradient(const float* dy, int64_t out, int64_t ld_dy, const I
       HWY_DYNAMIC_DISPATCH(PackGradient)
       (dy + row * ld_dy, rows, out, ld_dy, x.scale.data() + row, begin, end, block, gradient.data(), scale.data());
     });
-    const Product chunk = {.a = gradient.data(),
+    const Product chunk = {.a = reinterpret_cast<const uint32_t*>(gradient.data()),
                            .a_block = block,
                            .a_row = 1,
                            .a_pair = block_rows(),
-                           .b = packed.data() + row * width,
-                           .b_panel = pairs * 2 * width,
+                           .b = reinterpret_cast<const uint32_t*>(packed.data()) + row / 2 * width,
+                           .b_panel = pairs * width,
                            .rows = out,
                            .columns = x.columns,
                            .pairs = divide_up(rows, 2),

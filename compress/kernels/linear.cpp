@@ -16,6 +16,7 @@
 
 #include "compress/kernels/bfloat16-inl.h"
 #include "compress/kernels/dot-inl.h"
+#include "compress/kernels/norm-inl.h"
 #include "compress/kernels/tiles.h"
 
 #ifndef COMPRESS_KERNELS_LINEAR_SHARED
@@ -82,27 +83,14 @@ HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) 
 
 template <class Dot>
 void Apply(Activation function, int64_t rows, float* y, int64_t ld) {
-  const F d;
-  switch (function) {
-    case Activation::none:
-      return;
-    case Activation::gelu:
-      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
-        if constexpr (!std::is_same_v<Dot, Float32>) return FastGelu(x);
-        VF bell;
-        return hn::Mul(x, NormalDistribution(x, bell));
-      });
-    case Activation::gelu_tanh:
-      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return GeluTanh(x); });
-    case Activation::relu:
-      return EachInTile(rows, y, ld, [d](VF x) HWY_ATTR { return hn::Max(x, hn::Zero(d)); });
-    case Activation::tanh:
-      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Tanh(x); });
-    case Activation::silu:
-      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return hn::Mul(x, Sigmoid(x)); });
-    case Activation::sigmoid:
-      return EachInTile(rows, y, ld, [](VF x) HWY_ATTR { return Sigmoid(x); });
-  }
+  if (function == Activation::none) return;
+  WithActivation(function, [&](auto kind) HWY_ATTR {
+    constexpr Activation activation = kind();
+    EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
+      if constexpr (activation == Activation::gelu && !std::is_same_v<Dot, Float32>) return FastGelu(x);
+      return Activate<activation>(x);
+    });
+  });
 }
 
 template <class Dot>
@@ -270,15 +258,6 @@ void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, R
   MultiplyPanels<WideBFloat16>(x, w, rows, panels, function, y, ld);
 }
 
-/// Whole vectors by vector(c), what is left by tail(c).
-template <class Vector, class Tail>
-HWY_INLINE void EachColumn(int64_t columns, Vector&& vector, Tail&& tail) {
-  const int64_t n = Lanes();
-  int64_t c = 0;
-  for (; c + n <= columns; c += n) vector(c);
-  for (; c < columns; ++c) tail(c);
-}
-
 HWY_INLINE uint8_t RoundByte(float scaled) {
   const float bounded = std::min(std::max(-128.0f, scaled), 127.0f);  // the least for what is no number, as in vectors
   return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(bounded)) + 128);
@@ -382,48 +361,10 @@ void AddRow(Stored stored, const void* row, float by, int64_t width, float* to) 
 
 void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
               const LinearInput* result) {
-  const F d;
-  const int64_t w = norm.width;
-  const float share = 1.0f / static_cast<float>(w);
+  const NormForward forward{norm.width, norm.eps, x, residual, norm.gamma, norm.beta, {}, {}, y, nullptr, nullptr};
   for (int64_t r = first; r < last; ++r) {
-    const float* in = x + r * w;
-    const float* more = residual == nullptr ? nullptr : residual + r * w;
-    float* out = y + r * w;
-    auto sum = hn::Zero(d);
-    float rest = 0.0f;
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          auto v = hn::LoadU(d, in + c);
-          if (more != nullptr) v = hn::Add(v, hn::LoadU(d, more + c));
-          hn::StoreU(v, d, out + c);
-          sum = hn::Add(sum, v);
-        },
-        [&](int64_t c) {
-          out[c] = in[c] + (more == nullptr ? 0.0f : more[c]);
-          rest += out[c];
-        });
-    const float mean = (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * share;
-    auto squares = hn::Zero(d);
-    rest = 0.0f;
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          const auto v = hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean));
-          squares = hn::MulAdd(v, v, squares);
-        },
-        [&](int64_t c) { rest += (out[c] - mean) * (out[c] - mean); });
-    const float variance = (hn::GetLane(hn::SumOfLanes(d, squares)) + rest) * share;
-    const float inverse = 1.0f / std::sqrt(variance + norm.eps);
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          const auto v = hn::Mul(hn::Sub(hn::LoadU(d, out + c), hn::Set(d, mean)), hn::Set(d, inverse));
-          hn::StoreU(hn::MulAdd(v, hn::LoadU(d, norm.gamma + c), hn::LoadU(d, norm.beta + c)), d, out + c);
-        },
-        [&](int64_t c) { out[c] = (out[c] - mean) * inverse * norm.gamma[c] + norm.beta[c]; });
-    if (result == nullptr) continue;
-    PrepareRow(out, w, r, *result);
+    NormForwardRow(forward, r);
+    if (result != nullptr) PrepareRow(y + r * norm.width, norm.width, r, *result);
   }
 }
 

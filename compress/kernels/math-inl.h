@@ -7,8 +7,11 @@
 #define COMPRESS_KERNELS_MATH_INL_H
 #endif
 
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
+
+#include <type_traits>
+
+#include "compress/base/activation.h"  // Activation
 
 HWY_BEFORE_NAMESPACE();
 namespace compression::kernels {
@@ -22,6 +25,15 @@ using VF = hn::Vec<F>;
 
 HWY_INLINE int64_t Lanes() {
   return static_cast<int64_t>(hn::Lanes(F()));
+}
+
+/// Calls vector(c) for whole vectors of columns, and tail(c) for what is left.
+template <class Vector, class Tail>
+HWY_INLINE void EachColumn(int64_t width, Vector&& vector, Tail&& tail) {
+  const int64_t n = Lanes();
+  int64_t c = 0;
+  for (; c + n <= width; c += n) vector(c);
+  for (; c < width; ++c) tail(c);
 }
 
 /// exp of x <= 0, relative error below 2e-7: 2^n by the exponent's bits, a polynomial of degree 6 for the rest.
@@ -78,6 +90,49 @@ HWY_INLINE VF NormalDistribution(VF x, VF& bell) {
   p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
   const auto tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), hn::Mul(p, t)), bell);  // Phi(-|x|)
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
+}
+
+template <Activation kind>
+HWY_INLINE VF Activate(VF x) {
+  if constexpr (kind == Activation::none) {
+    return x;
+  } else if constexpr (kind == Activation::relu) {
+    return hn::Max(x, hn::Zero(F()));
+  } else if constexpr (kind == Activation::gelu_tanh) {
+    return GeluTanh(x);
+  } else if constexpr (kind == Activation::tanh) {
+    return Tanh(x);
+  } else if constexpr (kind == Activation::silu) {
+    return hn::Mul(x, Sigmoid(x));
+  } else if constexpr (kind == Activation::sigmoid) {
+    return Sigmoid(x);
+  } else {
+    static_assert(kind == Activation::gelu);
+    VF bell;
+    return hn::Mul(x, NormalDistribution(x, bell));
+  }
+}
+
+/// Calls work(std::integral_constant of the activation).
+template <class Work>
+void WithActivation(Activation activation, const Work& work) {
+  using enum Activation;
+  switch (activation) {
+    case none:
+      return work(std::integral_constant<Activation, none>());
+    case gelu:
+      return work(std::integral_constant<Activation, gelu>());
+    case gelu_tanh:
+      return work(std::integral_constant<Activation, gelu_tanh>());
+    case relu:
+      return work(std::integral_constant<Activation, relu>());
+    case tanh:
+      return work(std::integral_constant<Activation, tanh>());
+    case silu:
+      return work(std::integral_constant<Activation, silu>());
+    case sigmoid:
+      return work(std::integral_constant<Activation, sigmoid>());
+  }
 }
 
 /// A well mixed 32-bit number for each index and key ("lowbias32", Chris Wellons' hash prospector).

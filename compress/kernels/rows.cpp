@@ -11,19 +11,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "compress/kernels/math-inl.h"
+#include "compress/kernels/norm-inl.h"
 
 #ifndef COMPRESS_KERNELS_ROWS_SHARED
 #define COMPRESS_KERNELS_ROWS_SHARED
 namespace compression::kernels {
-
-struct NormForward {
-  int64_t width;
-  float eps;
-  const float *x, *residual, *gamma, *beta;
-  Dropout before, after;
-  float *y, *normalized, *inverse_deviation;
-};
 
 struct NormBackward {
   int64_t width;
@@ -39,83 +31,8 @@ HWY_BEFORE_NAMESPACE();
 namespace compression::kernels {
 namespace HWY_NAMESPACE {
 
-/// Calls vector(c) for whole vectors of columns, and tail(c) for what is left.
-template <class Vector, class Tail>
-HWY_INLINE void EachColumn(int64_t width, Vector&& vector, Tail&& tail) {
-  const int64_t n = Lanes();
-  int64_t c = 0;
-  for (; c + n <= width; c += n) vector(c);
-  for (; c < width; ++c) tail(c);
-}
-
-HWY_INLINE float FactorAt(const Dropout& dropout, int64_t c, uint32_t key) {
-  HWY_ALIGN float all[HWY_MAX_BYTES / sizeof(float)];
-  hn::Store(DropoutFactor(static_cast<uint32_t>(c), key, dropout.threshold(), dropout.scale()), F(), all);
-  return all[0];
-}
-
 void NormForwardRows(const NormForward& p, int64_t begin, int64_t end) {
-  const F d;
-  const int64_t w = p.width;
-  const float inverse_width = 1.0f / static_cast<float>(w);
-  const bool drop_before = p.before.enabled(), drop_after = p.after.enabled();
-  const int32_t threshold = (drop_before ? p.before : p.after).threshold();
-  const float scale = (drop_before ? p.before : p.after).scale();
-  for (int64_t r = begin; r < end; ++r) {
-    const float* x = p.x + r * w;
-    const float* residual = p.residual == nullptr ? nullptr : p.residual + r * w;
-    float* y = p.y + r * w;
-    const uint32_t key = drop_before  ? p.before.key(static_cast<uint64_t>(r))
-                         : drop_after ? p.after.key(static_cast<uint64_t>(r))
-                                      : 0;
-    auto sum = hn::Zero(d);
-    float rest = 0.0f;
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          auto v = hn::LoadU(d, x + c);
-          if (drop_before) v = hn::Mul(v, DropoutFactor(static_cast<uint32_t>(c), key, threshold, scale));
-          if (residual != nullptr) v = hn::Add(v, hn::LoadU(d, residual + c));
-          hn::StoreU(v, d, y + c);
-          sum = hn::Add(sum, v);
-        },
-        [&](int64_t c) HWY_ATTR {
-          float v = x[c];
-          if (drop_before) v *= FactorAt(p.before, c, key);
-          if (residual != nullptr) v += residual[c];
-          y[c] = v;
-          rest += v;
-        });
-    const float mean = (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * inverse_width;
-    auto squares = hn::Zero(d);
-    rest = 0.0f;
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          const auto v = hn::Sub(hn::LoadU(d, y + c), hn::Set(d, mean));
-          squares = hn::MulAdd(v, v, squares);
-        },
-        [&](int64_t c) { rest += (y[c] - mean) * (y[c] - mean); });
-    const float variance = (hn::GetLane(hn::SumOfLanes(d, squares)) + rest) * inverse_width;
-    const float inverse = 1.0f / std::sqrt(variance + p.eps);
-    if (p.inverse_deviation != nullptr) p.inverse_deviation[r] = inverse;
-    float* normalized = p.normalized == nullptr ? nullptr : p.normalized + r * w;
-    EachColumn(
-        w,
-        [&](int64_t c) HWY_ATTR {
-          const auto v = hn::Mul(hn::Sub(hn::LoadU(d, y + c), hn::Set(d, mean)), hn::Set(d, inverse));
-          if (normalized != nullptr) hn::StoreU(v, d, normalized + c);
-          auto out = hn::MulAdd(v, hn::LoadU(d, p.gamma + c), hn::LoadU(d, p.beta + c));
-          if (drop_after) out = hn::Mul(out, DropoutFactor(static_cast<uint32_t>(c), key, threshold, scale));
-          hn::StoreU(out, d, y + c);
-        },
-        [&](int64_t c) HWY_ATTR {
-          const float v = (y[c] - mean) * inverse;
-          if (normalized != nullptr) normalized[c] = v;
-          y[c] = v * p.gamma[c] + p.beta[c];
-          if (drop_after) y[c] *= FactorAt(p.after, c, key);
-        });
-  }
+  for (int64_t r = begin; r < end; ++r) NormForwardRow(p, r);
 }
 
 /// sums: [3][width], of dy * normalized, dy and d_x; zeroed here.
@@ -184,27 +101,6 @@ void NormBackwardRows(const NormBackward& p, int64_t begin, int64_t end, float* 
 }
 
 template <Activation kind>
-HWY_INLINE VF Activate(VF x) {
-  if constexpr (kind == Activation::none) {
-    return x;
-  } else if constexpr (kind == Activation::relu) {
-    return hn::Max(x, hn::Zero(F()));
-  } else if constexpr (kind == Activation::gelu_tanh) {
-    return GeluTanh(x);
-  } else if constexpr (kind == Activation::tanh) {
-    return Tanh(x);
-  } else if constexpr (kind == Activation::silu) {
-    return hn::Mul(x, Sigmoid(x));
-  } else if constexpr (kind == Activation::sigmoid) {
-    return Sigmoid(x);
-  } else {
-    static_assert(kind == Activation::gelu);
-    VF bell;
-    return hn::Mul(x, NormalDistribution(x, bell));
-  }
-}
-
-template <Activation kind>
 HWY_INLINE VF Slope(VF x) {
   const F d;
   const auto one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
@@ -229,28 +125,6 @@ HWY_INLINE VF Slope(VF x) {
     VF bell;
     const auto phi = NormalDistribution(x, bell);
     return hn::MulAdd(hn::Mul(x, bell), hn::Set(d, 0.39894228040143268f), phi);
-  }
-}
-
-/// Calls work(std::integral_constant of the activation).
-template <class Work>
-void WithActivation(Activation activation, const Work& work) {
-  using enum Activation;
-  switch (activation) {
-    case none:
-      return work(std::integral_constant<Activation, none>());
-    case gelu:
-      return work(std::integral_constant<Activation, gelu>());
-    case gelu_tanh:
-      return work(std::integral_constant<Activation, gelu_tanh>());
-    case relu:
-      return work(std::integral_constant<Activation, relu>());
-    case tanh:
-      return work(std::integral_constant<Activation, tanh>());
-    case silu:
-      return work(std::integral_constant<Activation, silu>());
-    case sigmoid:
-      return work(std::integral_constant<Activation, sigmoid>());
   }
 }
 

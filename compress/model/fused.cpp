@@ -12,6 +12,7 @@
 #include "compress/kernels/attention.h"  // attention_forward, attention_backward
 #include "compress/kernels/rows.h"       // add_norm_forward, activation_forward
 #include "compress/model/graph_node.h"   // make_node, NodePointer
+#include "compress/runtime/batch.h"      // without_padding
 
 namespace compression {
 namespace {
@@ -31,7 +32,7 @@ kernels::ConstRows const_rows_of(const Tensor& t) {
   return {floats(t), t.stride(0)};
 }
 
-/// The tokens of a batch without its padding; `positions` as Embeddings counts them.
+/// The tokens of a batch without its padding.
 struct Packed {
   std::vector<int64_t> ids, positions, types;  // [tokens]
   std::vector<int64_t> begin;                  // [sequences + 1]
@@ -44,28 +45,18 @@ struct Packed {
 
 std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids,
                                    int64_t padding_position) {
-  auto packed = std::make_shared<Packed>();
   const auto ids = input_ids.contiguous();
   const auto mask = attention_mask.defined() ? attention_mask.contiguous() : torch::ones_like(ids);
   const auto types = token_type_ids.defined() ? token_type_ids.contiguous() : torch::zeros_like(ids);
-  const auto length = ids.size(1);
-  std::vector<int64_t> places;
-  packed->begin.push_back(0);
-  for (int64_t r = 0; r < ids.size(0); ++r) {
-    int64_t counted = padding_position;  // the last position that was given out
-    for (int64_t c = 0; c < length; ++c) {
-      const auto at = r * length + c;
-      const bool is_padding = padding_position >= 0 && ids.data_ptr<int64_t>()[at] == padding_position;
-      if (!is_padding) ++counted;
-      if (mask.data_ptr<int64_t>()[at] == 0) continue;
-      packed->ids.push_back(ids.data_ptr<int64_t>()[at]);
-      packed->types.push_back(types.data_ptr<int64_t>()[at]);
-      packed->positions.push_back(is_padding ? padding_position : counted);
-      places.push_back(at);
-    }
-    packed->begin.push_back(packed->tokens());
-  }
-  packed->places = torch::tensor(places, torch::kLong);
+  auto batch = runtime::without_padding({ids.data_ptr<int64_t>(), mask.data_ptr<int64_t>(), types.data_ptr<int64_t>(),
+                                         ids.size(0), ids.size(1)},
+                                        padding_position);
+  auto packed = std::make_shared<Packed>();
+  packed->ids = std::move(batch.ids);
+  packed->positions = std::move(batch.positions);
+  packed->types = std::move(batch.types);
+  packed->begin = std::move(batch.begin);
+  packed->places = torch::tensor(batch.places, torch::kLong);
   packed->first = torch::tensor(std::vector<int64_t>(packed->begin.begin(), packed->begin.end() - 1), torch::kLong);
   return packed;
 }

@@ -14,38 +14,14 @@ namespace {
 /// Rows that keep a thread busy on a weight that it reads from the second-level cache.
 constexpr int64_t group_tokens = 128;
 
-int64_t row_of(const Table& table, int64_t row, const char* what) {
-  if (table.present() && (row < 0 || row >= table.weight.size(0))) {
-    throw std::out_of_range(
-        fmt::format("compress.Encoder: {} {} is out of range: the table has {} rows", what, row, table.weight.size(0)));
+void check_rows(const Table& table, const std::vector<int64_t>& rows, const char* what) {
+  if (!table.present()) return;
+  for (const auto row : rows) {
+    if (row < 0 || row >= table.weight.size(0)) {
+      throw std::out_of_range(fmt::format("compress.Encoder: {} {} is out of range: the table has {} rows", what, row,
+                                          table.weight.size(0)));
+    }
   }
-  return row;
-}
-
-void add_text(const PaddedTokens& tokens, int64_t text, const Weights& weights, bool first_tokens, Batch& batch) {
-  const int64_t *id = tokens.ids + text * tokens.columns, *mask = tokens.mask + text * tokens.columns,
-                *type = tokens.types + text * tokens.columns;
-  const bool none = std::all_of(mask, mask + tokens.columns, [](int64_t value) { return value == 0; });
-  batch.keys.push_back(none ? Batch::Keys::equal : mask[0] == 0 ? Batch::Keys::but_first : Batch::Keys::all);
-  if (weights.masks_queries && mask[0] == 0 && first_tokens) {
-    throw UnsupportedError(
-        fmt::format("compress.Encoder: attention_mask: found 0 for the first token of text {}, which this family's "
-                    "fused runtime does not have; expected 1",
-                    text));
-  }
-  const auto padding_position = weights.padding_position;
-  auto counted = padding_position;  // the last position that was given out
-  for (int64_t c = 0; c < tokens.columns; ++c) {
-    const bool padding = padding_position >= 0 && id[c] == padding_position;
-    if (!padding) ++counted;
-    if (mask[c] == 0 && c > 0 && !none) continue;
-    batch.ids.push_back(row_of(weights.word, id[c], "token id"));
-    batch.types.push_back(row_of(weights.token_type, type[c], "token type"));
-    batch.positions.push_back(row_of(weights.position, padding ? padding_position : counted, "position"));
-    batch.places.push_back(text * tokens.columns + c);
-    batch.present.push_back(mask[c] != 0);
-  }
-  batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
 }
 
 /// `count` groups of about the same number of tokens, or fewer.
@@ -65,18 +41,43 @@ std::vector<Group> groups_of(const Batch& batch, int64_t count) {
 
 }  // namespace
 
-Batch without_padding(const PaddedTokens& tokens, const Weights& weights, bool first_tokens) {
-  if (tokens.columns > weights.max_length) {
-    throw UnsupportedError(fmt::format("compress.Encoder: a text of {} tokens: this model has positions for {}",
-                                       tokens.columns, weights.max_length));
-  }
-  if (tokens.columns == 0 && tokens.rows > 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
+Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
   Batch batch;
   for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places}) {
     values->reserve(static_cast<size_t>(tokens.rows * tokens.columns));
   }
-  for (int64_t text = 0; text < tokens.rows; ++text) add_text(tokens, text, weights, first_tokens, batch);
+  for (int64_t first = 0; first < tokens.rows * tokens.columns; first += tokens.columns) {
+    const auto* mask = tokens.mask + first;
+    const bool none = std::all_of(mask, mask + tokens.columns, [](int64_t value) { return value == 0; });
+    batch.keys.push_back(none ? Batch::Keys::equal : mask[0] == 0 ? Batch::Keys::but_first : Batch::Keys::all);
+    auto counted = padding_position;  // the last position that was given out
+    for (int64_t c = 0; c < tokens.columns; ++c) {
+      const auto id = tokens.ids[first + c];
+      const bool padding = padding_position >= 0 && id == padding_position;
+      if (!padding) ++counted;
+      if (mask[c] == 0 && c > 0 && !none) continue;
+      batch.ids.push_back(id);
+      batch.types.push_back(tokens.types[first + c]);
+      batch.positions.push_back(padding ? padding_position : counted);
+      batch.places.push_back(first + c);
+      batch.present.push_back(mask[c] != 0);
+    }
+    batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
+  }
   return batch;
+}
+
+void check(const Batch& batch, const Weights& weights, bool first_tokens) {
+  const auto masked = std::ranges::find_if(batch.keys, [](Batch::Keys keys) { return keys != Batch::Keys::all; });
+  if (weights.masks_queries && first_tokens && masked != batch.keys.end()) {
+    throw UnsupportedError(
+        fmt::format("compress.Encoder: attention_mask: found 0 for the first token of text {}, which this family's "
+                    "fused runtime does not have; expected 1",
+                    masked - batch.keys.begin()));
+  }
+  check_rows(weights.word, batch.ids, "token id");
+  check_rows(weights.token_type, batch.types, "token type");
+  check_rows(weights.position, batch.positions, "position");
 }
 
 Division divided(const Batch& batch, int64_t threads) {

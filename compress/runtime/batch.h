@@ -25,8 +25,12 @@ struct Batch {
   int64_t tokens_before(int64_t text) const { return begin[static_cast<size_t>(text)]; }
 };
 
-/// Throws as Encoder::forward() does. first_tokens: what is computed is of texts' first tokens.
-Batch without_padding(const PaddedTokens& tokens, const Weights& weights, bool first_tokens);
+/// Positions count from 0; or, with the id of padding in `padding_position`, as RoBERTa counts them: from one more than
+/// that id, over the tokens that are not padding.
+Batch without_padding(const PaddedTokens& tokens, int64_t padding_position);
+
+/// Throws as Encoder::forward() does, which the batch is for. first_tokens: what is computed is of texts' first tokens.
+void check(const Batch& batch, const Weights& weights, bool first_tokens);
 
 /// Texts that go through the layers together: [first, last).
 struct Group {

@@ -1,8 +1,11 @@
 #include "compress/runtime/encoder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 
+#include "compress/base/error.h"          // UnsupportedError
 #include "compress/kernels/team.h"        // run_together
 #include "compress/kernels/threads.h"     // available_threads
 #include "compress/runtime/batch.h"       // without_padding, divided
@@ -44,7 +47,13 @@ std::unique_ptr<Space> Encoder::take_space() const {
 }
 
 void Encoder::run(const PaddedTokens& tokens, bool all_tokens, int64_t width, float* out) const {
-  const auto batch = without_padding(tokens, *weights_, !all_tokens);
+  if (tokens.columns > weights_->max_length) {
+    throw UnsupportedError(fmt::format("compress.Encoder: a text of {} tokens: this model has positions for {}",
+                                       tokens.columns, weights_->max_length));
+  }
+  if (tokens.columns == 0 && tokens.rows > 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
+  const auto batch = without_padding(tokens, weights_->padding_position);
+  check(batch, *weights_, !all_tokens);
   if (all_tokens) std::fill_n(out, tokens.rows * tokens.columns * width, 0.0f);
   if (tokens.rows == 0) return;
   const auto threads = kernels::available_threads();
