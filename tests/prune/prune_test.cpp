@@ -570,8 +570,8 @@ double largest_condition(Model& cut, Model& fitted, Model& original, const Batch
       const auto parts = [&](const torch::Tensor& x) { return x.unflatten(1, {-1, block.width()}); };
       units.push_back(
           torch::einsum("ruw,ouw->rou", {parts(values * weight), parts(given[i].linear()->weight)}).flatten(0, 1));
-      whole[t].x = originals[i].norm()->forward(sum);
-      own[t].x = block.norm()->forward(block.sum(own[t].x, own[t].context));
+      whole[t].x = originals[i].next(sum);
+      own[t].x = block.next(block.sum(own[t].x, own[t].context));
     }
     if (method == Reconstruction::layerwise) condition(makers, 1);
     method == Reconstruction::rescale ? condition(units, 0) : condition(readers, 1);
