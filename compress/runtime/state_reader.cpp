@@ -38,16 +38,6 @@ std::string_view type_name(DType type) {
       return "UInt64";
     case DType::boolean:
       return "Bool";
-    case DType::float8_e4m3:
-      return "Float8_e4m3fn";
-    case DType::float8_e5m2:
-      return "Float8_e5m2";
-    case DType::uint16:
-      return "UInt16";
-    case DType::uint32:
-      return "UInt32";
-    case DType::uint64:
-      return "UInt64";
   }
   return "";
 }

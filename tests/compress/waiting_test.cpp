@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <thread>
 
-namespace compression::ops {
+namespace compression::kernels {
 namespace {
 
 double thread_seconds() {
@@ -96,4 +96,4 @@ TEST_CASE("watching threads begins and ends at any time") {
 }
 
 }  // namespace
-}  // namespace compression::ops
+}  // namespace compression::kernels

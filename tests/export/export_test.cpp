@@ -243,7 +243,7 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
       CHECK(torch::equal(states(batch.attention_mask().to(type)), states(batch.attention_mask())));
     }
     if (model->config().input.masks_queries) {
-      const auto& [ids, mask, types, labels, examples] = batch;
+      const auto &ids = batch.input_ids(), &mask = batch.attention_mask(), &types = batch.token_type_ids();
       CHECK_THROWS_WITH(fused.forward(ids, mask, types),
                         Catch::Contains("attention_mask: found 0 for the first token of text 1"));
       const auto part = [](const torch::Tensor& t) { return t.slice(0, 0, 1); };
