@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
     const auto batch = torch::tensor(own, torch::kLong).unsqueeze(0);
     total += next_word_loss(model->forward(batch), batch).item<double>() * static_cast<double>(count - 1);
     words += count - 1;
-    fmt::print("window {}: {} words, perplexity so far {:.3f}\n", n, words, std::exp(total / static_cast<double>(words)));
+    fmt::print("window {}: {} words, perplexity so far {:.3f}\n", n, words,
+               std::exp(total / static_cast<double>(words)));
     std::fflush(stdout);
   }
   fmt::print("{} tokens, {} of them predicted: perplexity {:.3f}\n", ids.size(), words,

@@ -14,29 +14,29 @@
 #include <sstream>
 
 #include "commands.h"
-#include "compress/base/byte_size.h"             // shown_bytes
-#include "compress/base/error.h"                 // ConfigError
-#include "compress/base/json_file.h"             // read_json_file
-#include "compress/base/limits.h"                // text_bytes
-#include "compress/base/message.h"               // json_text, printable
-#include "compress/base/number.h"                // number_of
-#include "compress/checkpoint/gguf.h"            // gguf_file
-#include "compress/families/model_config.h"      // read_model_config
-#include "compress/kernels/bfloat16_choice.h"    // bfloat16_choice
-#include "compress/kernels/linear.h"             // int8_kernel
+#include "compress/base/byte_size.h"                      // shown_bytes
+#include "compress/base/error.h"                          // ConfigError
+#include "compress/base/json_file.h"                      // read_json_file
+#include "compress/base/limits.h"                         // text_bytes
+#include "compress/base/message.h"                        // json_text, printable
+#include "compress/base/number.h"                         // number_of
+#include "compress/checkpoint/gguf.h"                     // gguf_file
+#include "compress/families/model_config.h"               // read_model_config
+#include "compress/kernels/bfloat16_choice.h"             // bfloat16_choice
+#include "compress/kernels/linear.h"                      // int8_kernel
 #include "compress/model_folder/language_model_folder.h"  // load_language_config
-#include "compress/model_folder/model_folder.h"  // load_model_config
-#include "compress/spec/cost.h"                  // parameter_count
-#include "compress/task/task.h"                  // default_metric, check_metric
-#include "compress/workflow/machine.h"           // this_machine
-#include "datasets/answers.h"                    // AnswerFinder
-#include "datasets/dataset.h"                    // read_dataset
-#include "datasets/encoded.h"                    // make_batch_source
-#include "datasets/examples.h"                   // encode_examples
-#include "prune/importance.h"                    // read_importance
-#include "recipes/benchmark.h"                   // measure_instances
-#include "recipes/runnable.h"                    // open_model
-#include "recipes/text.h"                        // in_quotes
+#include "compress/model_folder/model_folder.h"           // load_model_config
+#include "compress/spec/cost.h"                           // parameter_count
+#include "compress/task/task.h"                           // default_metric, check_metric
+#include "compress/workflow/machine.h"                    // this_machine
+#include "datasets/answers.h"                             // AnswerFinder
+#include "datasets/dataset.h"                             // read_dataset
+#include "datasets/encoded.h"                             // make_batch_source
+#include "datasets/examples.h"                            // encode_examples
+#include "prune/importance.h"                             // read_importance
+#include "recipes/benchmark.h"                            // measure_instances
+#include "recipes/runnable.h"                             // open_model
+#include "recipes/text.h"                                 // in_quotes
 
 namespace compression::app {
 namespace {

@@ -90,7 +90,7 @@ class Reader {
 
   PipelineConfig byte_level() const {
     const auto pre = at("pre");
-    const auto* before = std::ranges::find(befores, pre.value(), &Before::name);
+    const auto* before = std::ranges::find(befores, pre.string(), &Before::name);
     if (before == befores.end()) pre.unsupported("\"gpt-2\", \"smollm\", \"llama-bpe\", \"qwen2\"");
     PipelineConfig config;
     if (before->composes) config.normalizer = std::make_shared<UnicodeForm>(false, true);

@@ -259,8 +259,8 @@ TEST_CASE("every loss of distillation is the same in whatever batches") {
     for (const auto& deal : tiny.own_deals()) {
       if (deal.batch_size == 2 || deal.batch_size == 3) continue;
       INFO(enum_name(task) << ", " << enum_name(losses.front().type) << ", distance "
-                           << enum_name(losses.front().distance.value_or(Distance::kl)) << " and "
-                           << losses.size() - 1 << " more, " << deal.name);
+                           << enum_name(losses.front().distance.value_or(Distance::kl)) << " and " << losses.size() - 1
+                           << " more, " << deal.name);
       distill::DistillObjective objective(
           tiny.model, {{.model = teacher, .loss = distill::DistillationLoss(losses, shape, shape, task)}});
       const auto step = first_step(tiny.model, objective, tiny.dealt(deal));

@@ -240,6 +240,8 @@ TEST_CASE("only files that a model is read from decide whether a stage is up to 
   CHECK_FALSE(before.contains("README.md"));
   write_file(model / "1_Pooling/config.json", "{}");
   CHECK(list_model_files(model).contains("1_Pooling/config.json"));
+  write_file(model / "other.gguf", "");
+  CHECK(list_model_files(model).contains("other.gguf"));
   CHECK_FALSE(is_up_to_date(text));
 }
 
