@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "compress/base/error.h"    // UnsupportedError
-#include "compress/model/packed.h"  // packed_state
+#include "compress/base/error.h"            // UnsupportedError
+#include "compress/engine/network_state.h"  // can_pack
+#include "compress/model/packed.h"          // packed_state
 
 namespace compression::exporter {
 

@@ -27,13 +27,14 @@ LAYERS = {
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
     "families": {"spec"},
-    "model": {"families", "state_dict", "workflow"},
+    "engine": {"runtime", "families", "checkpoint"},
+    "model": {"engine", "state_dict", "workflow"},
     "task": {"model", "tokenizer"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
 
 
 def layers():

@@ -1,4 +1,5 @@
 #include "compress/model/model.h"
+#include "compress/engine/network_state.h"  // can_pack
 
 #include <fmt/format.h>
 #include <torch/types.h>

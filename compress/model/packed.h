@@ -1,5 +1,6 @@
 #pragma once
-// A model as the fused runtime takes it (compress/ops/encoder.h), and a model of fewer bits at work in that form.
+// A model as the fused runtime takes it (compress/engine/network_state.h), and a model of fewer bits at work in that
+// form.
 
 #include "compress/model/derived.h"  // Derived
 #include "compress/model/encoder.h"  // EncoderImpl
@@ -9,11 +10,7 @@
 
 namespace compression {
 
-/// Whether the runtime has kernels for the encoder: not for more positions than its attention has.
-bool can_pack(const ModelConfig& config);
-
-/// All that the runtime needs of the model: the encoder, and the head of one label a text, where it is one. Tensors are
-/// those of the model.
+/// network_state() of the model, whose tensors they are.
 ops::EncoderState packed_state(const EncoderImpl& encoder, const Head& head, const ModelConfig& config);
 
 /// A model's encoder, with the head of one label a text, packed for the machine; anew when a tensor has changed. What a

@@ -79,12 +79,15 @@ Tensor computed(const runtime::Encoder& encoder,
 Encoder::Encoder(const EncoderState& state)
     : encoder_(with_errors_of_libtorch([&] { return runtime::Encoder(host_state(state)); })) {}
 
-EncoderState Encoder::state() const {
-  const auto state = encoder_.state();
+EncoderState torch_state(const runtime::EncoderState& state) {
   EncoderState result;
   for (const auto& [name, number] : state.numbers) result.numbers.insert(name, number);
   for (const auto& [name, tensor] : state.tensors) result.tensors.insert(name, torch_tensor(tensor));
   return result;
+}
+
+EncoderState Encoder::state() const {
+  return torch_state(encoder_.state());
 }
 
 Tensor Encoder::forward(const Tensor& input_ids, const Tensor& attention_mask, const Tensor& token_type_ids) const {

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "compress/runtime/encoder.h"  // Encoder
+#include "compress/runtime/encoder.h"  // Encoder, EncoderState
 
 namespace compression::ops {
 
@@ -14,6 +14,9 @@ struct EncoderState {
   c10::Dict<std::string, at::Tensor> tensors;
   c10::Dict<std::string, double> numbers;
 };
+
+/// The same state, over the same memory.
+EncoderState torch_state(const runtime::EncoderState& state);
 
 class Encoder {
  public:

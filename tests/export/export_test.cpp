@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "compress/base/error.h"
+#include "compress/engine/network_state.h"  // can_pack
 #include "compress/kernels/bfloat16_choice.h"
 #include "compress/model/packed.h"
 #include "export/encoder_state.h"

@@ -1,5 +1,5 @@
-// A program of the layers without LibTorch alone: the token ids of a text, and the logits that a small encoder has for
-// them. usage: plain_classify FOLDER TEXT
+// A program of the layers without LibTorch alone: the token ids of a text, the logits that a small encoder has for
+// them, and those of the folder's own model, with the names of its classes. usage: plain_classify FOLDER TEXT
 #include <cmath>
 #include <exception>
 #include <iostream>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/engine/read_network.h"
 #include "compress/runtime/encoder.h"
 #include "compress/tokenizer/tokenizer.h"
 
@@ -70,13 +71,19 @@ int main(int argc, char** argv) {
     for (const auto id : encoding.input_ids) std::cout << id << ' ';
     std::cout << '\n';
 
-    const runtime::Encoder encoder(small_state());
     const std::vector<int64_t> ids(encoding.input_ids.begin(), encoding.input_ids.end()), ones(ids.size(), 1),
         zeros(ids.size());
-    std::vector<float> logits(static_cast<size_t>(encoder.classes()));
-    encoder.forward({ids.data(), ones.data(), zeros.data(), 1, static_cast<int64_t>(ids.size())}, logits.data());
-    for (const auto logit : logits) std::cout << logit << ' ';
-    std::cout << '\n';
+    const auto network = read_network(argv[1]);
+    const auto print_logits = [&](const runtime::EncoderState& state) {
+      const runtime::Encoder encoder(state);
+      std::vector<float> logits(static_cast<size_t>(encoder.classes()));
+      encoder.forward({ids.data(), ones.data(), zeros.data(), 1, static_cast<int64_t>(ids.size())}, logits.data());
+      for (const auto logit : logits) std::cout << logit << ' ';
+      std::cout << '\n';
+    };
+    print_logits(small_state());
+    print_logits(network.state);
+    for (const auto& label : network.config.labels) std::cout << label << '\n';
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
     return 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Holds that the runtime needs no LibTorch: neither it nor a program that is linked to it alone names one of its libraries, and
-the program gives the ids that the command gives, and the logits that are computed here.
+the program gives the ids that the command gives, the logits that are computed here, and of the folder's model what `predict` says.
 usage: plain_test.py PLAIN_CLASSIFY RUNTIME COMPRESS FOLDER"""
 import itertools
 import json
@@ -74,7 +74,8 @@ def main():
         if found:
             sys.exit(f"plain_test: {file} links {', '.join(found)}, expected nothing of LibTorch's")
     text = "the quick brown fox of the CAFÉ"
-    ids, logits = ([float(x) for x in line.split()] for line in out_of([plain, folder, text]).splitlines())
+    lines = out_of([plain, folder, text]).splitlines()
+    ids, logits, own = ([float(x) for x in line.split()] for line in lines[:3])
     ids = [int(i) for i in ids]
     said = json.loads(out_of([compress, "tokenize", folder, "--json"], input=text + "\n"))["input_ids"]
     if ids != said or len(ids) < 3:
@@ -82,6 +83,10 @@ def main():
     expected = expected_logits(ids)
     if len(logits) != 3 or any(not abs(found - wanted) < 2e-3 for found, wanted in zip(logits, expected)):
         sys.exit(f"plain_test: found the logits {logits}, expected {expected}")
+    shares = [math.exp(x) / sum(math.exp(y) for y in own) for x in own]
+    scores = json.loads(out_of([compress, "predict", folder, "--json", text]))["scores"]
+    if lines[3:] != list(scores) or any(not abs(found - scores[label]) < 2e-3 for label, found in zip(scores, shares)):
+        sys.exit(f"plain_test: found {dict(zip(lines[3:], shares))} for the folder's model, expected {scores}")
 
 
 main()

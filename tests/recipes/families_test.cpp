@@ -1,6 +1,6 @@
 // Every stage's algorithm on every model family.
 #include "compress/base/error.h"
-#include "compress/model/packed.h"
+#include "compress/engine/network_state.h"  // can_pack
 #include "compress/spec/cost.h"
 #include "compress/state_dict/state_dict.h"
 #include "compress/train/trainer.h"

@@ -1,8 +1,8 @@
 // Every stage's algorithm on every model family with every task: what docs/models.md's table says was run. With
 // $COMPRESS_STAGES_RUN, a file, each combination that a passing run went through is a line of it.
 #include "compress/base/error.h"
+#include "compress/engine/network_state.h"  // can_pack
 #include "compress/model/autocast.h"
-#include "compress/model/packed.h"  // can_pack
 #include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
 #include "compress/train/precision.h"  // autocast_dtype, fused_arithmetic

@@ -1,0 +1,189 @@
+#include "compress/engine/network_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "compress/kernels/int16_attention.h"  // int16_attention_limit
+#include "compress/spec/relative_rows.h"       // relative_rows
+#include "compress/spec/weights.h"             // weights
+
+namespace compression {
+namespace {
+
+/// What the runtime calls a weight's module; empty: it has no use for it.
+std::string runtime_module(const WeightSpec& weight, bool of_words) {
+  const auto of_block = [&](std::string_view part) { return fmt::format("layer.{}.{}", weight.block, part); };
+  switch (weight.role) {
+    case Role::words:
+      return "embeddings.word";
+    case Role::places:
+      return "embeddings.position";
+    case Role::segments:
+      return "embeddings.token_type";
+    case Role::input_norm:
+      return "embeddings.norm";
+    case Role::input_projection:
+      return "embeddings.projection";
+    case Role::relative_norm:
+      return "relative.norm";
+    case Role::query:
+      return of_block("query");
+    case Role::key:
+      return of_block("key");
+    case Role::value:
+      return of_block("value");
+    case Role::position_key:
+      return of_block("position_key");
+    case Role::position_query:
+      return of_block("position_query");
+    case Role::attention_output:
+      return of_block("attention_output");
+    case Role::attention_norm:
+      return of_block("attention_norm");
+    case Role::up:
+      return of_block("intermediate");
+    case Role::down:
+      return of_block("output");
+    case Role::mlp_norm:
+      return of_block("output_norm");
+    case Role::head_dense:
+      return "head.dense";
+    case Role::classifier:
+      return of_words ? "" : "head.classifier";
+    default:
+      return "";
+  }
+}
+
+template <class T>
+HostTensor host_tensor(DType dtype, std::vector<int64_t> shape, std::vector<T> values) {
+  const auto owner = std::make_shared<const std::vector<T>>(std::move(values));
+  return {dtype, std::move(shape), std::shared_ptr<const void>(owner, owner->data())};
+}
+
+/// The rows of the table of each key - query; relative_rows() are by query - key.
+std::vector<int64_t> rows_by_key(const ModelConfig& config) {
+  auto rows = relative_rows(config.positions(), config.relative, config.max_length());
+  std::ranges::reverse(rows);
+  return rows;
+}
+
+/// float32 [heads, 2 longest - 1]: what is added to the score of a pair of tokens, by key - query.
+HostTensor position_bias(const ModelConfig& config, const AttentionSpec& attention, const HostTensor& table) {
+  const auto rows = rows_by_key(config);
+  std::vector<float> values;
+  for (int64_t head = 0; head < attention.heads; ++head) {
+    const auto& columns = attention.position_heads;
+    const auto column = columns.empty() ? head : columns[static_cast<size_t>(head)];
+    for (const auto row : rows) values.push_back(table.as<float>()[row * table.size(1) + column]);
+  }
+  return host_tensor(DType::float32, {attention.heads, static_cast<int64_t>(rows.size())}, std::move(values));
+}
+
+/// The part of the table that distances have, and its row of each key - query.
+void add_positions(const ModelConfig& config, const HostTensor& table, runtime::EncoderState& state) {
+  const auto rows = rows_by_key(config);
+  const auto [first, last] = std::ranges::minmax(rows);
+  std::vector<int32_t> own;
+  for (const auto row : rows) own.push_back(static_cast<int32_t>(row - first));
+  const auto width = table.size(1);
+  const auto* begin = table.as<float>() + first * width;
+  state.tensors["relative.table.weight"] = {
+      DType::float32, {last - first + 1, width}, std::shared_ptr<const void>(table.data, begin)};
+  const auto count = static_cast<int64_t>(own.size());
+  state.tensors["relative.rows"] = host_tensor(DType::int32, {count}, std::move(own));
+  state.numbers["content_to_position"] = config.relative.content_to_position ? 1.0 : 0.0;
+  state.numbers["position_to_content"] = config.relative.position_to_content ? 1.0 : 0.0;
+}
+
+/// Queries, keys and values have one static scale: where rows of positions go through the projections of queries and
+/// keys too, theirs is another one, and the largest holds for all. Where one has none, no one has.
+void share_scales(const std::string& block, runtime::EncoderState& state) {
+  std::vector<std::string> names;
+  HostTensor largest;
+  for (const auto* part : {"query", "key", "value"}) {
+    names.push_back(fmt::format("{}.{}.input_scale", block, part));
+    const auto found = state.tensors.find(names.back());
+    if (found == state.tensors.end()) continue;
+    if (!largest.defined() || *found->second.as<float>() > *largest.as<float>()) largest = found->second;
+  }
+  const bool all = std::ranges::all_of(names, [&](const std::string& name) { return state.tensors.contains(name); });
+  for (const auto& name : names) {
+    if (all) {
+      state.tensors[name] = largest;
+    } else {
+      state.tensors.erase(name);
+    }
+  }
+}
+
+std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind head) {
+  const auto& relative = config.relative;
+  const int terms = 1 + (relative.content_to_position ? 1 : 0) + (relative.position_to_content ? 1 : 0);
+  std::map<std::string, double> numbers{
+      {"format", 1},
+      {"layers", static_cast<double>(config.layers.size())},
+      {"head_size", static_cast<double>(config.attention_head_size())},
+      {"score_scale", 1.0 / std::sqrt(static_cast<double>(config.attention_head_size() * terms))},
+      {"eps", config.norm.eps},
+      {"max_length", static_cast<double>(config.max_length())},
+      {"padding_position", static_cast<double>(config.input.positions_after_padding ? config.pad_token_id : -1)},
+      {"masks_queries", config.input.masks_queries ? 1.0 : 0.0},
+      {"function", static_cast<double>(config.hidden_act())}};
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    numbers[fmt::format("layer.{}.weights", i)] = static_cast<double>(config.first_use(i));
+  }
+  if (head == HeadKind::text) numbers["head.function"] = static_cast<double>(config.head.activation);
+  if (head == HeadKind::words) {
+    numbers["head.function"] = static_cast<double>(config.head.mlm_activation.value_or(config.hidden_act()));
+  }
+  return numbers;
+}
+
+}  // namespace
+
+bool can_pack(const ModelConfig& config) {
+  return is_classic(config) && !config.head.norm && !config.head.mean &&
+         config.max_length() <= kernels::int16_attention_limit;
+}
+
+runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor) {
+  const auto head = traits_of(config.task).head;
+  const bool has_head = head == HeadKind::text || head == HeadKind::words;
+  runtime::EncoderState state{.tensors = {}, .numbers = numbers_of(config, head)};
+  const auto put = [&](const std::string& name, const HostTensor& value) {
+    if (value.defined()) state.tensors[name] = value;
+  };
+  HostTensor table;
+  for (const auto& weight : weights(config)) {
+    if (weight.role == Role::relative_table) table = tensor(weight.name);
+    const auto module = runtime_module(weight, head == HeadKind::words);
+    if (module.empty() || (module.starts_with("head.") && !has_head)) continue;
+    put(module + (weight.bias ? ".bias" : ".weight"), tensor(weight.name));
+    if (weight.bias || weight.is_norm()) continue;
+    const auto own = weight.name.substr(0, weight.name.rfind('.'));
+    auto scale = tensor(own + ".weight_scale");
+    if (scale.defined() && !weight.is_table()) scale.shape = {scale.count()};
+    put(module + ".weight_scale", scale);
+    put(module + ".input_scale", tensor(own + ".input_scale"));
+  }
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.first_use(i) < i) continue;
+    const auto block = fmt::format("layer.{}", i);
+    share_scales(block, state);
+    const auto& attention = config.layers[i].attention;
+    if (attention.positions == Positions::bias && attention.heads > 0) {
+      state.tensors[block + ".position_bias"] = position_bias(config, attention, table);
+    }
+  }
+  if (config.positions() == Positions::disentangled) add_positions(config, table, state);
+  return state;
+}
+
+}  // namespace compression

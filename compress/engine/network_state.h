@@ -1,0 +1,25 @@
+#pragma once
+// A network as the runtime takes it, from its description and its weights, wherever they are.
+
+#include <functional>
+#include <string>
+
+#include "compress/base/host_tensor.h"       // HostTensor
+#include "compress/runtime/encoder_state.h"  // EncoderState
+#include "compress/spec/config.h"            // ModelConfig
+
+namespace compression {
+
+/// A tensor by the name that our modules have for it (compress/spec/weights.h): "head.dense.weight", or of one that is
+/// quantized "head.dense.weight_scale", "head.dense.input_scale". Undefined where there is none.
+using TensorOf = std::function<HostTensor(const std::string& name)>;
+
+/// Whether the runtime has kernels for the network: for its blocks and its head, and not for more positions than its
+/// attention has.
+bool can_pack(const ModelConfig& config);
+
+/// Of a network that can be packed: the encoder, and the head of one label a text, or the dense layer of masked
+/// language modelling. Tensors are those that `tensor` gives.
+runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor);
+
+}  // namespace compression
