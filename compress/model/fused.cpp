@@ -48,9 +48,9 @@ std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attent
   const auto ids = input_ids.contiguous();
   const auto mask = attention_mask.defined() ? attention_mask.contiguous() : torch::ones_like(ids);
   const auto types = token_type_ids.defined() ? token_type_ids.contiguous() : torch::zeros_like(ids);
-  auto batch = runtime::without_padding({ids.data_ptr<int64_t>(), mask.data_ptr<int64_t>(), types.data_ptr<int64_t>(),
-                                         ids.size(0), ids.size(1)},
-                                        padding_position);
+  auto batch = runtime::without_padding(
+      {ids.data_ptr<int64_t>(), mask.data_ptr<int64_t>(), types.data_ptr<int64_t>(), ids.size(0), ids.size(1)},
+      padding_position);
   auto packed = std::make_shared<Packed>();
   packed->ids = std::move(batch.ids);
   packed->positions = std::move(batch.positions);

@@ -8,8 +8,8 @@
 #include "compress/base/json_file.h"
 #include "compress/families/name_table.h"
 #include "compress/model/fused.h"
-#include "compress/model_folder/joined.h"
 #include "compress/model/relative_positions.h"
+#include "compress/model_folder/joined.h"
 #include "compress/spec/cost.h"
 #include "compress/spec/relative_rows.h"
 #include "compress/state_dict/state_dict.h"
@@ -321,7 +321,8 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
                Contains("config.json: " + key + ": found") && Contains("supported: " + supported));
   };
   unsupported("distilbert", "model_type", "funnel",
-              "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, modernbert, deberta-v2, gpt2, llama, qwen2, qwen3");
+              "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, modernbert, deberta-v2, gpt2, llama, "
+              "qwen2, qwen3");
   unsupported("distilbert", "activation", "mish", "gelu");
   unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
   unsupported("mpnet", "pad_token_id", 0, "1");
