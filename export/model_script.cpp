@@ -96,6 +96,13 @@ class ScriptOps {
     return let("torch.index_select({}, 1, {})", x, kept);
   }
 
+  Value falling(const std::vector<double>& slopes, const EncoderLayerImpl& layer) {
+    const auto own =
+        script_.tensor(names_.at(&layer) + ".slopes", -torch::tensor(slopes, torch::kFloat).view({1, -1, 1, 1}));
+    const auto distance = let("torch.abs(torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0))");
+    return let("{} * {}", own, distance);
+  }
+
   Value rotated(const Value& x, double base) {
     auto& angles = angles_[base];
     if (angles.first.empty()) {

@@ -76,6 +76,7 @@ Family gpt2();
 Family llama();
 Family modernbert();
 Family mpnet();
+Family mpt();
 Family qwen2();
 Family qwen3();
 Family roberta();

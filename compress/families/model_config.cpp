@@ -228,7 +228,7 @@ void read_pruned_heads(const FamilyFields& family_fields, ModelConfig& config) {
       gone.insert(*number);
     }
     attention.heads -= static_cast<int64_t>(gone.size());
-    if (attention.positions != Positions::bias) continue;
+    if (!has_columns(attention.positions)) continue;
     for (int64_t head = 0; head < all; ++head) {
       if (!gone.empty() && !gone.contains(head)) attention.position_heads.push_back(head);
     }
@@ -245,7 +245,7 @@ void read_layers(const ConfigFields& compress, ModelConfig& config) {
   for (size_t i = 0; i < count; ++i) {
     const auto layer = compress.element("layers", i);
     auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
-    const bool has_bias = attention.positions == Positions::bias;
+    const bool has_bias = has_columns(attention.positions);
     std::set<std::string> keys{"num_attention_heads", "intermediate_size"};
     if (has_bias) keys.insert("position_heads");
     layer.allow_only(keys);

@@ -2,7 +2,10 @@
 // The mathematics of a block, once: computed with tensors (encoder.cpp), or written down as TorchScript
 // (export/model_script.cpp). The fused forms (fused.cpp, compress/runtime/) compute the same by hand.
 
-#include "compress/model/encoder.h"  // EncoderLayerImpl
+#include <vector>
+
+#include "compress/model/encoder.h"       // EncoderLayerImpl
+#include "compress/spec/relative_rows.h"  // alibi_slopes
 
 namespace compression {
 
@@ -78,12 +81,22 @@ class BlockMath {
     return ops_.dropout(sum, layer_.hidden_dropout);
   }
 
+  /// A slope a head.
+  std::vector<double> slopes() const {
+    const auto all = alibi_slopes(layer_.relative.heads);
+    if (attention_.position_heads.empty()) return all;
+    std::vector<double> own;
+    for (const auto head : attention_.position_heads) own.push_back(all.at(static_cast<size_t>(head)));
+    return own;
+  }
+
   /// What distances add to the scores: [1 or batch, heads, query, key].
   Value of_distances(const Value& q, const Value& k, const Distances<Value>& distances) {
     if (attention_.positions == Positions::bias) {
       const auto& columns = attention_.position_heads;
       return columns.empty() ? distances.bias : ops_.selected_heads(distances.bias, columns, layer_);
     }
+    if (attention_.positions == Positions::alibi) return ops_.falling(slopes(), layer_);
     if (attention_.positions != Positions::disentangled) return {};
     const auto rows = ops_.dropout(distances.part, layer_.hidden_dropout);
     const auto by_pair = [&](const Value& content, const Linear& projection, const Value& pairs) {

@@ -131,7 +131,7 @@ std::vector<Linear> EncoderLayerImpl::linears() const {
 void EncoderLayerImpl::keep_units(UnitKind kind, const std::vector<int64_t>& kept) {
   auto& attention = spec.attention;
   const auto count = static_cast<int64_t>(kept.size());
-  if (kind == UnitKind::heads && attention.positions == Positions::bias && count < attention.heads) {
+  if (kind == UnitKind::heads && has_columns(attention.positions) && count < attention.heads) {
     auto columns = kept;
     for (auto& column : columns) {
       if (!attention.position_heads.empty()) column = attention.position_heads.at(static_cast<size_t>(column));
@@ -188,6 +188,14 @@ class TensorOps {
   }
   Value selected_heads(const Value& x, const std::vector<int64_t>& heads, const EncoderLayerImpl&) const {
     return x.index_select(1, torch::tensor(heads, x.options().dtype(torch::kLong)));
+  }
+
+  /// [1, heads, query, key]
+  Value falling(const std::vector<double>& slopes, const EncoderLayerImpl&) const {
+    const auto options = torch::TensorOptions(context_.device).dtype(torch::kFloat);
+    const auto place = torch::arange(context_.length, options);
+    const auto distance = (place.unsqueeze(1) - place.unsqueeze(0)).abs();
+    return -torch::tensor(slopes, options).view({1, -1, 1, 1}) * distance;
   }
 
   /// The halves of a head are the parts of complex numbers (RoFormer, arXiv 2104.09864, as GPT-NeoX has it).

@@ -31,8 +31,14 @@ enum class Positions {
   none,
   bias,          // a number a head is added to the scores; all blocks share the table (MPNet, arXiv 2004.09297)
   disentangled,  // content and relative position attend to each other (DeBERTa, arXiv 2006.03654)
-  rotary         // queries and keys are turned by their places (RoFormer, arXiv 2104.09864)
+  rotary,        // queries and keys are turned by their places (RoFormer, arXiv 2104.09864)
+  alibi          // the scores fall with the distance, by a slope a head (ALiBi, arXiv 2108.12409)
 };
+
+/// Whether each head has something of its own there, which goes with it.
+constexpr bool has_columns(Positions positions) {
+  return positions == Positions::bias || positions == Positions::alibi;
+}
 
 struct AttentionSpec {
   int64_t heads = 12;
@@ -41,7 +47,7 @@ struct AttentionSpec {
   bool causal = false;                       // a token attends to itself and those before it
   int64_t window = 0;                        // a token attends to those at most so far away; 0: to all
   Positions positions = Positions::none;     // of the distance; those of the place are of the input
-  std::vector<int64_t> position_heads = {};  // bias: each head's column of the table; empty: all
+  std::vector<int64_t> position_heads = {};  // bias, alibi: each head's column of the table, or its slope; empty: all
   double rotary_base = 10000.0;              // rotary
   bool bias = true;                          // of queries, keys and values
   bool output_bias = true;

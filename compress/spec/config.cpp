@@ -52,7 +52,8 @@ bool is_classic(const ModelConfig& config) {
     const auto& [attention, mlp, norm, place, attention_norm] = block;
     return place == NormPlace::after && norm.kind == NormKind::layer && norm.bias && !mlp.gated && mlp.bias &&
            attention.bias && attention.output_bias && attention.group == 1 && !attention.causal &&
-           attention.window == 0 && attention.positions != Positions::rotary && !attention.head_norm;
+           attention.window == 0 && attention.positions != Positions::rotary &&
+           attention.positions != Positions::alibi && !attention.head_norm;
   };
   return config.input.norm && !config.final_norm && std::ranges::all_of(config.layers, classic);
 }

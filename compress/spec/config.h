@@ -51,7 +51,7 @@ struct InputSpec {
 /// The table of what attention knows of distances, which all blocks share: Positions::bias and disentangled.
 struct RelativeSpec {
   int64_t rows = 0;
-  int64_t heads = 0;    // bias: columns of the table, the heads before any was pruned
+  int64_t heads = 0;    // bias, alibi: columns of the table, or slopes: the heads before any was pruned
   int64_t range = 0;    // disentangled: distances that logarithmic buckets cover
   int64_t buckets = 0;  // disentangled: 0: a row for each distance
   bool content_to_position = false, position_to_content = false;

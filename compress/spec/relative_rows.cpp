@@ -35,6 +35,20 @@ int64_t bucketed(int64_t distance, int64_t buckets, int64_t range) {
 
 }  // namespace
 
+std::vector<double> alibi_slopes(int64_t heads) {
+  int64_t power = 1;
+  while (power < heads) power *= 2;
+  std::vector<double> all, slopes;
+  for (int64_t i = 1; i <= power; ++i)
+    all.push_back(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power)));
+  if (power == heads) return all;
+  for (const size_t first : {size_t{1}, size_t{0}}) {  // every second, then those between
+    for (size_t i = first; i < all.size(); i += 2) slopes.push_back(all[i]);
+  }
+  slopes.resize(static_cast<size_t>(heads));
+  return slopes;
+}
+
 std::vector<int64_t> relative_rows(Positions positions, const RelativeSpec& relative, int64_t length) {
   std::vector<int64_t> rows;
   for (auto distance = 1 - length; distance < length; ++distance) {

@@ -1,5 +1,5 @@
 #pragma once
-// Which row of the table of relative positions each distance between two tokens has.
+// What each distance between two tokens is to attention: a row of the table of relative positions, or a slope.
 
 #include <cstdint>
 #include <vector>
@@ -13,5 +13,9 @@ namespace compression {
 /// are linear and then logarithmic (arXiv 2006.03654), or a row for each distance. With disentangled, rows ascend with
 /// distance.
 std::vector<int64_t> relative_rows(Positions positions, const RelativeSpec& relative, int64_t length);
+
+/// What the scores of each of so many heads fall by with a token's distance, as MPT and ALiBi (arXiv 2108.12409) have
+/// it.
+std::vector<double> alibi_slopes(int64_t heads);
 
 }  // namespace compression

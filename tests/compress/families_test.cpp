@@ -322,7 +322,7 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
   };
   unsupported("distilbert", "model_type", "funnel",
               "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, modernbert, deberta-v2, gpt2, llama, "
-              "qwen2, qwen3");
+              "qwen2, qwen3, mpt");
   unsupported("distilbert", "activation", "mish", "gelu");
   unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
   unsupported("mpnet", "pad_token_id", 0, "1");

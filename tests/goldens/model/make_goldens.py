@@ -180,6 +180,8 @@ DECODERS = {  # name: model type, and options
     "qwen2": ("qwen2", dict(num_key_value_heads=1, tie_word_embeddings=True)),
     "qwen3": ("qwen3", dict(num_key_value_heads=2, head_dim=10, tie_word_embeddings=False)),
     "gpt2": ("gpt2", dict()),
+    "mpt": ("mpt", dict()),
+    "mpt_six": ("mpt", dict(n_heads=6)),
     "gpt2_inner": ("gpt2", dict(n_inner=40, activation_function="relu")),
 }
 
@@ -191,6 +193,9 @@ def decoder(name, model_type, options):
     if model_type == "gpt2":
         sizes = {{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
                   "max_position_embeddings": "n_positions"}.get(k, k): v for k, v in sizes.items() if k != "intermediate_size"}
+    if model_type == "mpt":
+        sizes = {{"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+                  "max_position_embeddings": "max_seq_len"}.get(k, k): v for k, v in sizes.items() if k != "intermediate_size"}
     config = AutoConfig.for_model(model_type, **{**sizes, **options})
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for p in model.parameters():
