@@ -224,6 +224,46 @@ std::pair<Model, Batch> with_odd_masks(const std::string& name, const std::map<s
           text_batch(of("input_ids"), of("attention_mask"), of("token_type_ids"))};
 }
 
+TEST_CASE("every option of a block is written as it is computed") {
+  at::manual_seed(3);
+  for (const auto positions : {Positions::none, Positions::rotary, Positions::alibi}) {
+    for (const auto place : {NormPlace::before, NormPlace::after}) {
+      BlockSpec block{.attention = {.heads = 4, .group = 2, .head_size = 6, .positions = positions},
+                      .mlp = {.units = 10, .activation = Activation::silu, .gated = true},
+                      .norm = {.kind = NormKind::rms, .eps = 1e-6},
+                      .place = place};
+      block.attention.head_norm = block.norm;
+      auto other = block;
+      other.attention.group = 1;
+      other.attention.causal = true;
+      other.attention.window = 3;
+      other.attention.bias = other.attention.output_bias = other.mlp.bias = false;
+      other.norm = {.bias = false};
+      ModelConfig config{.vocab_size = 20,
+                         .max_position_embeddings = 16,
+                         .type_vocab_size = 0,
+                         .hidden_size = 8,
+                         .input = {.positions = false, .norm = false},
+                         .relative = {.heads = 4},
+                         .layers = {block, other},
+                         .final_norm = place == NormPlace::before};
+      config.task = TaskType::classification;
+      config.labels = {"a", "b"};
+      config.initializer_range = 0.5;
+      Model model(config);
+      model->initialize();
+      model->eval();
+      const c10::InferenceMode inference;
+      auto batch = text_batch(torch::randint(1, 20, {3, 9}), torch::ones({3, 9}, torch::kLong),
+                              torch::zeros({3, 9}, torch::kLong));
+      const auto file = script_logits(model_script(model).compile());
+      check_close(file(batch), model->forward(batch).logits, 1e-5);
+      batch["attention_mask"].slice(0, 1, 2).slice(1, 5) = 0;
+      check_close(file(batch), model->forward(batch).logits, 1e-5);
+    }
+  }
+}
+
 TEST_CASE("files of both runtimes compute what transformers does, where an attention mask has zeros anywhere") {
   auto names = family_names();
   names.push_back("tiny");
