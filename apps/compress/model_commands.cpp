@@ -21,6 +21,7 @@
 #include "compress/base/message.h"                        // json_text, printable
 #include "compress/base/number.h"                         // number_of
 #include "compress/checkpoint/gguf.h"                     // gguf_file
+#include "compress/families/families.h"                   // find_family
 #include "compress/families/model_config.h"               // read_model_config
 #include "compress/kernels/bfloat16_choice.h"             // bfloat16_choice
 #include "compress/kernels/linear.h"                      // int8_kernel
@@ -309,7 +310,8 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 namespace {
 
 std::string_view task_of(const ModelConfig& config) {
-  return config.language_head == LanguageHead::none ? enum_name(config.task) : "language modelling";
+  if (!find_family(config.model_type).is_decoder()) return enum_name(config.task);
+  return config.language_head == LanguageHead::none ? "a decoder without a head" : "language modelling";
 }
 
 /// What a folder's files say of its model, for reading by programs.

@@ -56,6 +56,7 @@ std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers) {
 
 /// The base of rotary positions: of transformers 5, or of those before it.
 double read_base(const ConfigFields& fields, std::string_view type, const char* old_key, double fallback) {
+  if (fields.find("rope_scaling")) fields.fail_unsupported("rope_scaling", "some", "none");
   const auto base = fields.real_or(fallback, old_key, 1.0, 1e12);
   if (!fields.find("rope_parameters")) return base;
   const auto all = fields.object("rope_parameters");

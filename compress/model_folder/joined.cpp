@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,7 @@ std::string beside(const std::string& name, std::string_view leaf) {
   return name.substr(0, name.rfind('.') + 1) + std::string(leaf);
 }
 
-void take_apart(const JoinedTensor& joined, std::string_view leaf, StoredState& state) {
+void take_apart(const JoinedTensor& joined, std::string_view leaf, StoredState& state, const std::string& source) {
   const auto found = state.find(beside(joined.name, leaf));
   if (found == state.end()) return;
   const auto whole = found->second;
@@ -25,8 +26,8 @@ void take_apart(const JoinedTensor& joined, std::string_view leaf, StoredState& 
   int64_t rows = 0;
   for (const auto& part : joined.parts) rows += part.rows;
   if (!of_all && (whole.sizes().empty() || whole.sizes().front() != rows)) {
-    throw CheckpointError(fmt::format("tensor {}: found {} rows, expected {}: those of {} and {} others", found->first,
-                                      whole.sizes().empty() ? 1 : whole.sizes().front(), rows,
+    throw CheckpointError(fmt::format("{}: tensor {}: found {} rows, expected {}: those of {} and {} others", source,
+                                      found->first, whole.sizes().empty() ? 1 : whole.sizes().front(), rows,
                                       joined.parts.front().name, joined.parts.size() - 1));
   }
   state.erase(found);
@@ -65,7 +66,7 @@ void each_leaf(const ModelConfig& config, Visit&& visit) {
 
 }  // namespace
 
-void take_apart(const ModelConfig& config, StoredState& state) {
+void take_apart(const ModelConfig& config, StoredState& state, const std::string& source) {
   for (const auto& name : transposed_tensors(config)) {
     const auto found = state.find(name);
     if (found == state.end() || found->second.sizes().size() != 2) continue;
@@ -73,7 +74,8 @@ void take_apart(const ModelConfig& config, StoredState& state) {
     std::swap(sizes[0], sizes[1]);
     found->second = found->second.derived(std::move(sizes), [](const torch::Tensor& t) { return t.t(); });
   }
-  each_leaf(config, [&](const JoinedTensor& joined, std::string_view leaf) { take_apart(joined, leaf, state); });
+  each_leaf(config,
+            [&](const JoinedTensor& joined, std::string_view leaf) { take_apart(joined, leaf, state, source); });
 }
 
 void put_together(const ModelConfig& config, StateDict& state) {

@@ -2,13 +2,16 @@
 // Tensors of a file that hold several of ours, or ours turned, as families/name_table.h tells: taken apart when a model
 // is read, put together when it is written.
 
+#include <string>
+
 #include "compress/spec/config.h"            // ModelConfig
 #include "compress/state_dict/state_dict.h"  // StateDict, StoredState
 
 namespace compression {
 
-/// What quantization adds goes the same way. Throws CheckpointError where the rows are not those of the parts.
-void take_apart(const ModelConfig& config, StoredState& state);
+/// What quantization adds goes the same way. Throws CheckpointError, which begins with `source`, where the rows are not
+/// those of the parts.
+void take_apart(const ModelConfig& config, StoredState& state, const std::string& source);
 void put_together(const ModelConfig& config, StateDict& state);
 
 }  // namespace compression

@@ -1,6 +1,7 @@
 #include "compress/model_folder/language_model_folder.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/types.h>
 
 #include <map>
@@ -67,7 +68,7 @@ StoredState state_of(const std::shared_ptr<const GgufFile>& file, const ModelCon
 ModelConfig config_of(const fs::path& folder) {
   const auto file = folder / "config.json";
   auto config = read_model_config(read_json_file(file), file.string());
-  if (config.language_head == LanguageHead::none) {
+  if (!find_family(config.model_type).is_decoder()) {
     throw UnsupportedError(
         fmt::format("{}: found an encoder, {}, expected a decoder", folder.string(), config.model_type));
   }
@@ -79,9 +80,26 @@ StoredState state_of(const fs::path& folder, const ModelConfig& config) {
   std::vector<std::string> names;
   for (const auto& [name, file] : files) names.push_back(name);
   auto state = renamed(stored_state(files), canonical_names(config.model_type, names).of);
-  take_apart(config, state);
+  take_apart(config, state, folder.string());
   if (config.language_head == LanguageHead::tied) state.erase("lm_head.weight");  // the words once more
   return state;
+}
+
+/// That the weights which the description has are there, and have its sizes.
+void check_sizes(const ModelConfig& config, const StoredState& state,
+                 const std::function<std::string(const std::string&)>& name, const fs::path& path) {
+  for (const auto& weight : weights(config)) {
+    std::vector<int64_t> sizes;
+    for (const auto& axis : weight.axes) sizes.push_back(axis.size);
+    const auto found = state.find(name(weight.name));
+    if (found == state.end()) {
+      throw CheckpointError(fmt::format("{}: found no tensor {}, expected one of [{}]", path.string(),
+                                        name(weight.name), fmt::join(sizes, ", ")));
+    }
+    if (found->second.sizes() == at::IntArrayRef(sizes)) continue;
+    throw CheckpointError(fmt::format("{}: tensor {}: found [{}], expected [{}]", path.string(), name(weight.name),
+                                      fmt::join(found->second.sizes(), ", "), fmt::join(sizes, ", ")));
+  }
 }
 
 LanguageModel filled(const ModelConfig& config, const StoredState& state, const fs::path& path,
@@ -102,8 +120,20 @@ LanguageModel filled(const ModelConfig& config, const StoredState& state, const 
 }  // namespace
 
 ModelConfig load_language_config(const fs::path& path) {
-  if (const auto file = gguf_of(path)) return config_of(GgufFile::open(*file));
-  return config_of(path);
+  const auto gguf = gguf_of(path);
+  const auto file = gguf ? std::make_shared<const GgufFile>(GgufFile::open(*gguf)) : nullptr;
+  auto config = file ? config_of(*file) : config_of(path);
+  std::error_code ignored;
+  const bool has_weights = file || fs::exists(path / "model.safetensors", ignored) ||
+                           fs::exists(path / "model.safetensors.index.json", ignored);
+  if (!has_weights) return config;
+  const auto state = file ? state_of(file, config) : state_of(path, config);
+  if (config.language_head == LanguageHead::own && !state.contains("lm_head.weight")) {
+    config.language_head = LanguageHead::none;  // of a class without one
+  }
+  const auto in_folder = checkpoint_names(config);
+  check_sizes(config, state, [&](const std::string& own) { return file ? own : in_folder(own); }, gguf ? *gguf : path);
+  return config;
 }
 
 LanguageModel load_language_model(const fs::path& path) {

@@ -9,14 +9,16 @@
 #include <cmath>
 #include <map>
 
-#include "compress/base/error.h"      // CheckpointError, StorageError
-#include "compress/base/fields.h"     // enum_name
-#include "compress/base/files.h"      // make_folder
-#include "compress/base/json_file.h"  // read_json_file
-#include "compress/base/limits.h"     // labels
+#include "compress/base/error.h"         // CheckpointError, StorageError
+#include "compress/base/fields.h"        // enum_name
+#include "compress/base/files.h"         // make_folder
+#include "compress/base/json_file.h"     // read_json_file
+#include "compress/base/limits.h"        // labels
+#include "compress/families/families.h"  // find_family
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
 #include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
 #include "compress/model_folder/joined.h"                 // put_together, take_apart
+#include "compress/model_folder/language_model_folder.h"  // load_language_config
 #include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
 #include "compress/spec/weights.h"                        // weights
 #include "compress/state_dict/state_dict.h"               // StoredState
@@ -285,7 +287,7 @@ ModelConfig load_model_config(const fs::path& folder) {
   const auto files = transformer_folder(folder);
   const auto file = files / "config.json";
   auto config = read_model_config(read_json_file(file), file.string());
-  if (config.language_head != LanguageHead::none) return config;
+  if (find_family(config.model_type).is_decoder()) return load_language_config(folder);
   std::error_code ignored;
   if (fs::exists(files / "model.safetensors", ignored) || fs::exists(files / "model.safetensors.index.json", ignored)) {
     try {
@@ -311,7 +313,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   const auto config_file = files / "config.json";
   auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
   for (auto& warning : loaded.warnings) warning = "config.json: " + warning;
-  if (config.language_head != LanguageHead::none) {
+  if (find_family(config.model_type).is_decoder()) {
     throw UnsupportedError(fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it",
                                        folder.string(), config.model_type));
   }
@@ -347,7 +349,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     for (const auto* leaf : {"weight", "bias"}) state.erase(head_module(config, head_of(config), "classifier") + leaf);
   }
 
-  take_apart(config, state);
+  take_apart(config, state, files.string());
   const auto name = checkpoint_names(config);
   if (head_of(config) == HeadKind::embedding) read_dense_weights(folder, config, name, state);
   check_amount(config, state, files);

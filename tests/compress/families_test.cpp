@@ -327,6 +327,7 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
   unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
   unsupported("mpnet", "pad_token_id", 0, "1");
   unsupported("deberta-v2", "conv_kernel_size", 3, "0");
+  unsupported("modernbert", "rope_scaling", {{"rope_type", "linear"}, {"factor", 4.0}}, "none");
   unsupported("deberta-v2", "embedding_size", 12, "24");
   unsupported("deberta-v2", "pooler_hidden_size", 48, "24");
   unsupported("deberta-v2", "pos_att_type", "p2p", "c2p, p2c");

@@ -72,6 +72,21 @@ TEST_CASE("decoders and encoders are told from each other in one line") {
              Contains("found a decoder, llama"));
 }
 
+TEST_CASE("a decoder's weights are held against its description before they are read") {
+  const TemporaryFolder folder;
+  const auto from = golden("model/decoders/llama");
+  fs::copy(from / "model.safetensors", folder / "model.safetensors");
+  const auto told = [&](const std::string& key, const nlohmann::json& value) {
+    auto config = read_json_file(from / "config.json");
+    config[key] = value;
+    std::ofstream(folder / "config.json") << config.dump();
+    return message_of<CheckpointError>([&] { load_language_config(folder.path()); });
+  };
+  CHECK_THAT(told("vocab_size", 61), Contains("embed_tokens.weight: found [60, 24], expected [61, 24]"));
+  CHECK_THAT(told("num_hidden_layers", 3), Contains("found no tensor model.layers.2."));
+  CHECK_THAT(told("mlp_bias", true), Contains("found no tensor model.layers.0.mlp."));
+}
+
 TEST_CASE("options of decoders that are not computed are refused by name") {
   const auto refused = [](const std::string& name, const std::string& key, const nlohmann::json& value) {
     auto config = read_json_file(golden("model/decoders/" + name) / "config.json");
