@@ -18,12 +18,14 @@ constexpr int64_t steps = 8;  // sizes to measure, at most, of each kind
 double layer_ms(const ModelConfig& config, BlockSpec shape, int64_t length) {
   const torch::NoGradGuard no_grad;
   shape.attention.position_heads.clear();
+  if (config.relative.rows > 0) shape.attention.positions = Positions::none;  // without the table that layers share
   EncoderLayer layer(config, shape);
   layer->eval();
   for (auto& parameter : layer->parameters()) parameter.fill_(0.01);
   const auto x = torch::full({1, length, config.hidden_size}, 0.5, torch::kFloat);
+  const AttentionContext context{.pairs = {}, .length = length};
   EncoderOutput none;
-  return measure([&] { layer->forward(x, {}, {}, none); }, seconds_each).median_ms;
+  return measure([&] { layer->forward(x, context, {}, none); }, seconds_each).median_ms;
 }
 
 /// 1 to `all` in about equal steps.

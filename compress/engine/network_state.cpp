@@ -1,6 +1,7 @@
 #include "compress/engine/network_state.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "compress/base/error.h"               // CheckpointError
+#include "compress/base/fields.h"              // enum_name
 #include "compress/kernels/int16_attention.h"  // int16_attention_limit
 #include "compress/spec/relative_rows.h"       // relative_rows
 #include "compress/spec/weights.h"             // weights
@@ -17,7 +20,7 @@ namespace compression {
 namespace {
 
 /// What the runtime calls a weight's module; empty: it has no use for it.
-std::string runtime_module(const WeightSpec& weight, bool of_words) {
+std::string runtime_module(const WeightSpec& weight) {
   const auto of_block = [&](std::string_view part) { return fmt::format("layer.{}.{}", weight.block, part); };
   switch (weight.role) {
     case Role::words:
@@ -55,7 +58,7 @@ std::string runtime_module(const WeightSpec& weight, bool of_words) {
     case Role::head_dense:
       return "head.dense";
     case Role::classifier:
-      return of_words ? "" : "head.classifier";
+      return "head.classifier";
     default:
       return "";
   }
@@ -65,6 +68,15 @@ template <class T>
 HostTensor host_tensor(DType dtype, std::vector<int64_t> shape, std::vector<T> values) {
   const auto owner = std::make_shared<const std::vector<T>>(std::move(values));
   return {dtype, std::move(shape), std::shared_ptr<const void>(owner, owner->data())};
+}
+
+/// The tensor, which has to be float32 and of these sizes: its numbers are read here.
+HostTensor floats(const std::string& name, const HostTensor& tensor, const std::vector<int64_t>& shape) {
+  if (tensor.defined() && tensor.dtype == DType::float32 && tensor.shape == shape) return tensor;
+  throw CheckpointError(fmt::format(
+      "tensor {}: found {}, expected F32 [{}]", name,
+      tensor.defined() ? fmt::format("{} [{}]", enum_name(tensor.dtype), fmt::join(tensor.shape, ", ")) : "none",
+      fmt::join(shape, ", ")));
 }
 
 /// The rows of the table of each key - query; relative_rows() are by query - key.
@@ -162,8 +174,10 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
   };
   HostTensor table;
   for (const auto& weight : weights(config)) {
-    if (weight.role == Role::relative_table) table = tensor(weight.name);
-    const auto module = runtime_module(weight, head == HeadKind::words);
+    if (weight.role == Role::relative_table) {
+      table = floats(weight.name, tensor(weight.name), {weight.axes[0].size, weight.axes[1].size});
+    }
+    const auto module = runtime_module(weight);
     if (module.empty() || (module.starts_with("head.") && !has_head)) continue;
     put(module + (weight.bias ? ".bias" : ".weight"), tensor(weight.name));
     if (weight.bias || weight.is_norm()) continue;
@@ -171,7 +185,9 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
     auto scale = tensor(own + ".weight_scale");
     if (scale.defined() && !weight.is_table()) scale.shape = {scale.count()};
     put(module + ".weight_scale", scale);
-    put(module + ".input_scale", tensor(own + ".input_scale"));
+    if (const auto scale_of_input = tensor(own + ".input_scale"); scale_of_input.defined()) {
+      put(module + ".input_scale", floats(own + ".input_scale", scale_of_input, {1}));
+    }
   }
   for (size_t i = 0; i < config.layers.size(); ++i) {
     if (config.first_use(i) < i) continue;

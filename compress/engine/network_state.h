@@ -19,7 +19,8 @@ using TensorOf = std::function<HostTensor(const std::string& name)>;
 bool can_pack(const ModelConfig& config);
 
 /// Of a network that can be packed: the encoder, and the head of one label a text, or the dense layer of masked
-/// language modelling. Tensors are those that `tensor` gives.
+/// language modelling. Tensors are those that `tensor` gives. Throws CheckpointError for a table of distances that is
+/// missing, and for one or a static scale that is misshapen or not float32; the rest is the runtime's to check.
 runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor);
 
 }  // namespace compression

@@ -18,7 +18,7 @@
 #include "compress/families/config_fields.h"  // ConfigFields, FamilyFields
 #include "compress/families/families.h"       // Family
 #include "compress/families/name_table.h"     // checkpoint_names
-#include "compress/spec/weights.h"            // weights
+#include "compress/spec/weights.h"            // number_count
 
 namespace compression {
 namespace {
@@ -358,8 +358,7 @@ void check_sizes(const ModelConfig& config, const std::string& file) {
     throw CheckpointError(fmt::format("{}: max_position_embeddings: found {}, expected more than pad_token_id, {}, + 1",
                                       file, config.max_position_embeddings, config.pad_token_id));
   }
-  double numbers = 0.0;
-  for (const auto& weight : weights(config)) numbers += weight.count();
+  const auto numbers = number_count(config);
   if (numbers > static_cast<double>(limits::parameters)) {
     throw CheckpointError(fmt::format("{}: found sizes that make {:.3g} parameters, expected at most {}", file, numbers,
                                       limits::parameters));

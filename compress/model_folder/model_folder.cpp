@@ -20,7 +20,7 @@
 #include "compress/model_folder/joined.h"                 // put_together, take_apart
 #include "compress/model_folder/language_model_folder.h"  // load_language_config
 #include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
-#include "compress/spec/weights.h"                        // weights
+#include "compress/spec/weights.h"                        // number_count
 #include "compress/state_dict/state_dict.h"               // StoredState
 #include "compress/task/labels.h"                         // class_order
 #include "compress/tokenizer/sentence_settings.h"         // transformer_folder
@@ -263,8 +263,7 @@ void check_amount(const ModelConfig& config, const StoredState& state, const fs:
   constexpr double spare = 1 << 24;  // a new head, and sizes whose misfit is told by tensor
   double found = 0.0;
   for (const auto& [name, tensor] : state) found += static_cast<double>(tensor.numel());
-  double expected = 0.0;
-  for (const auto& weight : weights(config)) expected += weight.count();
+  const auto expected = number_count(config);
   if (expected <= 2.0 * found + spare) return;
   throw CheckpointError(
       fmt::format("{}: found sizes that make {:.3g} parameters, expected those of the weights, {:.3g}",

@@ -19,9 +19,7 @@ int64_t attended_pairs(const AttentionSpec& attention, int64_t length) {
 }  // namespace
 
 int64_t parameter_count(const ModelConfig& config) {
-  int64_t count = 0;
-  for (const auto& weight : weights(config)) count += static_cast<int64_t>(weight.count());
-  return count;
+  return static_cast<int64_t>(number_count(config));
 }
 
 int64_t encoder_macs(const ModelConfig& config, int64_t length) {

@@ -186,6 +186,12 @@ std::vector<WeightSpec> weights(const ModelConfig& config) {
   return Lister(config).list();
 }
 
+double number_count(const ModelConfig& config) {
+  double count = 0.0;
+  for (const auto& weight : weights(config)) count += weight.count();
+  return count;
+}
+
 ModelConfig with_hidden_size(ModelConfig config, int64_t hidden_size) {
   if (config.embedding_size() == config.hidden_size && !config.input.projection) config.input.embedding_size = 0;
   config.hidden_size = hidden_size;

@@ -80,6 +80,9 @@ struct WeightSpec {
 /// Every float32 weight, in the order of computing; those that layers share once.
 std::vector<WeightSpec> weights(const ModelConfig& config);
 
+/// Numbers in all of them. A double: sizes that a file gives may make more than an integer holds.
+double number_count(const ModelConfig& config);
+
 /// `config` with another hidden size; embedding tables of the same width follow, and the linear layer that reads the
 /// pooled vector.
 ModelConfig with_hidden_size(ModelConfig config, int64_t hidden_size);

@@ -99,6 +99,15 @@ TEST_CASE("the padding token may be the last of a vocabulary that is cut, but wh
   CHECK_THROWS_AS(keep_tokens(counting, {5, 7, 60}), std::invalid_argument);
 }
 
+TEST_CASE("layers of every family are timed, whatever they know of distances") {
+  const auto name = GENERATE(from_range(family_names()));
+  INFO(name);
+  auto config = load_model(golden("model/families/" + name)).model->config();
+  if (config.positions() == Positions::rotary) config.layers.front().attention.window = 3;
+  const auto table = measure_layers(config, 12);
+  CHECK(table.heads.front().ms > 0.0);
+}
+
 TEST_CASE("a budget of latency is met by the table of layer times") {
   auto model = tiny_model();
   const auto importance = magnitude_scores(*model);
