@@ -156,6 +156,10 @@ void ConfigFields::require(const std::string& key, const json& supported) const 
   if (value != supported) fail_unsupported(key, excerpt(value), supported.dump());
 }
 
+void ConfigFields::require_if_given(const std::string& key, const json& supported) const {
+  if (find(key)) require(key, supported);
+}
+
 void ConfigFields::allow_only(const std::set<std::string>& keys) const {
   for (const auto& [key, value] : object_.items()) {
     if (!keys.contains(key)) fail(excerpt(json(key)), excerpt(value), fmt::format("only {}", fmt::join(keys, ", ")));
@@ -211,6 +215,33 @@ void read_embedding_size(const FamilyFields& fields, ModelConfig& config) {
 
 void write_embedding_size(const ModelConfig& config, json& out) {
   out["embedding_size"] = config.embedding_size();
+}
+
+double read_rotary_base(const ConfigFields& fields, const std::string& old_key, double fallback,
+                        const std::string& type) {
+  if (fields.find("rope_scaling")) fields.fail_unsupported("rope_scaling", "some", "none");
+  const auto base = fields.real_or(fallback, old_key, 1.0, 1e12);
+  if (!fields.find("rope_parameters")) return base;
+  const auto all = fields.object("rope_parameters");
+  if (!type.empty() && !all.find(type)) return base;
+  const auto own = type.empty() ? all : all.object(type);
+  own.require_if_given("rope_type", "default");
+  return own.real_or(base, "rope_theta", 1.0, 1e12);
+}
+
+void require_even_heads(const FamilyFields& fields, const ModelConfig& config) {
+  const auto size = config.attention_head_size();
+  if (size % 2 == 0) return;
+  fields.all().fail(fields.key("num_attention_heads"), fmt::format("heads of size {}", size),
+                    "an even size, which rotary positions turn in halves");
+}
+
+void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config) {
+  config.language_head = fields.flag_or(tied, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
+}
+
+void write_language_head(const ModelConfig& config, json& out) {
+  out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
 }
 
 }  // namespace compression

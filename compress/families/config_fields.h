@@ -40,6 +40,8 @@ class ConfigFields {
 
   /// The program supports this value only.
   void require(const std::string& key, const nlohmann::json& supported) const;
+  /// The same of a key that may be absent.
+  void require_if_given(const std::string& key, const nlohmann::json& supported) const;
   void allow_only(const std::set<std::string>& keys) const;
 
   [[noreturn]] void fail(std::string_view key, std::string_view found, std::string_view expected) const;
@@ -82,5 +84,17 @@ std::string activation_name(const nlohmann::json& source, const std::string& key
 /// embedding_size, of families whose tables may be narrower than the blocks, and its inverse.
 void read_embedding_size(const FamilyFields& fields, ModelConfig& config);
 void write_embedding_size(const ModelConfig& config, nlohmann::json& out);
+
+/// The base of rotary positions: of rope_parameters, of those for `type` where that is given, or `old_key` as before
+/// transformers 5. Scaled ones are refused.
+double read_rotary_base(const ConfigFields& fields, const std::string& old_key, double fallback,
+                        const std::string& type = "");
+
+/// That rotary positions can turn the halves of a head.
+void require_even_heads(const FamilyFields& fields, const ModelConfig& config);
+
+/// tie_word_embeddings of a decoder, `tied` where it is absent; and its inverse.
+void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config);
+void write_language_head(const ModelConfig& config, nlohmann::json& out);
 
 }  // namespace compression

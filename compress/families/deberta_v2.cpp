@@ -21,7 +21,7 @@ void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
   for (const auto& [key, supported] :
        {std::pair("embedding_size", config.hidden_size), std::pair("pooler_hidden_size", config.hidden_size),
         std::pair("attention_head_size", config.attention_head_size()), std::pair("conv_kernel_size", int64_t{0})}) {
-    if (fields.find(key)) fields.require(key, supported);
+    fields.require_if_given(key, supported);
   }
   config.head.first_dropout = fields.real_or(0.0, "pooler_dropout", 0, 1);
   config.head.activation = family_fields.activation("pooler_hidden_act", config.head.activation, Activation::tanh);

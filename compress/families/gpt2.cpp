@@ -1,4 +1,3 @@
-#include <utility>
 #include <vector>
 
 #include "compress/families/config_fields.h"  // FamilyFields
@@ -19,18 +18,12 @@ std::vector<BlockSpec> blocks() {
 
 void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
   const auto& fields = family_fields.all();
-  for (const auto& [key, supported] :
-       {std::pair("scale_attn_weights", true), std::pair("scale_attn_by_inverse_layer_idx", false)}) {
-    if (fields.find(key)) fields.require(key, supported);
-  }
+  fields.require_if_given("scale_attn_weights", true);
+  fields.require_if_given("scale_attn_by_inverse_layer_idx", false);
   if (!fields.find("n_inner")) {
     for (auto& block : config.layers) block.mlp.units = 4 * config.hidden_size;
   }
-  config.language_head = fields.flag_or(true, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
-}
-
-void write_blocks(const ModelConfig& config, nlohmann::json& out) {
-  out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
+  read_language_head(fields, /*tied=*/true, config);
 }
 
 }  // namespace
@@ -61,7 +54,7 @@ Family gpt2() {
                    {"layer_norm_eps", "layer_norm_epsilon"},
                    {"type_vocab_size", ""}},
           .read = read_blocks,
-          .write = write_blocks,
+          .write = write_language_head,
           .layer = "h.{}",
           .layer_modules = {{"attention.self.query", "attn.c_attn.query"},
                             {"attention.self.key", "attn.c_attn.key"},

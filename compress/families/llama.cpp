@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "compress/base/limits.h"             // width
 #include "compress/families/config_fields.h"  // FamilyFields
 #include "compress/families/family.h"         // Family
 
@@ -29,16 +28,6 @@ std::vector<BlockSpec> blocks() {
   return blocks;
 }
 
-/// The base of rotary positions: of transformers 5, or of those before it. Other kinds of them are refused.
-double read_base(const ConfigFields& fields) {
-  if (fields.find("rope_scaling")) fields.fail_unsupported("rope_scaling", "some", "none");
-  const auto base = fields.real_or(default_base, "rope_theta", 1.0, 1e12);
-  if (!fields.find("rope_parameters")) return base;
-  const auto own = fields.object("rope_parameters");
-  if (own.text_or("default", "rope_type") != "default") own.require("rope_type", "default");
-  return own.real_or(base, "rope_theta", 1.0, 1e12);
-}
-
 void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool biases, bool head_norms) {
   const auto& fields = family_fields.all();
   const auto heads = config.layers.front().attention.heads;
@@ -47,12 +36,9 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool bi
     fields.fail("num_key_value_heads", std::to_string(kv_heads),
                 fmt::format("a divisor of num_attention_heads, {}", heads));
   }
-  if (config.attention_head_size() % 2 != 0) {
-    fields.fail("num_attention_heads", fmt::format("heads of size {}", config.attention_head_size()),
-                "an even size, which rotary positions turn in halves");
-  }
-  if (fields.find("use_sliding_window")) fields.require("use_sliding_window", false);
-  const auto base = read_base(fields);
+  require_even_heads(family_fields, config);
+  fields.require_if_given("use_sliding_window", false);
+  const auto base = read_rotary_base(fields, "rope_theta", default_base);
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
   for (auto& block : config.layers) {
     block.attention.group = heads / kv_heads;
@@ -63,7 +49,7 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool bi
     block.norm = config.norm;
     if (head_norms) block.attention.head_norm = config.norm;
   }
-  config.language_head = fields.flag_or(false, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
+  read_language_head(fields, /*tied=*/false, config);
 }
 
 void write_blocks(const ModelConfig& config, json& out) {
@@ -73,7 +59,7 @@ void write_blocks(const ModelConfig& config, json& out) {
   out["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", attention.rotary_base}};
   out["attention_bias"] = attention.output_bias;
   out["mlp_bias"] = config.layers.front().mlp.bias;
-  out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
+  write_language_head(config, out);
 }
 
 }  // namespace

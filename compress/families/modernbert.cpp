@@ -54,24 +54,12 @@ std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers) {
   return local;
 }
 
-/// The base of rotary positions: of transformers 5, or of those before it.
-double read_base(const ConfigFields& fields, std::string_view type, const char* old_key, double fallback) {
-  if (fields.find("rope_scaling")) fields.fail_unsupported("rope_scaling", "some", "none");
-  const auto base = fields.real_or(fallback, old_key, 1.0, 1e12);
-  if (!fields.find("rope_parameters")) return base;
-  const auto all = fields.object("rope_parameters");
-  if (!all.find(std::string(type))) return base;
-  const auto own = all.object(std::string(type));
-  if (own.text_or("default", "rope_type") != "default") own.require("rope_type", "default");
-  return own.real_or(base, "rope_theta", 1.0, 1e12);
-}
-
 void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
   const auto& fields = family_fields.all();
   const auto local = read_local_layers(fields, config.layers.size());
   const auto window = fields.integer_or(128, "local_attention", 2, limits::positions) / 2;
-  const auto far = read_base(fields, global_type, "global_rope_theta", global_base);
-  const auto near = read_base(fields, local_type, "local_rope_theta", local_base);
+  const auto far = read_rotary_base(fields, "global_rope_theta", global_base, std::string(global_type));
+  const auto near = read_rotary_base(fields, "local_rope_theta", local_base, std::string(local_type));
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
   config.norm.bias = fields.flag_or(false, "norm_bias");
   for (size_t i = 0; i < config.layers.size(); ++i) {
@@ -83,13 +71,8 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
     block.attention.bias = block.attention.output_bias = attention_bias;
     block.mlp.bias = mlp_bias;
   }
-  if (config.attention_head_size() % 2 != 0) {
-    fields.fail(family_fields.key("num_attention_heads"), fmt::format("heads of size {}", config.attention_head_size()),
-                "an even size, which rotary positions turn in halves");
-  }
-  for (const auto& [key, supported] : {std::pair("decoder_bias", true), std::pair("tie_word_embeddings", true)}) {
-    if (fields.find(key)) fields.require(key, supported);
-  }
+  require_even_heads(family_fields, config);
+  for (const auto* key : {"decoder_bias", "tie_word_embeddings"}) fields.require_if_given(key, true);
   config.head.dense_bias = fields.flag_or(false, "classifier_bias");
   config.head.activation = family_fields.activation("classifier_activation", config.head.activation);
   config.head.mlm_activation = config.head.activation;

@@ -28,20 +28,16 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
     for (const auto& [key, supported] :
          {std::pair("alibi", nlohmann::json(true)), std::pair("alibi_bias_max", nlohmann::json(8)),
           std::pair("qk_ln", nlohmann::json(false)), std::pair("prefix_lm", nlohmann::json(false))}) {
-      if (attention.find(key)) attention.require(key, supported);
+      attention.require_if_given(key, supported);
     }
     for (const auto* key : {"clip_qkv", "softmax_scale"}) {
       if (const auto* value = attention.find(key)) attention.fail_unsupported(key, excerpt(*value), "null");
     }
   }
-  if (fields.find("no_bias")) fields.require("no_bias", true);
+  fields.require_if_given("no_bias", true);
   config.relative.heads = config.layers.front().attention.heads;
   for (auto& block : config.layers) block.mlp.units = 4 * config.hidden_size;  // whatever expansion_ratio says
-  config.language_head = fields.flag_or(true, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
-}
-
-void write_blocks(const ModelConfig& config, nlohmann::json& out) {
-  out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
+  read_language_head(fields, /*tied=*/true, config);
 }
 
 }  // namespace
@@ -75,7 +71,7 @@ Family mpt() {
                    {"layer_norm_eps", "layer_norm_epsilon"},
                    {"type_vocab_size", ""}},
           .read = read_blocks,
-          .write = write_blocks,
+          .write = write_language_head,
           .layer = "blocks.{}",
           .layer_modules = {{"attention.self.query", "attn.Wqkv.query"},
                             {"attention.self.key", "attn.Wqkv.key"},
