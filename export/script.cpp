@@ -230,20 +230,27 @@ std::string Script::linear(const std::string& name, const Linear& layer, const s
   throw std::logic_error("weight format");
 }
 
+namespace {
+
+/// `numbers` of the table as float32.
+std::string widened(const std::string& numbers, const Embedding& table) {
+  if (table->weight.scalar_type() == torch::kFloat) return numbers;
+  return fmt::format("torch.to({}, {})", numbers, Script::dtype(torch::kFloat));
+}
+
+}  // namespace
+
 std::string Script::embedding(const std::string& name, const Embedding& table, const std::string& ids) {
-  const auto rows = fmt::format("torch.embedding({}, {})", tensor(name + ".weight", table->weight), ids);
-  if (table->format() == WeightFormat::float32) return rows;
-  const auto widened = fmt::format("torch.to({}, {})", rows, dtype(torch::kFloat));
-  if (table->format() != WeightFormat::int8) return widened;
-  return fmt::format("{} * torch.embedding({}, {})", widened, tensor(name + ".weight_scale", table->weight_scale), ids);
+  const auto rows =
+      widened(fmt::format("torch.embedding({}, {})", tensor(name + ".weight", table->weight), ids), table);
+  if (!table->weight_scale.defined()) return rows;
+  return fmt::format("{} * torch.embedding({}, {})", rows, tensor(name + ".weight_scale", table->weight_scale), ids);
 }
 
 std::string Script::full_weight(const std::string& name, const Embedding& table) {
-  const auto weight = tensor(name + ".weight", table->weight);
-  if (table->format() == WeightFormat::float32) return weight;
-  const auto widened = fmt::format("torch.to({}, {})", weight, dtype(torch::kFloat));
-  if (table->format() != WeightFormat::int8) return widened;
-  return fmt::format("{} * {}", widened, tensor(name + ".weight_scale", table->weight_scale));
+  const auto weight = widened(tensor(name + ".weight", table->weight), table);
+  if (!table->weight_scale.defined()) return weight;
+  return fmt::format("{} * {}", weight, tensor(name + ".weight_scale", table->weight_scale));
 }
 
 std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {

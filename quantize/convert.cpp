@@ -8,19 +8,11 @@
 #include "compress/base/error.h"             // UnsupportedError
 #include "compress/base/fields.h"            // enum_name
 #include "compress/families/name_table.h"    // checkpoint_names
+#include "compress/ops/host_tensors.h"       // scalar_type
 #include "compress/spec/weights.h"           // weights
 #include "compress/state_dict/state_dict.h"  // state_dict, not_finite
 
 namespace compression::quantize {
-
-Int8Rows quantize_rows(const torch::Tensor& weight) {
-  const at::NoGradGuard no_grad;
-  const auto w = weight.to(torch::kFloat);
-  if (w.numel() == 0) return {w.to(torch::kChar), torch::ones({w.size(0), 1}, torch::kFloat)};
-  auto scale = w.abs().amax(1, true) / 127.0;
-  scale = torch::where(scale == 0, torch::ones_like(scale), scale);
-  return {torch::round(w / scale).clamp(-127, 127).to(torch::kChar), scale};
-}
 
 WeightFormat format_of(Scheme scheme) {
   switch (scheme) {
@@ -47,9 +39,8 @@ namespace {
 
 /// Throws UnsupportedError if a number of the weight has no place in the 16-bit format.
 void require_fits(const std::string& name, const torch::Tensor& weight, WeightFormat format) {
-  if (format != WeightFormat::float16 && format != WeightFormat::bfloat16) return;
-  const auto dtype = format == WeightFormat::float16 ? torch::kHalf : torch::kBFloat16;
-  const auto odd = not_finite(weight.to(dtype));
+  if (!is_16bit(format)) return;
+  const auto odd = not_finite(weight.to(ops::scalar_type(dtype_of(format))));
   if (odd.empty()) return;
   const auto largest = weight.abs().max().item<double>();
   throw UnsupportedError(fmt::format(
@@ -85,21 +76,11 @@ void quantize(Model& model, const Formats& formats) {
   };
   for (auto& [name, linear] : model->named_linears()) {
     if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
-    if (formats.linear == WeightFormat::int8) {
-      const auto rows = quantize_rows(linear->weight);
-      linear->store_int8(rows.values, rows.scale, formats.activations, input_scale(name));
-    } else if (formats.linear != WeightFormat::float32) {
-      linear->store_16bit(formats.linear);
-    }
+    const auto scale = input_scale(name);
+    linear->store(formats.linear);
+    if (formats.linear == WeightFormat::int8) linear->quantize_inputs(formats.activations, scale);
   }
-  for (auto& table : model->embeddings()) {
-    if (formats.embeddings == WeightFormat::int8) {
-      const auto rows = quantize_rows(table->weight);
-      table->store_int8(rows.values, rows.scale);
-    } else if (formats.embeddings != WeightFormat::float32) {
-      table->store_16bit(formats.embeddings);
-    }
-  }
+  for (auto& table : model->embeddings()) table->store(formats.embeddings);
   config.linear_format = formats.linear;
   config.embedding_format = formats.embeddings;
   config.activations = formats.activations;

@@ -10,17 +10,6 @@
 
 namespace compression::quantize {
 
-/// An int8 matrix with one scale a row: row i is about values[i] * scale[i].
-struct Int8Rows {
-  torch::Tensor values;  // int8 [rows, columns], from -127 to 127
-  torch::Tensor scale;   // float32 [rows, 1]
-};
-
-/// Symmetric quantization of each row by its largest magnitude: scale = max|row| / 127, values = round(row / scale),
-/// ties to even. For a linear layer's weight [out, in] this is per output channel, for an embedding table per token. A
-/// row of zeros has scale 1.
-Int8Rows quantize_rows(const torch::Tensor& weight);
-
 /// What becomes of a model's weights.
 struct Formats {
   WeightFormat linear = WeightFormat::int8;
@@ -33,7 +22,8 @@ struct Formats {
 /// Throws UnsupportedError if the model's weights are not float32.
 void require_float32(const Model& model);
 
-/// Changes a float32 model in place: linear layers of the encoder and pooler, and embedding tables. LayerNorm, biases
+/// Changes a float32 model in place, to the nearest weights of each format (compress/storage): linear layers of the
+/// encoder and pooler, and embedding tables. LayerNorm, biases
 /// and the classifier stay float32. Throws UnsupportedError if the model is not float32, or if activations are static
 /// and an int8 layer has no input scale.
 void quantize(Model& model, const Formats& formats);

@@ -84,10 +84,11 @@ double squared_error(const Fold& fold, const torch::Tensor& factor, const torch:
     observer->add(x);
     input_scale = torch::full({1}, observer->scale(), torch::kFloat);
   }
-  const auto rows = quantize_rows(weight * factor);
   Linear quantized(weight.size(1), weight.size(0));
   quantized->bias.zero_();
-  quantized->store_int8(rows.values, rows.scale, formats.activations, input_scale);
+  quantized->weight.copy_(weight * factor);
+  quantized->store(WeightFormat::int8);
+  quantized->quantize_inputs(formats.activations, input_scale);
   const auto exact = torch::mm(sample, weight.t());
   const double size = exact.square().sum().item<double>();
   return (quantized->forward(x) - exact).square().sum().item<double>() / std::max(size, 1e-30);

@@ -19,7 +19,8 @@ from pathlib import Path
 LAYERS = {
     "base": set(),
     "kernels": {"base"},
-    "runtime": {"kernels"},
+    "storage": {"kernels"},
+    "runtime": {"storage"},
     "ops": {"runtime"},
     "checkpoint": {"base"},
     "tokenizer": {"checkpoint"},
@@ -34,7 +35,7 @@ LAYERS = {
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "storage", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
 
 
 def layers():

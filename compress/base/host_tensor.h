@@ -97,4 +97,12 @@ struct HostTensor {
   }
 };
 
+/// Zeros, and where they may be written.
+inline std::pair<HostTensor, char*> new_tensor(DType dtype, std::vector<int64_t> shape) {
+  HostTensor tensor{dtype, std::move(shape)};
+  const auto words = std::make_shared<uint64_t[]>(static_cast<size_t>(tensor.bytes() / 8 + 1));
+  tensor.data = words;
+  return {std::move(tensor), reinterpret_cast<char*>(words.get())};
+}
+
 }  // namespace compression

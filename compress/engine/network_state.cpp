@@ -15,6 +15,7 @@
 #include "compress/kernels/int16_attention.h"  // int16_attention_limit
 #include "compress/spec/relative_rows.h"       // relative_rows
 #include "compress/spec/weights.h"             // weights
+#include "compress/storage/storage.h"          // storage_of
 
 namespace compression {
 namespace {
@@ -77,6 +78,15 @@ HostTensor floats(const std::string& name, const HostTensor& tensor, const std::
       "tensor {}: found {}, expected F32 [{}]", name,
       tensor.defined() ? fmt::format("{} [{}]", enum_name(tensor.dtype), fmt::join(tensor.shape, ", ")) : "none",
       fmt::join(shape, ", ")));
+}
+
+/// What its storage keeps beside a weight's numbers.
+std::vector<StoredPart> parts_beside(const HostTensor& numbers) {
+  const auto format = format_of(numbers.dtype);
+  if (!numbers.defined() || !format || numbers.dim() != 2) return {};
+  auto parts = storage_of(*format).parts(numbers.size(0), numbers.size(1));
+  parts.erase(parts.begin());
+  return parts;
 }
 
 /// The rows of the table of each key - query; relative_rows() are by query - key.
@@ -179,12 +189,15 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
     }
     const auto module = runtime_module(weight);
     if (module.empty() || (module.starts_with("head.") && !has_head)) continue;
-    put(module + (weight.bias ? ".bias" : ".weight"), tensor(weight.name));
+    const auto numbers = tensor(weight.name);
+    put(module + (weight.bias ? ".bias" : ".weight"), numbers);
     if (weight.bias || weight.is_norm()) continue;
     const auto own = weight.name.substr(0, weight.name.rfind('.'));
-    auto scale = tensor(own + ".weight_scale");
-    if (scale.defined() && !weight.is_table()) scale.shape = {scale.count()};
-    put(module + ".weight_scale", scale);
+    for (const auto& part : parts_beside(numbers)) {
+      auto beside = tensor(fmt::format("{}.{}", own, part.name));
+      if (beside.defined() && !weight.is_table()) beside.shape = {beside.count()};
+      put(fmt::format("{}.{}", module, part.name), beside);
+    }
     if (const auto scale_of_input = tensor(own + ".input_scale"); scale_of_input.defined()) {
       put(module + ".input_scale", floats(own + ".input_scale", scale_of_input, {1}));
     }

@@ -176,14 +176,16 @@ BlockSpec read_usual_block(const FamilyFields& fields, int64_t hidden_size, bool
   return block;
 }
 
-WeightFormat read_format(const ConfigFields& compress, const std::string& key,
-                         std::initializer_list<WeightFormat> supported) {
+/// supports(format): whether it may stand there.
+template <class Supports>
+WeightFormat read_format(const ConfigFields& compress, const std::string& key, Supports&& supports) {
   if (!compress.find(key)) return WeightFormat::float32;
   const auto name = compress.text(key);
   std::vector<std::string_view> names;
-  for (const auto format : supported) {
-    names.push_back(enum_name(format));
-    if (names.back() == name) return format;
+  for (const auto& [format, format_name] : enum_names(WeightFormat())) {
+    if (!supports(format)) continue;
+    names.push_back(format_name);
+    if (format_name == name) return format;
   }
   compress.fail_unsupported(key, excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
 }
@@ -267,9 +269,10 @@ void read_compress(const ConfigFields& compress, ModelConfig& config) {
   const auto head_size = compress.integer_or(config.attention_head_size(), "attention_head_size", 1, limits::width);
   for (auto& layer : config.layers) layer.attention.head_size = head_size;
   if (compress.find("layers")) read_layers(compress, config);
-  using enum WeightFormat;
-  config.linear_format = read_format(compress, "weight_format", {float32, float16, bfloat16});
-  config.embedding_format = read_format(compress, "embedding_format", {float32, float16, bfloat16, int8});
+  // int8 linear layers are those of quantization_config.
+  config.linear_format =
+      read_format(compress, "weight_format", [](WeightFormat format) { return format != WeightFormat::int8; });
+  config.embedding_format = read_format(compress, "embedding_format", [](WeightFormat) { return true; });
 }
 
 /// What the family calls the last layer of the head, which is never quantized (Model::linears): none or one name.
@@ -406,9 +409,7 @@ json compress_fields(const ModelConfig& config, const UsualSizes& usual) {
       fields["layers"].push_back(std::move(shape));
     }
   }
-  if (config.linear_format == WeightFormat::float16 || config.linear_format == WeightFormat::bfloat16) {
-    fields["weight_format"] = enum_name(config.linear_format);
-  }
+  if (is_16bit(config.linear_format)) fields["weight_format"] = enum_name(config.linear_format);
   if (config.embedding_format != WeightFormat::float32) fields["embedding_format"] = enum_name(config.embedding_format);
   if (!fields.empty()) fields["format"] = format_version;
   return fields;
@@ -449,10 +450,10 @@ void write_head(json& out, const Family& family, const ModelConfig& config) {
 
 /// What most of the tensors are; "dtype" is the name of transformers 5, "torch_dtype" of those before it.
 void write_dtype(json& out, WeightFormat linear_format) {
-  const bool is_16bit = linear_format == WeightFormat::float16 || linear_format == WeightFormat::bfloat16;
-  const char* name = !is_16bit ? "float32" : linear_format == WeightFormat::float16 ? "float16" : "bfloat16";
+  const bool narrow = is_16bit(linear_format);
+  const char* name = !narrow ? "float32" : linear_format == WeightFormat::float16 ? "float16" : "bfloat16";
   for (const char* key : {"dtype", "torch_dtype"}) {
-    if (is_16bit || out.contains(key)) out[key] = name;
+    if (narrow || out.contains(key)) out[key] = name;
   }
 }
 

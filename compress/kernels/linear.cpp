@@ -346,17 +346,11 @@ void AddValues(const void* row, float by, int64_t width, float* HWY_RESTRICT to)
   for (int64_t i = 0; c < width; ++c, ++i) to[c] += sums[i];
 }
 
-void AddRow(Stored stored, const void* row, float by, int64_t width, float* to) {
-  switch (stored) {
-    case Stored::int8:
-      return AddValues<int8_t>(row, by, width, to);
-    case Stored::bfloat16:
-      return AddValues<hwy::bfloat16_t>(row, by, width, to);
-    case Stored::float16:
-      return AddValues<hwy::float16_t>(row, by, width, to);
-    case Stored::float32:
-      return AddValues<float>(row, by, width, to);
-  }
+void AddRow(DType dtype, const void* row, float by, int64_t width, float* to) {
+  if (dtype == DType::int8) return AddValues<int8_t>(row, by, width, to);
+  if (dtype == DType::bfloat16) return AddValues<hwy::bfloat16_t>(row, by, width, to);
+  if (dtype == DType::float16) return AddValues<hwy::float16_t>(row, by, width, to);
+  AddValues<float>(row, by, width, to);
 }
 
 void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
@@ -469,8 +463,8 @@ void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, in
   HWY_DYNAMIC_DISPATCH(PrepareRows)(x, ld, columns, first, last, result);
 }
 
-void add_row(Stored stored, const void* row, float by, int64_t width, float* to) {
-  HWY_DYNAMIC_DISPATCH(AddRow)(stored, row, by, width, to);
+void add_row(DType dtype, const void* row, float by, int64_t width, float* to) {
+  HWY_DYNAMIC_DISPATCH(AddRow)(dtype, row, by, width, to);
 }
 
 void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,

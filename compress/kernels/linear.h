@@ -6,16 +6,14 @@
 #include <cstdint>
 #include <string>
 
-#include "compress/base/activation.h"  // Activation
-#include "compress/kernels/buffer.h"   // Buffer
+#include "compress/base/activation.h"     // Activation
+#include "compress/base/weight_format.h"  // DType, WeightFormat
+#include "compress/kernels/buffer.h"      // Buffer
 
 namespace compression::kernels {
 
 /// What products are made of. Sums of int8 are exact in 32 bits, of the others float32.
 enum class Number { int8, bfloat16, float32 };
-
-/// How a weight or a table is kept in a file.
-enum class Stored { int8, bfloat16, float16, float32 };
 
 /// Four bytes of a row: so many values.
 constexpr int64_t values_per_word(Number number) {
@@ -25,7 +23,7 @@ constexpr int64_t values_per_word(Number number) {
 /// A weight [out, in] in panels of columns.
 struct LinearWeight {
   Number number = Number::float32;
-  Stored stored = Stored::float32;  // what `number` may be wider than; the caller of pack_linear() keeps it
+  WeightFormat stored = WeightFormat::float32;  // what `number` may be wider than: compress/storage keeps it
   int64_t out = 0, in = 0;
   int64_t words = 0, panels = 0;  // of a column; of the weight
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
@@ -65,8 +63,8 @@ struct LinearInput {
 /// Rows [first, last) of x, `ld` floats apart.
 void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result);
 
-/// to[i] += by * row[i]: a row of an embedding table.
-void add_row(Stored stored, const void* row, float by, int64_t width, float* to);
+/// to[i] += by * row[i]; row: int8, bfloat16, float16 or float32 [width].
+void add_row(DType dtype, const void* row, float by, int64_t width, float* to);
 
 /// y = LayerNorm(x + residual) for rows [first, last), and the same as input of a product unless `result` is null.
 /// residual may be null; y may be x or the residual.

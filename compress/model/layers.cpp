@@ -1,23 +1,14 @@
 #include "compress/model/layers.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <stdexcept>
 
+#include "compress/ops/host_tensors.h"  // host_tensor, torch_tensor
+#include "compress/storage/storage.h"   // storage_of
+
 namespace compression {
-
-torch::Dtype dtype_of(WeightFormat format) {
-  if (format == WeightFormat::float16) return torch::kHalf;
-  if (format == WeightFormat::bfloat16) return torch::kBFloat16;
-  throw std::invalid_argument("store_16bit: expected float16 or bfloat16");
-}
-
-namespace {
-
-WeightFormat format_of(const torch::Tensor& values) {
-  return values.scalar_type() == torch::kHalf ? WeightFormat::float16 : WeightFormat::bfloat16;
-}
-
-}  // namespace
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   switch (activation) {
@@ -39,8 +30,52 @@ torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   throw std::logic_error("activation");
 }
 
-LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool has_bias) {
-  weight = register_parameter("weight", torch::empty({out_features, in_features}, torch::kFloat));
+StoredModule::StoredModule(int64_t rows, int64_t columns) {
+  weight = register_parameter("weight", torch::empty({rows, columns}, torch::kFloat));
+}
+
+void StoredModule::store(WeightFormat format, const std::vector<torch::Tensor>& parts) {
+  TORCH_CHECK(format_ == WeightFormat::float32, "a weight that is stored in fewer bits already");
+  const auto kinds = storage_of(format).parts(weight.size(0), weight.size(1));
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const auto& [name, dtype, shape, fill] = kinds[i];
+    const auto& part = parts.at(i);
+    TORCH_CHECK(part.scalar_type() == ops::scalar_type(dtype) && part.sizes() == shape, name, ": found ",
+                part.scalar_type(), " ", part.sizes(), ", expected ", ops::scalar_type(dtype), " ", shape);
+  }
+  parameters_.erase("weight");
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    (kinds[i].name == "weight" ? weight : weight_scale) = register_buffer(std::string(kinds[i].name), parts[i]);
+  }
+  for (auto& parameter : parameters(/*recurse=*/false)) parameter.requires_grad_(false);
+  format_ = format;
+}
+
+void StoredModule::store(WeightFormat format) {
+  if (format == format_) return;
+  const auto own = ops::host_tensor(full_weight());
+  const auto matrix = storage_of(format).from_floats(own.as<float>(), weight.size(0), weight.size(1));
+  std::vector<torch::Tensor> parts;
+  for (const auto& part : matrix.parts) parts.push_back(ops::torch_tensor(part).to(weight.device()));
+  store(format, parts);
+}
+
+void StoredModule::make_room(WeightFormat format) {
+  if (format == format_) return;
+  std::vector<torch::Tensor> parts;
+  for (const auto& part : storage_of(format).parts(weight.size(0), weight.size(1))) {
+    parts.push_back(torch::full(part.shape, part.fill, ops::scalar_type(part.dtype)));
+  }
+  store(format, parts);
+}
+
+torch::Tensor StoredModule::full_weight() const {
+  const auto widened = weight.to(torch::kFloat);
+  return weight_scale.defined() ? widened * weight_scale : widened;
+}
+
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool has_bias)
+    : StoredModule(out_features, in_features) {
   if (has_bias) bias = register_parameter("bias", torch::empty({out_features}, torch::kFloat));
 }
 
@@ -60,7 +95,7 @@ torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
     sizes.back() = weight.size(0);
     return bias.defined() ? bias.expand(sizes) : torch::zeros(sizes, x.options());
   }
-  switch (format_) {
+  switch (format()) {
     case WeightFormat::float32:
       return torch::linear(x, weight, bias);
     case WeightFormat::float16:
@@ -87,9 +122,8 @@ torch::Tensor LinearImpl::int8_products(const torch::Tensor& x) {
   std::vector<torch::Tensor> tensors{weight, weight_scale};
   if (bias.defined()) tensors.push_back(bias);
   const auto weights = ours_.of(tensors, [&](kernels::LinearWeight& form) {
-    const auto values = weight.contiguous(), scales = weight_scale.contiguous(), biases = bias_or_zero();
-    kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scales.data_ptr<float>(), biases.data_ptr<float>(),
-                         weight.size(0), weight.size(1), form);
+    const StoredMatrix matrix{.format = format(), .parts = {ops::host_tensor(weight), ops::host_tensor(weight_scale)}};
+    form = storage_of(format()).pack(matrix, bias_or_zero().data_ptr<float>());
   });
   auto sizes = in.sizes().vec();
   sizes.back() = weight.size(0);
@@ -108,26 +142,9 @@ torch::Tensor LinearImpl::libtorch_int8(const torch::Tensor& x) {
       weight.to(torch::kFloat) * weight_scale, bias);
 }
 
-void LinearImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
-                            const torch::Tensor& given_input_scale) {
-  parameters_.erase("weight");
-  weight = register_buffer("weight", values);
-  weight_scale = register_buffer("weight_scale", scale);
+void LinearImpl::quantize_inputs(ActivationScheme scheme, const torch::Tensor& given_input_scale) {
   if (scheme == ActivationScheme::static_per_tensor) input_scale = register_buffer("input_scale", given_input_scale);
-  if (bias.defined()) bias.requires_grad_(false);
-  format_ = WeightFormat::int8;
   activations_ = scheme;
-}
-
-void LinearImpl::store_16bit(const torch::Tensor& values) {
-  parameters_.erase("weight");
-  weight = register_buffer("weight", values);
-  if (bias.defined()) bias.requires_grad_(false);
-  format_ = format_of(values);
-}
-
-void LinearImpl::store_16bit(WeightFormat format) {
-  store_16bit(weight.detach().to(dtype_of(format)));
 }
 
 std::shared_ptr<const PackedInt8> LinearImpl::packed() {
@@ -144,38 +161,14 @@ std::shared_ptr<const kernels::Int16Weight> LinearImpl::int16_weight() {
   });
 }
 
-EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id) : padding_id_(padding_id) {
-  weight = register_parameter("weight", torch::empty({rows, width}, torch::kFloat));
-}
+EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id)
+    : StoredModule(rows, width), padding_id_(padding_id) {}
 
 torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
   prepare(ids);
-  const auto rows = torch::embedding(weight, ids, padding_id_, /*scale_grad_by_freq=*/false, sparse_gradient());
-  if (format_ == WeightFormat::float32) return rows;
-  if (format_ != WeightFormat::int8) return rows.to(torch::kFloat);
-  return rows.to(torch::kFloat) * torch::embedding(weight_scale, ids);
-}
-
-torch::Tensor EmbeddingImpl::full_weight() const {
-  const auto widened = weight.to(torch::kFloat);
-  return format_ == WeightFormat::int8 ? widened * weight_scale : widened;
-}
-
-void EmbeddingImpl::store_int8(const torch::Tensor& values, const torch::Tensor& scale) {
-  parameters_.erase("weight");
-  weight = register_buffer("weight", values);
-  weight_scale = register_buffer("weight_scale", scale);
-  format_ = WeightFormat::int8;
-}
-
-void EmbeddingImpl::store_16bit(const torch::Tensor& values) {
-  parameters_.erase("weight");
-  weight = register_buffer("weight", values);
-  format_ = format_of(values);
-}
-
-void EmbeddingImpl::store_16bit(WeightFormat format) {
-  store_16bit(weight.detach().to(dtype_of(format)));
+  const auto rows =
+      torch::embedding(weight, ids, padding_id_, /*scale_grad_by_freq=*/false, sparse_gradient()).to(torch::kFloat);
+  return weight_scale.defined() ? rows * torch::embedding(weight_scale, ids) : rows;
 }
 
 LayerNormImpl::LayerNormImpl(int64_t width, const NormSpec& spec) : kind(spec.kind), eps(spec.eps) {

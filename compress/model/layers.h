@@ -21,9 +21,32 @@ enum class Arithmetic { float32, bfloat16, int16 };
 /// LibTorch's operators, which a portable file has.
 enum class Products { ours, libtorch };
 
-class LinearImpl : public torch::nn::Module {
+/// A module whose weight [rows, columns] may be kept in any format (compress/storage).
+class StoredModule : public torch::nn::Module {
  public:
-  /// Weights are float32 and not initialised: a model is built to be filled.
+  /// The weight is float32 and not initialised: a model is built to be filled.
+  StoredModule(int64_t rows, int64_t columns);
+
+  /// Replaces the float32 weight by one in another format, which cannot be trained, nor can the bias: `parts` are those
+  /// that Storage::parts() lists; its own nearest values; or zeros, for a checkpoint to be read into.
+  void store(WeightFormat format, const std::vector<torch::Tensor>& parts);
+  void store(WeightFormat format);
+  void make_room(WeightFormat format);
+
+  /// The weight in float32, widened where it is stored in less.
+  torch::Tensor full_weight() const;
+
+  WeightFormat format() const { return format_; }
+
+  torch::Tensor weight;        // [rows, columns]
+  torch::Tensor weight_scale;  // float32 [rows, 1] with int8
+
+ private:
+  WeightFormat format_ = WeightFormat::float32;
+};
+
+class LinearImpl : public StoredModule {
+ public:
   LinearImpl(int64_t in_features, int64_t out_features, bool has_bias = true);
 
   /// x: [..., in] -> [..., out]. Weights in float16 are widened to compute. bfloat16: x is rounded to it, products are
@@ -34,17 +57,12 @@ class LinearImpl : public torch::nn::Module {
   /// of threads may call it while nobody changes the layer.
   torch::Tensor forward(const torch::Tensor& x);
 
-  /// Replaces the weight by one in another format, which cannot be trained. int8: values [out, in] with scale [out, 1];
-  /// static activations need `input_scale`, float32 [1].
-  void store_int8(const torch::Tensor& values, const torch::Tensor& scale, ActivationScheme scheme,
-                  const torch::Tensor& input_scale = {});
-  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
-  void store_16bit(WeightFormat format);          // its own values
+  /// How the inputs of an int8 weight are quantized; static activations need `input_scale`, float32 [1].
+  void quantize_inputs(ActivationScheme scheme, const torch::Tensor& input_scale = {});
 
   /// The bias becomes 0, and nothing that can be trained: a layer without one.
   void drop_bias();
 
-  WeightFormat format() const { return format_; }
   ActivationScheme activations() const { return activations_; }
 
   /// An int8 weight for LibTorch's operator, made anew when it has changed.
@@ -54,10 +72,8 @@ class LinearImpl : public torch::nn::Module {
   std::shared_ptr<const torch::Tensor> bfloat16_weight();
   std::shared_ptr<const kernels::Int16Weight> int16_weight();
 
-  torch::Tensor weight;        // [out, in]
-  torch::Tensor weight_scale;  // float32 [out, 1] with int8
-  torch::Tensor input_scale;   // float32 [1] with int8 and static activations
-  torch::Tensor bias;          // float32 [out]; undefined where there is none
+  torch::Tensor input_scale;  // float32 [1] with int8 and static activations
+  torch::Tensor bias;         // float32 [out]; undefined where there is none
 
   /// float32 [out], contiguous.
   torch::Tensor bias_or_zero() const;
@@ -71,7 +87,6 @@ class LinearImpl : public torch::nn::Module {
   torch::Tensor int8_products(const torch::Tensor& x);
   torch::Tensor libtorch_int8(const torch::Tensor& x);
 
-  WeightFormat format_ = WeightFormat::float32;
   ActivationScheme activations_ = ActivationScheme::per_token;
   Derived<kernels::LinearWeight> ours_;  // of int8
   Derived<PackedInt8> packed_;
@@ -80,7 +95,7 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
-class EmbeddingImpl : public torch::nn::Module {
+class EmbeddingImpl : public StoredModule {
  public:
   /// The row `padding_id` gets no gradient; -1: there is none.
   EmbeddingImpl(int64_t rows, int64_t width, int64_t padding_id = -1);
@@ -88,15 +103,6 @@ class EmbeddingImpl : public torch::nn::Module {
   /// ids: int64 [...] -> float32 [..., width]
   torch::Tensor forward(const torch::Tensor& ids);
 
-  /// int8: values [rows, width] with a scale a row [rows, 1].
-  void store_int8(const torch::Tensor& values, const torch::Tensor& scale);
-  void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
-  void store_16bit(WeightFormat format);          // its own values
-
-  /// The table in float32, widened where it is stored in less.
-  torch::Tensor full_weight() const;
-
-  WeightFormat format() const { return format_; }
   int64_t padding_id() const { return padding_id_; }
 
   /// For training large tables: gradients hold only the rows that were looked up, and `before_lookup` is told the ids
@@ -111,19 +117,13 @@ class EmbeddingImpl : public torch::nn::Module {
     if (before_lookup_) before_lookup_(ids);
   }
 
-  torch::Tensor weight;         // [rows, width]
-  torch::Tensor weight_scale;   // float32 [rows, 1] with int8
   bool read_elsewhere = false;  // by a head whose gradient is of all rows
 
  private:
   int64_t padding_id_;
-  WeightFormat format_ = WeightFormat::float32;
   std::function<void(const torch::Tensor&)> before_lookup_;
 };
 TORCH_MODULE(Embedding);
-
-/// Throws std::invalid_argument for what is not one dtype of 16 bits.
-torch::Dtype dtype_of(WeightFormat format);
 
 /// By LibTorch's operators.
 torch::Tensor activate(const torch::Tensor& x, Activation activation);

@@ -11,43 +11,23 @@
 #include "compress/state_dict/state_dict.h"  // state_dict
 
 namespace compression {
-namespace {
-
-/// Gives a layer the storage that the config asks for, so that a checkpoint can be read into it.
-void store_as(Linear& linear, WeightFormat format, ActivationScheme scheme) {
-  const auto sizes = linear->weight.sizes().vec();
-  if (format == WeightFormat::int8) {
-    const auto ones = [](at::IntArrayRef of) { return torch::ones(of, torch::kFloat); };
-    linear->store_int8(torch::empty(sizes, torch::kChar), ones({sizes[0], 1}), scheme, ones({1}));
-  } else if (format != WeightFormat::float32) {
-    linear->store_16bit(torch::empty(sizes, dtype_of(format)));
-  }
-}
-
-void store_as(Embedding& table, WeightFormat format) {
-  const auto sizes = table->weight.sizes().vec();
-  if (format == WeightFormat::int8) {
-    table->store_int8(torch::empty(sizes, torch::kChar), torch::ones({sizes[0], 1}, torch::kFloat));
-  } else if (format != WeightFormat::float32) {
-    table->store_16bit(torch::empty(sizes, dtype_of(format)));
-  }
-}
-
-}  // namespace
-
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   const c10::InferenceMode ordinary(false);  // tensors that can be trained, and that tell when they change
   encoder = register_module("bert", Encoder(config_));
   head = register_module("head", make_head(config_, *encoder));
   auto unknown = config_.unquantized;
   for (auto& [name, linear] : named_linears()) {
-    if (std::erase(unknown, name) == 0) store_as(linear, config_.linear_format, config_.activations);
+    if (std::erase(unknown, name) > 0) continue;
+    linear->make_room(config_.linear_format);
+    if (config_.linear_format == WeightFormat::int8) {
+      linear->quantize_inputs(config_.activations, torch::ones({1}, torch::kFloat));
+    }
   }
   if (!unknown.empty()) {
     throw CheckpointError(fmt::format(
         "quantization_config.ignore: found \"{}\", which is no linear layer of this model", unknown.front()));
   }
-  for (auto& table : embeddings()) store_as(table, config_.embedding_format);
+  for (auto& table : embeddings()) table->make_room(config_.embedding_format);
 }
 
 bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {

@@ -14,12 +14,12 @@ namespace {
 /// Rows that keep a thread busy on a weight that it reads from the second-level cache.
 constexpr int64_t group_tokens = 128;
 
-void check_rows(const Table& table, const std::vector<int64_t>& rows, const char* what) {
+void check_rows(const StoredMatrix& table, const std::vector<int64_t>& rows, const char* what) {
   if (!table.present()) return;
   for (const auto row : rows) {
-    if (row < 0 || row >= table.weight.size(0)) {
-      throw std::out_of_range(fmt::format("compress.Encoder: {} {} is out of range: the table has {} rows", what, row,
-                                          table.weight.size(0)));
+    if (row < 0 || row >= table.rows()) {
+      throw std::out_of_range(
+          fmt::format("compress.Encoder: {} {} is out of range: the table has {} rows", what, row, table.rows()));
     }
   }
 }

@@ -132,9 +132,12 @@ void GroupPass::embed() const {
     const auto t = static_cast<size_t>(token_ + r);
     float* row = sum + r * width;
     std::fill_n(row, width, 0.0f);
-    w.word.add(batch_.ids[t], row);
-    if (w.token_type.present()) w.token_type.add(batch_.types[t], row);
-    if (w.position.present()) w.position.add(batch_.positions[t], row);
+    const auto add = [&](const StoredMatrix& table, int64_t id) {
+      if (table.present()) storage_of(table.format).add_row(table, id, row);
+    };
+    add(w.word, batch_.ids[t]);
+    add(w.token_type, batch_.types[t]);
+    add(w.position, batch_.positions[t]);
   }
   const auto& next = w.projection ? *w.projection : w.layers.front()->qkv;
   norm(w.embedding_norm, sum, nullptr, rows, sum, &next);

@@ -10,18 +10,22 @@
 
 #include "compress/kernels/linear.h"        // LinearWeight
 #include "compress/runtime/state_reader.h"  // StateReader
+#include "compress/storage/storage.h"       // StoredMatrix
 
 namespace compression::runtime {
 
-/// Zeros, and where they may be written.
-std::pair<HostTensor, char*> new_tensor(DType type, std::vector<int64_t> shape);
-
-/// How a weight or table of that type is stored; throws CheckpointError that names it if it is none of weights.
-kernels::Stored stored_as(const std::string& name, DType type);
+/// NAME.weight and what belongs to it, as a file of the runtime has them: of linear layers, parts beside the weight are
+/// [rows]. Throws CheckpointError that names what is missing or does not fit.
+enum class MatrixOf { linear, table };
+StoredMatrix read_matrix(const StateReader& reader, const std::string& name, int64_t rows, int64_t columns,
+                         MatrixOf what);
+void write_matrix(std::map<std::string, HostTensor>& tensors, const std::string& name, const StoredMatrix& matrix,
+                  MatrixOf what);
 
 struct PlainLinear {
-  HostTensor weight, scale, bias;  // [out, in]; int8: [out]; [out]
-  float input_scale = 0.0f;        // of int8; 0: measured for each row
+  StoredMatrix weight;       // [out, in]
+  HostTensor bias;           // [out]
+  float input_scale = 0.0f;  // of int8; 0: measured for each row
 
   /// Rows [first, last), without a copy.
   PlainLinear rows(int64_t first, int64_t last) const;

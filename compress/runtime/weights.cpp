@@ -59,16 +59,11 @@ class WeightsReader {
     return static_cast<Activation>(reader_.integer(name, 0, last));
   }
 
-  Table table(const std::string& name, int64_t width) const {
-    Table result{reader_.tensor(name + ".weight", {reader_.rows(name + ".weight", 1), width}), {}};
-    result.stored = stored_as(name, result.weight.dtype);
-    if (result.stored == kernels::Stored::int8) {
-      result.scale = reader_.floats(name + ".weight_scale", {result.weight.size(0), 1});
-    }
-    return result;
+  StoredMatrix table(const std::string& name, int64_t width) const {
+    return read_matrix(reader_, name, reader_.rows(name + ".weight", 1), width, MatrixOf::table);
   }
-  Table table_or_none(const std::string& name, int64_t width) const {
-    return reader_.has(name + ".weight") ? table(name, width) : Table();
+  StoredMatrix table_or_none(const std::string& name, int64_t width) const {
+    return reader_.has(name + ".weight") ? table(name, width) : StoredMatrix();
   }
 
   NormWeight norm(const std::string& name, int64_t width) const {
@@ -190,12 +185,6 @@ class WeightsReader {
 };
 
 }  // namespace
-
-void Table::add(int64_t row, float* to) const {
-  const auto width = weight.size(1);
-  const auto* values = weight.as<char>() + row * width * size_of(weight.dtype);
-  kernels::add_row(stored, values, scale.defined() ? scale.as<float>()[row] : 1.0f, width, to);
-}
 
 kernels::Norm Weights::norm_of(const NormWeight& norm) const {
   return {norm.gamma.size(0), eps, norm.gamma.as<float>(), norm.beta.as<float>()};

@@ -13,17 +13,9 @@
 #include "compress/kernels/int16_attention.h"  // Int16Positions
 #include "compress/kernels/linear.h"           // LinearWeight, Norm
 #include "compress/runtime/encoder_state.h"    // EncoderState
+#include "compress/storage/storage.h"          // StoredMatrix
 
 namespace compression::runtime {
-
-/// Rows of embeddings, as they are in the state.
-struct Table {
-  HostTensor weight, scale;  // scale: of int8
-  kernels::Stored stored = kernels::Stored::float32;
-
-  bool present() const { return weight.defined(); }
-  void add(int64_t row, float* to) const;  // to[i] += weight[row][i]
-};
 
 struct NormWeight {
   HostTensor gamma, beta;
@@ -46,7 +38,7 @@ struct Layer {
 
 struct Weights {
   std::map<std::string, double> numbers;
-  Table word, position, token_type;
+  StoredMatrix word, position, token_type;  // rows of embeddings, as they are in the state; the last may be absent
   NormWeight embedding_norm, relative_norm;
   HostTensor relative_table, relative_rows, relative_input;  // may be undefined; the last: the table, normalised
   bool content_to_position = false, position_to_content = false;

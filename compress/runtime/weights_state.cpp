@@ -34,9 +34,8 @@ class StateWriter {
   void tensor(const std::string& name, const HostTensor& value) {
     if (value.defined()) state_.tensors[name] = value;
   }
-  void table(const std::string& name, const Table& value) {
-    tensor(name + ".weight", value.weight);
-    tensor(name + ".weight_scale", value.scale);
+  void table(const std::string& name, const StoredMatrix& value) {
+    if (value.present()) write_matrix(state_.tensors, name, value, MatrixOf::table);
   }
   void norm(const std::string& name, const NormWeight& value) {
     tensor(name + ".weight", value.gamma);

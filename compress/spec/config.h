@@ -10,20 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "compress/base/activation.h"  // Activation
-#include "compress/spec/block.h"       // BlockSpec, NormSpec
-#include "compress/spec/task.h"        // TaskType
+#include "compress/base/activation.h"     // Activation
+#include "compress/base/weight_format.h"  // WeightFormat
+#include "compress/spec/block.h"          // BlockSpec, NormSpec
+#include "compress/spec/task.h"           // TaskType
 
 namespace compression {
-
-/// How the weights of linear layers and of embedding tables are stored and used.
-enum class WeightFormat { float32, float16, bfloat16, int8 };
-constexpr std::array<std::pair<WeightFormat, std::string_view>, 4> enum_names(WeightFormat) {
-  return {{{WeightFormat::float32, "fp32"},
-           {WeightFormat::float16, "fp16"},
-           {WeightFormat::bfloat16, "bf16"},
-           {WeightFormat::int8, "int8"}}};
-}
 
 /// How the inputs of int8 linear layers are quantized. At run time: one scale for the whole tensor or one a token; or
 /// with one scale a layer that was found before, from calibration texts.

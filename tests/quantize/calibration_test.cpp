@@ -32,7 +32,8 @@ TEST_CASE("a static int8 layer computes what its integers give") {
   Linear linear(33, 7);
   const at::NoGradGuard no_grad;
   linear->bias.copy_(value("bias"));
-  linear->store_int8(value("weight"), value("weight_scale"), ActivationScheme::static_per_tensor, value("input_scale"));
+  linear->store(WeightFormat::int8, {value("weight"), value("weight_scale")});
+  linear->quantize_inputs(ActivationScheme::static_per_tensor, value("input_scale"));
   check_close(linear->forward(value("x")), value("y"), 1e-4);
   check_close(linear->forward(value("x").unsqueeze(1)).squeeze(1), value("y"), 1e-4);
 }

@@ -8,8 +8,20 @@ namespace {
 
 using namespace testing;
 
+/// What a layer of that weight keeps in int8: row i is about values[i] * scale[i].
+struct Int8Rows {
+  torch::Tensor values, scale;
+};
+Int8Rows int8_rows(const torch::Tensor& weight) {
+  const at::NoGradGuard no_grad;
+  Linear linear(weight.size(1), weight.size(0));
+  linear->weight.copy_(weight);
+  linear->store(WeightFormat::int8);
+  return {linear->weight, linear->weight_scale};
+}
+
 TEST_CASE("each row is quantized by its own largest magnitude") {
-  const auto rows = quantize_rows(torch::tensor({{0.5f, -1.27f, 0.01f}, {100.0f, 127.0f, -3.4f}, {0.0f, 0.0f, 0.0f}}));
+  const auto rows = int8_rows(torch::tensor({{0.5f, -1.27f, 0.01f}, {100.0f, 127.0f, -3.4f}, {0.0f, 0.0f, 0.0f}}));
   CHECK(torch::equal(rows.values, torch::tensor({{50, -127, 1}, {100, 127, -3}, {0, 0, 0}}, torch::kChar)));
   check_close(rows.scale, torch::tensor({{0.01f}, {1.0f}, {1.0f}}), 1e-8);
 }
@@ -17,7 +29,7 @@ TEST_CASE("each row is quantized by its own largest magnitude") {
 TEST_CASE("an int8 weight is off by at most half a step") {
   at::manual_seed(1);
   const auto weight = torch::randn({40, 30}) * torch::rand({40, 1}) * 10;
-  const auto rows = quantize_rows(weight);
+  const auto rows = int8_rows(weight);
   CHECK(((rows.values * rows.scale - weight).abs() <= rows.scale * 0.5001).all().item<bool>());
 }
 
@@ -27,14 +39,15 @@ TEST_CASE("the int8 operator computes with the weights that are stored") {
   const at::NoGradGuard no_grad;
   linear->weight.normal_();
   linear->bias.normal_();
-  const auto rows = quantize_rows(linear->weight);
+  const auto rows = int8_rows(linear->weight);
   const auto x = torch::randn({5, 7, 64}) * torch::rand({5, 7, 1}) * 20;
   const auto exact = torch::linear(x, rows.values * rows.scale, linear->bias);
   double error[2];
   for (const auto scheme : {ActivationScheme::per_tensor, ActivationScheme::per_token}) {
     Linear quantized(64, 24);
     quantized->bias.copy_(linear->bias);
-    quantized->store_int8(rows.values, rows.scale, scheme);
+    quantized->store(WeightFormat::int8, {rows.values, rows.scale});
+    quantized->quantize_inputs(scheme);
     const auto relative = (quantized->forward(x) - exact).norm() / exact.norm();
     error[static_cast<int>(scheme)] = relative.item<double>();
   }
@@ -51,9 +64,10 @@ TEST_CASE("int8 layers multiply exact integers of eight bits, whatever their sca
   const at::NoGradGuard no_grad;
   linear->weight.normal_();
   linear->bias.normal_();
-  const auto rows = quantize_rows(linear->weight);
+  const auto rows = int8_rows(linear->weight);
   constexpr float fixed = 0.03f;
-  linear->store_int8(rows.values, rows.scale, scheme, torch::full({1}, fixed));
+  linear->store(WeightFormat::int8);
+  linear->quantize_inputs(scheme, torch::full({1}, fixed));
   const auto x = torch::randn({130, 67}) * torch::logspace(-2, 1, 130).unsqueeze(1);
   torch::Tensor scale;
   if (scheme == ActivationScheme::per_token) scale = x.abs().amax(1, true) / 127.0f;
@@ -144,10 +158,10 @@ TEST_CASE("weights that are asked for in float32 stay as they are") {
   CHECK(torch::equal(model->encoder->layers[0]->query->weight, exact->encoder->layers[0]->query->weight));
   CHECK(model->encoder->layers[0]->query->weight.scalar_type() == torch::kFloat);
   CHECK(model->encoder->embeddings->word_embeddings->weight.scalar_type() == torch::kChar);
-  for (const auto format : {WeightFormat::float32, WeightFormat::int8}) {
-    CHECK_THROWS_AS(model->encoder->layers[0]->query->store_16bit(format), std::invalid_argument);
-    CHECK_THROWS_AS(model->encoder->embeddings->token_type_embeddings->store_16bit(format), std::invalid_argument);
-  }
+  // Parts of another format are no int8.
+  CHECK_THROWS_WITH(model->encoder->layers[0]->query->store(
+                        WeightFormat::int8, {exact->encoder->layers[0]->query->weight, torch::ones({8, 1})}),
+                    Catch::Contains("weight: found Float"));
 }
 
 TEST_CASE("with one scale a token, a token's result does not depend on the other tokens") {
@@ -156,8 +170,7 @@ TEST_CASE("with one scale a token, a token's result does not depend on the other
   const at::NoGradGuard no_grad;
   linear->weight.normal_();
   linear->bias.zero_();
-  const auto rows = quantize_rows(linear->weight);
-  linear->store_int8(rows.values, rows.scale, ActivationScheme::per_token);
+  linear->store(WeightFormat::int8);
   const auto x = torch::randn({9, 64}).abs() * torch::logspace(-3, 3, 9).unsqueeze(1);
   const auto together = linear->forward(x);
   for (int64_t i = 0; i < 9; ++i)
@@ -169,8 +182,7 @@ TEST_CASE("a row of zeros and a single token go through the int8 operator") {
   const at::NoGradGuard no_grad;
   linear->weight.fill_(0.5);
   linear->bias.fill_(1.0);
-  const auto rows = quantize_rows(linear->weight);
-  linear->store_int8(rows.values, rows.scale, ActivationScheme::per_token);
+  linear->store(WeightFormat::int8);
   check_close(linear->forward(torch::zeros({2, 8})), torch::ones({2, 3}), 1e-6);
   CHECK((linear->forward(torch::ones({1, 1, 8})).sizes() == torch::IntArrayRef{1, 1, 3}));
 }
