@@ -47,6 +47,10 @@ using VI32 = hn::Vec<I32>;
 #define KERNELS_X86 (HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
 #undef KERNELS_AVX3
 #define KERNELS_AVX3 (KERNELS_X86 && HWY_TARGET <= HWY_AVX3)
+#undef KERNELS_ARM
+#define KERNELS_ARM (HWY_ARCH_ARM_A64 && HWY_TARGET == HWY_NEON)
+#undef KERNELS_ROOMY
+#define KERNELS_ROOMY (KERNELS_AVX3 || KERNELS_ARM)  // 32 registers
 #undef KERNELS_VNNI
 #define KERNELS_VNNI (KERNELS_X86 && HWY_TARGET <= HWY_AVX3_DL)
 
@@ -62,7 +66,8 @@ HWY_INLINE VI32 BroadcastWord(const uint32_t* from) {
   return hn::Set(I32(), static_cast<int32_t>(*from));
 }
 
-// Instructions of VNNI and AVX-512 BF16 are written as text, since Highway's targets do not name them to the compiler.
+// Instructions of VNNI, AVX-512 BF16 and ARM's later extensions are written as text, since Highway's targets do not
+// name them to the compiler.
 
 /// sum[i] + the products of the int16 in the words a[i] and b[i]: exact.
 HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
@@ -73,6 +78,10 @@ HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
   const hn::Repartition<int16_t, I32> d16;
   VI32 unused = hn::Zero(I32());
   return hn::ReorderWidenMulAccumulate(I32(), hn::BitCast(d16, a), hn::BitCast(d16, b), sum, unused);  // pmaddwd
+#elif KERNELS_ARM
+  const auto x = vreinterpretq_s16_s32(a.raw), y = vreinterpretq_s16_s32(b.raw);
+  const auto low = vmull_s16(vget_low_s16(x), vget_low_s16(y)), high = vmull_high_s16(x, y);
+  return hn::Add(sum, VI32(vpaddq_s32(low, high)));
 #else
   const auto low = [](VI32 v) HWY_ATTR { return hn::ShiftRight<16>(hn::ShiftLeft<16>(v)); };
   const auto even = hn::Mul(low(a), low(b));
@@ -87,6 +96,7 @@ HWY_INLINE VI32 MultiplyAddInt16(VI32 a, VI32 b, VI32 sum) {
 template <class Result>
 struct Words {
   static constexpr bool kStrided = false;
+  static constexpr bool kSigned = false;
   static constexpr int64_t kNarrow = 1;
   using Sum = Result;
   using A = VI32;
@@ -117,8 +127,33 @@ struct Int8Avx : Words<VI32> {
 };
 #endif
 
+#if KERNELS_ARM
+/// a: uint8 made int8 as it is read, b: int8, with the dot product of ARM v8.2, for processors that have_dot_product().
+/// Sums are without the 128 of each activation.
+struct Int8Dot : Words<VI32> {
+  static constexpr int kRows = 12;
+  static constexpr bool kSigned = true;
+  static HWY_INLINE A Spread(const uint32_t* a) {
+    return hn::Xor(BroadcastWord(a), hn::Set(I32(), static_cast<int32_t>(0x80808080)));
+  }
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
+    asm(".arch armv8.2-a+crypto+dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sum.raw) : "w"(a.raw), "w"(b.raw));
+    return sum;
+  }
+};
+
+/// a: uint8, b: int8, with the products of both kinds (i8mm) of ARM v8.6, for processors that have_mixed_products().
+struct Int8Mixed : Words<VI32> {
+  static constexpr int kRows = 12;
+  static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) {
+    asm(".arch armv8.6-a+crypto+i8mm\n\tusdot %0.4s, %1.16b, %2.16b" : "+w"(sum.raw) : "w"(a.raw), "w"(b.raw));
+    return sum;
+  }
+};
+#endif
+
 struct Int16 : Words<VI32> {
-  static constexpr int kRows = KERNELS_AVX3 ? 12 : 6;
+  static constexpr int kRows = KERNELS_ROOMY ? 12 : 6;
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
 };
 
@@ -140,7 +175,7 @@ struct Float32 {
   using Sum = VF;
   using A = VF;
   using B = VF;
-  static constexpr int kRows = KERNELS_AVX3 ? 12 : 6;
+  static constexpr int kRows = KERNELS_ROOMY ? 12 : 6;
   static HWY_INLINE A Spread(const uint32_t* a) { return hn::BitCast(F(), BroadcastWord(a)); }
   static HWY_INLINE B Read(const uint32_t* b) { return hn::BitCast(F(), LoadWords(b)); }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return hn::MulAdd(a, b, sum); }
@@ -156,7 +191,7 @@ struct WideBFloat16 {
   };
   using A = Pairs;
   using B = Pairs;
-  static constexpr int kRows = KERNELS_AVX3 ? 10 : 4;
+  static constexpr int kRows = KERNELS_ROOMY ? 10 : 4;
   static HWY_INLINE Pairs Widen(VI32 v) {
     return {hn::BitCast(F(), hn::ShiftLeft<16>(v)),
             hn::BitCast(F(), hn::And(v, hn::Set(I32(), static_cast<int32_t>(0xFFFF0000))))};

@@ -2,6 +2,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -35,6 +37,21 @@ inline bool use_avx_vnni() {
 #else
   return false;
 #endif
+}
+
+/// Of ARM's extensions, what the kernel says of the processor: a bit of a word of getauxval().
+inline bool has_capability([[maybe_unused]] int word, [[maybe_unused]] int bit) {
+#if defined(__aarch64__) && defined(__linux__)
+  return multiplier == Multiplier::best && (getauxval(word == 1 ? AT_HWCAP : AT_HWCAP2) >> bit & 1) != 0;
+#else
+  return false;
+#endif
+}
+inline bool use_dot_product() {
+  return has_capability(1, 20);  // HWCAP_ASIMDDP
+}
+inline bool use_mixed_products() {
+  return has_capability(2, 13);  // HWCAP2_I8MM
 }
 
 inline bool use_amx(Number number) {
@@ -107,11 +124,12 @@ void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Ran
       float* c = fits ? to : whole;
       const int64_t c_ld = fits ? ld : width;
       const bool integers = w.number == Number::int8;
+      constexpr bool is_signed = requires { requires Dot::kSigned; };
       tile({.a = x.values + row * x.stride,
             .a_row = x.stride,
             .b = w.values.data() + p * w.words * width,
             .words = w.words * Dot::kNarrow,
-            .start = integers ? w.start.data() + column : nullptr,
+            .start = integers && !is_signed ? w.start.data() + column : nullptr,
             .row_scale = integers ? x.scale + row : nullptr,
             .column_scale = integers ? w.scale.data() + column : nullptr,
             .bias = w.bias.data() + column,
@@ -207,6 +225,8 @@ bool MultipliesBytes() {
   if (KERNELS_TILES && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
 #if KERNELS_X86 && HWY_TARGET == HWY_AVX2
   return use_avx_vnni();
+#elif KERNELS_ARM
+  return use_dot_product() || use_mixed_products();
 #else
   return KERNELS_VNNI;
 #endif
@@ -243,6 +263,9 @@ void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range
   MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
 #elif KERNELS_X86 && HWY_TARGET == HWY_AVX2
   MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+#elif KERNELS_ARM
+  if (use_mixed_products()) return MultiplyPanels<Int8Mixed>(x, w, rows, panels, function, y, ld);
+  MultiplyPanels<Int8Dot>(x, w, rows, panels, function, y, ld);
 #endif
 }
 void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
@@ -524,6 +547,8 @@ std::string int8_kernel() {
   if (use_amx(Number::int8) && panel_width() >= tile_words) return "AMX";
   if (best == HWY_AVX3_DL) return "AVX-512 VNNI";
   if (best == HWY_AVX2 && use_avx_vnni()) return "AVX-VNNI";
+  if (best == HWY_NEON && use_mixed_products()) return "NEON i8mm";
+  if (best == HWY_NEON && use_dot_product()) return "NEON dot product";
   return std::string(hwy::TargetName(best)) + ", in 16 bits";
 }
 
