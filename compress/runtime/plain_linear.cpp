@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "compress/kernels/bfloat16_choice.h"  // bfloat16_choice
+#include "compress/kernels/threads.h"          // divide_up
 
 namespace compression::runtime {
 
@@ -120,7 +121,8 @@ PlainLinear PlainLinear::rows(int64_t first, int64_t last) const {
 }
 
 PlainLinear read_linear(const StateReader& reader, const std::string& name, int64_t out, int64_t in) {
-  PlainLinear linear{reader.tensor(name + ".weight", {out, in}), {}, reader.floats(name + ".bias", {out})};
+  PlainLinear linear{.weight = reader.tensor(name + ".weight", {out, in}), .scale = {}, .bias = {}};
+  if (reader.has(name + ".bias")) linear.bias = reader.floats(name + ".bias", {out});
   if (stored_as(name, linear.weight.dtype) != Stored::int8) return linear;
   linear.scale = reader.floats(name + ".weight_scale", {out});
   if (reader.has(name + ".input_scale")) {
@@ -134,40 +136,44 @@ PlainLinear read_linear(const StateReader& reader, const std::string& name, int6
 
 void write_linear(std::map<std::string, HostTensor>& tensors, const std::string& name, const PlainLinear& linear) {
   tensors[name + ".weight"] = linear.weight;
-  tensors[name + ".bias"] = linear.bias;
+  if (linear.bias.defined()) tensors[name + ".bias"] = linear.bias;
   if (linear.scale.defined()) tensors[name + ".weight_scale"] = linear.scale;
   if (linear.input_scale > 0.0f) tensors[name + ".input_scale"] = float_tensor(&linear.input_scale, 1);
 }
 
-PlainLinear joined(const std::string& name, std::array<PlainLinear, 3> parts, int64_t part) {
-  const auto type = [&](size_t p) { return parts[p].weight.dtype; };
-  if (type(0) != type(1) || type(1) != type(2)) {
+PlainLinear joined(const std::string& names, std::vector<PlainLinear> parts, int64_t panel) {
+  const auto of_another_type = [&](const PlainLinear& each) { return each.weight.dtype != parts[0].weight.dtype; };
+  if (std::ranges::any_of(parts, of_another_type)) {
     for (auto& each : parts) each = {widened(each), {}, each.bias};
   }
   const auto& first = parts[0];
+  int64_t rows = 0;
   for (const auto& each : parts) {
-    if (each.input_scale != first.input_scale) {
-      refuse("{}: query, key and value read one input, but have the input scales {}, {} and {}; expected the same",
-             name, parts[0].input_scale, parts[1].input_scale, parts[2].input_scale);
-    }
+    rows += kernels::divide_up(each.weight.size(0), panel) * panel;
+    if (each.input_scale == first.input_scale) continue;
+    refuse("{} read one input, but have the input scales {} and {}; expected the same", names, first.input_scale,
+           each.input_scale);
   }
-  const auto rows = static_cast<int64_t>(parts.size()) * part;
   auto [weight, weights] = new_tensor(first.weight.dtype, {rows, first.weight.size(1)});
-  auto [bias, biases] = new_tensor(DType::float32, {rows});
-  PlainLinear all{weight, {}, bias, first.input_scale};
-  char* scales = nullptr;
+  PlainLinear all{weight, {}, {}, first.input_scale};
+  char *biases = nullptr, *scales = nullptr;
+  if (std::ranges::any_of(parts, [](const PlainLinear& each) { return each.bias.defined(); })) {
+    std::tie(all.bias, biases) = new_tensor(DType::float32, {rows});
+  }
   if (first.scale.defined()) {
     std::tie(all.scale, scales) = new_tensor(DType::float32, {rows});
     std::fill_n(reinterpret_cast<float*>(scales), rows, 1.0f);
   }
-  for (size_t p = 0; p < parts.size(); ++p) {
-    const auto row = static_cast<int64_t>(p) * part;
+  int64_t row = 0;
+  for (const auto& part : parts) {
+    const auto count = part.weight.size(0);
     const auto copy = [&](const HostTensor& from, char* to) {
-      std::copy_n(from.as<char>(), from.bytes(), to + row * (from.bytes() / std::max<int64_t>(from.size(0), 1)));
+      if (from.defined()) std::copy_n(from.as<char>(), from.bytes(), to + row * (from.bytes() / std::max<int64_t>(count, 1)));
     };
-    copy(parts[p].weight, weights);
-    copy(parts[p].bias, biases);
-    if (scales != nullptr) copy(parts[p].scale, scales);
+    copy(part.weight, weights);
+    copy(part.bias, biases);
+    copy(part.scale, scales);
+    row += kernels::divide_up(count, panel) * panel;
   }
   return all;
 }
@@ -180,6 +186,7 @@ LinearWeight packed(const PlainLinear& linear) {
   LinearWeight result;
   kernels::pack_linear(number, weight.data.get(), linear.scale.defined() ? linear.scale.as<float>() : nullptr,
                        linear.bias.as<float>(), out, in, result);
+  result.has_bias = linear.bias.defined();
   result.stored = stored;
   result.input_scale = linear.input_scale;
   return result;
@@ -190,10 +197,8 @@ PlainLinear unpacked(const LinearWeight& weight) {
   const auto own = weight.number == Number::float32 ? DType::float32 : type;
   auto [values, memory] = new_tensor(own, {weight.out, weight.in});
   kernels::unpack_linear(weight, memory);
-  PlainLinear linear{own == type ? values : narrowed(values, type),
-                     {},
-                     float_tensor(weight.bias.data(), weight.out),
-                     weight.input_scale};
+  PlainLinear linear{own == type ? values : narrowed(values, type), {}, {}, weight.input_scale};
+  if (weight.has_bias) linear.bias = float_tensor(weight.bias.data(), weight.out);
   if (weight.number == Number::int8) linear.scale = float_tensor(weight.scale.data(), weight.out);
   return linear;
 }
