@@ -195,8 +195,9 @@ void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Ra
 /// Tries tiles, where they are to be used.
 template <class Dot, Number number>
 bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
-                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] const Epilogue& epilogue,
-                       [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
+                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels,
+                       [[maybe_unused]] const Epilogue& epilogue, [[maybe_unused]] float* y,
+                       [[maybe_unused]] int64_t ld) {
 #if KERNELS_TILES
   if (multiplier == Multiplier::plain_tiles) {
     MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, epilogue, y, ld);
@@ -245,8 +246,8 @@ void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Ra
   }
 }
 
-void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue, float* y,
-                  int64_t ld) {
+void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
+                  float* y, int64_t ld) {
   if (w.pairs) return MultiplyInPairs(x, w, rows, panels, epilogue, y, ld);
   if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, epilogue, y, ld)) return;
 #if KERNELS_VNNI
@@ -255,8 +256,8 @@ void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range
   MultiplyPanels<Int8Avx>(x, w, rows, panels, epilogue, y, ld);
 #endif
 }
-void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue, float* y,
-                   int64_t ld) {
+void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
+                   float* y, int64_t ld) {
   MultiplyPanels<Float32>(x, w, rows, panels, epilogue, y, ld);
 }
 void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
@@ -512,8 +513,8 @@ void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t 
   HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result, input_norm);
 }
 
-void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, const Epilogue& epilogue, float* y,
-              int64_t ld) {
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, const Epilogue& epilogue,
+              float* y, int64_t ld) {
   switch (weight.number) {
     case Number::int8:
       return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, epilogue, y, ld);

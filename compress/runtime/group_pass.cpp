@@ -85,7 +85,8 @@ void GroupPass::run(bool all_tokens, float* out, int64_t width) const {
   }
   if (has_final_norm) {
     const auto rows = first_only ? texts_ : tokens_;
-    join({.norm = &w.final_norm, .next = to_head.next}, space_.x.data(), nullptr, share(rows), w.hidden, space_.x.data());
+    join({.norm = &w.final_norm, .next = to_head.next}, space_.x.data(), nullptr, share(rows), w.hidden,
+         space_.x.data());
     meet(rows);
   }
   if (pools) pool();
@@ -124,8 +125,8 @@ void GroupPass::product(const LinearInput& x, const LinearWeight& weight, int64_
     multiply(x, weight, share(rows), panels, epilogue, y, ld);
   }
 }
-void GroupPass::product(const LinearInput& x, const LinearWeight& weight, int64_t rows, const Epilogue& epilogue, float* y,
-                        int64_t ld) const {
+void GroupPass::product(const LinearInput& x, const LinearWeight& weight, int64_t rows, const Epilogue& epilogue,
+                        float* y, int64_t ld) const {
   product(x, weight, rows, {0, weight.panels}, epilogue, y, ld);
 }
 
@@ -240,8 +241,8 @@ void GroupPass::queries_of_first(const Layer& l, const LinearInput& in, float* q
 /// Norms of heads, and rotary positions: of the keys, and of all queries or, in rows of their own, of those of texts'
 /// first tokens, whose position turns nothing.
 void GroupPass::change_heads(const Layer& l, float* first_queries) const {
-  const bool normed = l.query_norm.present() && l.heads > 0, turned = l.rotary >= 0 && l.heads > 0;
-  if (!normed && !turned) return;
+  const bool normed = l.query_norm.present(), turned = l.rotary >= 0;
+  if (l.heads == 0 || (!normed && !turned)) return;
   const auto size = weights_.head_size;
   const auto norm = [&](const NormWeight& weight, float* heads, int64_t count) {
     norm_rows(norm_of(weight, size), heads, nullptr, 0, count, heads, nullptr);

@@ -16,8 +16,8 @@ struct Space {
   kernels::Buffer<float> x, middle, sum, qkv, context, wide, first;
   kernels::Buffer<uint32_t> input, inner_input;  // of products
   kernels::Buffer<float> input_scale, inner_scale;
-  kernels::Buffer<float> turns;  // of rotary positions: [base][column][head_size], as rotate_rows() has them
-  int64_t turned = 0;            // columns that `turns` has
+  kernels::Buffer<float> turns;       // of rotary positions: [base][column][head_size], as rotate_rows() has them
+  int64_t turned = 0;                 // columns that `turns` has
   kernels::Buffer<uint32_t> scratch;  // of attention
   int64_t scratch_words = 0;          // a member's
 };

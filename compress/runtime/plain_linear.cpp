@@ -168,7 +168,8 @@ PlainLinear joined(const std::string& names, std::vector<PlainLinear> parts, int
   for (const auto& part : parts) {
     const auto count = part.weight.size(0);
     const auto copy = [&](const HostTensor& from, char* to) {
-      if (from.defined()) std::copy_n(from.as<char>(), from.bytes(), to + row * (from.bytes() / std::max<int64_t>(count, 1)));
+      if (from.defined())
+        std::copy_n(from.as<char>(), from.bytes(), to + row * (from.bytes() / std::max<int64_t>(count, 1)));
     };
     copy(part.weight, weights);
     copy(part.bias, biases);

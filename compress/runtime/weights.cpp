@@ -148,17 +148,18 @@ class WeightsReader {
     const auto inner = reader_.rows(name + ".intermediate.weight");
     layer->attention_output = linear(name + ".attention_output", w.hidden, width);
     layer->gated = reader_.has(name + ".gate.weight");
-    layer->intermediate =
-        layer->gated
-            ? packed(joined(name + ": intermediate and gate", {part(".intermediate", inner), part(".gate", inner)}, panel))
-            : linear(name + ".intermediate", inner, w.hidden);
+    layer->intermediate = layer->gated ? packed(joined(name + ": intermediate and gate",
+                                                       {part(".intermediate", inner), part(".gate", inner)}, panel))
+                                       : linear(name + ".intermediate", inner, w.hidden);
     layer->output = linear(name + ".output", w.hidden, inner);
     layer->pre_norm = reader_.flag(name + ".pre_norm");
-    layer->attention_norm = layer->pre_norm ? norm_or_none(name + ".attention_norm", w.hidden)
-                                            : norm(name + ".attention_norm", w.hidden);
+    layer->attention_norm =
+        layer->pre_norm ? norm_or_none(name + ".attention_norm", w.hidden) : norm(name + ".attention_norm", w.hidden);
     layer->output_norm = norm(name + ".output_norm", w.hidden);
-    layer->query_norm = norm_or_none(name + ".query_norm", w.head_size);
-    layer->key_norm = norm_or_none(name + ".key_norm", w.head_size);
+    if (reader_.has(name + ".query_norm.weight")) {
+      layer->query_norm = norm(name + ".query_norm", w.head_size);
+      layer->key_norm = norm(name + ".key_norm", w.head_size);
+    }
     attention_reach(name, *layer);
     rotary(name, *layer);
     if (w.content_to_position) position_rows(name + ".position_key", layer->part, *layer, layer->position_key);
@@ -174,9 +175,8 @@ class WeightsReader {
   }
 
   void attention_reach(const std::string& name, Layer& layer) {
-    const auto window = reader_.has_number(name + ".window")
-                            ? reader_.integer(name + ".window", 0, kernels::int16_attention_limit)
-                            : 0;
+    const auto window =
+        reader_.has_number(name + ".window") ? reader_.integer(name + ".window", 0, kernels::int16_attention_limit) : 0;
     layer.before = window == 0 ? kernels::Int16Head::everywhere : window;
     layer.after = reader_.flag(name + ".causal") ? 0 : layer.before;
     weights_.reach = std::min(weights_.reach, layer.after);

@@ -36,8 +36,9 @@ struct NormWeight {
 
 struct Layer {
   int64_t heads = 0, kv_heads = 0;
-  int64_t part = 0, kv_part = 0;  // columns in `qkv`, whole panels: of the queries; of the keys and of the values behind
-  bool gated = false;             // gates are the second half of the columns of `intermediate`, whole panels
+  int64_t part = 0,
+          kv_part = 0;  // columns in `qkv`, whole panels: of the queries; of the keys and of the values behind
+  bool gated = false;   // gates are the second half of the columns of `intermediate`, whole panels
   bool pre_norm = false;
   int64_t before = 0, after = 0;  // as Int16Head has them
   int64_t rotary = -1;            // its base, of Weights::rotary_bases; -1: none
