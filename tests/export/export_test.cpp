@@ -293,7 +293,7 @@ TEST_CASE("the fused runtime has every option of a block, in every precision and
       at::set_num_threads(n);
       const auto logits = file(batch);
       const double error = ((logits - expected).norm() / expected.norm()).item<double>();
-      CHECK(error < (format == int8 ? 0.1 : format == bfloat16 ? 0.03 : 2e-3));
+      CHECK(error < (format == int8 ? 0.1 : format == bfloat16 ? 0.03 : format == float16 ? 5e-3 : 1e-3));
       CHECK(torch::equal(logits, again(batch)));
       if (format != float32) CHECK(torch::equal(logits, model->forward(batch).logits));
       for (int64_t r = 0; r < rows; r += 3) {
@@ -334,7 +334,7 @@ TEST_CASE("every family's folder is read without LibTorch, and computes what tra
     encoder.forward({ids.const_data_ptr<int64_t>(), mask.const_data_ptr<int64_t>(), types.const_data_ptr<int64_t>(),
                      ids.size(0), ids.size(1)},
                     logits.data_ptr<float>());
-    check_close(logits, goldens.at("logits"), 1e-4);
+    check_close(logits, goldens.at("logits"), 2e-4);
     const c10::InferenceMode inference;
     const ops::Encoder fused(encoder_state(load_model(golden(path)).model));
     CHECK(torch::equal(fused.forward(ids, mask, types), logits));
