@@ -387,10 +387,42 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
   }
 }
 
+TEST_CASE("ModernBERT that was cut and quantized is the same in its folder and in its fused file") {
+  using enum WeightFormat;
+  const auto* name = GENERATE("modernbert", "modernbert_biases");
+  const auto [format, activations, bound] = GENERATE(table<WeightFormat, ActivationScheme, double>(
+      {{float32, ActivationScheme::per_token, 1e-3},
+       {int8, ActivationScheme::per_token, 0.2},
+       {int8, ActivationScheme::static_per_tensor, 0.2},
+       {bfloat16, ActivationScheme::per_token, 0.05}}));
+  INFO(name << ", " << enum_name(format) << ", " << static_cast<int>(activations));
+  auto [exact, batch] = with_odd_masks(name, golden_tensors("model/masks.safetensors"));
+  std::vector<torch::Tensor> kept;  // other heads and units in each layer
+  for (const auto& group : exact->prunable_units()) {
+    kept.push_back(torch::arange(static_cast<int64_t>(kept.size() / 2 % 2), group.count, 2));
+  }
+  prune::cut_units(*exact, kept);
+  auto model = copy(exact);
+  if (format != float32) {
+    quantize::Formats formats{format, format, activations};
+    if (activations == ActivationScheme::static_per_tensor) {
+      formats.input_scales = quantize::calibrate(model, {}, {}, OneBatch(batch, 2), quiet_context({}));
+    }
+    quantize::quantize(model, formats);
+  }
+  const auto [file, again] = fused_files(model);
+  const c10::InferenceMode inference;
+  const auto expected = exact->forward(batch).logits, logits = file(batch);
+  CHECK(((logits - expected).norm() / expected.norm()).item<double>() < bound);
+  CHECK(torch::equal(logits, again(batch)));
+  if (format != float32) CHECK(torch::equal(logits, model->forward(batch).logits));
+}
+
 TEST_CASE("heads that read all tokens have the same bits with any number of threads") {
   const auto before = at::get_num_threads();
   for (const auto* name :
-       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2"}) {
+       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2",
+        "model/families/modernbert"}) {
     for (const auto task : {TaskType::masked_lm, TaskType::token_classification}) {
       INFO(name << " " << enum_name(task));
       at::manual_seed(3);
