@@ -7,12 +7,12 @@
 #include <optional>
 
 #include "compress/base/error.h"                   // Error
+#include "compress/engine/network_state.h"         // runtime_lacks
 #include "compress/model_folder/fit.h"             // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model_config
 #include "compress/spec/cost.h"                    // encoder_macs
 #include "compress/spec/weights.h"                 // with_hidden_size
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "export/encoder_state.h"                  // fused_lacks
 #include "prune/allocate.h"                        // largest_reduction
 #include "quantize/convert.h"                      // format_of
 #include "quantize/mixed.h"                        // layer_names, unmatched
@@ -409,7 +409,7 @@ class Checker {
   Found result(const std::string& key, const exporter::ExportConfig& config) {
     auto known = with_head(join_key(key, "of"), config.of);
     if (!known || config.runtime != exporter::Runtime::fused) return known;
-    const auto lacks = exporter::fused_lacks(known->config);
+    const auto lacks = runtime_lacks(known->config);
     problems_.require(lacks.empty(), join_key(key, "runtime"),
                       fmt::format("found fused, which has no kernels for {}; expected portable", lacks));
     return known;

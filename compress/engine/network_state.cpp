@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -13,7 +14,7 @@
 #include "compress/base/error.h"               // CheckpointError
 #include "compress/base/fields.h"              // enum_name
 #include "compress/kernels/int16_attention.h"  // int16_attention_limit
-#include "compress/spec/relative_rows.h"       // relative_rows
+#include "compress/spec/relative_rows.h"       // alibi_slopes, relative_rows
 #include "compress/spec/weights.h"             // weights
 #include "compress/storage/storage.h"          // storage_of
 
@@ -46,18 +47,28 @@ std::string runtime_module(const WeightSpec& weight) {
       return of_block("position_key");
     case Role::position_query:
       return of_block("position_query");
+    case Role::query_norm:
+      return of_block("query_norm");
+    case Role::key_norm:
+      return of_block("key_norm");
     case Role::attention_output:
       return of_block("attention_output");
     case Role::attention_norm:
       return of_block("attention_norm");
     case Role::up:
       return of_block("intermediate");
+    case Role::gate:
+      return of_block("gate");
     case Role::down:
       return of_block("output");
     case Role::mlp_norm:
       return of_block("output_norm");
+    case Role::final_norm:
+      return "final_norm";
     case Role::head_dense:
       return "head.dense";
+    case Role::head_norm:
+      return "head.norm";
     case Role::classifier:
       return "head.classifier";
     default:
@@ -98,14 +109,21 @@ std::vector<int64_t> rows_by_key(const ModelConfig& config) {
 
 /// float32 [heads, 2 longest - 1]: what is added to the score of a pair of tokens, by key - query.
 HostTensor position_bias(const ModelConfig& config, const AttentionSpec& attention, const HostTensor& table) {
-  const auto rows = rows_by_key(config);
+  const auto longest = config.max_length();
+  const bool falls = attention.positions == Positions::alibi;
+  const auto rows = falls ? std::vector<int64_t>() : rows_by_key(config);
+  const auto slopes = falls ? alibi_slopes(config.relative.heads) : std::vector<double>();
   std::vector<float> values;
   for (int64_t head = 0; head < attention.heads; ++head) {
     const auto& columns = attention.position_heads;
     const auto column = columns.empty() ? head : columns[static_cast<size_t>(head)];
     for (const auto row : rows) values.push_back(table.as<float>()[row * table.size(1) + column]);
+    for (auto distance = 1 - longest; falls && distance < longest; ++distance) {
+      const double slope = slopes.at(static_cast<size_t>(column));
+      values.push_back(static_cast<float>(-slope * static_cast<double>(std::abs(distance))));
+    }
   }
-  return host_tensor(DType::float32, {attention.heads, static_cast<int64_t>(rows.size())}, std::move(values));
+  return host_tensor(DType::float32, {attention.heads, 2 * longest - 1}, std::move(values));
 }
 
 /// The part of the table that distances have, and its row of each key - query.
@@ -124,12 +142,13 @@ void add_positions(const ModelConfig& config, const HostTensor& table, runtime::
   state.numbers["position_to_content"] = config.relative.position_to_content ? 1.0 : 0.0;
 }
 
-/// Queries, keys and values have one static scale: where rows of positions go through the projections of queries and
+/// Those that read one input have one static scale: where rows of positions go through the projections of queries and
 /// keys too, theirs is another one, and the largest holds for all. Where one has none, no one has.
-void share_scales(const std::string& block, runtime::EncoderState& state) {
+void share_scales(const std::string& block, std::initializer_list<std::string_view> parts,
+                  runtime::EncoderState& state) {
   std::vector<std::string> names;
   HostTensor largest;
-  for (const auto* part : {"query", "key", "value"}) {
+  for (const auto part : parts) {
     names.push_back(fmt::format("{}.{}.input_scale", block, part));
     const auto found = state.tensors.find(names.back());
     if (found == state.tensors.end()) continue;
@@ -145,6 +164,13 @@ void share_scales(const std::string& block, runtime::EncoderState& state) {
   }
 }
 
+const NormSpec& spec_of(const WeightSpec& norm, const ModelConfig& config) {
+  if (norm.block < 0) return config.norm;
+  const auto& block = config.layers[static_cast<size_t>(norm.block)];
+  const bool of_heads = norm.role == Role::query_norm || norm.role == Role::key_norm;
+  return of_heads ? *block.attention.head_norm : block.norm;
+}
+
 std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind head) {
   const auto& relative = config.relative;
   const int terms = 1 + (relative.content_to_position ? 1 : 0) + (relative.position_to_content ? 1 : 0);
@@ -154,14 +180,25 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
       {"head_size", static_cast<double>(config.attention_head_size())},
       {"score_scale", 1.0 / std::sqrt(static_cast<double>(config.attention_head_size() * terms))},
       {"eps", config.norm.eps},
+      {"rms_norm", config.norm.kind == NormKind::rms ? 1.0 : 0.0},
       {"max_length", static_cast<double>(config.max_length())},
       {"padding_position", static_cast<double>(config.input.positions_after_padding ? config.pad_token_id : -1)},
       {"masks_queries", config.input.masks_queries ? 1.0 : 0.0},
       {"function", static_cast<double>(config.hidden_act())}};
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    numbers[fmt::format("layer.{}.weights", i)] = static_cast<double>(config.first_use(i));
+    const auto number = [&](const char* name) -> double& { return numbers[fmt::format("layer.{}.{}", i, name)]; };
+    number("weights") = static_cast<double>(config.first_use(i));
+    if (config.first_use(i) < i) continue;
+    const auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
+    if (place == NormPlace::before) number("pre_norm") = 1.0;
+    if (attention.causal) number("causal") = 1.0;
+    if (attention.window > 0) number("window") = static_cast<double>(attention.window);
+    if (attention.positions == Positions::rotary) number("rotary_base") = attention.rotary_base;
   }
-  if (head == HeadKind::text) numbers["head.function"] = static_cast<double>(config.head.activation);
+  if (head == HeadKind::text) {
+    numbers["head.function"] = static_cast<double>(config.head.activation);
+    numbers["head.mean"] = config.head.mean ? 1.0 : 0.0;
+  }
   if (head == HeadKind::words) {
     numbers["head.function"] = static_cast<double>(config.head.mlm_activation.value_or(config.hidden_act()));
   }
@@ -170,14 +207,27 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
 
 }  // namespace
 
-bool can_pack(const ModelConfig& config) {
-  return is_classic(config) && !config.head.norm && !config.head.mean &&
-         config.max_length() <= kernels::int16_attention_limit;
+std::string runtime_lacks(const ModelConfig& config) {
+  if (config.language_head != LanguageHead::none) return "the head of a decoder";
+  if (config.max_length() > kernels::int16_attention_limit) {
+    return fmt::format("texts of {} tokens", config.max_length());
+  }
+  const auto table_of = [](Positions positions) {
+    return positions == Positions::bias || positions == Positions::disentangled ? positions : Positions::none;
+  };
+  const auto alike = [&](const BlockSpec& block) {
+    return block.attention.head_size == config.attention_head_size() && block.mlp.activation == config.hidden_act() &&
+           table_of(block.attention.positions) == table_of(config.positions());
+  };
+  return std::ranges::all_of(config.layers, alike) ? "" : "blocks whose heads' size, activation or distances differ";
 }
 
 runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor) {
   const auto head = traits_of(config.task).head;
-  const bool has_head = head == HeadKind::text || head == HeadKind::words;
+  const auto has = [&](const WeightSpec& weight, const std::string& module) {
+    if (!module.starts_with("head.")) return !module.empty();
+    return head == HeadKind::text || (head == HeadKind::words && weight.role == Role::head_dense);
+  };
   runtime::EncoderState state{.tensors = {}, .numbers = numbers_of(config, head)};
   const auto put = [&](const std::string& name, const HostTensor& value) {
     if (value.defined()) state.tensors[name] = value;
@@ -188,9 +238,15 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
       table = floats(weight.name, tensor(weight.name), {weight.axes[0].size, weight.axes[1].size});
     }
     const auto module = runtime_module(weight);
-    if (module.empty() || (module.starts_with("head.") && !has_head)) continue;
+    if (!has(weight, module)) continue;
     const auto numbers = tensor(weight.name);
+    if (!numbers.defined()) throw CheckpointError(fmt::format("the tensor {} is missing", weight.name));
     put(module + (weight.bias ? ".bias" : ".weight"), numbers);
+    if (weight.is_norm()) {
+      const auto& norm = spec_of(weight, config);
+      if (norm.eps != config.norm.eps) state.numbers[module + ".eps"] = norm.eps;
+      if (norm.kind != config.norm.kind) state.numbers[module + ".rms_norm"] = norm.kind == NormKind::rms ? 1.0 : 0.0;
+    }
     if (weight.bias || weight.is_norm()) continue;
     const auto own = weight.name.substr(0, weight.name.rfind('.'));
     for (const auto& part : parts_beside(numbers)) {
@@ -205,9 +261,10 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
   for (size_t i = 0; i < config.layers.size(); ++i) {
     if (config.first_use(i) < i) continue;
     const auto block = fmt::format("layer.{}", i);
-    share_scales(block, state);
-    const auto& attention = config.layers[i].attention;
-    if (attention.positions == Positions::bias && attention.heads > 0) {
+    share_scales(block, {"query", "key", "value"}, state);
+    const auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
+    if (mlp.gated) share_scales(block, {"intermediate", "gate"}, state);
+    if (has_columns(attention.positions) && attention.heads > 0) {
       state.tensors[block + ".position_bias"] = position_bias(config, attention, table);
     }
   }

@@ -14,13 +14,16 @@ namespace compression {
 /// quantized "head.dense.weight_scale", "head.dense.input_scale". Undefined where there is none.
 using TensorOf = std::function<HostTensor(const std::string& name)>;
 
-/// Whether the runtime has kernels for the network: for its blocks and its head, and not for more positions than its
-/// attention has.
-bool can_pack(const ModelConfig& config);
+/// What of the network the runtime has no kernels for, "texts of 300000 tokens"; empty: nothing. It has every option of
+/// a block; what it has once for all of them, heads' size and the activation, has to be the same in all.
+std::string runtime_lacks(const ModelConfig& config);
+inline bool can_pack(const ModelConfig& config) {
+  return runtime_lacks(config).empty();
+}
 
 /// Of a network that can be packed: the encoder, and the head of one label a text, or the dense layer of masked
-/// language modelling. Tensors are those that `tensor` gives. Throws CheckpointError for a table of distances that is
-/// missing, and for one or a static scale that is misshapen or not float32; the rest is the runtime's to check.
+/// language modelling. Tensors are those that `tensor` gives. Throws CheckpointError for a tensor that is missing,
+/// and for a table of distances or a static scale that is misshapen or not float32; the rest is the runtime's to check.
 runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor);
 
 }  // namespace compression

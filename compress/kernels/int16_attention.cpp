@@ -255,6 +255,19 @@ void AddPositions(const int32_t* HWY_RESTRICT row, int64_t tokens, const float* 
   }
 }
 
+/// The keys that a query attends to: [first, last). Both ascend with the queries.
+struct Keys {
+  int64_t first, last;
+};
+Keys KeysOf(const Int16Head& head, int64_t query) {
+  const int64_t place = PlaceOf(head.query_place, query);
+  const auto keys_before = [&](int64_t end) {
+    if (head.key_place == nullptr) return std::clamp<int64_t>(end, 0, head.tokens);
+    return std::lower_bound(head.key_place, head.key_place + head.tokens, end) - head.key_place;
+  };
+  return {keys_before(place - head.before), keys_before(place + head.after + 1)};
+}
+
 /// Of what is by the place of a key less that of a query, this query's, a value a key; in `memory` where the tokens do
 /// not follow each other.
 template <class T>
@@ -283,11 +296,12 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
   const float limit = LargestOfScores(head.size);
   const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
   const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
-  const ContextBits bits(head.tokens);
+  const ContextBits bits(std::min(head.tokens, head.before + head.after + 1));
   const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), bits.most_value);
   PackKeys(head.key, head.tokens, head.size, head.ld, k.inverse, query, key);
   PackValues(head, v.inverse, s.token_words, value);
   const float unit = head.scale * 1.44269504088896341f;
+  constexpr float lowest = std::numeric_limits<float>::lowest();
   float score_scale[Int16::kRows], value_scale[Int16::kRows], position_scale[Int16::kRows];
   std::fill_n(score_scale, Int16::kRows, q.step * k.step * unit);
 
@@ -313,7 +327,10 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
 
   EachTile<Int16>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
     round_rows(head.query, first, rows, q.inverse);
-    for (int64_t j = 0; j < s.padded; j += width) {
+    // The keys of all these queries, from the panel of the first of them on.
+    const int64_t begin = KeysOf(head, first).first / width * width, end = KeysOf(head, first + rows - 1).last;
+    const int64_t padded = (end - begin + width - 1) / width * width;
+    for (int64_t j = begin; j < end; j += width) {
       tile({.a = query,
             .a_row = s.words,
             .b = key + j * s.words,
@@ -332,17 +349,22 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
                      queries_ask ? of_queries + r * s.position_rows : nullptr, keys_ask ? of_keys : nullptr,
                      s.position_rows, scores + r * s.padded);
       }
+      const auto own = KeysOf(head, first + r);
+      float* row = scores + r * s.padded;
+      std::fill(row + begin, row + own.first, lowest);
+      std::fill(row + own.last, row + end, lowest);
       const float* bias = OfQuery(head.bias, head, first + r, placed_bias);
-      value_scale[r] = v.step / Softmax(scores + r * s.padded, head.tokens, s.padded, bias, bits.total,
-                                        reinterpret_cast<int16_t*>(probabilities + r * s.padded / 2));
+      const float sum = Softmax(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, bits.total,
+                                reinterpret_cast<int16_t*>(probabilities + (r * s.padded + begin) / 2));
+      value_scale[r] = own.first < own.last ? v.step / sum : 0.0f;
     }
     for (int64_t c = 0; c < head.size; c += width) {
       const bool fits = c + width <= head.size;
       float* to = head.context + first * head.ld_context + c;
-      tile({.a = probabilities,
+      tile({.a = probabilities + begin / 2,
             .a_row = s.padded / 2,
-            .b = value + c * s.token_words,
-            .words = s.token_words,
+            .b = value + c * s.token_words + begin / 2 * width,
+            .words = (end + 1) / 2 - begin / 2,
             .row_scale = value_scale,
             .c = fits ? to : context,
             .ld = fits ? head.ld_context : width});
@@ -352,6 +374,28 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
       }
     }
   });
+}
+
+void RotateRows(float* x, int64_t rows, int64_t size, const float* turn) {
+  const F d;
+  const int64_t half = size / 2;
+  const float *cosine = turn, *sine = turn + half;
+  for (int64_t r = 0; r < rows; ++r, x += size) {
+    float* y = x + half;
+    EachColumn(
+        half,
+        [&](int64_t c) HWY_ATTR {
+          const auto u = hn::LoadU(d, x + c), v = hn::LoadU(d, y + c);
+          const auto by = hn::LoadU(d, cosine + c), across = hn::LoadU(d, sine + c);
+          hn::StoreU(hn::NegMulAdd(v, across, hn::Mul(u, by)), d, x + c);
+          hn::StoreU(hn::MulAdd(u, across, hn::Mul(v, by)), d, y + c);
+        },
+        [&](int64_t c) {
+          const float u = x[c], v = y[c];
+          x[c] = u * cosine[c] - v * sine[c];
+          y[c] = v * cosine[c] + u * sine[c];
+        });
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -366,6 +410,7 @@ HWY_EXPORT(ScratchWords);
 HWY_EXPORT(AttendHead);
 HWY_EXPORT(RowsWords);
 HWY_EXPORT(PackRows);
+HWY_EXPORT(RotateRows);
 
 int64_t int16_rows_words(int64_t rows, int64_t size) {
   return HWY_DYNAMIC_DISPATCH(RowsWords)(rows, size);
@@ -381,6 +426,10 @@ int64_t int16_attention_scratch(int64_t tokens, int64_t size, int64_t position_r
 
 void int16_attention(const Int16Head& head, uint32_t* scratch) {
   if (head.queries > 0) HWY_DYNAMIC_DISPATCH(AttendHead)(head, scratch);
+}
+
+void rotate_rows(float* x, int64_t rows, int64_t size, const float* turn) {
+  HWY_DYNAMIC_DISPATCH(RotateRows)(x, rows, size, turn);
 }
 
 }  // namespace compression::kernels

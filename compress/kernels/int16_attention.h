@@ -30,6 +30,9 @@ struct Int16Head {
   const float *query = nullptr, *key = nullptr, *value = nullptr;
   int64_t ld = 0;  // floats from token to token of the three
   float scale = 1.0f;
+  /// A query attends to keys of its own place and of those that are at most so far before it, and behind it.
+  static constexpr int64_t everywhere = int64_t{1} << 40;
+  int64_t before = everywhere, after = everywhere;
   /// Added to the scores: bias[place of the key - place of the query]; null: none.
   const float* bias = nullptr;
   /// Null, or: to the product of a query and a key are added that of the query and `key`'s row of their distance, and
@@ -45,7 +48,13 @@ struct Int16Head {
 /// Words of memory that a head of so many tokens takes, or of fewer, and of positions of so many rows.
 int64_t int16_attention_scratch(int64_t tokens, int64_t size, int64_t position_rows = 0);
 
-/// context = softmax(scale (query key^T + positions) + bias) value, for at most int16_attention_limit tokens.
+/// context = softmax(scale (query key^T + positions) + bias) value, for at most int16_attention_limit tokens; 0 for a
+/// query that attends to no key. Products are made for the keys alone that queries attend to.
 void int16_attention(const Int16Head& head, uint32_t* scratch);
+
+/// Rotary positions (RoFormer, arXiv 2104.09864, as GPT-NeoX has them): the halves of each of some rows of `size`
+/// numbers, which follow each other, are the parts of complex numbers, and turned. `turn`: cosines and then sines of
+/// the angles, size / 2 each.
+void rotate_rows(float* x, int64_t rows, int64_t size, const float* turn);
 
 }  // namespace compression::kernels

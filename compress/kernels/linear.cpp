@@ -99,19 +99,29 @@ HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) 
 }
 
 template <class Dot>
-void Apply(Activation function, int64_t rows, float* y, int64_t ld) {
-  if (function == Activation::none) return;
-  WithActivation(function, [&](auto kind) HWY_ATTR {
-    constexpr Activation activation = kind();
-    EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
-      if constexpr (activation == Activation::gelu && !std::is_same_v<Dot, Float32>) return FastGelu(x);
-      return Activate<activation>(x);
+void Apply(const Epilogue& epilogue, int64_t rows, float* y, int64_t ld) {
+  if (epilogue.function != Activation::none) {
+    WithActivation(epilogue.function, [&](auto kind) HWY_ATTR {
+      constexpr Activation activation = kind();
+      EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
+        if constexpr (activation == Activation::gelu && !std::is_same_v<Dot, Float32>) return FastGelu(x);
+        return Activate<activation>(x);
+      });
     });
-  });
+  }
+  if (epilogue.factor == nullptr) return;
+  const F d;
+  const int64_t n = Lanes();
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = y + r * ld;
+    const float* by = epilogue.factor + r * ld;
+    hn::StoreU(hn::Mul(hn::LoadU(d, row), hn::LoadU(d, by)), d, row);
+    hn::StoreU(hn::Mul(hn::LoadU(d, row + n), hn::LoadU(d, by + n)), d, row + n);
+  }
 }
 
 template <class Dot>
-void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                     float* y, int64_t ld) {
   const int64_t width = PanelWidth();
   HWY_ALIGN float whole[Dot::kRows * 2 * HWY_MAX_BYTES / sizeof(float)];
@@ -135,7 +145,7 @@ void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Ran
             .bias = w.bias.data() + column,
             .c = c,
             .ld = c_ld});
-      Apply<Dot>(function, count, c, c_ld);
+      Apply<Dot>(epilogue.from(row * ld + column), count, c, c_ld);
       if (fits) return;
       for (int64_t r = 0; r < count; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
     });
@@ -154,7 +164,7 @@ HWY_INLINE VF LoadSums(const float* sums, const int32_t*) {
 
 #if KERNELS_TILES
 template <class Tiles, class Dot, Number number>
-void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                      float* y, int64_t ld) {
   using Sum = std::conditional_t<number == Number::int8, int32_t, float>;
   constexpr int halves = HWY_MAX_BYTES / 32;
@@ -188,7 +198,7 @@ void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Ra
             hn::StoreU(hn::MulAdd(sum, by, bias), d, c + r * c_ld + i);
           }
         }
-        Apply<Dot>(function, height, c, c_ld);
+        Apply<Dot>(epilogue.from(row * ld + column), height, c, c_ld);
         for (int64_t r = 0; !fits && r < height; ++r) std::copy_n(whole + r * width, columns, to + r * ld);
       }
     }
@@ -203,16 +213,17 @@ void MultiplyOnTiles(const LinearInput& x, const LinearWeight& w, Range rows, Ra
 /// Tries tiles, where they are to be used.
 template <class Dot, Number number>
 bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] const LinearWeight& w,
-                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels, [[maybe_unused]] Activation function,
-                       [[maybe_unused]] float* y, [[maybe_unused]] int64_t ld) {
+                       [[maybe_unused]] Range rows, [[maybe_unused]] Range panels,
+                       [[maybe_unused]] const Epilogue& epilogue, [[maybe_unused]] float* y,
+                       [[maybe_unused]] int64_t ld) {
 #if KERNELS_TILES
   if (multiplier == Multiplier::plain_tiles) {
-    MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    MultiplyOnTiles<PlainTiles, Dot, number>(x, w, rows, panels, epilogue, y, ld);
     return true;
   }
 #if defined(__linux__)
   if (use_amx(number)) {
-    MultiplyOnTiles<AmxTiles, Dot, number>(x, w, rows, panels, function, y, ld);
+    MultiplyOnTiles<AmxTiles, Dot, number>(x, w, rows, panels, epilogue, y, ld);
     return true;
   }
 #endif
@@ -233,7 +244,7 @@ bool MultipliesBytes() {
 }
 
 /// Widens some rows at a time to int16, for all panels.
-void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                      float* y, int64_t ld) {
   constexpr int64_t block = 8 * Int8InPairs::kRows;
   const hn::ScalableTag<uint16_t> d16;
@@ -251,34 +262,34 @@ void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Ra
       for (; i < bytes; ++i) to[i] = from[i];
     }
     wide.scale = x.scale + first;
-    MultiplyPanels<Int8InPairs>(wide, w, {0, count}, panels, function, y + first * ld, ld);
+    MultiplyPanels<Int8InPairs>(wide, w, {0, count}, panels, epilogue.from(first * ld), y + first * ld, ld);
   }
 }
 
-void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
-                  int64_t ld) {
-  if (w.pairs) return MultiplyInPairs(x, w, rows, panels, function, y, ld);
-  if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, function, y, ld)) return;
+void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
+                  float* y, int64_t ld) {
+  if (w.pairs) return MultiplyInPairs(x, w, rows, panels, epilogue, y, ld);
+  if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, epilogue, y, ld)) return;
 #if KERNELS_VNNI
-  MultiplyPanels<Int8>(x, w, rows, panels, function, y, ld);
+  MultiplyPanels<Int8>(x, w, rows, panels, epilogue, y, ld);
 #elif KERNELS_X86 && HWY_TARGET == HWY_AVX2
-  MultiplyPanels<Int8Avx>(x, w, rows, panels, function, y, ld);
+  MultiplyPanels<Int8Avx>(x, w, rows, panels, epilogue, y, ld);
 #elif KERNELS_ARM
-  if (use_mixed_products()) return MultiplyPanels<Int8Mixed>(x, w, rows, panels, function, y, ld);
-  MultiplyPanels<Int8Dot>(x, w, rows, panels, function, y, ld);
+  if (use_mixed_products()) return MultiplyPanels<Int8Mixed>(x, w, rows, panels, epilogue, y, ld);
+  MultiplyPanels<Int8Dot>(x, w, rows, panels, epilogue, y, ld);
 #endif
 }
-void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function, float* y,
-                   int64_t ld) {
-  MultiplyPanels<Float32>(x, w, rows, panels, function, y, ld);
+void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
+                   float* y, int64_t ld) {
+  MultiplyPanels<Float32>(x, w, rows, panels, epilogue, y, ld);
 }
-void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, Activation function,
+void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                       float* y, int64_t ld) {
-  if (MultipliedOnTiles<WideBFloat16, Number::bfloat16>(x, w, rows, panels, function, y, ld)) return;
+  if (MultipliedOnTiles<WideBFloat16, Number::bfloat16>(x, w, rows, panels, epilogue, y, ld)) return;
 #if KERNELS_VNNI
-  if (HasBFloat16()) return MultiplyPanels<BFloat16>(x, w, rows, panels, function, y, ld);
+  if (HasBFloat16()) return MultiplyPanels<BFloat16>(x, w, rows, panels, epilogue, y, ld);
 #endif
-  MultiplyPanels<WideBFloat16>(x, w, rows, panels, function, y, ld);
+  MultiplyPanels<WideBFloat16>(x, w, rows, panels, epilogue, y, ld);
 }
 
 HWY_INLINE uint8_t RoundByte(float scaled) {
@@ -376,12 +387,36 @@ void AddRow(DType dtype, const void* row, float by, int64_t width, float* to) {
   AddValues<float>(row, by, width, to);
 }
 
+/// y = x + residual, which may be null.
+void SumRow(const float* x, const float* residual, int64_t width, float* y) {
+  if (residual == nullptr) {
+    if (x != y) std::copy_n(x, width, y);
+    return;
+  }
+  const F d;
+  EachColumn(
+      width,
+      [&](int64_t c) HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, x + c), hn::LoadU(d, residual + c)), d, y + c); },
+      [&](int64_t c) { y[c] = x[c] + residual[c]; });
+}
+
 void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
-              const LinearInput* result) {
-  const NormForward forward{norm.width, norm.eps, x, residual, norm.gamma, norm.beta, {}, {}, y, nullptr, nullptr};
+              const LinearInput* result, const Norm& input_norm) {
+  const auto forward = [](const Norm& by, const float* from, const float* more, float* to) {
+    return NormForward{by.width, by.eps, from, more, by.gamma, by.beta, {}, {}, to, nullptr, nullptr, by.rms};
+  };
+  const int64_t width = norm.width;
+  static thread_local Buffer<float> memory;
+  float* normed = result != nullptr && input_norm.gamma != nullptr ? memory.resize(width) : nullptr;
   for (int64_t r = first; r < last; ++r) {
-    NormForwardRow(forward, r);
-    if (result != nullptr) PrepareRow(y + r * norm.width, norm.width, r, *result);
+    float* row = y + r * width;
+    if (norm.gamma != nullptr) {
+      NormForwardRow(forward(norm, x, residual, y), r);
+    } else {
+      SumRow(x + r * width, residual == nullptr ? nullptr : residual + r * width, width, row);
+    }
+    if (normed != nullptr) NormForwardRow(forward(input_norm, row, nullptr, normed), 0);
+    if (result != nullptr) PrepareRow(normed != nullptr ? normed : row, width, r, *result);
   }
 }
 
@@ -452,7 +487,7 @@ void pack_linear(Number number, const void* values, const float* scale, const fl
   for (int64_t o = 0; o < padded; ++o) {
     const bool inside = o < out;
     scales[o] = inside && scale != nullptr ? scale[o] : 1.0f;
-    biases[o] = inside ? bias[o] : 0.0f;
+    biases[o] = inside && bias != nullptr ? bias[o] : 0.0f;
     const auto* row = static_cast<const unsigned char*>(values) + o * in * bytes;
     int32_t sum = 0;
     for (int64_t k = 0; k < result.words; ++k) {
@@ -491,19 +526,19 @@ void add_row(DType dtype, const void* row, float by, int64_t width, float* to) {
 }
 
 void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
-               const LinearInput* result) {
-  HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result);
+               const LinearInput* result, const Norm& input_norm) {
+  HWY_DYNAMIC_DISPATCH(NormRows)(norm, x, residual, first, last, y, result, input_norm);
 }
 
-void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
-              int64_t ld) {
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, const Epilogue& epilogue,
+              float* y, int64_t ld) {
   switch (weight.number) {
     case Number::int8:
-      return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, function, y, ld);
+      return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, epilogue, y, ld);
     case Number::bfloat16:
-      return HWY_DYNAMIC_DISPATCH(MultiplyBFloat16)(x, weight, rows, panels, function, y, ld);
+      return HWY_DYNAMIC_DISPATCH(MultiplyBFloat16)(x, weight, rows, panels, epilogue, y, ld);
     case Number::float32:
-      return HWY_DYNAMIC_DISPATCH(MultiplyFloat)(x, weight, rows, panels, function, y, ld);
+      return HWY_DYNAMIC_DISPATCH(MultiplyFloat)(x, weight, rows, panels, epilogue, y, ld);
   }
 }
 

@@ -29,6 +29,7 @@ struct LinearWeight {
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
   bool pairs = false;             // int8: words of two columns each, [panel][pair of inputs][column][2]
   Buffer<uint32_t> values;        // [panel][word][column], and zeros that tiles read
+  bool has_bias = true;           // else `bias` is 0; the caller of pack_linear() keeps it
   Buffer<float> scale, bias;      // [panel][column]
   Buffer<int32_t> start;          // int8: what 128 in each activation adds to the sums, negative
 };
@@ -36,7 +37,7 @@ struct LinearWeight {
 /// Columns of a panel on this machine.
 int64_t panel_width();
 
-/// values: int8, bfloat16 or float32 [out, in]; scale [out] for int8, else null; bias [out].
+/// values: int8, bfloat16 or float32 [out, in]; scale [out] for int8, else null; bias [out], or null: 0.
 void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
                  LinearWeight& result);
 
@@ -66,24 +67,35 @@ void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, in
 /// to[i] += by * row[i]; row: int8, bfloat16, float16 or float32 [width].
 void add_row(DType dtype, const void* row, float by, int64_t width, float* to);
 
-/// y = LayerNorm(x + residual) for rows [first, last), and the same as input of a product unless `result` is null.
+/// y = norm(x + residual) for rows [first, last), and input_norm(y) as input of a product unless `result` is null.
 /// residual may be null; y may be x or the residual.
 struct Norm {
   int64_t width = 0;
   float eps = 0.0f;
-  const float *gamma = nullptr, *beta = nullptr;  // [width]
+  const float *gamma = nullptr, *beta = nullptr;  // [width]; gamma null: what it is given stays as it is
+  bool rms = false;                               // RMSNorm, else LayerNorm
 };
 void norm_rows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
-               const LinearInput* result);
+               const LinearInput* result, const Norm& input_norm = {});
 
 struct Range {
   int64_t first, last;
 };
 
-/// y = function(x weight^T + bias) for rows [first, last) of x and panels [from, to) of the weight. Row r of y begins
+/// What becomes of a product: a function of it, times a factor each, which stand as y does; null: 1. Factors are for
+/// weights of whole panels.
+struct Epilogue {
+  Activation function = Activation::none;
+  const float* factor = nullptr;
+
+  Epilogue(Activation kind, const float* by = nullptr) : function(kind), factor(by) {}
+  Epilogue from(int64_t place) const { return {function, factor == nullptr ? nullptr : factor + place}; }
+};
+
+/// y = epilogue(x weight^T + bias) for rows [first, last) of x and panels [from, to) of the weight. Row r of y begins
 /// at y + r * ld; panel p at column p * panel_width() of it.
-void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
-              int64_t ld);
+void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, const Epilogue& epilogue,
+              float* y, int64_t ld);
 
 /// y [rows, out] = x weight^T + bias of x [rows, in], without gaps, in OpenMP's threads. int8: rows are quantized as
 /// LinearInput says, with `fixed_scale`; 0: each by its own largest value.

@@ -18,7 +18,7 @@
 #define COMPRESS_KERNELS_NORM_SHARED
 namespace compression::kernels {
 
-/// y = after(LayerNorm(before(x) + residual)) of rows, dropout before and after. residual may be null, and so may what
+/// y = after(norm(before(x) + residual)) of rows, dropout before and after. residual may be null, and so may what
 /// a backward pass needs: normalized and inverse_deviation.
 struct NormForward {
   int64_t width;
@@ -26,6 +26,7 @@ struct NormForward {
   const float *x, *residual, *gamma, *beta;
   Dropout before, after;
   float *y, *normalized, *inverse_deviation;
+  bool rms = false;  // RMSNorm, else LayerNorm
 };
 
 }  // namespace compression::kernels
@@ -71,7 +72,7 @@ HWY_INLINE void NormForwardRow(const NormForward& p, int64_t r) {
         y[c] = v;
         rest += v;
       });
-  const float mean = (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * inverse_width;
+  const float mean = p.rms ? 0.0f : (hn::GetLane(hn::SumOfLanes(d, sum)) + rest) * inverse_width;
   auto squares = hn::Zero(d);
   rest = 0.0f;
   EachColumn(

@@ -1,16 +1,35 @@
 #include "compress/model/model.h"
-#include "compress/engine/network_state.h"  // can_pack
 
 #include <fmt/format.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "compress/base/error.h"             // CheckpointError, UnsupportedError
 #include "compress/base/fields.h"            // enum_name
+#include "compress/engine/network_state.h"   // can_pack
 #include "compress/families/name_table.h"    // checkpoint_names
 #include "compress/spec/weights.h"           // weights
 #include "compress/state_dict/state_dict.h"  // state_dict
 
 namespace compression {
+namespace {
+
+/// Whether the runtime refuses the mask where first tokens are read: one that it does not have attends to no other's in
+/// a layer, or not as others do.
+bool refuses_first(const ModelConfig& config, const torch::Tensor& mask) {
+  if (!masks_first(mask)) return false;
+  auto reach = std::numeric_limits<int64_t>::max();
+  for (const auto& layer : config.layers) {
+    if (layer.attention.window > 0) reach = std::min(reach, layer.attention.window);
+    if (layer.attention.causal) reach = 0;
+  }
+  return config.input.masks_queries || mask.ne(0).to(torch::kLong).argmax(1).max().item<int64_t>() > reach;
+}
+
+}  // namespace
+
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   const c10::InferenceMode ordinary(false);  // tensors that can be trained, and that tell when they change
   encoder = register_module("bert", Encoder(config_));
@@ -36,8 +55,8 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   if (!batch.input_ids().is_cpu() || batch.input_ids().numel() == 0 || !can_pack(config_)) return false;
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
   if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
-  const bool reads_first = head->as<SequenceHead>() != nullptr;
-  if (config_.input.masks_queries && reads_first && masks_first(batch.attention_mask())) return false;
+  const auto* text = head->as<SequenceHead>();
+  if (text != nullptr && !text->mean && refuses_first(config_, batch.attention_mask())) return false;
   for (const auto& layer : encoder->layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }

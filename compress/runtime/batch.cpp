@@ -42,7 +42,7 @@ std::vector<Group> groups_of(const Batch& batch, int64_t count) {
 }  // namespace
 
 Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
-  Batch batch;
+  Batch batch{.columns = tokens.columns};
   for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places}) {
     values->reserve(static_cast<size_t>(tokens.rows * tokens.columns));
   }
@@ -68,12 +68,15 @@ Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
 }
 
 void check(const Batch& batch, const Weights& weights, bool first_tokens) {
-  const auto masked = std::ranges::find_if(batch.keys, [](Batch::Keys keys) { return keys != Batch::Keys::all; });
-  if (weights.masks_queries && first_tokens && masked != batch.keys.end()) {
+  for (int64_t text = 0; first_tokens && text < batch.texts(); ++text) {
+    const auto keys = batch.keys[static_cast<size_t>(text)];
+    const auto first = batch.tokens_before(text);
+    const bool alone = keys == Batch::Keys::but_first && batch.column(first + 1) > weights.reach;
+    if (!alone && !(weights.masks_queries && keys != Batch::Keys::all)) continue;
     throw UnsupportedError(
-        fmt::format("compress.Encoder: attention_mask: found 0 for the first token of text {}, which this family's "
+        fmt::format("compress.Encoder: attention_mask: found 0 for the first token of text {}{}, which this family's "
                     "fused runtime does not have; expected 1",
-                    masked - batch.keys.begin()));
+                    text, alone ? " and for all that it attends to" : ""));
   }
   check_rows(weights.word, batch.ids, "token id");
   check_rows(weights.token_type, batch.types, "token type");

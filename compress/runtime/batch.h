@@ -19,10 +19,13 @@ struct Batch {
   std::vector<bool> present;                           // [tokens]: what the mask says
   std::vector<int64_t> begin = {0};                    // [texts + 1]
   std::vector<Keys> keys;                              // [texts]
+  int64_t columns = 0;
 
   int64_t tokens() const { return begin.back(); }
   int64_t texts() const { return static_cast<int64_t>(begin.size()) - 1; }
   int64_t tokens_before(int64_t text) const { return begin[static_cast<size_t>(text)]; }
+  /// Where in its text a token stands.
+  int64_t column(int64_t token) const { return places[static_cast<size_t>(token)] % columns; }
 };
 
 /// Positions count from 0; or, with the id of padding in `padding_position`, as RoBERTa counts them: from one more than

@@ -53,7 +53,7 @@ void Encoder::run(const PaddedTokens& tokens, bool all_tokens, int64_t width, fl
   }
   if (tokens.columns == 0 && tokens.rows > 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
   const auto batch = without_padding(tokens, weights_->padding_position);
-  check(batch, *weights_, !all_tokens);
+  check(batch, *weights_, !all_tokens && !weights_->head_mean);
   if (all_tokens) std::fill_n(out, tokens.rows * tokens.columns * width, 0.0f);
   if (tokens.rows == 0) return;
   const auto threads = kernels::available_threads();

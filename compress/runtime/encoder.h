@@ -33,8 +33,9 @@ class Encoder {
   /// A token whose mask is 0 is no key for the others, wherever it is, and others keep their places: so it is left out,
   /// except a text's first, whose output is what is asked for. Where the mask is 0 throughout, all columns count alike.
   /// `out`: float32 [rows, classes()]. Throws UnsupportedError where a text has no tokens or more than the model has
-  /// positions for, std::out_of_range for an id or type that its table does not have. Any number of threads may call
-  /// it. How the process rounds changes nothing.
+  /// positions for, or a first token is to be read whose mask is 0 and that, in a layer, attends to no other's;
+  /// std::out_of_range for an id or type that its table does not have. Any number of threads may call it. How the
+  /// process rounds changes nothing.
   void forward(const PaddedTokens& tokens, float* out) const;
 
   /// `out`: float32 [rows, columns, state_width()], the last layer's output, or what comes behind the head's function

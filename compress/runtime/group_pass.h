@@ -16,6 +16,8 @@ struct Space {
   kernels::Buffer<float> x, middle, sum, qkv, context, wide, first;
   kernels::Buffer<uint32_t> input, inner_input;  // of products
   kernels::Buffer<float> input_scale, inner_scale;
+  kernels::Buffer<float> turns;       // of rotary positions: [base][column][head_size], as rotate_rows() has them
+  int64_t turned = 0;                 // columns that `turns` has
   kernels::Buffer<uint32_t> scratch;  // of attention
   int64_t scratch_words = 0;          // a member's
 };
@@ -23,6 +25,13 @@ struct Space {
 /// Room for the largest of the groups, worked on by so many members.
 void reserve(const Weights& weights, const Batch& batch, const std::vector<Group>& groups, int64_t members,
              Space& space);
+
+/// What is made of the sum of a product and the residual; null norms change nothing.
+struct Junction {
+  const NormWeight* norm = nullptr;             // of what goes on
+  const NormWeight* input_norm = nullptr;       // of what `next` alone reads
+  const kernels::LinearWeight* next = nullptr;  // null: no product reads it
+};
 
 class GroupPass {
  public:
@@ -41,28 +50,32 @@ class GroupPass {
 
  private:
   bool by_columns(int64_t rows) const;
-  void join(int64_t rows) const;
+  void meet(int64_t rows) const;
   void product(const kernels::LinearInput& x, const kernels::LinearWeight& weight, int64_t rows, kernels::Range panels,
-               Activation function, float* y, int64_t ld) const;
-  void product(const kernels::LinearInput& x, const kernels::LinearWeight& weight, int64_t rows, Activation function,
-               float* y, int64_t ld) const;
+               const kernels::Epilogue& epilogue, float* y, int64_t ld) const;
+  void product(const kernels::LinearInput& x, const kernels::LinearWeight& weight, int64_t rows,
+               const kernels::Epilogue& epilogue, float* y, int64_t ld) const;
   kernels::LinearInput input(const kernels::LinearWeight& weight) const;
   kernels::LinearInput inner_input(const kernels::LinearWeight& weight) const;
   void prepare(const float* x, int64_t rows, const kernels::LinearInput& to, int64_t columns) const;
-  void norm(const NormWeight& weight, const float* x, const float* residual, kernels::Range rows, float* y,
-            const kernels::LinearWeight* next) const;
+  void join(const Junction& junction, const float* x, const float* residual, kernels::Range rows, int64_t width,
+            float* y) const;
   template <class Place>
   void copy_rows(const float* from, int64_t rows, int64_t width, Place&& place) const;
   kernels::Range share(int64_t count) const;
   int64_t text_begin(int64_t text) const { return batch_.tokens_before(group_.first + text) - token_; }
 
   void embed() const;
-  void layer(const Layer& l, bool first_only, const kernels::LinearWeight* next) const;
+  void layer(const Layer& l, bool first_only, const Junction& next) const;
   void queries_of_first(const Layer& l, const kernels::LinearInput& in, float* queries) const;
+  void change_heads(const Layer& l, float* first_queries) const;
   void attention(const Layer& l, bool first_only, const float* query) const;
   void attend(const Layer& l, int64_t text, int64_t head, bool first_only, const float* query) const;
-  void feed_forward_by_columns(const Layer& l, int64_t rows, const kernels::LinearWeight* next) const;
-  void feed_forward_by_rows(const Layer& l, int64_t rows, const kernels::LinearWeight* next) const;
+  template <class Multiply>
+  void intermediate(const Layer& l, float* units, Multiply&& multiply) const;
+  void feed_forward_by_columns(const Layer& l, int64_t rows, const Junction& next) const;
+  void feed_forward_by_rows(const Layer& l, int64_t rows, const Junction& next) const;
+  void pool() const;
   void write_all_tokens(float* out, int64_t width) const;
   void head(float* out, int64_t classes) const;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/kernels/threads.h"  // divide_up
+
 namespace compression::runtime {
 
 using kernels::LinearWeight;
@@ -47,11 +49,15 @@ void write_matrix(std::map<std::string, HostTensor>& tensors, const std::string&
 }
 
 PlainLinear PlainLinear::rows(int64_t first, int64_t last) const {
-  return {weight.rows(first, last), StoredMatrix{.parts = {bias}}.rows(first, last).parts.front(), input_scale};
+  auto some = *this;
+  some.weight = weight.rows(first, last);
+  if (bias.defined()) some.bias = float_tensor(bias.as<float>() + first, last - first);
+  return some;
 }
 
 PlainLinear read_linear(const StateReader& reader, const std::string& name, int64_t out, int64_t in) {
-  PlainLinear linear{read_matrix(reader, name, out, in, MatrixOf::linear), reader.floats(name + ".bias", {out})};
+  PlainLinear linear{.weight = read_matrix(reader, name, out, in, MatrixOf::linear), .bias = {}};
+  if (reader.has(name + ".bias")) linear.bias = reader.floats(name + ".bias", {out});
   if (linear.weight.format == WeightFormat::int8 && reader.has(name + ".input_scale")) {
     linear.input_scale = reader.floats(name + ".input_scale", {1}).as<float>()[0];
     if (!std::isfinite(linear.input_scale) || linear.input_scale <= 0.0f) {
@@ -63,38 +69,47 @@ PlainLinear read_linear(const StateReader& reader, const std::string& name, int6
 
 void write_linear(std::map<std::string, HostTensor>& tensors, const std::string& name, const PlainLinear& linear) {
   write_matrix(tensors, name, linear.weight, MatrixOf::linear);
-  tensors[name + ".bias"] = linear.bias;
+  if (linear.bias.defined()) tensors[name + ".bias"] = linear.bias;
   if (linear.input_scale > 0.0f) tensors[name + ".input_scale"] = float_tensor(&linear.input_scale, 1);
 }
 
-PlainLinear joined(const std::string& name, std::array<PlainLinear, 3> parts, int64_t part) {
+PlainLinear joined(const std::string& names, const std::vector<PlainLinear>& parts, int64_t panel) {
   const auto& first = parts[0];
   const bool alike =
       std::ranges::all_of(parts, [&](const PlainLinear& each) { return each.weight.format == first.weight.format; });
-  for (const auto& each : parts) {
-    if (alike && each.input_scale != first.input_scale) {
-      refuse("{}: query, key and value read one input, but have the input scales {}, {} and {}; expected the same",
-             name, parts[0].input_scale, parts[1].input_scale, parts[2].input_scale);
-    }
-  }
-  auto [bias, biases] = new_tensor(DType::float32, {static_cast<int64_t>(parts.size()) * part});
   std::vector<StoredMatrix> weights;
-  for (size_t p = 0; p < parts.size(); ++p) {
-    weights.push_back(parts[p].weight);
-    const auto row = static_cast<int64_t>(p) * part;
-    std::copy_n(parts[p].bias.as<float>(), parts[p].bias.count(), reinterpret_cast<float*>(biases) + row);
+  for (const auto& each : parts) {
+    weights.push_back(each.weight);
+    if (!alike || each.input_scale == first.input_scale) continue;
+    refuse("{} read one input, but have the input scales {} and {}; expected the same", names, first.input_scale,
+           each.input_scale);
   }
-  return {stacked(std::move(weights), part), bias, alike ? first.input_scale : 0.0f};
+  PlainLinear all{
+      .weight = stacked(std::move(weights), panel), .bias = {}, .input_scale = alike ? first.input_scale : 0.0f};
+  if (std::ranges::none_of(parts, [](const PlainLinear& each) { return each.bias.defined(); })) return all;
+  char* biases = nullptr;
+  std::tie(all.bias, biases) = new_tensor(DType::float32, {all.weight.rows()});
+  int64_t row = 0;
+  for (const auto& each : parts) {
+    if (each.bias.defined()) {
+      std::copy_n(each.bias.as<float>(), each.bias.count(), reinterpret_cast<float*>(biases) + row);
+    }
+    row += kernels::divide_up(each.weight.rows(), panel) * panel;
+  }
+  return all;
 }
 
 LinearWeight packed(const PlainLinear& linear) {
   auto result = storage_of(linear.weight.format).pack(linear.weight, linear.bias.as<float>());
+  result.has_bias = linear.bias.defined();
   result.input_scale = linear.input_scale;
   return result;
 }
 
 PlainLinear unpacked(const LinearWeight& weight) {
-  return {storage_of(weight.stored).unpack(weight), float_tensor(weight.bias.data(), weight.out), weight.input_scale};
+  PlainLinear linear{.weight = storage_of(weight.stored).unpack(weight), .bias = {}, .input_scale = weight.input_scale};
+  if (weight.has_bias) linear.bias = float_tensor(weight.bias.data(), weight.out);
+  return linear;
 }
 
 }  // namespace compression::runtime

@@ -1,7 +1,6 @@
 #pragma once
 // A linear layer as an encoder's state has it, and as it is multiplied.
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -24,19 +23,19 @@ void write_matrix(std::map<std::string, HostTensor>& tensors, const std::string&
 
 struct PlainLinear {
   StoredMatrix weight;       // [out, in]
-  HostTensor bias;           // [out]
+  HostTensor bias;           // [out], or undefined
   float input_scale = 0.0f;  // of int8; 0: measured for each row
 
-  /// Rows [first, last), without a copy.
+  /// Rows [first, last), of the weight without a copy.
   PlainLinear rows(int64_t first, int64_t last) const;
 };
 
 PlainLinear read_linear(const StateReader& reader, const std::string& name, int64_t out, int64_t in);
 void write_linear(std::map<std::string, HostTensor>& tensors, const std::string& name, const PlainLinear& linear);
 
-/// Several that read the same input as one: the rows of each begin at a multiple of `part`, and zeros follow. float32
-/// where they are of several types.
-PlainLinear joined(const std::string& name, std::array<PlainLinear, 3> parts, int64_t part);
+/// Several that read the same input as one: the rows of each begin at a multiple of `panel`, and zeros follow. float32
+/// where they are of several types. `names`: of them all.
+PlainLinear joined(const std::string& names, const std::vector<PlainLinear>& parts, int64_t panel);
 
 /// As it is multiplied on this machine: with its own numbers, or with wider ones.
 kernels::LinearWeight packed(const PlainLinear& linear);

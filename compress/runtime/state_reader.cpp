@@ -65,7 +65,7 @@ int64_t StateReader::integer(const std::string& name, int64_t least, int64_t mos
 }
 
 bool StateReader::flag(const std::string& name) const {
-  return state_.numbers.contains(name) && integer(name, 0, 1) == 1;
+  return has_number(name) && integer(name, 0, 1) == 1;
 }
 
 HostTensor StateReader::tensor(const std::string& name, const std::vector<int64_t>& shape) const {

@@ -31,6 +31,7 @@ class StateReader {
   int64_t integer(const std::string& name, int64_t least, int64_t most) const;
   bool flag(const std::string& name) const;  // 0 or 1; absent: false
 
+  bool has_number(const std::string& name) const { return state_.numbers.contains(name); }
   bool has(const std::string& name) const { return state_.tensors.contains(name); }
   HostTensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor floats(const std::string& name, const std::vector<int64_t>& shape) const;

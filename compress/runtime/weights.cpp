@@ -32,6 +32,7 @@ class WeightsReader {
       const auto own = reader_.integer(name + ".weights", 0, i);
       weights_.layers.push_back(own < i ? weights_.layers[static_cast<size_t>(own)] : layer(name));
     }
+    weights_.final_norm = norm_or_none("final_norm", weights_.hidden);
     head();
     strides();
     return std::move(weights_);
@@ -49,7 +50,6 @@ class WeightsReader {
     weights_.masks_queries = reader_.flag("masks_queries");
     weights_.function = activation("function");
     weights_.score_scale = static_cast<float>(reader_.real("score_scale", -1e6, 1e6));
-    weights_.eps = static_cast<float>(reader_.real("eps", 0, 1));
     weights_.content_to_position = reader_.flag("content_to_position");
     weights_.position_to_content = reader_.flag("position_to_content");
   }
@@ -67,7 +67,18 @@ class WeightsReader {
   }
 
   NormWeight norm(const std::string& name, int64_t width) const {
-    return {reader_.floats(name + ".weight", {width}), reader_.floats(name + ".bias", {width})};
+    const auto of_all = [&](const std::string& number) {
+      return reader_.has_number(name + "." + number) ? name + "." + number : number;
+    };
+    const bool biased = reader_.has(name + ".bias");
+    return {.gamma = reader_.floats(name + ".weight", {width}),
+            .beta = biased ? reader_.floats(name + ".bias", {width}) : new_tensor(DType::float32, {width}).first,
+            .has_bias = biased,
+            .rms = reader_.flag(of_all("rms_norm")),
+            .eps = static_cast<float>(reader_.real(of_all("eps"), 0, 1))};
+  }
+  NormWeight norm_or_none(const std::string& name, int64_t width) const {
+    return reader_.has(name + ".weight") ? norm(name, width) : NormWeight();
   }
 
   LinearWeight linear(const std::string& name, int64_t out, int64_t in) const {
@@ -81,7 +92,7 @@ class WeightsReader {
     w.word = table("embeddings.word", w.embedding_size);
     w.position = table_or_none("embeddings.position", w.embedding_size);
     w.token_type = table_or_none("embeddings.token_type", w.embedding_size);
-    w.embedding_norm = norm("embeddings.norm", w.embedding_size);
+    w.embedding_norm = norm_or_none("embeddings.norm", w.embedding_size);
     w.hidden = w.embedding_size;
     if (reader_.has("embeddings.projection.weight")) {
       w.hidden = reader_.rows("embeddings.projection.weight", 1);
@@ -103,7 +114,7 @@ class WeightsReader {
     if (!reader_.has("relative.norm.weight")) return;
     w.relative_norm = norm("relative.norm", w.hidden);
     auto [normed, memory] = new_tensor(DType::float32, {rows, w.hidden});
-    kernels::norm_rows(w.norm_of(w.relative_norm), w.relative_table.as<float>(), nullptr, 0, rows,
+    kernels::norm_rows(norm_of(w.relative_norm, w.hidden), w.relative_table.as<float>(), nullptr, 0, rows,
                        reinterpret_cast<float*>(memory), nullptr);
     w.relative_input = std::move(normed);
   }
@@ -111,30 +122,68 @@ class WeightsReader {
   std::shared_ptr<const Layer> layer(const std::string& name) {
     auto& w = weights_;
     auto layer = std::make_shared<Layer>();
-    const auto width = reader_.rows(name + ".query.weight");
+    const auto width = reader_.rows(name + ".query.weight"), kv_width = reader_.rows(name + ".key.weight");
     if (width % w.head_size != 0) {
       refuse("{}.query.weight: found {} rows, expected a multiple of {}", name, width, w.head_size);
     }
+    const bool alike = w.content_to_position || w.position_to_content;  // what heads of positions are
+    if (kv_width % w.head_size != 0 || (kv_width == 0) != (width == 0) || (width > 0 && width % kv_width != 0) ||
+        (alike && kv_width != width)) {
+      refuse("{}.key.weight: found {} rows, expected heads of {}, each for as many of the queries' {} rows", name,
+             kv_width, w.head_size, width);
+    }
     const auto panel = kernels::panel_width();
     layer->heads = width / w.head_size;
+    layer->kv_heads = kv_width / w.head_size;
     layer->part = kernels::divide_up(width, panel) * panel;
-    const auto part = [&](const char* of) { return read_linear(reader_, name + of, width, w.hidden); };
-    layer->qkv = packed(joined(name, {part(".query"), part(".key"), part(".value")}, layer->part));
+    layer->kv_part = kernels::divide_up(kv_width, panel) * panel;
+    const auto part = [&](const char* of, int64_t rows) { return read_linear(reader_, name + of, rows, w.hidden); };
+    layer->qkv = packed(joined(name + ": query, key and value",
+                               {part(".query", width), part(".key", kv_width), part(".value", kv_width)}, panel));
     const auto inner = reader_.rows(name + ".intermediate.weight");
     layer->attention_output = linear(name + ".attention_output", w.hidden, width);
-    layer->intermediate = linear(name + ".intermediate", inner, w.hidden);
+    layer->gated = reader_.has(name + ".gate.weight");
+    layer->intermediate = layer->gated ? packed(joined(name + ": intermediate and gate",
+                                                       {part(".intermediate", inner), part(".gate", inner)}, panel))
+                                       : linear(name + ".intermediate", inner, w.hidden);
     layer->output = linear(name + ".output", w.hidden, inner);
-    layer->attention_norm = norm(name + ".attention_norm", w.hidden);
+    layer->pre_norm = reader_.flag(name + ".pre_norm");
+    layer->attention_norm =
+        layer->pre_norm ? norm_or_none(name + ".attention_norm", w.hidden) : norm(name + ".attention_norm", w.hidden);
     layer->output_norm = norm(name + ".output_norm", w.hidden);
+    if (reader_.has(name + ".query_norm.weight")) {
+      layer->query_norm = norm(name + ".query_norm", w.head_size);
+      layer->key_norm = norm(name + ".key_norm", w.head_size);
+    }
+    attention_reach(name, *layer);
+    rotary(name, *layer);
     if (w.content_to_position) position_rows(name + ".position_key", layer->part, *layer, layer->position_key);
     if (w.position_to_content) position_rows(name + ".position_query", 0, *layer, layer->position_query);
     if (reader_.has(name + ".position_bias")) {
       layer->position_bias = reader_.floats(name + ".position_bias", {layer->heads, 2 * w.max_length - 1});
     }
-    w.widest = std::max(w.widest, inner);
+    w.widest = std::max(w.widest, layer->intermediate.out);
+    w.widest_qkv = std::max(w.widest_qkv, layer->qkv.out);
     w.widest_part = std::max(w.widest_part, layer->part);
     w.widest_heads = std::max(w.widest_heads, width);
     return layer;
+  }
+
+  void attention_reach(const std::string& name, Layer& layer) {
+    const auto window =
+        reader_.has_number(name + ".window") ? reader_.integer(name + ".window", 0, kernels::int16_attention_limit) : 0;
+    layer.before = window == 0 ? kernels::Int16Head::everywhere : window;
+    layer.after = reader_.flag(name + ".causal") ? 0 : layer.before;
+    weights_.reach = std::min(weights_.reach, layer.after);
+  }
+
+  void rotary(const std::string& name, Layer& layer) {
+    if (!reader_.has_number(name + ".rotary_base")) return;
+    auto& bases = weights_.rotary_bases;
+    const auto base = reader_.real(name + ".rotary_base", 1e-6, 1e12);
+    if (weights_.head_size % 2 != 0) refuse("head_size: found {}, expected an even number", weights_.head_size);
+    layer.rotary = std::ranges::find(bases, base) - bases.begin();
+    if (layer.rotary == std::ssize(bases)) bases.push_back(base);
   }
 
   /// The table's rows by a projection of their own, or by the columns of the layer's that begin at `column`.
@@ -163,9 +212,12 @@ class WeightsReader {
     if (!reader_.has("head.dense.weight")) return;
     auto& w = weights_;
     w.head_function = activation("head.function");
-    const bool of_first = reader_.has("head.classifier.weight");
-    w.dense = linear("head.dense", of_first ? w.hidden : w.embedding_size, w.hidden);
-    if (of_first) w.classifier = linear("head.classifier", reader_.rows("head.classifier.weight", 1), w.hidden);
+    const bool of_texts = reader_.has("head.classifier.weight");
+    w.dense = linear("head.dense", of_texts ? w.hidden : w.embedding_size, w.hidden);
+    if (!of_texts) return;
+    w.classifier = linear("head.classifier", reader_.rows("head.classifier.weight", 1), w.hidden);
+    w.head_norm = norm_or_none("head.norm", w.hidden);
+    w.head_mean = reader_.flag("head.mean");
   }
 
   void strides() {
@@ -186,8 +238,8 @@ class WeightsReader {
 
 }  // namespace
 
-kernels::Norm Weights::norm_of(const NormWeight& norm) const {
-  return {norm.gamma.size(0), eps, norm.gamma.as<float>(), norm.beta.as<float>()};
+kernels::Norm norm_of(const NormWeight& norm, int64_t width) {
+  return {width, norm.eps, norm.gamma.as<float>(), norm.beta.as<float>(), norm.rms};
 }
 
 kernels::Int16Positions Weights::positions_of(const Layer& layer, int64_t head) const {

@@ -19,12 +19,23 @@ namespace compression::runtime {
 
 struct NormWeight {
   HostTensor gamma, beta;
+  bool has_bias = true;  // else `beta` is 0
+  bool rms = false;
+  float eps = 0.0f;
+
+  bool present() const { return gamma.defined(); }
 };
 
 struct Layer {
-  int64_t heads = 0, part = 0;  // part: columns of the queries in `qkv`, whole panels; keys and values follow
+  int64_t heads = 0, kv_heads = 0;
+  int64_t part = 0,
+          kv_part = 0;  // columns in `qkv`, whole panels: of the queries; of the keys and of the values behind
+  bool gated = false;   // gates are the second half of the columns of `intermediate`, whole panels
+  bool pre_norm = false;
+  int64_t before = 0, after = 0;  // as Int16Head has them
+  int64_t rotary = -1;            // its base, of Weights::rotary_bases; -1: none
   kernels::LinearWeight qkv, attention_output, intermediate, output;
-  NormWeight attention_norm, output_norm;
+  NormWeight attention_norm, output_norm, query_norm, key_norm;
   HostTensor position_bias;
   /// The table's rows as keys and as queries, a head after the other (pack_int16_rows), and the projections of their
   /// own that made them.
@@ -39,23 +50,28 @@ struct Layer {
 struct Weights {
   std::map<std::string, double> numbers;
   StoredMatrix word, position, token_type;  // rows of embeddings, as they are in the state; the last may be absent
-  NormWeight embedding_norm, relative_norm;
+  NormWeight embedding_norm, relative_norm, final_norm, head_norm;
   HostTensor relative_table, relative_rows, relative_input;  // may be undefined; the last: the table, normalised
   bool content_to_position = false, position_to_content = false;
   std::optional<kernels::LinearWeight> projection, dense, classifier;
   std::vector<std::shared_ptr<const Layer>> layers;
-  bool masks_queries = false;
+  std::vector<double> rotary_bases;
+  bool masks_queries = false, head_mean = false;
   int64_t embedding_size = 0, hidden = 0, head_size = 0, max_length = 0, padding_position = -1;
-  float eps = 0.0f, score_scale = 1.0f;
+  int64_t reach = kernels::Int16Head::everywhere;  // how far behind itself a token attends in every layer
+  float score_scale = 1.0f;
   Activation function = Activation::gelu, head_function = Activation::tanh;
   int64_t stride = 0, inner_stride = 0;  // words of a row of any product's input; of the inner products'
-  int64_t widest = 0, widest_part = 0, widest_heads = 0;  // over layers: intermediate, part, heads * head_size
+  // Over layers: columns of `intermediate`, `qkv`, queries in whole panels, attention's output.
+  int64_t widest = 0, widest_qkv = 0, widest_part = 0, widest_heads = 0;
 
   bool reads_all_tokens() const { return dense && !classifier; }
   int64_t position_rows() const { return relative_input.defined() ? relative_input.size(0) : 0; }
-  kernels::Norm norm_of(const NormWeight& norm) const;
   kernels::Int16Positions positions_of(const Layer& layer, int64_t head) const;
 };
+
+/// Of one that is not there: that which changes nothing.
+kernels::Norm norm_of(const NormWeight& norm, int64_t width);
 
 /// Throws CheckpointError that names what is missing or does not fit.
 Weights read_weights(const EncoderState& state);

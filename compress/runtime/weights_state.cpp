@@ -25,7 +25,9 @@ class StateWriter {
       if (std::find(w.layers.begin(), each, *each) != each) continue;  // shared with an earlier one
       layer("layer." + std::to_string(each - w.layers.begin()), **each);
     }
+    norm("final_norm", w.final_norm);
     linear("head.dense", w.dense);
+    norm("head.norm", w.head_norm);
     linear("head.classifier", w.classifier);
     return std::move(state_);
   }
@@ -39,7 +41,7 @@ class StateWriter {
   }
   void norm(const std::string& name, const NormWeight& value) {
     tensor(name + ".weight", value.gamma);
-    tensor(name + ".bias", value.beta);
+    if (value.has_bias) tensor(name + ".bias", value.beta);
   }
   void linear(const std::string& name, const kernels::LinearWeight& value) {
     write_linear(state_.tensors, name, unpacked(value));
@@ -49,17 +51,22 @@ class StateWriter {
   }
 
   void layer(const std::string& name, const Layer& layer) {
+    const auto rows_of = [&](const PlainLinear& joined, const char* part, int64_t first, int64_t count) {
+      write_linear(state_.tensors, name + part, joined.rows(first, first + count));
+    };
     const auto joined = unpacked(layer.qkv);
-    auto first = int64_t{0};
-    for (const auto* part : {".query", ".key", ".value"}) {
-      write_linear(state_.tensors, name + part, joined.rows(first, first + layer.heads * weights_.head_size));
-      first += layer.part;
-    }
+    rows_of(joined, ".query", 0, layer.heads * weights_.head_size);
+    rows_of(joined, ".key", layer.part, layer.kv_heads * weights_.head_size);
+    rows_of(joined, ".value", layer.part + layer.kv_part, layer.kv_heads * weights_.head_size);
     linear(name + ".attention_output", layer.attention_output);
-    linear(name + ".intermediate", layer.intermediate);
+    const auto intermediate = unpacked(layer.intermediate);
+    rows_of(intermediate, ".intermediate", 0, layer.output.in);
+    if (layer.gated) rows_of(intermediate, ".gate", layer.intermediate.out / 2, layer.output.in);
     linear(name + ".output", layer.output);
     norm(name + ".attention_norm", layer.attention_norm);
     norm(name + ".output_norm", layer.output_norm);
+    norm(name + ".query_norm", layer.query_norm);
+    norm(name + ".key_norm", layer.key_norm);
     tensor(name + ".position_bias", layer.position_bias);
     linear(name + ".position_key", layer.position_key.own);
     linear(name + ".position_query", layer.position_query.own);

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "compress/base/error.h"
-#include "compress/engine/network_state.h"  // can_pack
+#include "compress/engine/read_network.h"
 #include "compress/kernels/bfloat16_choice.h"
 #include "compress/model/packed.h"
 #include "export/encoder_state.h"
@@ -224,35 +224,127 @@ std::pair<Model, Batch> with_odd_masks(const std::string& name, const std::map<s
           text_batch(of("input_ids"), of("attention_mask"), of("token_type_ids"))};
 }
 
-TEST_CASE("every option of a block is written as it is computed") {
+/// Two blocks that differ in what they can.
+Model model_of_options(Positions positions, NormPlace place) {
   at::manual_seed(3);
+  BlockSpec block{.attention = {.heads = 4, .group = 2, .head_size = 6, .positions = positions, .rotary_base = 100.0},
+                  .mlp = {.units = 10, .activation = Activation::silu, .gated = true},
+                  .norm = {.kind = NormKind::rms, .eps = 1e-6},
+                  .place = place};
+  block.attention.head_norm = block.norm;
+  auto other = block;
+  other.attention.group = 1;
+  other.attention.causal = true;
+  other.attention.window = 3;
+  other.attention.rotary_base = 10000.0;
+  other.attention.bias = other.attention.output_bias = other.mlp.bias = false;
+  other.norm = {.bias = false};
+  ModelConfig config{.vocab_size = 20,
+                     .max_position_embeddings = 80,
+                     .type_vocab_size = 0,
+                     .hidden_size = 8,
+                     .input = {.positions = false, .norm = false},
+                     .relative = {.heads = 4},
+                     .layers = {block, other},
+                     .final_norm = place == NormPlace::before};
+  config.task = TaskType::classification;
+  config.labels = {"a", "b"};
+  config.head.norm = config.head.mean = place == NormPlace::before;
+  config.initializer_range = 0.5;
+  Model model(config);
+  model->initialize();
+  const torch::NoGradGuard no_grad;
+  for (auto& p : model->parameters()) {
+    if (p.dim() == 1) p.add_(torch::randn_like(p), 0.1);
+  }
+  model->eval();
+  return model;
+}
+
+TEST_CASE("the fused runtime has every option of a block, in every precision and on any number of threads") {
+  using enum WeightFormat;
+  const auto positions = GENERATE(Positions::none, Positions::rotary, Positions::alibi);
+  const auto place = GENERATE(NormPlace::before, NormPlace::after);
+  const auto format = GENERATE(float32, int8, bfloat16, float16);
+  INFO("positions " << static_cast<int>(positions) << ", place " << static_cast<int>(place) << ", "
+                    << enum_name(format));
+  const auto exact = model_of_options(positions, place);
+  auto model = copy(exact);
+  if (format != float32) quantize::quantize(model, {format, format});
+  const auto state = encoder_state(model), kept = ops::Encoder(state).state();
+  CHECK(kept.tensors.size() == state.tensors.size());
+  for (const auto& entry : state.tensors) CHECK(torch::equal(kept.tensors.at(entry.key()), entry.value()));
+  CHECK(kept.numbers.size() == state.numbers.size());
+
+  const auto [file, again] = fused_files(model);
+  const c10::InferenceMode inference;
+  const auto threads = at::get_num_threads();
+  for (const auto& [rows, length] : {std::pair{1, 1}, {1, 60}, {9, 5}, {5, 80}, {40, 20}}) {
+    const auto ids = torch::randint(1, 20, {rows, length}, torch::kLong);
+    auto mask = torch::ones_like(ids);
+    if (rows > 1) mask[1].slice(0, length / 2 + 1) = 0;
+    if (rows > 2) mask[2].slice(0, 1, length - 2) = 0;
+    if (rows > 3) mask[3].slice(0, 2, 4) = 0;
+    if (rows > 4 && place == NormPlace::before) mask[4].slice(0, 0, 2) = 0;
+    const auto batch = text_batch(ids, mask, torch::zeros_like(ids));
+    const auto expected = Model(exact)->forward(batch).logits;
+    for (const int n : {1, 2, 3}) {
+      INFO(rows << " x " << length << ", " << n << " threads");
+      at::set_num_threads(n);
+      const auto logits = file(batch);
+      const double error = ((logits - expected).norm() / expected.norm()).item<double>();
+      CHECK(error < (format == int8 ? 0.1 : format == bfloat16 ? 0.03 : format == float16 ? 5e-3 : 1e-3));
+      CHECK(torch::equal(logits, again(batch)));
+      if (format != float32) CHECK(torch::equal(logits, model->forward(batch).logits));
+      for (int64_t r = 0; r < rows; r += 3) {
+        const auto part = [r = r](const torch::Tensor& t) { return t.slice(0, r, r + 1); };
+        CHECK(torch::equal(file(text_batch(part(ids), part(mask), part(torch::zeros_like(ids)))), part(logits)));
+      }
+    }
+  }
+  at::set_num_threads(threads);
+
+  const auto ids = torch::ones({2, 6}, torch::kLong);
+  auto mask = torch::ones_like(ids);
+  mask[1][0] = 0;
+  const auto batch = text_batch(ids, mask, torch::zeros_like(ids));
+  const auto expected = Model(exact)->forward(batch).logits;
+  if (place == NormPlace::before) {  // its head reads the mean
+    CHECK(((file(batch) - expected).norm() / expected.norm()).item<double>() < 0.1);
+  } else {
+    CHECK_THAT(message_of<UnsupportedError>([&] { file(batch); }),
+               Catch::Contains("found 0 for the first token of text 1 and for all that it attends to"));
+    CHECK(((model->forward(batch).logits - expected).norm() / expected.norm()).item<double>() < 0.1);
+  }
+}
+
+TEST_CASE("every family's folder is read without LibTorch, and computes what transformers does") {
+  auto names = family_names();
+  names.push_back("tiny");
+  for (const auto& name : names) {
+    INFO(name);
+    const auto path = name == "tiny" ? "model/tiny" : "model/families/" + name;
+    const auto network = read_network(golden(path));
+    const runtime::Encoder encoder(network.state);
+    const auto goldens = golden_tensors(path + ".safetensors");
+    const auto batch = golden_batch(goldens);
+    const auto &ids = batch.input_ids(), &mask = batch.attention_mask();
+    const auto types = batch.token_type_ids().defined() ? batch.token_type_ids() : torch::zeros_like(ids);
+    const auto logits = torch::empty_like(goldens.at("logits"));
+    encoder.forward({ids.const_data_ptr<int64_t>(), mask.const_data_ptr<int64_t>(), types.const_data_ptr<int64_t>(),
+                     ids.size(0), ids.size(1)},
+                    logits.data_ptr<float>());
+    check_close(logits, goldens.at("logits"), 2e-4);
+    const c10::InferenceMode inference;
+    const ops::Encoder fused(encoder_state(load_model(golden(path)).model));
+    CHECK(torch::equal(fused.forward(ids, mask, types), logits));
+  }
+}
+
+TEST_CASE("every option of a block is written as it is computed") {
   for (const auto positions : {Positions::none, Positions::rotary, Positions::alibi}) {
     for (const auto place : {NormPlace::before, NormPlace::after}) {
-      BlockSpec block{.attention = {.heads = 4, .group = 2, .head_size = 6, .positions = positions},
-                      .mlp = {.units = 10, .activation = Activation::silu, .gated = true},
-                      .norm = {.kind = NormKind::rms, .eps = 1e-6},
-                      .place = place};
-      block.attention.head_norm = block.norm;
-      auto other = block;
-      other.attention.group = 1;
-      other.attention.causal = true;
-      other.attention.window = 3;
-      other.attention.bias = other.attention.output_bias = other.mlp.bias = false;
-      other.norm = {.bias = false};
-      ModelConfig config{.vocab_size = 20,
-                         .max_position_embeddings = 16,
-                         .type_vocab_size = 0,
-                         .hidden_size = 8,
-                         .input = {.positions = false, .norm = false},
-                         .relative = {.heads = 4},
-                         .layers = {block, other},
-                         .final_norm = place == NormPlace::before};
-      config.task = TaskType::classification;
-      config.labels = {"a", "b"};
-      config.initializer_range = 0.5;
-      Model model(config);
-      model->initialize();
-      model->eval();
+      auto model = model_of_options(positions, place);
       const c10::InferenceMode inference;
       auto batch = text_batch(torch::randint(1, 20, {3, 9}), torch::ones({3, 9}, torch::kLong),
                               torch::zeros({3, 9}, torch::kLong));
@@ -275,7 +367,6 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
     const auto& expected = goldens.at(name + ".logits");
     const auto portable = script_logits(model_script(model).compile());
     check_close(portable(batch), expected, 2e-5);
-    if (!can_pack(model->config())) continue;
     const ops::Encoder fused(encoder_state(model));
     const auto states = [&](const torch::Tensor& mask) {
       return fused.last_hidden_state(batch.input_ids(), mask, batch.token_type_ids());
@@ -296,10 +387,42 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
   }
 }
 
+TEST_CASE("ModernBERT that was cut and quantized is the same in its folder and in its fused file") {
+  using enum WeightFormat;
+  const auto* name = GENERATE("modernbert", "modernbert_biases");
+  const auto [format, activations, bound] = GENERATE(table<WeightFormat, ActivationScheme, double>(
+      {{float32, ActivationScheme::per_token, 1e-3},
+       {int8, ActivationScheme::per_token, 0.2},
+       {int8, ActivationScheme::static_per_tensor, 0.2},
+       {bfloat16, ActivationScheme::per_token, 0.05}}));
+  INFO(name << ", " << enum_name(format) << ", " << static_cast<int>(activations));
+  auto [exact, batch] = with_odd_masks(name, golden_tensors("model/masks.safetensors"));
+  std::vector<torch::Tensor> kept;  // other heads and units in each layer
+  for (const auto& group : exact->prunable_units()) {
+    kept.push_back(torch::arange(static_cast<int64_t>(kept.size() / 2 % 2), group.count, 2));
+  }
+  prune::cut_units(*exact, kept);
+  auto model = copy(exact);
+  if (format != float32) {
+    quantize::Formats formats{format, format, activations};
+    if (activations == ActivationScheme::static_per_tensor) {
+      formats.input_scales = quantize::calibrate(model, {}, {}, OneBatch(batch, 2), quiet_context({}));
+    }
+    quantize::quantize(model, formats);
+  }
+  const auto [file, again] = fused_files(model);
+  const c10::InferenceMode inference;
+  const auto expected = exact->forward(batch).logits, logits = file(batch);
+  CHECK(((logits - expected).norm() / expected.norm()).item<double>() < bound);
+  CHECK(torch::equal(logits, again(batch)));
+  if (format != float32) CHECK(torch::equal(logits, model->forward(batch).logits));
+}
+
 TEST_CASE("heads that read all tokens have the same bits with any number of threads") {
   const auto before = at::get_num_threads();
   for (const auto* name :
-       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2"}) {
+       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2",
+        "model/families/modernbert"}) {
     for (const auto task : {TaskType::masked_lm, TaskType::token_classification}) {
       INFO(name << " " << enum_name(task));
       at::manual_seed(3);

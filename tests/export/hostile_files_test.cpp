@@ -308,6 +308,13 @@ TEST_CASE("Every number and tensor of the fused state is checked") {
     }
     CHECK_THAT(message([&](auto& state) { std::ignore = state.numbers.erase(name); }), Contains(name));
   }
+  for (const std::string name : {"rms_norm", "layer.0.output_norm.eps", "layer.0.output_norm.rms_norm", "head.mean",
+                                 "layer.0.pre_norm", "layer.0.causal", "layer.0.window", "layer.0.rotary_base"}) {
+    for (const double value : {none, infinite, -infinite, 1e300, -2.0}) {
+      INFO(name << " " << value);
+      CHECK_THAT(with_number(name, value), Contains("compress.Encoder: " + name + ": found"));
+    }
+  }
   CHECK_THAT(with_number("layers", 65'536), Contains("layers"));
   CHECK_THAT(with_number("head_size", 2.5), Contains("head_size"));
   const std::string words = "embeddings.word.weight";
@@ -322,6 +329,9 @@ TEST_CASE("Every number and tensor of the fused state is checked") {
   CHECK_THAT(with_tensor(words, table.to_sparse()), Contains("dense"));
   CHECK_THAT(with_tensor(words, torch::Tensor()), Contains("missing"));
   CHECK_THAT(with_tensor(words, table.to(torch::kLong)), Contains("expected Char, BFloat16, Half or Float"));
+  CHECK_THAT(with_tensor("layer.0.gate.weight", torch::zeros({3, 3})), Contains("layer.0.gate.weight: found [3, 3]"));
+  CHECK_THAT(with_tensor("layer.0.key.weight", torch::zeros({0, table.size(1)})), Contains("layer.0.key.weight"));
+  CHECK_THAT(with_tensor("layer.0.query_norm.weight", torch::zeros({3})), Contains("layer.0.query_norm.weight"));
   CHECK_THAT(with_tensor("head.classifier.weight", torch::zeros({0, table.size(1)})), Contains("0 rows"));
 }
 

@@ -248,6 +248,68 @@ TEST_CASE("LayerNorm of a sum is LibTorch's, and prepared as the rows are") {
   }
 }
 
+TEST_CASE("RMSNorm, sums without a norm, and norms of a product's input alone are LibTorch's") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(4);
+  for (const int64_t width : {1, 7, 64, 100}) {
+    const auto x = torch::randn({6, width}), more = torch::randn({6, width}), gamma = torch::randn({width}),
+               beta = torch::randn({width}), zeros = torch::zeros({width});
+    const kernels::Norm none{.width = width}, rms{width, 1e-5f, floats(gamma), floats(zeros), true},
+        layer{width, 1e-2f, floats(gamma), floats(beta)};
+    const auto sum = x + more, y = torch::empty_like(x);
+    kernels::norm_rows(rms, floats(x), floats(more), 0, 6, floats(y), nullptr);
+    check_close(y, torch::rms_norm(sum, {width}, gamma, 1e-5), 1e-5);
+    std::vector<uint32_t> values(static_cast<size_t>(6 * width));
+    std::vector<float> scale(6);
+    const kernels::LinearInput input{Number::float32, width, values.data(), scale.data()};
+    const auto read = torch::from_blob(values.data(), {6, width}, torch::kFloat);
+    kernels::norm_rows(none, floats(x), floats(more), 0, 6, floats(y), &input);
+    CHECK(torch::equal(y, sum));
+    CHECK(torch::equal(read, sum));
+    kernels::norm_rows(none, floats(x), floats(more), 0, 6, floats(y), &input, layer);
+    CHECK(torch::equal(y, sum));
+    check_close(read, torch::layer_norm(sum, {width}, gamma, beta, 1e-2), 1e-4);
+    kernels::norm_rows(none, floats(y), nullptr, 0, 6, floats(y), &input, rms);
+    CHECK(torch::equal(y, sum));
+    check_close(read, torch::rms_norm(sum, {width}, gamma, 1e-5), 1e-5);
+  }
+}
+
+TEST_CASE("products are multiplied by factors, whatever they are made of") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const OnlyMultiplier multiplier(GENERATE(Multiplier::best, Multiplier::of_target, Multiplier::plain_tiles));
+  const auto number = GENERATE(Number::int8, Number::bfloat16, Number::float32);
+  at::manual_seed(2);
+  const int64_t rows = 37, in = 50, out = 2 * kernels::panel_width(), ld = out + 5;
+  const auto w = number == Number::int8       ? torch::randint(-128, 128, {out, in}, torch::kChar)
+                 : number == Number::bfloat16 ? torch::randn({out, in}).to(torch::kBFloat16)
+                                              : torch::randn({out, in});
+  const auto scale = torch::rand({out}), factor = torch::randn({rows, ld}), product = torch::zeros({rows, ld});
+  kernels::LinearWeight weight;
+  kernels::pack_linear(number, w.data_ptr(), number == Number::int8 ? floats(scale) : nullptr, nullptr, out, in,
+                       weight);
+  const Rows x(number, torch::randn({rows, in}));
+  const auto y = torch::zeros({rows, ld});
+  for (const auto function : {Activation::none, Activation::silu}) {
+    kernels::multiply(x.input, weight, {0, rows}, {0, 2}, function, floats(product), ld);
+    kernels::multiply(x.input, weight, {0, rows}, {0, 2}, {function, floats(factor)}, floats(y), ld);
+    CHECK(torch::equal(y, product * factor));
+  }
+}
+
+TEST_CASE("heads are turned by rotary positions as complex numbers are") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(3);
+  for (const int64_t half : {1, 3, 16, 37}) {
+    const auto x = torch::randn({4, 2 * half}), angle = torch::randn({half}) * 3.0;
+    const auto turn = torch::cat({angle.cos(), angle.sin()}), y = x.clone();
+    kernels::rotate_rows(floats(y), 4, 2 * half, floats(turn));
+    const auto turned =
+        torch::complex(x.slice(1, 0, half), x.slice(1, half)) * torch::polar(torch::ones_like(angle), angle);
+    check_close(y, torch::cat({torch::real(turned), torch::imag(turned)}, 1), 1e-6);
+  }
+}
+
 /// Of `all`, whose rows begin with a query, a key and a value each. What the caller adds points into its own tensors.
 kernels::Int16Head head_of(const Tensor& all, int64_t queries, int64_t size, const Tensor& context) {
   kernels::Int16Head head;
@@ -312,6 +374,56 @@ TEST_CASE("int16 attention is LibTorch's, for heads of any size and texts of any
       }
     }
   }
+}
+
+constexpr int64_t all_keys = kernels::Int16Head::everywhere;
+
+TEST_CASE("int16 attention is of near keys alone, before a query and behind it, of tokens with gaps too") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  const auto [before, after] = GENERATE(table<int64_t, int64_t>(
+      {{3, 3}, {40, 0}, {0, 0}, {0, 70}, {all_keys, 0}, {all_keys, 5}, {64, 64}, {1000, 1000}, {all_keys, all_keys}}));
+  at::manual_seed(15);
+  for (const int64_t size : {6, 64}) {
+    for (const int64_t tokens : {1, 2, 17, 64, 200}) {
+      for (const int kind : {0, 1, 2, 3}) {  // of following tokens; the first query alone; gaps; gaps and a bias
+        INFO(before << " before, " << after << " after, size " << size << ", " << tokens << " tokens, kind " << kind);
+        const int64_t queries = kind == 1 ? 1 : tokens, ld = 3 * size;
+        auto places = torch::arange(tokens, torch::kLong);
+        if (kind > 1) places = places + 2 * places.floor_divide(3);
+        const auto reach = places[-1].item<int64_t>() + 1;
+        const auto all = torch::randn({tokens, ld}), bias = torch::randn({2 * reach - 1}),
+                   context = torch::empty({queries, size});
+        auto head = head_of(all, queries, size, context);
+        head.scale = 0.3f;
+        head.before = before;
+        head.after = after;
+        if (kind > 1) head.query_place = head.key_place = places.data_ptr<int64_t>();
+        if (kind > 2) head.bias = floats(bias) + reach - 1;
+        std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(tokens, size)));
+        kernels::int16_attention(head, scratch.data());
+        const auto part = [&](int64_t i, int64_t rows) {
+          return all.slice(0, 0, rows).slice(1, i * size, (i + 1) * size).to(torch::kDouble);
+        };
+        const auto apart = places.unsqueeze(0) - places.slice(0, 0, queries).unsqueeze(1);
+        auto scores = torch::mm(part(0, queries), part(1, tokens).t()) * 0.3;
+        if (kind > 2) scores = scores + bias.index_select(0, (apart + reach - 1).flatten()).view_as(scores);
+        scores = scores.masked_fill(apart.lt(-before).logical_or(apart.gt(after)), -1e30);
+        const auto expected = torch::mm(torch::softmax(scores, -1), part(2, tokens));
+        CHECK(((context - expected).norm() / expected.norm()).item<double>() < 1e-3);
+      }
+    }
+  }
+  // A query that attends to no key, and one that does.
+  const auto all = torch::randn({3, 24}), context = torch::full({2, 8}, 7.0f);
+  const std::vector<int64_t> queries{0, 9}, keys{5, 6, 8};
+  auto head = head_of(all, 2, 8, context);
+  head.query_place = queries.data();
+  head.key_place = keys.data();
+  head.before = head.after = 1;
+  std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(3, 8)));
+  kernels::int16_attention(head, scratch.data());
+  CHECK(context[0].eq(0.0f).all().item<bool>());
+  check_close(context[1], all[2].slice(0, 16, 24), 1e-3);
 }
 
 TEST_CASE("int16 attention has disentangled positions, by queries, by keys and by both, of tokens with gaps too") {

@@ -1,7 +1,6 @@
 // Every stage's algorithm on every model family with every task: what docs/models.md's table says was run. With
 // $COMPRESS_STAGES_RUN, a file, each combination that a passing run went through is a line of it.
 #include "compress/base/error.h"
-#include "compress/engine/network_state.h"  // can_pack
 #include "compress/model/autocast.h"
 #include "compress/state_dict/state_dict.h"
 #include "compress/task/task.h"
@@ -148,11 +147,6 @@ struct Subject {
     const auto one = text_batch(batch.input_ids().slice(1, 0, 3).slice(0, 0, 1).contiguous(),
                                 torch::ones({1, 3}, torch::kLong), torch::zeros({1, 3}, torch::kLong));
     check_close(file(one), portable->forward(one).logits, 2e-5);
-    if (!can_pack(of->config())) {
-      CHECK_THAT(message_of<UnsupportedError>([&] { exporter::model_script(of, exporter::Runtime::fused); }),
-                 Catch::Contains("fused has no kernels for the blocks of"));
-      return;
-    }
     exporter::save_script(exporter::model_script(of, exporter::Runtime::fused), folder / "fused.pt");
     const auto fused = exporter::script_logits(exporter::load_script(folder / "fused.pt"),
                                                {.name = "fused.pt", .head = TaskHead{of->config().labels, task}});
@@ -309,7 +303,7 @@ TEST_CASE("every family is fine-tuned for every task") {
   }
   subject.passed("finetune");
   subject.passed("export");
-  if (can_pack(subject.model->config())) subject.passed("fused");
+  subject.passed("fused");
 }
 
 TEST_CASE("every family is distilled for every task") {
