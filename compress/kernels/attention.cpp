@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "compress/kernels/buffer.h"  // Buffer
@@ -22,6 +23,8 @@ namespace compression::kernels {
 /// One head of one sequence.
 struct Head {
   int64_t queries, tokens, size;
+  int64_t before, behind;  // a query's keys are those at most so far before and behind it
+  bool adds;               // to d_key and d_value, of which the heads of a group have the same
   float scale;
   ConstRows query, key, value, context, d_context;
   Rows out, d_query, d_key, d_value;
@@ -69,8 +72,8 @@ void Multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, int6
   }
 }
 
-/// to[r][c] = from[r][c] * factor for c < columns, zero for the rest of `padded`.
-void CopyRows(ConstRows from, int64_t rows, int64_t columns, int64_t padded, float factor, Rows to) {
+/// to[r][c] (+)= from[r][c] * factor for c < columns, zero for the rest of `padded`.
+void CopyRows(ConstRows from, int64_t rows, int64_t columns, int64_t padded, float factor, Rows to, bool add = false) {
   const F d;
   const int64_t n = Lanes();
   const auto by = hn::Set(d, factor);
@@ -78,8 +81,14 @@ void CopyRows(ConstRows from, int64_t rows, int64_t columns, int64_t padded, flo
     const float* in = from.data + r * from.ld;
     float* out = to.data + r * to.ld;
     int64_t c = 0;
-    for (; c + n <= columns; c += n) hn::StoreU(hn::Mul(hn::LoadU(d, in + c), by), d, out + c);
-    for (; c < columns; ++c) out[c] = in[c] * factor;
+    for (; c + n <= columns; c += n) {
+      const auto v = hn::Mul(hn::LoadU(d, in + c), by);
+      hn::StoreU(add ? hn::Add(hn::LoadU(d, out + c), v) : v, d, out + c);
+    }
+    for (; c < columns; ++c) {
+      const float v = in[c] * factor;
+      out[c] = add ? out[c] + v : v;
+    }
     for (; c < padded; ++c) out[c] = 0.0f;
   }
 }
@@ -92,13 +101,37 @@ void CopyTransposed(ConstRows from, int64_t rows, int64_t columns, int64_t padde
   }
 }
 
-/// Visits a row's vectors; `valid` masks columns past the last token.
+/// Keys of a block of queries, whole panels from `first` on; or of one query, from the block's first.
+struct Keys {
+  int64_t first, last;
+  int64_t count() const { return last - first; }
+};
+
+HWY_INLINE Keys KeysOfBlock(const Head& head, int64_t query, int64_t rows) {
+  return {std::max<int64_t>(0, query - head.before) / PanelWidth() * PanelWidth(),
+          std::min(head.tokens, query + rows + head.behind)};
+}
+
+HWY_INLINE Keys KeysOf(const Head& head, int64_t query, const Keys& block) {
+  return {std::max(block.first, query - head.before) - block.first,
+          std::min(block.last, query + head.behind + 1) - block.first};
+}
+
+/// Visits the vectors of a row that hold the keys [first, last), which `valid` masks.
 template <class Visit>
-HWY_INLINE void EachVector(int64_t tokens, int64_t padded, Visit&& visit) {
+HWY_INLINE void EachVector(const Keys& keys, Visit&& visit) {
   const F d;
-  for (int64_t c = 0; c < padded; c += Lanes()) {
-    visit(c, hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(0, tokens - c))));
+  for (int64_t c = keys.first / Lanes() * Lanes(); c < keys.last; c += Lanes()) {
+    auto valid = hn::FirstN(d, static_cast<size_t>(keys.last - c));
+    if (c < keys.first) valid = hn::AndNot(hn::FirstN(d, static_cast<size_t>(keys.first - c)), valid);
+    visit(c, valid);
   }
+}
+
+/// Zeroes what EachVector() does not visit of `count` keys.
+HWY_INLINE void ZeroOthers(const Keys& keys, int64_t count, float* row) {
+  std::fill(row, row + keys.first / Lanes() * Lanes(), 0.0f);
+  for (int64_t c = (keys.last + Lanes() - 1) / Lanes() * Lanes(); c < count; ++c) row[c] = 0.0f;
 }
 
 HWY_INLINE VF HeadDropout(const Head& head, int64_t query, int64_t token) {
@@ -106,125 +139,163 @@ HWY_INLINE VF HeadDropout(const Head& head, int64_t query, int64_t token) {
                        head.dropout_threshold, head.dropout_scale);
 }
 
-HWY_INLINE void AddBias(const Head& head, int64_t query, float* HWY_RESTRICT scores) {
+/// `row` has the scores of the keys from `first` on.
+HWY_INLINE void AddBias(const Head& head, int64_t query, int64_t first, const Keys& own, float* HWY_RESTRICT row) {
   if (head.bias == nullptr) return;
-  const float* HWY_RESTRICT bias = head.bias - query;
-  for (int64_t c = 0; c < head.tokens; ++c) scores[c] += bias[c];
+  const float* HWY_RESTRICT bias = head.bias - query + first;
+  for (int64_t c = own.first; c < own.last; ++c) row[c] += bias[c];
 }
 
-int64_t ForwardScratch(int64_t queries, int64_t tokens, int64_t size) {
-  const int64_t wide = PadColumns(size), padded = PadColumns(tokens), block = std::min(kQueryBlock, queries);
-  return (queries + tokens) * wide + size * padded + block * (padded + wide);
+/// Sizes in floats: of a row of features, of all keys' transpose, of the scores of a query.
+struct Sizes {
+  int64_t wide, padded, block, span;
+  explicit Sizes(const Head& head)
+      : wide(PadColumns(head.size)), padded(PadColumns(head.tokens)), block(std::min(kQueryBlock, head.queries)) {
+    span = std::min(padded, PadColumns(block + head.before + head.behind + PanelWidth()));
+  }
+};
+
+int64_t ForwardScratch(const Head& head) {
+  const Sizes s(head);
+  return (head.queries + head.tokens) * s.wide + head.size * s.padded + s.block * (s.span + s.wide);
+}
+
+/// Scores of a query, of the block's keys, to the probabilities that its values are multiplied with.
+void SoftmaxRow(const Head& head, int64_t query, const Keys& block, float* row) {
+  const F d;
+  const bool drop = head.drop;
+  const auto own = KeysOf(head, query, block);
+  AddBias(head, query, block.first, own, row);
+  const auto lowest = hn::Set(d, std::numeric_limits<float>::lowest());
+  auto most = lowest;
+  EachVector(own, [&](int64_t c, auto valid)
+                      HWY_ATTR { most = hn::Max(most, hn::IfThenElse(valid, hn::Load(d, row + c), lowest)); });
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  auto sums = hn::Zero(d);
+  EachVector(own, [&](int64_t c, auto valid) HWY_ATTR {
+    const auto e = hn::IfThenElseZero(valid, ExpOfNegative(hn::Sub(hn::Load(d, row + c), hn::Set(d, largest))));
+    sums = hn::Add(sums, e);
+    hn::Store(e, d, row + c);
+  });
+  const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  head.log_sum[query] = largest + std::log(sum);
+  const auto share = hn::Set(d, 1.0f / sum);
+  EachVector(own, [&](int64_t c, auto) HWY_ATTR {
+    auto p = hn::Mul(hn::Load(d, row + c), share);
+    if (drop) p = hn::Mul(p, HeadDropout(head, query, block.first + c));
+    hn::Store(p, d, row + c);
+  });
+  ZeroOthers(own, block.count(), row);
 }
 
 void ForwardHead(const Head& head, float* scratch) {
-  const F d;
-  const int64_t tokens = head.tokens, size = head.size, wide = PadColumns(size), padded = PadColumns(tokens);
-  const int64_t block = std::min(kQueryBlock, head.queries);
+  const int64_t tokens = head.tokens, size = head.size;
+  const Sizes s(head);
   float* query = scratch;
-  float* value = query + head.queries * wide;
-  float* key_t = value + tokens * wide;
-  float* scores = key_t + size * padded;
-  float* result = scores + block * padded;
-  CopyRows(head.query, head.queries, size, wide, head.scale, {query, wide});
-  CopyRows(head.value, tokens, size, wide, 1.0f, {value, wide});
-  CopyTransposed(head.key, tokens, size, padded, key_t);
-  const bool drop = head.drop;
-  const auto lowest = hn::Set(d, std::numeric_limits<float>::lowest());
-  for (int64_t first = 0; first < head.queries; first += block) {
-    const int64_t rows = std::min(block, head.queries - first);
-    Multiply(rows, padded, size, query + first * wide, wide, 1, key_t, padded, scores, padded, false);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* row = scores + r * padded;
-      AddBias(head, first + r, row);
-      auto most = lowest;
-      EachVector(tokens, padded, [&](int64_t c, auto valid) HWY_ATTR {
-        most = hn::Max(most, hn::IfThenElse(valid, hn::Load(d, row + c), lowest));
-      });
-      const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
-      auto sums = hn::Zero(d);
-      EachVector(tokens, padded, [&](int64_t c, auto valid) HWY_ATTR {
-        const auto e = hn::IfThenElseZero(valid, ExpOfNegative(hn::Sub(hn::Load(d, row + c), hn::Set(d, largest))));
-        sums = hn::Add(sums, e);
-        hn::Store(e, d, row + c);
-      });
-      const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-      head.log_sum[first + r] = largest + std::log(sum);
-      const auto share = hn::Set(d, 1.0f / sum);
-      EachVector(tokens, padded, [&](int64_t c, auto) HWY_ATTR {
-        auto p = hn::Mul(hn::Load(d, row + c), share);
-        if (drop) p = hn::Mul(p, HeadDropout(head, first + r, c));
-        hn::Store(p, d, row + c);
-      });
-    }
-    Multiply(rows, wide, tokens, scores, padded, 1, value, wide, result, wide, false);
-    CopyRows({result, wide}, rows, size, size, 1.0f, {head.out.data + first * head.out.ld, head.out.ld});
+  float* value = query + head.queries * s.wide;
+  float* key_t = value + tokens * s.wide;
+  float* scores = key_t + size * s.padded;
+  float* result = scores + s.block * s.span;
+  CopyRows(head.query, head.queries, size, s.wide, head.scale, {query, s.wide});
+  CopyRows(head.value, tokens, size, s.wide, 1.0f, {value, s.wide});
+  CopyTransposed(head.key, tokens, size, s.padded, key_t);
+  for (int64_t first = 0; first < head.queries; first += s.block) {
+    const int64_t rows = std::min(s.block, head.queries - first);
+    const auto keys = KeysOfBlock(head, first, rows);
+    Multiply(rows, PadColumns(keys.count()), size, query + first * s.wide, s.wide, 1, key_t + keys.first, s.padded,
+             scores, s.span, false);
+    for (int64_t r = 0; r < rows; ++r) SoftmaxRow(head, first + r, keys, scores + r * s.span);
+    Multiply(rows, s.wide, keys.count(), scores, s.span, 1, value + keys.first * s.wide, s.wide, result, s.wide, false);
+    CopyRows({result, s.wide}, rows, size, size, 1.0f, {head.out.data + first * head.out.ld, head.out.ld});
   }
 }
 
-int64_t BackwardScratch(int64_t queries, int64_t tokens, int64_t size) {
-  const int64_t wide = PadColumns(size), padded = PadColumns(tokens), block = std::min(kQueryBlock, queries);
-  return (2 * queries + 3 * tokens) * wide + 2 * size * padded + block * (2 * padded + wide);
+int64_t BackwardScratch(const Head& head) {
+  const Sizes s(head);
+  return (2 * head.queries + 3 * head.tokens) * s.wide + 2 * head.size * s.padded + s.block * (2 * s.span + s.wide);
+}
+
+/// p_row: scores of a query to its probabilities after dropout; s_row: the gradients of these to those of the scores.
+/// d_context is that of the query.
+void SoftmaxRowBackward(const Head& head, int64_t query, const Keys& block, const float* d_context, float* p_row,
+                        float* s_row) {
+  const F d;
+  const bool drop = head.drop;
+  const auto own = KeysOf(head, query, block);
+  AddBias(head, query, block.first, own, p_row);
+  float dot = 0.0f;  // of the context with its gradient: the sum over tokens of p * dp
+  const float* context = head.context.data + query * head.context.ld;
+  for (int64_t c = 0; c < head.size; ++c) dot += context[c] * d_context[c];
+  const auto log_sum = hn::Set(d, head.log_sum[query]), mean = hn::Set(d, dot);
+  EachVector(own, [&](int64_t c, auto valid) HWY_ATTR {
+    const auto e = ExpOfNegative(hn::Min(hn::Sub(hn::Load(d, p_row + c), log_sum), hn::Zero(d)));
+    const auto p = hn::IfThenElseZero(valid, e);
+    auto dp = hn::Load(d, s_row + c);
+    auto dropped = p;
+    if (drop) {
+      const auto factor = HeadDropout(head, query, block.first + c);
+      dp = hn::Mul(dp, factor);
+      dropped = hn::Mul(p, factor);
+    }
+    hn::Store(dropped, d, p_row + c);
+    hn::Store(hn::Mul(p, hn::Sub(dp, mean)), d, s_row + c);
+  });
+  ZeroOthers(own, block.count(), p_row);
+  ZeroOthers(own, block.count(), s_row);
+  if (head.d_bias == nullptr) return;
+  float* d_bias = head.d_bias - query + block.first;
+  for (int64_t c = own.first; c < own.last; ++c) d_bias[c] += s_row[c];
 }
 
 void BackwardHead(const Head& head, float* scratch) {
-  const F d;
-  const int64_t tokens = head.tokens, size = head.size, wide = PadColumns(size), padded = PadColumns(tokens);
-  const int64_t block = std::min(kQueryBlock, head.queries);
-  const float scale = head.scale;
+  const int64_t tokens = head.tokens, size = head.size;
+  const Sizes s(head);
   float* query = scratch;
-  float* d_context = query + head.queries * wide;
-  float* key = d_context + head.queries * wide;
-  float* d_key = key + tokens * wide;
-  float* d_value = d_key + tokens * wide;
-  float* key_t = d_value + tokens * wide;
-  float* value_t = key_t + size * padded;
-  float* scores = value_t + size * padded;
-  float* d_scores = scores + block * padded;
-  float* d_query = d_scores + block * padded;
-  CopyRows(head.query, head.queries, size, wide, scale, {query, wide});
-  CopyRows(head.d_context, head.queries, size, wide, 1.0f, {d_context, wide});
-  CopyRows(head.key, tokens, size, wide, 1.0f, {key, wide});
-  CopyTransposed(head.key, tokens, size, padded, key_t);
-  CopyTransposed(head.value, tokens, size, padded, value_t);
-  const bool drop = head.drop;
-  for (int64_t first = 0; first < head.queries; first += block) {
-    const int64_t rows = std::min(block, head.queries - first);
-    Multiply(rows, padded, size, query + first * wide, wide, 1, key_t, padded, scores, padded, false);
-    Multiply(rows, padded, size, d_context + first * wide, wide, 1, value_t, padded, d_scores, padded, false);
+  float* d_context = query + head.queries * s.wide;
+  float* key = d_context + head.queries * s.wide;
+  float* d_key = key + tokens * s.wide;
+  float* d_value = d_key + tokens * s.wide;
+  float* key_t = d_value + tokens * s.wide;
+  float* value_t = key_t + size * s.padded;
+  float* scores = value_t + size * s.padded;
+  float* d_scores = scores + s.block * s.span;
+  float* d_query = d_scores + s.block * s.span;
+  CopyRows(head.query, head.queries, size, s.wide, head.scale, {query, s.wide});
+  CopyRows(head.d_context, head.queries, size, s.wide, 1.0f, {d_context, s.wide});
+  CopyRows(head.key, tokens, size, s.wide, 1.0f, {key, s.wide});
+  CopyTransposed(head.key, tokens, size, s.padded, key_t);
+  CopyTransposed(head.value, tokens, size, s.padded, value_t);
+  int64_t seen = 0;  // keys of the blocks before, to whose gradients is added
+  for (int64_t first = 0; first < head.queries; first += s.block) {
+    const int64_t rows = std::min(s.block, head.queries - first);
+    const auto keys = KeysOfBlock(head, first, rows);
+    const auto scores_of = [&](const float* a, const float* b_t, float* to) {
+      Multiply(rows, PadColumns(keys.count()), size, a + first * s.wide, s.wide, 1, b_t + keys.first, s.padded, to,
+               s.span, false);
+    };
+    scores_of(query, key_t, scores);
+    scores_of(d_context, value_t, d_scores);
     for (int64_t r = 0; r < rows; ++r) {
-      float *p_row = scores + r * padded, *s_row = d_scores + r * padded;
-      AddBias(head, first + r, p_row);
-      float dot = 0.0f;  // of the context with its gradient: the sum over tokens of p * dp
-      const float *c_row = head.context.data + (first + r) * head.context.ld, *g_row = d_context + (first + r) * wide;
-      for (int64_t c = 0; c < size; ++c) dot += c_row[c] * g_row[c];
-      const auto log_sum = hn::Set(d, head.log_sum[first + r]), mean = hn::Set(d, dot);
-      EachVector(tokens, padded, [&](int64_t c, auto valid) HWY_ATTR {
-        const auto e = ExpOfNegative(hn::Min(hn::Sub(hn::Load(d, p_row + c), log_sum), hn::Zero(d)));
-        const auto p = hn::IfThenElseZero(valid, e);
-        auto dp = hn::Load(d, s_row + c);
-        auto dropped = p;
-        if (drop) {
-          const auto factor = HeadDropout(head, first + r, c);
-          dp = hn::Mul(dp, factor);
-          dropped = hn::Mul(p, factor);
-        }
-        hn::Store(dropped, d, p_row + c);
-        hn::Store(hn::Mul(p, hn::Sub(dp, mean)), d, s_row + c);
-      });
-      if (head.d_bias != nullptr) {
-        float* d_bias = head.d_bias - (first + r);
-        for (int64_t c = 0; c < tokens; ++c) d_bias[c] += s_row[c];
-      }
+      SoftmaxRowBackward(head, first + r, keys, d_context + (first + r) * s.wide, scores + r * s.span,
+                         d_scores + r * s.span);
     }
-    const bool more = first > 0;
-    Multiply(tokens, wide, rows, scores, 1, padded, d_context + first * wide, wide, d_value, wide, more);
-    Multiply(tokens, wide, rows, d_scores, 1, padded, query + first * wide, wide, d_key, wide, more);
-    Multiply(rows, wide, tokens, d_scores, padded, 1, key, wide, d_query, wide, false);
-    CopyRows({d_query, wide}, rows, size, size, scale, {head.d_query.data + first * head.d_query.ld, head.d_query.ld});
+    const auto add_to = [&](float* to, const float* weights, const float* b, int64_t from, int64_t last, bool more) {
+      Multiply(last - from, s.wide, rows, weights + from - keys.first, 1, s.span, b + first * s.wide, s.wide,
+               to + from * s.wide, s.wide, more);
+    };
+    for (const auto& [to, weights, b] : {std::tuple(d_value, scores, d_context), std::tuple(d_key, d_scores, query)}) {
+      add_to(to, weights, b, keys.first, seen, true);
+      add_to(to, weights, b, seen, keys.last, false);
+    }
+    seen = keys.last;
+    Multiply(rows, s.wide, keys.count(), d_scores, s.span, 1, key + keys.first * s.wide, s.wide, d_query, s.wide,
+             false);
+    CopyRows({d_query, s.wide}, rows, size, size, head.scale,
+             {head.d_query.data + first * head.d_query.ld, head.d_query.ld});
   }
-  CopyRows({d_key, wide}, tokens, size, size, 1.0f, head.d_key);
-  CopyRows({d_value, wide}, tokens, size, size, 1.0f, head.d_value);
+  for (float* gradient : {d_key, d_value}) std::fill(gradient + seen * s.wide, gradient + tokens * s.wide, 0.0f);
+  CopyRows({d_key, s.wide}, tokens, size, size, 1.0f, head.d_key, head.adds);
+  CopyRows({d_value, s.wide}, tokens, size, size, 1.0f, head.d_value, head.adds);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -244,20 +315,41 @@ HWY_EXPORT(BackwardHead);
 
 namespace {
 
-/// Calls work(head, begin of its queries, begin of its tokens, begin of its columns, scratch) for each head of each
-/// sequence. d_biases [sequences, heads, bias width], or null.
+/// Where a head's rows and columns begin in the matrices.
+struct Place {
+  int64_t query, query_column, token, token_column;
+};
+
+int64_t longest(const AttentionShape& shape) {
+  int64_t most = 0;
+  for (int64_t s = 0; s < shape.sequences; ++s) most = std::max(most, shape.begin[s + 1] - shape.begin[s]);
+  return most;
+}
+
+/// The sizes of a head of a sequence of so many tokens.
+Head sized_head(const AttentionShape& shape, int64_t tokens) {
+  Head head{};
+  head.queries = shape.first_query_only ? 1 : tokens;
+  head.tokens = tokens;
+  head.size = shape.head_size;
+  head.before = shape.window == 0 ? tokens : std::min(shape.window, tokens);
+  head.behind = shape.causal ? 0 : head.before;
+  return head;
+}
+
+/// Calls work(head, its place, scratch) for each head of each sequence; those of a group one after the other. d_biases
+/// [sequences, heads, bias width], or null.
 template <class Work>
 void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum, float* d_biases, Work&& work) {
-  parallel_for(shape.sequences * shape.heads, 1, [&](int64_t begin, int64_t end) {
+  const int64_t groups = shape.heads / shape.group;
+  parallel_for(shape.sequences * groups, 1, [&](int64_t begin, int64_t end) {
     Buffer<float> scratch(scratch_size);
-    for (int64_t item = begin; item < end; ++item) {
+    for (int64_t item = begin * shape.group; item < end * shape.group; ++item) {
       const int64_t s = item / shape.heads, h = item % shape.heads;
       const int64_t token = shape.begin[s], tokens = shape.begin[s + 1] - token;
       const int64_t query = shape.first_query_only ? s : token;
-      Head head{};
-      head.queries = shape.first_query_only ? 1 : tokens;
-      head.tokens = tokens;
-      head.size = shape.head_size;
+      auto head = sized_head(shape, tokens);
+      head.adds = h % shape.group > 0;
       head.scale = shape.scale;
       head.log_sum = log_sum + h * shape.queries() + query;
       if (shape.bias != nullptr) head.bias = shape.bias + h * shape.bias_width() + shape.reach - 1;
@@ -266,15 +358,9 @@ void each_head(const AttentionShape& shape, int64_t scratch_size, float* log_sum
       head.dropout_threshold = shape.dropout.threshold();
       head.dropout_scale = shape.dropout.scale();
       head.dropout_key = shape.dropout.key(static_cast<uint64_t>(item));
-      work(head, query, token, h * shape.head_size, scratch.data());
+      work(head, Place{query, h * shape.head_size, token, h / shape.group * shape.head_size}, scratch.data());
     }
   });
-}
-
-int64_t longest(const AttentionShape& shape) {
-  int64_t most = 0;
-  for (int64_t s = 0; s < shape.sequences; ++s) most = std::max(most, shape.begin[s + 1] - shape.begin[s]);
-  return most;
 }
 
 template <class Matrix>
@@ -286,13 +372,12 @@ Matrix part(Matrix matrix, int64_t row, int64_t column) {
 
 void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, Rows context,
                        float* log_sum) {
-  const int64_t most = longest(shape);
-  const int64_t size = HWY_DYNAMIC_DISPATCH(ForwardScratch)(shape.first_query_only ? 1 : most, most, shape.head_size);
-  each_head(shape, size, log_sum, nullptr, [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
-    head.query = part(query, q, column);
-    head.key = part(key, t, column);
-    head.value = part(value, t, column);
-    head.out = part(context, q, column);
+  const int64_t size = HWY_DYNAMIC_DISPATCH(ForwardScratch)(sized_head(shape, longest(shape)));
+  each_head(shape, size, log_sum, nullptr, [&](Head& head, const Place& at, float* scratch) {
+    head.query = part(query, at.query, at.query_column);
+    head.key = part(key, at.token, at.token_column);
+    head.value = part(value, at.token, at.token_column);
+    head.out = part(context, at.query, at.query_column);
     HWY_DYNAMIC_DISPATCH(ForwardHead)(head, scratch);
   });
 }
@@ -300,20 +385,19 @@ void attention_forward(const AttentionShape& shape, ConstRows query, ConstRows k
 void attention_backward(const AttentionShape& shape, ConstRows query, ConstRows key, ConstRows value, ConstRows context,
                         const float* log_sum, ConstRows d_context, Rows d_query, Rows d_key, Rows d_value,
                         float* d_bias) {
-  const int64_t most = longest(shape);
-  const int64_t size = HWY_DYNAMIC_DISPATCH(BackwardScratch)(shape.first_query_only ? 1 : most, most, shape.head_size);
+  const int64_t size = HWY_DYNAMIC_DISPATCH(BackwardScratch)(sized_head(shape, longest(shape)));
   const int64_t biases = d_bias == nullptr ? 0 : shape.heads * shape.bias_width();
   std::vector<float> d_biases(static_cast<size_t>(shape.sequences * biases));
   each_head(shape, size, const_cast<float*>(log_sum), d_bias == nullptr ? nullptr : d_biases.data(),
-            [&](Head& head, int64_t q, int64_t t, int64_t column, float* scratch) {
-              head.query = part(query, q, column);
-              head.key = part(key, t, column);
-              head.value = part(value, t, column);
-              head.context = part(context, q, column);
-              head.d_context = part(d_context, q, column);
-              head.d_query = part(d_query, q, column);
-              head.d_key = part(d_key, t, column);
-              head.d_value = part(d_value, t, column);
+            [&](Head& head, const Place& at, float* scratch) {
+              head.query = part(query, at.query, at.query_column);
+              head.key = part(key, at.token, at.token_column);
+              head.value = part(value, at.token, at.token_column);
+              head.context = part(context, at.query, at.query_column);
+              head.d_context = part(d_context, at.query, at.query_column);
+              head.d_query = part(d_query, at.query, at.query_column);
+              head.d_key = part(d_key, at.token, at.token_column);
+              head.d_value = part(d_value, at.token, at.token_column);
               HWY_DYNAMIC_DISPATCH(BackwardHead)(head, scratch);
             });
   for (int64_t s = 0; s < shape.sequences; ++s) {

@@ -200,13 +200,10 @@ class TensorOps {
 
   /// The halves of a head are the parts of complex numbers (RoFormer, arXiv 2104.09864, as GPT-NeoX has it).
   Value rotated(const Value& x, double base) const {
-    const auto options = x.options().dtype(torch::kFloat).requires_grad(false);
-    const auto size = static_cast<double>(x.size(-1));
-    const auto step = torch::pow(base, torch::arange(0, x.size(-1), 2, options) / size).reciprocal();
-    const auto half = torch::outer(torch::arange(x.size(-2), options), step);
-    const auto angle = torch::cat({half, half}, -1);
+    const auto [cosine, sine] = rotary_angles(base, x.size(-2), x.size(-1), x.device());
+    const auto of_both = [](const Value& half) { return torch::cat({half, half}, -1); };
     const auto halves = x.chunk(2, -1);
-    return x * angle.cos() + torch::cat({-halves[1], halves[0]}, -1) * angle.sin();
+    return x * of_both(cosine) + torch::cat({-halves[1], halves[0]}, -1) * of_both(sine);
   }
 
   /// The bias, which may be empty, with the mask of padding and of what is too far away or behind the query.
@@ -287,7 +284,7 @@ torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionC
   return BlockMath(ops, *this).block(x, ops.distances(spec.attention.positions));
 }
 
-EncoderImpl::EncoderImpl(const ModelConfig& config) : classic(is_classic(config)) {
+EncoderImpl::EncoderImpl(const ModelConfig& config) {
   embeddings = register_module("embeddings", Embeddings(config));
   const auto encoder = scope(*this, "encoder");
   if (config.relative.rows > 0) {

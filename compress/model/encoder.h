@@ -147,7 +147,6 @@ class EncoderImpl : public torch::nn::Module {
   RelativeTable relative{nullptr};   // may be null
   LayerNorm final_norm{nullptr};     // may be null
   std::vector<EncoderLayer> layers;  // in the order of computing; one that shares its weights is there again
-  const bool classic;                // is_classic()
   std::optional<Arithmetic> fused;   // how the fused form computes; absent: LibTorch's operators
   bool recompute = false;            // the backward pass makes a layer's activations again from its input
 };

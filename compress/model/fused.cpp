@@ -35,9 +35,11 @@ kernels::ConstRows const_rows_of(const Tensor& t) {
 /// The tokens of a batch without its padding.
 struct Packed {
   std::vector<int64_t> ids, positions, types;  // [tokens]
+  std::vector<int64_t> columns;                // [tokens]: of the batch
   std::vector<int64_t> begin;                  // [sequences + 1]
   Tensor first;                                // int64 [sequences]: each sequence's first token
   Tensor places;                               // int64 [tokens]: row * length + column in the batch
+  int64_t length = 0;                          // columns of the batch
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   int64_t sequences() const { return static_cast<int64_t>(begin.size()) - 1; }
@@ -57,6 +59,8 @@ std::shared_ptr<const Packed> pack(const Tensor& input_ids, const Tensor& attent
   packed->types = std::move(batch.types);
   packed->begin = std::move(batch.begin);
   packed->places = torch::tensor(batch.places, torch::kLong);
+  packed->length = ids.size(1);
+  for (const auto place : batch.places) packed->columns.push_back(place % packed->length);
   packed->first = torch::tensor(std::vector<int64_t>(packed->begin.begin(), packed->begin.end() - 1), torch::kLong);
   return packed;
 }
@@ -74,20 +78,17 @@ Target target_of(const Tensor& parameter) {
   return {gradient, true};
 }
 
-/// For gradients that are only ever added to; null where the parameter is frozen.
+/// For gradients that are only ever added to; null where the parameter is frozen, or there is none.
 float* sums_of(const Tensor& parameter) {
-  if (!parameter.requires_grad()) return nullptr;
+  if (!parameter.defined() || !parameter.requires_grad()) return nullptr;
   const auto target = target_of(parameter);
   if (target.fresh) target.gradient.zero_();
   return floats(target.gradient);
 }
 
-/// Like sums_of, but somewhere to write to in any case.
-float* sums_or(const Tensor& parameter, kernels::Buffer<float>& unused) {
-  if (auto* sums = sums_of(parameter)) return sums;
-  auto* data = unused.resize(parameter.numel());
-  std::fill_n(data, parameter.numel(), 0.0f);
-  return data;
+/// Null where there is none.
+const float* floats_of(const Tensor& parameter) {
+  return parameter.defined() ? floats(parameter) : nullptr;
 }
 
 /// What a linear layer reads, as its arithmetic wants it; kept for the gradient of the weight.
@@ -112,22 +113,27 @@ std::unique_ptr<Operand> operand(const Tensor& x, Arithmetic arithmetic) {
   return result;
 }
 
-/// y = x w^T + bias, into y [rows, out], whose rows may be apart.
+/// y = x w^T + bias, if there is one, into y [rows, out], whose rows may be apart.
 void linear_forward(LinearImpl& linear, const Operand& x, Arithmetic arithmetic, const Tensor& y) {
   auto out = y;
+  const auto& bias = linear.bias;
   if (linear.weight.numel() == 0) {
-    out.copy_(linear.bias.expand_as(y));
+    bias.defined() ? out.copy_(bias.expand_as(y)) : out.zero_();
     return;
   }
   switch (arithmetic) {
     case Arithmetic::float32:
-      torch::addmm_out(out, linear.bias, x.full, linear.weight.t());
+      if (bias.defined()) {
+        torch::addmm_out(out, bias, x.full, linear.weight.t());
+      } else {
+        torch::mm_out(out, x.full, linear.weight.t());
+      }
       break;
     case Arithmetic::bfloat16:
-      out.copy_(torch::linear(x.full, *linear.bfloat16_weight(), linear.bias.to(torch::kBFloat16)));
+      out.copy_(torch::linear(x.full, *linear.bfloat16_weight(), bias.defined() ? bias.to(torch::kBFloat16) : bias));
       break;
     case Arithmetic::int16:
-      kernels::matmul_forward(x.rows, *linear.int16_weight(), floats(linear.bias), floats(y), y.stride(0));
+      kernels::matmul_forward(x.rows, *linear.int16_weight(), floats_of(bias), floats(y), y.stride(0));
   }
 }
 
@@ -183,25 +189,51 @@ struct Pass {
   }
 };
 
-/// A layer's forward pass, and what its backward pass needs of it.
+/// What a norm's backward pass needs of its forward pass.
+struct KeptNorm {
+  Tensor normalized, inverse_deviation;
+
+  static KeptNorm of(const Tensor& x) { return {torch::empty_like(x), new_floats({x.size(0)})}; }
+  float* values() const { return normalized.defined() ? floats(normalized) : nullptr; }
+  float* deviations() const { return normalized.defined() ? floats(inverse_deviation) : nullptr; }
+};
+
+kernels::NormShape shape_of(const LayerNormImpl& norm, int64_t rows) {
+  return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps, .rms = norm.kind == NormKind::rms};
+}
+
+/// A layer's forward pass, and what its backward pass needs of it. What the FFN reads is always a norm of the sum of
+/// attention's result and the layer's input. Norms behind the sums make the layer's result of another, and that first
+/// norm is what the FFN's result is added to; those before make what attention reads, and it is added to the sum.
 class LayerPass {
  public:
   LayerPass(EncoderLayer layer, Pass pass, uint64_t index, bool first_only)
-      : layer_(std::move(layer)), pass_(std::move(pass)), first_only_(first_only) {
+      : layer_(std::move(layer)),
+        pass_(std::move(pass)),
+        first_only_(first_only),
+        begin_norm_(norms_before() ? layer_->attention_norm : LayerNorm(nullptr)),
+        middle_norm_(norms_before() ? layer_->output_norm : layer_->attention_norm),
+        end_norm_(norms_before() ? LayerNorm(nullptr) : layer_->output_norm) {
+    const auto& spec = layer_->spec.attention;
     attention_ = {.sequences = pass_.packed->sequences(),
                   .begin = pass_.packed->begin.data(),
-                  .heads = layer_->heads(),
-                  .head_size = layer_->head_size(),
+                  .heads = spec.heads,
+                  .head_size = spec.head_size,
+                  .group = spec.group,
                   .scale = static_cast<float>(layer_->score_scale()),
                   .first_query_only = first_only,
+                  .causal = spec.causal,
+                  .window = spec.window,
                   .dropout = pass_.dropout(layer_->attention_dropout, 4 * index + 1)};
     if (pass_.relative) {
-      bias_ =
-          layer_->spec.attention.position_heads.empty()
-              ? pass_.distance_bias
-              : pass_.distance_bias.index_select(0, torch::tensor(layer_->spec.attention.position_heads, torch::kLong));
+      bias_ = spec.position_heads.empty()
+                  ? pass_.distance_bias
+                  : pass_.distance_bias.index_select(0, torch::tensor(spec.position_heads, torch::kLong));
       attention_.bias = floats(bias_);
-      attention_.reach = (pass_.distance_rows.numel() + 1) / 2;
+      attention_.reach = pass_.packed->length;
+    }
+    if (spec.positions == Positions::rotary) {
+      angles_ = rotary_angles(spec.rotary_base, pass_.packed->length, spec.head_size, torch::kCPU);
     }
     after_attention_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 2);
     after_output_ = pass_.dropout(layer_->hidden_dropout, 4 * index + 3);
@@ -217,33 +249,108 @@ class LayerPass {
   /// dy as forward()'s result -> dx as its argument.
   Tensor backward(const Tensor& dy) {
     if (input_.defined()) compute(input_, true);
+    auto& layer = *layer_;
+    const auto [d_end, d_output] = end_norm_
+                                       ? norm_backward(end_norm_, dy, kept_end_, after_output_, layer.output->bias)
+                                       : std::pair(dy, dropout_backward(dy, after_output_, layer.output));
+    const auto d_middle = mlp_backward(d_output, end_norm_ ? d_end : Tensor());
+    const auto [d_sum, d_attended] = norm_backward(middle_norm_, d_middle, kept_middle_, after_attention_,
+                                                   layer.attention_output->bias, end_norm_ ? Tensor() : d_end);
+    return attention_backward(d_attended, d_sum);
+  }
+
+ private:
+  bool norms_before() const { return layer_->spec.place == NormPlace::before; }
+
+  Tensor first_rows(const Tensor& x) const { return first_only_ ? x.index_select(0, pass_.packed->first) : x; }
+
+  Tensor compute(const Tensor& x, bool keep) {
+    attend(begin_norm_ ? add_norm(begin_norm_, x, {}, {}, keep, kept_begin_) : x);
+    auto y = new_floats({attention_.queries(), x.size(1)});
+    linear_forward(*layer_->attention_output, *context_operand_, pass_.arithmetic, y);
+    const auto middle_sum = end_norm_ ? Tensor() : torch::empty_like(y);
+    const auto middle = add_norm(middle_norm_, y, first_rows(x), after_attention_, keep, kept_middle_, middle_sum);
+    activate_units(middle);
+    linear_forward(*layer_->output, *units_, pass_.arithmetic, y);
+    if (end_norm_) {
+      y = add_norm(end_norm_, y, middle, after_output_, keep, kept_end_);
+    } else {
+      kernels::add_dropout(y.size(0), y.size(1), floats(y), floats(middle_sum), after_output_, floats(y));
+    }
+    if (!keep) {
+      for (auto* kept : {&query_, &key_, &value_, &context_, &log_sum_, &inner_, &gate_}) kept->reset();
+      for (auto* kept : {&x_, &first_, &context_operand_, &middle_, &units_}) kept->reset();
+    }
+    return y;
+  }
+
+  /// norm(dropout(x) + residual), the latter and `sum`, which gets the norm's argument, may be undefined.
+  Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const kernels::Dropout& dropout, bool keep,
+                  KeptNorm& kept, const Tensor& sum = {}) {
+    auto y = torch::empty_like(x);
+    if (keep) kept = KeptNorm::of(x);
+    kernels::add_norm_forward(shape_of(*norm, x.size(0)), floats(x), floats_of(residual), floats(norm->weight),
+                              floats_of(norm->bias), dropout, floats(y), kept.values(), kept.deviations(),
+                              sum.defined() ? floats(sum) : nullptr);
+    return y;
+  }
+
+  /// The gradients of a norm's argument and of what was dropped out there, whose bias is summed. others: what the
+  /// argument's gradient has besides, or undefined.
+  static std::pair<Tensor, Tensor> norm_backward(LayerNorm& norm, const Tensor& dy, const KeptNorm& kept,
+                                                 const kernels::Dropout& dropout, const Tensor& bias,
+                                                 const Tensor& others = {}) {
+    const auto d_sum = torch::empty_like(dy), d_x = dropout.enabled() ? torch::empty_like(dy) : d_sum;
+    kernels::add_norm_backward(shape_of(*norm, dy.size(0)), floats(dy), kept.values(), kept.deviations(),
+                               floats(norm->weight), dropout, floats(d_sum), floats(d_x), sums_of(norm->weight),
+                               sums_of(norm->bias), sums_of(bias), floats_of(others));
+    return {d_sum, d_x};
+  }
+
+  static Tensor dropout_backward(const Tensor& dy, const kernels::Dropout& dropout, Linear& before) {
+    auto dx = dy;
+    if (dropout.enabled()) {
+      dx = torch::empty_like(dy);
+      kernels::add_dropout(dy.size(0), dy.size(1), floats(dy), nullptr, dropout, floats(dx));
+    }
+    sum_bias(before, dx);
+    return dx;
+  }
+
+  static void sum_bias(Linear& linear, const Tensor& d) {
+    if (auto* sums = sums_of(linear->bias)) {
+      kernels::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
+    }
+  }
+
+  /// x: [tokens, hidden] -> context_operand_.
+  void attend(const Tensor& x) {
     const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
-    kernels::Buffer<float> unused;
-    const auto norm_backward = [&](LayerNorm& norm, const Tensor& d, const Norm& kept, const kernels::Dropout& dropout,
-                                   Linear& before, Tensor& d_sum, Tensor& d_x) {
-      d_sum = torch::empty_like(d);
-      d_x = dropout.enabled() ? torch::empty_like(d) : d_sum;
-      kernels::add_norm_backward(shape(*norm, d.size(0)), floats(d), floats(kept.normalized),
-                                 floats(kept.inverse_deviation), floats(norm->weight), dropout, floats(d_sum),
-                                 floats(d_x), sums_of(norm->weight), sums_of(norm->bias), sums_of(before->bias));
-    };
-    Tensor d_middle, d_output;
-    norm_backward(layer.output_norm, dy, output_norm_, after_output_, layer.output, d_middle, d_output);
-    const auto d_units = torch::empty_like(inner_);
-    linear_backward(*layer.output, d_output, *units_, arithmetic, d_units, false);
-    units_.reset();
-    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
-                                 floats(d_units), floats(d_units), sums_or(layer.intermediate->bias, unused));
-    inner_.reset();
-    linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, d_middle, true);
-    middle_.reset();
+    const auto queries = attention_.queries();
+    x_tokens_ = x.size(0);
+    x_ = operand(x, arithmetic);
+    if (first_only_) first_ = operand(first_rows(x), arithmetic);
+    query_ = new_floats({queries, attention_.width()});
+    key_ = new_floats({x.size(0), attention_.kv_width()});
+    value_ = new_floats({x.size(0), attention_.kv_width()});
+    linear_forward(*layer.query, query_operand(), arithmetic, query_);
+    linear_forward(*layer.key, *x_, arithmetic, key_);
+    linear_forward(*layer.value, *x_, arithmetic, value_);
+    rotate(query_, key_, /*back=*/false);
+    context_ = new_floats({queries, attention_.width()});
+    log_sum_ = new_floats({attention_.heads, queries});
+    kernels::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
+                               rows_of(context_), floats(log_sum_));
+    context_operand_ = operand(context_, arithmetic);
+  }
 
-    Tensor d_residual, d_attended;
-    norm_backward(layer.attention_norm, d_middle, attention_norm_, after_attention_, layer.attention_output, d_residual,
-                  d_attended);
+  /// dy: the gradient of attention's result, d_sum: of the sum of it and the layer's input -> dx.
+  Tensor attention_backward(const Tensor& dy, const Tensor& d_sum) {
+    const auto arithmetic = pass_.arithmetic;
+    auto& layer = *layer_;
     const auto d_context = torch::empty_like(context_);
-    linear_backward(*layer.attention_output, d_attended, *context_operand_, arithmetic, d_context, false);
+    linear_backward(*layer.attention_output, dy, *context_operand_, arithmetic, d_context, false);
     const auto d_query = torch::empty_like(query_), d_key = torch::empty_like(key_),
                d_value = torch::empty_like(value_);
     const bool biased = bias_.defined() && pass_.relative->table->weight.requires_grad();
@@ -252,31 +359,72 @@ class LayerPass {
                                 const_rows_of(context_), floats(log_sum_), const_rows_of(d_context), rows_of(d_query),
                                 rows_of(d_key), rows_of(d_value), biased ? floats(d_distances) : nullptr);
     if (biased) add_distances(d_distances);
-    const auto d_bias = [](Linear& linear, const Tensor& d) {
-      if (auto* sums = sums_of(linear->bias))
-        kernels::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
-    };
-    d_bias(layer.query, d_query);
-    d_bias(layer.key, d_key);
-    d_bias(layer.value, d_value);
-    linear_backward(*layer.query, d_query, query_operand(), arithmetic, d_residual, true);
-    auto dx = first_only_ ? new_floats({x_tokens_, d_residual.size(1)}) : d_residual;
+    rotate(d_query, d_key, /*back=*/true);
+    sum_bias(layer.query, d_query);
+    sum_bias(layer.key, d_key);
+    sum_bias(layer.value, d_value);
+    // Where attention reads the layer's input itself, its gradient is added to the sum's.
+    const auto d_first = begin_norm_ ? torch::empty_like(d_sum) : d_sum;
+    linear_backward(*layer.query, d_query, query_operand(), arithmetic, d_first, !begin_norm_);
+    auto dx = first_only_ ? new_floats({x_tokens_, d_sum.size(1)}) : d_first;
     linear_backward(*layer.key, d_key, *x_, arithmetic, dx, !first_only_);
     linear_backward(*layer.value, d_value, *x_, arithmetic, dx, true);
-    if (first_only_) {
-      for (int64_t s = 0; s < pass_.packed->sequences(); ++s)
-        dx[pass_.packed->begin[static_cast<size_t>(s)]] += d_residual[s];
-    }
+    if (first_only_) add_to_first(dx, d_first);
+    if (!begin_norm_) return dx;
+    dx = norm_backward(begin_norm_, dx, kept_begin_, {}, {}, first_only_ ? Tensor() : d_sum).first;
+    if (first_only_) add_to_first(dx, d_sum);
     return dx;
   }
 
- private:
-  struct Norm {
-    Tensor normalized, inverse_deviation;
-  };
+  /// x: [queries, hidden] -> units_.
+  void activate_units(const Tensor& x) {
+    const auto arithmetic = pass_.arithmetic;
+    auto& layer = *layer_;
+    middle_ = operand(x, arithmetic);
+    inner_ = new_floats({x.size(0), layer.intermediate->weight.size(0)});
+    linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
+    if (layer.gate) {
+      gate_ = torch::empty_like(inner_);
+      linear_forward(*layer.gate, *middle_, arithmetic, gate_);
+    }
+    const auto units = torch::empty_like(inner_);
+    kernels::activation_forward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
+                                floats(units), floats_of(gate_));
+    units_ = operand(units, arithmetic);
+  }
 
-  static kernels::NormShape shape(const LayerNormImpl& norm, int64_t rows) {
-    return {.rows = rows, .width = norm.weight.size(0), .eps = norm.eps};
+  /// dy: the gradient of the FFN's result -> that of what it read, added to dx unless that is undefined.
+  Tensor mlp_backward(const Tensor& dy, Tensor dx) {
+    const auto arithmetic = pass_.arithmetic;
+    auto& layer = *layer_;
+    const auto d_units = torch::empty_like(inner_);
+    linear_backward(*layer.output, dy, *units_, arithmetic, d_units, false);
+    units_.reset();
+    const auto d_gate = layer.gate ? torch::empty_like(gate_) : Tensor();
+    kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
+                                 floats(d_units), floats(d_units), sums_of(layer.intermediate->bias), floats_of(gate_),
+                                 layer.gate ? floats(d_gate) : nullptr,
+                                 layer.gate ? sums_of(layer.gate->bias) : nullptr);
+    inner_.reset();
+    gate_.reset();
+    const bool adds = dx.defined();
+    if (!adds) dx = torch::empty_like(dy);
+    linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, dx, adds);
+    if (layer.gate) linear_backward(*layer.gate, d_gate, *middle_, arithmetic, dx, true);
+    middle_.reset();
+    return dx;
+  }
+
+  /// Queries and keys by their tokens' places, where the layer has rotary positions. That of first tokens is 0.
+  void rotate(const Tensor& query, const Tensor& key, bool back) const {
+    if (!angles_.cosine.defined()) return;
+    const auto turn = [&](const Tensor& x) {
+      kernels::rotate_heads(x.size(0), x.size(1) / attention_.head_size, attention_.head_size,
+                            pass_.packed->columns.data(), floats(angles_.cosine), floats(angles_.sine), back,
+                            floats(x));
+    };
+    if (!first_only_) turn(query);
+    turn(key);
   }
 
   /// To the gradient of the table of distances, from that of bias_.
@@ -291,66 +439,28 @@ class LayerPass {
     table.mutable_grad().index_add_(0, pass_.distance_rows, by_head.t());
   }
 
-  const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
-
-  Tensor add_norm(LayerNorm& norm, const Tensor& x, const Tensor& residual, const kernels::Dropout& dropout, bool keep,
-                  Norm& kept) {
-    auto y = torch::empty_like(x);
-    if (keep) kept = {torch::empty_like(x), new_floats({x.size(0)})};
-    kernels::add_norm_forward(shape(*norm, x.size(0)), floats(x), floats(residual), floats(norm->weight),
-                              floats(norm->bias), dropout, floats(y), keep ? floats(kept.normalized) : nullptr,
-                              keep ? floats(kept.inverse_deviation) : nullptr);
-    return y;
-  }
-
-  Tensor compute(const Tensor& x, bool keep) {
-    const auto arithmetic = pass_.arithmetic;
-    auto& layer = *layer_;
-    const auto width = attention_.width(), queries = attention_.queries();
-    x_tokens_ = x.size(0);
-    x_ = operand(x, arithmetic);
-    const auto residual = first_only_ ? x.index_select(0, pass_.packed->first) : x;
-    if (first_only_) first_ = operand(residual, arithmetic);
-    query_ = new_floats({queries, width});
-    key_ = new_floats({x.size(0), width});
-    value_ = new_floats({x.size(0), width});
-    linear_forward(*layer.query, query_operand(), arithmetic, query_);
-    linear_forward(*layer.key, *x_, arithmetic, key_);
-    linear_forward(*layer.value, *x_, arithmetic, value_);
-    context_ = new_floats({queries, width});
-    log_sum_ = new_floats({attention_.heads, queries});
-    kernels::attention_forward(attention_, const_rows_of(query_), const_rows_of(key_), const_rows_of(value_),
-                               rows_of(context_), floats(log_sum_));
-    context_operand_ = operand(context_, arithmetic);
-    auto sum = new_floats({queries, x.size(1)});
-    linear_forward(*layer.attention_output, *context_operand_, arithmetic, sum);
-    const auto middle = add_norm(layer.attention_norm, sum, residual, after_attention_, keep, attention_norm_);
-    middle_ = operand(middle, arithmetic);
-    inner_ = new_floats({queries, layer.intermediate->weight.size(0)});
-    linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
-    const auto units = torch::empty_like(inner_);
-    kernels::activation_forward(layer.spec.mlp.activation, queries, inner_.size(1), floats(inner_), floats(units));
-    units_ = operand(units, arithmetic);
-    linear_forward(*layer.output, *units_, arithmetic, sum);
-    auto y = add_norm(layer.output_norm, sum, middle, after_output_, keep, output_norm_);
-    if (!keep) {
-      for (auto* kept : {&query_, &key_, &value_, &context_, &log_sum_, &inner_}) kept->reset();
-      for (auto* kept : {&x_, &first_, &context_operand_, &middle_, &units_}) kept->reset();
+  /// To the rows of sequences' first tokens.
+  void add_to_first(Tensor& dx, const Tensor& d_first) const {
+    for (int64_t s = 0; s < pass_.packed->sequences(); ++s) {
+      dx[pass_.packed->begin[static_cast<size_t>(s)]] += d_first[s];
     }
-    return y;
   }
+
+  const Operand& query_operand() const { return first_only_ ? *first_ : *x_; }
 
   EncoderLayer layer_;
   Pass pass_;
   bool first_only_;
+  LayerNorm begin_norm_, middle_norm_, end_norm_;  // the first and the last may be null
   kernels::AttentionShape attention_;
   kernels::Dropout after_attention_, after_output_;
   int64_t x_tokens_ = 0;
-  Tensor bias_;   // [heads, 2 * length - 1], of distances; may be undefined
-  Tensor input_;  // where the rest is made again
-  Tensor query_, key_, value_, context_, log_sum_, inner_;
+  Tensor bias_;          // [heads, 2 * length - 1], of distances; may be undefined
+  RotaryAngles angles_;  // may be undefined
+  Tensor input_;         // where the rest is made again
+  Tensor query_, key_, value_, context_, log_sum_, inner_, gate_;
   std::unique_ptr<Operand> x_, first_, context_operand_, middle_, units_;
-  Norm attention_norm_, output_norm_;
+  KeptNorm kept_begin_, kept_middle_, kept_end_;
 };
 
 /// Words, positions and segments, summed and normalised.
@@ -369,21 +479,26 @@ class EmbeddingPass {
     if (embeddings_->position_embeddings) sum.add_(rows(embeddings_->position_embeddings, packed.positions));
     if (embeddings_->token_type_embeddings) sum.add_(rows(embeddings_->token_type_embeddings, packed.types));
     auto y = torch::empty_like(sum);
-    if (pass_.keep) {
-      normalized_ = torch::empty_like(sum);
-      inverse_deviation_ = new_floats({sum.size(0)});
+    auto& norm = embeddings_->norm;
+    if (!norm) {
+      kernels::add_dropout(sum.size(0), sum.size(1), floats(sum), nullptr, dropout_, floats(y));
+      return y;
     }
-    kernels::norm_dropout_forward(shape(), floats(sum), floats(norm().weight), floats(norm().bias), dropout_, floats(y),
-                                  pass_.keep ? floats(normalized_) : nullptr,
-                                  pass_.keep ? floats(inverse_deviation_) : nullptr);
+    if (pass_.keep) kept_ = KeptNorm::of(sum);
+    kernels::norm_dropout_forward(shape_of(*norm, sum.size(0)), floats(sum), floats(norm->weight),
+                                  floats_of(norm->bias), dropout_, floats(y), kept_.values(), kept_.deviations());
     return y;
   }
 
   void backward(const Tensor& dy) {
     const auto d_sum = torch::empty_like(dy);
-    kernels::norm_dropout_backward(shape(), floats(dy), floats(normalized_), floats(inverse_deviation_),
-                                   floats(norm().weight), dropout_, floats(d_sum), sums_of(norm().weight),
-                                   sums_of(norm().bias));
+    if (auto& norm = embeddings_->norm) {
+      kernels::norm_dropout_backward(shape_of(*norm, dy.size(0)), floats(dy), kept_.values(), kept_.deviations(),
+                                     floats(norm->weight), dropout_, floats(d_sum), sums_of(norm->weight),
+                                     sums_of(norm->bias));
+    } else {
+      kernels::add_dropout(dy.size(0), dy.size(1), floats(dy), nullptr, dropout_, floats(d_sum));
+    }
     const auto& packed = *pass_.packed;
     if (embeddings_->position_embeddings) add_rows(embeddings_->position_embeddings, packed.positions, d_sum);
     if (embeddings_->token_type_embeddings) add_rows(embeddings_->token_type_embeddings, packed.types, d_sum);
@@ -391,11 +506,6 @@ class EmbeddingPass {
   }
 
  private:
-  LayerNormImpl& norm() { return *embeddings_->norm; }
-  kernels::NormShape shape() {
-    return {.rows = pass_.packed->tokens(), .width = norm().weight.size(0), .eps = norm().eps};
-  }
-
   /// to[row[t]] += from[t], in the order of t; a row of -1 is left out. Threads share the columns.
   static void scatter(const std::vector<int64_t>& row, const Tensor& from, const Tensor& to) {
     const auto width = from.size(1);
@@ -443,7 +553,7 @@ class EmbeddingPass {
   Embeddings embeddings_;
   Pass pass_;
   kernels::Dropout dropout_;
-  Tensor normalized_, inverse_deviation_;
+  KeptNorm kept_;
 };
 
 /// A pass as a node of the autograd graph. Its parameters are no inputs of the node: it adds to their gradients itself.
@@ -467,6 +577,13 @@ struct EmbeddingNode : torch::autograd::Node {
   }
 };
 
+bool has_fused_form(const BlockSpec& block) {
+  const auto& attention = block.attention;
+  using enum Positions;
+  return !attention.head_norm &&
+         (attention.positions == none || attention.positions == bias || attention.positions == rotary);
+}
+
 uint64_t draw_seed() {
   auto generator = at::detail::getDefaultCPUGenerator();
   const std::lock_guard<std::mutex> lock(generator.mutex());
@@ -481,24 +598,30 @@ void linear_products(LinearImpl& linear, const Tensor& x, const Tensor& dy, Arit
   linear_backward(linear, dy, *read, arithmetic, torch::empty_like(x), /*accumulate=*/false);
 }
 
+bool can_fuse(const ModelConfig& config) {
+  return std::ranges::all_of(config.layers, has_fused_form) && !config.relative.norm;
+}
+
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
   if (capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
-  if (!encoder.classic || encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
+  if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
+  bool places = false;  // whether what is computed depends on the tokens' distances
   for (const auto& layer : encoder.layers) {
-    if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
+    if (!has_fused_form(layer->spec) || layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
     if (layer->query->format() != WeightFormat::float32) return false;
+    places = places || layer->spec.attention.window > 0;
   }
   if (encoder.relative) {
-    if (encoder.layers.front()->spec.attention.positions != Positions::bias || encoder.relative->norm) return false;
     const auto& table = encoder.relative->table;
-    if (table->format() != WeightFormat::float32 || table->sparse_gradient()) return false;
+    if (encoder.relative->norm || table->format() != WeightFormat::float32 || table->sparse_gradient()) return false;
+    places = true;
   }
   if (!attention_mask.defined()) return true;
   const auto real = attention_mask.ne(0);
   if (!real.select(1, 0).all().item<bool>()) return false;
   // Distances are those of the batch's columns, which are the packed ones if the padding is at the end.
-  return !encoder.relative || !(real.slice(1, 1) & ~real.slice(1, 0, -1)).any().item<bool>();
+  return !places || !(real.slice(1, 1) & ~real.slice(1, 0, -1)).any().item<bool>();
 }
 
 EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
@@ -560,6 +683,7 @@ EncoderOutput fused_forward(EncoderImpl& encoder, const torch::Tensor& input_ids
       record(node, y);
     }
     x = y;
+    if (encoder.final_norm && i + 1 == encoder.layers.size()) x = encoder.final_norm->forward(x).to(torch::kFloat);
     if (capture.hidden_states) out.hidden_states.push_back(unpack(x));
   }
   if (all_tokens) out.last_hidden_state = capture.hidden_states ? out.hidden_states.back() : unpack(x);

@@ -8,8 +8,13 @@
 
 namespace compression {
 
-/// Whether the fused form can compute this: on the CPU, with float32 weights, no masks on units, relative positions
-/// only as a bias on the scores, attention maps and projections not asked for, and a first token in every row.
+/// Whether the fused form has such a network: every option of a block but positions that fall with the distance or that
+/// content attends to, and norms of heads.
+bool can_fuse(const ModelConfig& config);
+
+/// Whether it can compute this of one that it has: on the CPU, with float32 weights, no masks on units, attention maps
+/// and projections not asked for, and a first token in every row; with a window or a table of distances, padding only
+/// at the end.
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture);
 

@@ -34,4 +34,11 @@ Tensor RelativeTableImpl::part(int64_t first, int64_t count) {
   return norm ? norm->forward(rows) : rows;
 }
 
+RotaryAngles rotary_angles(double base, int64_t length, int64_t head_size, torch::Device device) {
+  const auto options = torch::TensorOptions(device).dtype(torch::kFloat);
+  const auto share = torch::arange(0, head_size, 2, options) / static_cast<double>(head_size);
+  const auto angle = torch::outer(torch::arange(length, options), torch::pow(base, share).reciprocal());
+  return {angle.cos(), angle.sin()};
+}
+
 }  // namespace compression

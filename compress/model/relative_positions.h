@@ -1,5 +1,6 @@
 #pragma once
-// The table of what attention knows of the distance between two tokens, and which row of it each pair of tokens has.
+// The table of what attention knows of the distance between two tokens, and which row of it each pair of tokens has;
+// and the angles of rotary positions.
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
@@ -37,5 +38,11 @@ class RelativeTableImpl : public torch::nn::Module {
   RelativeSpec spec_;
 };
 TORCH_MODULE(RelativeTable);
+
+/// By what rotary positions turn the pairs of a head's features at each place: float32 [length, head size / 2] each.
+struct RotaryAngles {
+  torch::Tensor cosine, sine;
+};
+RotaryAngles rotary_angles(double base, int64_t length, int64_t head_size, torch::Device device);
 
 }  // namespace compression

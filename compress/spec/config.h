@@ -172,10 +172,6 @@ std::vector<int64_t> shared_layers(const LayerGroups& groups);
 /// `config` of these of its layers alone, in their order. Throws UnsupportedError as layer_groups().
 ModelConfig with_layers(const ModelConfig& config, const std::vector<int64_t>& layers);
 
-/// Whether every block is one of the first encoders': LayerNorm behind the sums, a plain FFN, biases everywhere, each
-/// token attending to all. The fused forms compute those.
-bool is_classic(const ModelConfig& config);
-
 /// The sizes of the largest of each kind among the blocks, in the first block otherwise.
 BlockSpec largest_block(const ModelConfig& config);
 

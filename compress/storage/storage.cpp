@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "compress/kernels/threads.h"  // divide_up
 #include "compress/storage/kinds.h"
 
 namespace compression {
@@ -39,20 +40,23 @@ HostTensor to_floats(const StoredMatrix& matrix) {
   return floats;
 }
 
-StoredMatrix stacked(std::vector<StoredMatrix> matrices, int64_t part) {
+StoredMatrix stacked(std::vector<StoredMatrix> matrices, int64_t panel) {
   const auto format = matrices.front().format;
   if (std::ranges::any_of(matrices, [&](const StoredMatrix& each) { return each.format != format; })) {
     for (auto& each : matrices) each = {.format = WeightFormat::float32, .parts = {to_floats(each)}};
   }
   StoredMatrix all{.format = matrices.front().format, .parts = {}};
-  const auto rows = static_cast<int64_t>(matrices.size()) * part;
+  const auto padded = [&](const StoredMatrix& each) { return kernels::divide_up(each.rows(), panel) * panel; };
+  int64_t rows = 0;
+  for (const auto& each : matrices) rows += padded(each);
   for (const auto& kind : storage_of(all.format).parts(rows, matrices.front().columns())) {
     auto [tensor, memory] = new_tensor(kind.dtype, kind.shape);
     if (kind.fill != 0.0f) std::fill_n(reinterpret_cast<float*>(memory), tensor.count(), kind.fill);
-    for (size_t m = 0; m < matrices.size(); ++m) {
-      const auto& from = matrices[m].parts[all.parts.size()];
-      const auto row_bytes = from.bytes() / std::max<int64_t>(from.size(0), 1);
-      std::copy_n(from.as<char>(), from.bytes(), memory + static_cast<int64_t>(m) * part * row_bytes);
+    const auto row_bytes = tensor.bytes() / std::max<int64_t>(rows, 1);
+    for (const auto& each : matrices) {
+      const auto& from = each.parts[all.parts.size()];
+      std::copy_n(from.as<char>(), from.bytes(), memory);
+      memory += padded(each) * row_bytes;
     }
     all.parts.push_back(std::move(tensor));
   }

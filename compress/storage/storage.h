@@ -50,7 +50,7 @@ class Storage {
   /// to[c] += the matrix's number at [row, c]; to: float32 [columns].
   virtual void add_row(const StoredMatrix& matrix, int64_t row, float* to) const = 0;
 
-  /// To be multiplied on this machine, by numbers of the kind or by wider ones; bias: float32 [rows].
+  /// To be multiplied on this machine, by numbers of the kind or by wider ones; bias: float32 [rows], or null: 0.
   virtual kernels::LinearWeight pack(const StoredMatrix& matrix, const float* bias) const = 0;
 
   /// The inverse, bit by bit.
@@ -62,8 +62,8 @@ const Storage& storage_of(WeightFormat format);
 /// float32 [rows, columns].
 HostTensor to_floats(const StoredMatrix& matrix);
 
-/// Matrices of as many columns as one: the rows of each begin at a multiple of `part`, and rows of zeros follow.
+/// Matrices of as many columns as one: the rows of each begin at a multiple of `panel`, and rows of zeros follow.
 /// float32 where they are of several formats.
-StoredMatrix stacked(std::vector<StoredMatrix> matrices, int64_t part);
+StoredMatrix stacked(std::vector<StoredMatrix> matrices, int64_t panel);
 
 }  // namespace compression

@@ -19,7 +19,7 @@
 #include "compress/base/json_file.h"        // read_json_file, write_text_file
 #include "compress/kernels/int16_matmul.h"  // pack_weight
 #include "compress/model/autocast.h"        // OrdinaryMode, fused_arithmetic
-#include "compress/model/fused.h"           // linear_products
+#include "compress/model/fused.h"           // can_fuse, linear_products
 #include "compress/model/model.h"           // ModelImpl
 #include "compress/train/spike.h"           // median
 #include "compress/workflow/machine.h"      // processor_has, this_machine
@@ -45,8 +45,7 @@ double seconds_since(Clock::time_point start) {
 /// Where layers compute in their fused form, as far as the model decides it.
 bool runs_fused(const torch::nn::Module& module, const TrainConfig& config) {
   const auto* model = module.as<ModelImpl>();
-  return config.fused && model != nullptr && is_classic(model->config()) &&
-         model->config().positions() != Positions::disentangled;
+  return config.fused && model != nullptr && can_fuse(model->config());
 }
 
 /// One kind of layer with operands for its products.

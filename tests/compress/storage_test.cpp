@@ -99,12 +99,13 @@ TEST_CASE("matrices follow each other, with rows of zeros between them") {
   for (const auto& [format, name] : enum_names(WeightFormat())) {
     CAPTURE(name);
     const auto matrix = matrix_of(format, weight);
-    const auto all = stacked({matrix.rows(0, 3), matrix.rows(3, 5), matrix.rows(5, 5)}, 4);
-    CHECK(all.rows() == 12);
+    const auto all = stacked({matrix.rows(0, 3), matrix.rows(3, 5), matrix.rows(5, 5), matrix.rows(5, 10)}, 4);
+    CHECK(all.rows() == 16);
+    CHECK(same_bits(all.rows(8, 13), matrix.rows(5, 10)));
     CHECK(same_bits(all.rows(0, 3), matrix.rows(0, 3)));
     CHECK(same_bits(all.rows(4, 6), matrix.rows(3, 5)));
     const auto floats = ops::torch_tensor(to_floats(all));
-    for (const auto row : {3, 6, 7, 8, 11}) CHECK(floats[row].eq(0).all().item<bool>());
+    for (const auto row : {3, 6, 7, 13, 15}) CHECK(floats[row].eq(0).all().item<bool>());
   }
   // Of several formats: in float32.
   const auto mixed = stacked({matrix_of(WeightFormat::int8, weight), matrix_of(WeightFormat::bfloat16, weight)}, 16);

@@ -5,6 +5,7 @@
 #include "compress/kernels/int16_matmul.h"
 #include "compress/kernels/rows.h"
 #include "compress/model/layers.h"
+#include "compress/model/relative_positions.h"
 #include "tests/kernels/kernels.h"
 
 namespace compression {
@@ -62,35 +63,49 @@ TEST_CASE("int16 products of the largest sums do not overflow, and NaN and zeros
 TEST_CASE("attention and its gradients are those of LibTorch, in sequences of any length") {
   const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(2);
+  struct Kind {
+    bool first_only = false, biased = false, causal = false;
+    int64_t window = 0, group = 1;
+  };
   for (const int64_t size : {8, 32, 20}) {
-    for (int kind = 0; kind < 4; ++kind) {
-      const bool first_only = kind % 2 == 1, biased = kind / 2 == 1;
+    for (const auto& [first_only, biased, causal, window, group] :
+         {Kind{}, Kind{.first_only = true}, Kind{.biased = true}, Kind{.first_only = true, .biased = true},
+          Kind{.window = 1}, Kind{.window = 5}, Kind{.window = 70}, Kind{.first_only = true, .window = 5},
+          Kind{.biased = true, .window = 40}, Kind{.causal = true}, Kind{.causal = true, .window = 33},
+          Kind{.group = 2}, Kind{.first_only = true, .group = 4}, Kind{.causal = true, .window = 7, .group = 4}}) {
       const double scale = (biased ? 0.7 : 1.0) / std::sqrt(static_cast<double>(size));
-      INFO("size " << size << " first_only " << first_only << " biased " << biased);
-      constexpr int64_t heads = 3, reach = 120;
+      INFO("size " << size << " first_only " << first_only << " biased " << biased << " causal " << causal << " window "
+                   << window << " group " << group);
+      constexpr int64_t heads = 4, reach = 120;
       const std::vector<int64_t> begin = {0, 1, 18, 131, 140};
       const auto bias = torch::randn({heads, 2 * reach - 1}).requires_grad_();
       const auto tokens = begin.back(), width = heads * size, sequences = static_cast<int64_t>(begin.size()) - 1;
-      const auto rows = first_only ? sequences : tokens;
+      const auto rows = first_only ? sequences : tokens, kv_width = width / group;
       const auto query = torch::randn({rows, width}).requires_grad_(),
-                 key = torch::randn({tokens, width}).requires_grad_(),
-                 value = torch::randn({tokens, width}).requires_grad_();
+                 key = torch::randn({tokens, kv_width}).requires_grad_(),
+                 value = torch::randn({tokens, kv_width}).requires_grad_();
       const auto gradient = torch::randn({rows, width});
       std::vector<Tensor> contexts;
       for (int64_t s = 0; s < sequences; ++s) {
         const auto part = [&](const Tensor& t, int64_t from, int64_t to) {
-          return t.slice(0, from, to).view({1, to - from, heads, size}).transpose(1, 2);
+          return t.slice(0, from, to).view({1, to - from, -1, size}).transpose(1, 2);
+        };
+        const auto of_keys = [&](const Tensor& t, int64_t from, int64_t to) {
+          return part(t, from, to).repeat_interleave(group, 1);
         };
         const auto b = begin[static_cast<size_t>(s)], e = begin[static_cast<size_t>(s) + 1];
         const auto q = first_only ? part(query, s, s + 1) : part(query, b, e);
-        auto scores = torch::matmul(q, part(key, b, e).transpose(-1, -2)) * scale;
+        auto scores = torch::matmul(q, of_keys(key, b, e).transpose(-1, -2)) * scale;
+        const auto place = torch::arange(e - b);
+        const auto distance = place.unsqueeze(0) - place.slice(0, 0, q.size(2)).unsqueeze(1);  // of a key, behind
         if (biased) {
-          const auto place = torch::arange(e - b);
-          const auto distance = place.unsqueeze(0) - place.slice(0, 0, q.size(2)).unsqueeze(1) + reach - 1;
-          scores = scores + bias.index_select(1, distance.flatten()).view({heads, q.size(2), e - b});
+          const auto rows_of_bias = (distance + reach - 1).flatten();
+          scores = scores + bias.index_select(1, rows_of_bias).view({heads, q.size(2), e - b});
         }
+        if (causal) scores = scores.masked_fill(distance.gt(0), -INFINITY);
+        if (window > 0) scores = scores.masked_fill(distance.abs().gt(window), -INFINITY);
         const auto p = torch::softmax(scores, -1);
-        contexts.push_back(torch::matmul(p, part(value, b, e)).transpose(1, 2).reshape({-1, width}));
+        contexts.push_back(torch::matmul(p, of_keys(value, b, e)).transpose(1, 2).reshape({-1, width}));
       }
       const auto expected = torch::cat(contexts);
       expected.backward(gradient);
@@ -99,8 +114,11 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
                                           .begin = begin.data(),
                                           .heads = heads,
                                           .head_size = size,
+                                          .group = group,
                                           .scale = static_cast<float>(scale),
                                           .first_query_only = first_only,
+                                          .causal = causal,
+                                          .window = window,
                                           .bias = biased ? floats(bias) : nullptr,
                                           .reach = biased ? reach : 0};
       const auto context = torch::empty({rows, width}), sums = torch::empty({heads, rows});
@@ -108,35 +126,138 @@ TEST_CASE("attention and its gradients are those of LibTorch, in sequences of an
       const auto out = [&](const Tensor& t) { return kernels::Rows{floats(t), t.size(1)}; };
       kernels::attention_forward(shape, in(query), in(key), in(value), out(context), floats(sums));
       check_close(context, expected, 1e-5);
-      const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, width}),
-                 dv = torch::empty({tokens, width});
+      const auto dq = torch::empty({rows, width}), dk = torch::empty({tokens, kv_width}),
+                 dv = torch::empty({tokens, kv_width});
       const auto d_bias = torch::ones_like(bias);
       kernels::attention_backward(shape, in(query), in(key), in(value), in(context), floats(sums), in(gradient),
                                   out(dq), out(dk), out(dv), biased ? floats(d_bias) : nullptr);
       if (biased) check_close(d_bias - 1.0, bias.grad(), 1e-4);
       check_close(dq, query.grad(), 1e-5);
-      check_close(dk, key.grad(), 1e-5);
-      check_close(dv, value.grad(), 1e-5);
+      check_close(dk, key.grad(), 2e-5);
+      check_close(dv, value.grad(), 2e-5);
     }
   }
 }
 
-TEST_CASE("activations and their gradients are LibTorch's, each of them") {
+TEST_CASE("dropout of attention is the same mask with a window as without") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  constexpr int64_t tokens = 60, size = 60;
+  const std::vector<int64_t> begin = {0, tokens};
+  const auto same = torch::zeros({tokens, size}), value = torch::eye(tokens);
+  const auto kept_of = [&](int64_t window) {
+    const auto context = torch::empty({tokens, size}), sums = torch::empty({1, tokens});
+    kernels::attention_forward(
+        {.sequences = 1, .begin = begin.data(), .heads = 1, .head_size = size, .window = window, .dropout = {0.3f, 5}},
+        {floats(same), size}, {floats(same), size}, {floats(value), size}, {floats(context), size}, floats(sums));
+    return context.ne(0.0);
+  };
+  const auto place = torch::arange(tokens);
+  const auto near = (place.unsqueeze(0) - place.unsqueeze(1)).abs().le(9);
+  CHECK(torch::equal(kept_of(9), kept_of(0).logical_and(near)));
+}
+
+TEST_CASE("norms and their gradients are LibTorch's, of sums that are kept, with and without mean and bias") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(6);
+  constexpr int64_t rows = 70, width = 37;
+  for (const bool rms : {false, true}) {
+    for (const bool biased : {false, true}) {
+      INFO("rms " << rms << " biased " << biased);
+      const auto leaf = [&](const Tensor& t) { return t.clone().requires_grad_(); };
+      const auto x = leaf(torch::randn({rows, width})), residual = leaf(torch::randn({rows, width}) + 1),
+                 gamma = leaf(torch::rand({width}) + 0.5), beta = leaf(torch::randn({width}));
+      const auto dy = torch::randn({rows, width}), others = torch::randn({rows, width});
+      const auto sum = x + residual;
+      const auto expected = rms ? torch::rms_norm(sum, {width}, gamma, 1e-5) + (biased ? beta : torch::zeros({width}))
+                                : torch::layer_norm(sum, {width}, gamma, biased ? beta : Tensor(), 1e-5);
+      ((expected * dy).sum() + (sum * others).sum()).backward();
+
+      const kernels::NormShape shape{.rows = rows, .width = width, .eps = 1e-5, .rms = rms};
+      const auto y = torch::empty_like(dy), kept = torch::empty_like(dy), normalized = torch::empty_like(dy),
+                 inverse = torch::empty({rows}), dx = torch::empty_like(dy), d_gamma = torch::ones({width}),
+                 d_beta = torch::ones({width}), d_bias = torch::ones({width});
+      kernels::add_norm_forward(shape, floats(x), floats(residual), floats(gamma), biased ? floats(beta) : nullptr, {},
+                                floats(y), floats(normalized), floats(inverse), floats(kept));
+      check_close(y, expected, 1e-5);
+      check_close(kept, sum, 0.0);
+      kernels::add_norm_backward(shape, floats(dy), floats(normalized), floats(inverse), floats(gamma), {}, floats(dx),
+                                 floats(dx), floats(d_gamma), biased ? floats(d_beta) : nullptr, floats(d_bias),
+                                 floats(others));
+      check_close(dx, x.grad(), 1e-5);
+      check_close(d_gamma - 1, gamma.grad(), 2e-5);
+      check_close(d_bias - 1, x.grad().sum(0), 2e-5);
+      if (biased) check_close(d_beta - 1, beta.grad(), 2e-5);
+    }
+  }
+}
+
+TEST_CASE("heads are turned by their places, and back") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  at::manual_seed(7);
+  constexpr int64_t rows = 50, heads = 3;
+  for (const int64_t size : {2, 10, 64}) {
+    INFO("size " << size);
+    const auto x = torch::randn({rows, heads * size}), turned = x.clone();
+    const auto place = torch::randint(0, 20, {rows}, torch::kLong);
+    const auto [cosine, sine] = rotary_angles(100.0, 20, size, torch::kCPU);
+    const auto rotate = [&](bool back) {
+      kernels::rotate_heads(rows, heads, size, place.data_ptr<int64_t>(), floats(cosine), floats(sine), back,
+                            floats(turned));
+    };
+    rotate(false);
+    const auto pairs = torch::complex(x.view({rows, heads, 2, size / 2}).select(2, 0),
+                                      x.view({rows, heads, 2, size / 2}).select(2, 1));
+    const auto step = torch::pow(100.0, -torch::arange(0, size, 2, torch::kDouble) / static_cast<double>(size));
+    const auto angle = torch::outer(place.to(torch::kDouble), step).unsqueeze(1);
+    const auto expected = torch::view_as_real(pairs * torch::polar(torch::ones_like(angle), angle));
+    check_close(turned.view({rows, heads, 2, size / 2}), expected.permute({0, 1, 3, 2}), 2e-5);
+    rotate(true);
+    check_close(turned, x, 2e-6);
+  }
+}
+
+TEST_CASE("activations and their gradients are LibTorch's, each of them, and gated") {
   const OnlyTarget target(GENERATE(from_range(targets())));
   at::manual_seed(5);
   const auto x = (torch::randn({5, 37}) * 4).requires_grad_(), dy = torch::randn({5, 37});
+  const auto gate = torch::randn({5, 37}).requires_grad_();
   for (const auto& [activation, name] : enum_names(Activation{})) {
-    INFO(name);
-    x.mutable_grad().reset();
-    const auto expected = activate(x, activation);
-    expected.backward(dy);
-    const auto y = torch::empty_like(x), dx = torch::empty_like(x), sums = torch::ones({37});
-    kernels::activation_forward(activation, 5, 37, floats(x), floats(y));
-    kernels::activation_backward(activation, 5, 37, floats(x), floats(dy), floats(dx), floats(sums));
-    check_close(y, expected.detach(), 2e-6);
-    check_close(dx, x.grad(), 2e-6);
-    check_close(sums, 1 + x.grad().sum(0), 1e-5);
+    for (const bool gated : {false, true}) {
+      INFO(name << (gated ? " gated" : ""));
+      x.mutable_grad().reset();
+      gate.mutable_grad().reset();
+      const auto expected = gated ? activate(x, activation) * gate : activate(x, activation) * 1;
+      expected.backward(dy);
+      const auto y = torch::empty_like(x), dx = torch::empty_like(x), d_gate = torch::empty_like(x),
+                 sums = torch::ones({37}), gate_sums = torch::ones({37});
+      const float* given = gated ? floats(gate) : nullptr;
+      kernels::activation_forward(activation, 5, 37, floats(x), floats(y), given);
+      kernels::activation_backward(activation, 5, 37, floats(x), floats(dy), floats(dx), floats(sums), given,
+                                   floats(d_gate), floats(gate_sums));
+      check_close(y, expected, 4e-6);
+      check_close(dx, x.grad(), 4e-6);
+      check_close(sums, 1 + x.grad().sum(0), 2e-5);
+      if (!gated) continue;
+      check_close(d_gate, gate.grad(), 1e-5);
+      check_close(gate_sums, 1 + gate.grad().sum(0), 2e-5);
+    }
   }
+}
+
+TEST_CASE("dropout beside a residual alone is that before a norm") {
+  const OnlyTarget target(GENERATE(from_range(targets())));
+  constexpr int64_t rows = 40, width = 37;
+  const auto x = torch::randn({rows, width}), residual = torch::randn({rows, width}), gamma = torch::ones({width});
+  const kernels::Dropout dropout{0.3f, 9};
+  auto sum = torch::empty_like(x), y = torch::empty_like(x), inverse = torch::empty({rows});
+  kernels::add_norm_forward({.rows = rows, .width = width}, floats(x), floats(residual), floats(gamma), nullptr,
+                            dropout, floats(y), nullptr, floats(inverse), floats(sum));
+  kernels::add_dropout(rows, width, floats(x), floats(residual), dropout, floats(y));
+  CHECK(torch::equal(y, sum));
+  kernels::add_dropout(rows, width, floats(x), nullptr, dropout, floats(y));
+  const auto kept = y.ne(0.0).to(torch::kFloat);
+  CHECK(kept.mean().item<double>() == Approx(0.7).margin(0.05));
+  check_close(y, x * kept / 0.7, 1e-6);
 }
 
 TEST_CASE("dropout zeroes the share that it is asked for and keeps the mean") {
