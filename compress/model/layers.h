@@ -41,9 +41,6 @@ class LinearImpl : public torch::nn::Module {
   void store_16bit(const torch::Tensor& values);  // float16 or bfloat16, of the same sizes
   void store_16bit(WeightFormat format);          // its own values
 
-  /// The bias becomes 0, and nothing that can be trained: a layer without one.
-  void drop_bias();
-
   WeightFormat format() const { return format_; }
   ActivationScheme activations() const { return activations_; }
 

@@ -49,13 +49,15 @@ ModelConfig with_layers(const ModelConfig& config, const std::vector<int64_t>& l
 
 bool is_classic(const ModelConfig& config) {
   const auto classic = [](const BlockSpec& block) {
-    const auto& [attention, mlp, norm, place, attention_norm] = block;
-    return place == NormPlace::after && norm.kind == NormKind::layer && norm.bias && !mlp.gated && mlp.bias &&
+    const auto& [attention, mlp, norm, place, attention_norm, cross] = block;
+    return place == NormPlace::after && norm.kind == NormKind::layer && norm.bias && !mlp.gated && mlp.bias && !cross &&
            attention.bias && attention.output_bias && attention.group == 1 && !attention.causal &&
            attention.window == 0 && attention.positions != Positions::rotary &&
            attention.positions != Positions::alibi && !attention.head_norm;
   };
-  return config.input.norm && !config.final_norm && std::ranges::all_of(config.layers, classic);
+  const auto& input = config.input;
+  return input.norm && input.first_position == 0 && !input.scaled && !config.final_norm && config.decoder.empty() &&
+         std::ranges::all_of(config.layers, classic);
 }
 
 BlockSpec largest_block(const ModelConfig& config) {
