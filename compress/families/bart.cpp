@@ -112,7 +112,10 @@ Family bart() {
                       {"decoder.embeddings.position_embeddings", "model.decoder.embed_positions"},
                       {"decoder.embeddings.LayerNorm", "model.decoder.layernorm_embedding"}},
           .not_ours = {"model.encoder.embed_tokens.", "model.decoder.embed_tokens.", "final_logits_bias"},
-          .zeros = {"final_logits_bias"}};
+          .zeros = {"final_logits_bias"},
+          .tokenizers = {{"Bart", TokenizerRules::bytes_marks, mark_tokens()},
+                         {"LED", TokenizerRules::bytes_marks, mark_tokens()},
+                         {"Mvp", TokenizerRules::bytes_marks, mark_tokens()}}};
 }
 
 }  // namespace compression

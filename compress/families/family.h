@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "compress/spec/config.h"  // ModelConfig
+#include "compress/spec/config.h"            // ModelConfig
+#include "compress/tokenizer/class_rules.h"  // TokenizerClass
 
 namespace compression {
 
@@ -54,6 +55,8 @@ struct Family {
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
   std::vector<std::string> zeros = {};     // of them, tensors that we can do without only where they are 0
+
+  std::vector<TokenizerClass> tokenizers = {};  // its tokenizer's class, and others that work alike
 
   bool is_decoder() const { return defaults.language_head != LanguageHead::none; }
 
