@@ -14,7 +14,7 @@ ops::EncoderState encoder_state(const Model& model) {
     throw UnsupportedError(
         fmt::format("export: runtime: fused has no kernels for {}: choose runtime: portable", lacks));
   }
-  return packed_state(*model->encoder, *model->head, config);
+  return packed_state(*model, config);
 }
 
 }  // namespace compression::exporter

@@ -13,9 +13,11 @@
 #include "compress/base/error.h"             // CheckpointError
 #include "compress/model/block_math.h"       // BlockMath, Distances
 #include "compress/ops/library.h"            // make_encoder_object
+#include "compress/spec/heads.h"             // with_head
 #include "compress/state_dict/state_dict.h"  // load_state_dict
 #include "compress/task/losses.h"            // labelled_logits
 #include "export/encoder_state.h"            // encoder_state
+#include "export/expression.h"               // Expression
 
 namespace compression::exporter {
 namespace {
@@ -36,264 +38,233 @@ std::string activated(Activation activation, const std::string& x) {
   throw std::logic_error("activation");
 }
 
-/// BlockMath as text. Values are names, or expressions of one use; "" for none.
-class ScriptOps {
+/// Layers as text.
+class LayerOps {
  public:
-  using Value = std::string;
+  using Value = Expression;
 
-  ScriptOps(Script& script, const EncoderImpl& encoder) : script_(script) {
+  explicit LayerOps(Script& script) : script_(script) {}
+
+  Value activated(const Value& x, Activation activation) const {
+    return activation == Activation::none ? x : let(exporter::activated(activation, x.text()));
+  }
+  Value joined(const std::vector<Value>& parts) const { return let("torch.cat([{}], -1)", fmt::join(parts, ", ")); }
+
+ protected:
+  template <class... Arguments>
+  Value let(fmt::format_string<Arguments...> form, Arguments&&... arguments) const {
+    return let(fmt::format(form, std::forward<Arguments>(arguments)...));
+  }
+  Value let(const std::string& expression) const { return {script_, script_.let(expression)}; }
+
+  template <class... Arguments>
+  void line(fmt::format_string<Arguments...> form, Arguments&&... arguments) const {
+    script_.line(fmt::format(form, std::forward<Arguments>(arguments)...));
+  }
+
+  Script& script_;
+};
+
+/// What a stack reads: arguments of forward(), and what another stack gives.
+struct StackInputs {
+  std::string ids, attention_mask = "", token_types = "";  // without a mask all tokens are real
+  Expression memory = {}, memory_mask = {};
+};
+
+/// embedded() and BlockMath as text.
+class StackOps : public LayerOps {
+ public:
+  /// `prefix` is of what the stack keeps in the file.
+  StackOps(Script& script, const EncoderImpl& encoder, const ModelConfig& config, StackInputs inputs,
+           const std::string& prefix = "")
+      : LayerOps(script),
+        encoder_(encoder),
+        config_(config),
+        inputs_(std::move(inputs)),
+        mask_(script, prefix.empty() ? "mask" : "decoder_mask") {
     for (const auto& item : encoder.named_modules("", /*include_self=*/false)) {
-      names_[item.value().get()] = item.key();
+      names_[item.value().get()] = prefix + item.key();
     }
-  }
-
-  /// What all blocks share.
-  Distances<Value> distances(const ModelConfig& config, const RelativeTable& table) {
-    if (!table) return {};
-    const auto longest = config.max_length();
-    const auto all = script_.tensor("encoder.relative.rows", table->rows(longest));
-    const auto distance = let("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0) + {}", longest - 1);
-    const auto rows =
-        let("torch.reshape(torch.index_select({}, 0, torch.flatten({})), [length, length])", all, distance);
-    const auto weight = script_.tensor("encoder.relative.table", table->table->weight);
-    if (config.positions() == Positions::bias) {
-      return {.bias =
-                  let("torch.reshape(torch.t(torch.index_select({}, 0, torch.flatten({}))), [1, {}, length, length])",
-                      weight, rows, config.relative.heads)};
+    const auto& input = *encoder.embeddings;
+    names_.emplace(input.word_embeddings.get(), "embeddings.word_embeddings");  // of another stack
+    length_ = let("{}.size(1)", inputs_.ids);
+    if (!input.position_embeddings && !encoder.relative) {  // where no table is too short for it
+      line("assert {0} <= {1}, 'found a text of more than {1} tokens'", length_, config.max_length());
     }
-    // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
-    const auto first = let("int(torch.min({}))", rows);
-    auto part = let("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, rows);
-    if (table->norm) part = norm(table->norm, part);
-    return {.rows = let("{} - {}", rows, first), .part = part};
+    line("{}: Optional[Tensor] = None", mask_);
+    if (!inputs_.attention_mask.empty()) {
+      line("if not bool(torch.all({})):", inputs_.attention_mask);
+      line("  present = torch.unsqueeze(torch.unsqueeze(torch.to({}, {}), 1), 1)", inputs_.attention_mask,
+           Script::dtype(torch::kFloat));
+      if (input.spec.masks_queries) {
+        line("  if not bool(torch.all(torch.select({}, 1, 0))):", inputs_.attention_mask);
+        line("    present = present * torch.transpose(present, -1, -2)");
+      }
+      line("  {} = torch.mul(torch.rsub(present, 1.0), {:.9e})", mask_, std::numeric_limits<float>::lowest());
+    }
+    places_ = let("torch.arange({}, dtype={}, device={}.device)", length_, Script::dtype(torch::kLong), inputs_.ids);
   }
 
-  Value linear(const Linear& layer, const Value& x) { return let(script_.linear(name(layer), layer, x)); }
-  Value bias_alone(const Linear& layer, const Value& x) {
-    return layer->bias.defined() ? script_.tensor(name(layer) + ".bias", layer->bias) : let("torch.zeros_like({})", x);
+  /// The last hidden states.
+  Value states() {
+    const auto all = distances();
+    auto x = embedded(*this, *encoder_.embeddings);
+    for (const auto& layer : encoder_.layers) x = BlockMath(*this, *layer).block(x, all);
+    return encoder_.final_norm ? norm(encoder_.final_norm, x) : x;
   }
-  Value norm(const LayerNorm& layer, const Value& x) { return let(script_.layer_norm(name(layer), layer, x)); }
-  Value activated(const Value& x, Activation activation) { return let(exporter::activated(activation, x)); }
-  Value sum(const Value& x, const Value& y) { return let("{} + {}", x, y); }
-  Value product(const Value& x, const Value& y) { return let("{} * {}", x, y); }
-  Value scaled(const Value& x, double factor) { return let("{} * {:.17g}", x, factor); }
-  Value dropout(const Value& x, double) { return x; }
+  const Value& mask() const { return mask_; }  // of padding
 
-  Value split_heads(const Value& x, int64_t heads, int64_t size) {
-    return let("torch.transpose(torch.unflatten({}, -1, [{}, {}]), -3, -2)", x, heads, size);
+  Value linear(const Linear& layer, const Value& x) const { return let(script_.linear(name(layer), layer, x.text())); }
+  Value bias_alone(const Linear& layer, const Value& x) const {
+    if (!layer->bias.defined()) return let("torch.zeros_like({})", x);
+    return {script_, script_.tensor(name(layer) + ".bias", layer->bias)};
   }
-  Value join_heads(const Value& x, int64_t width) {
-    return let("torch.reshape(torch.transpose({}, 1, 2), [batch, length, {}])", x, width);
+  Value norm(const LayerNorm& layer, const Value& x) const {
+    return let(script_.layer_norm(name(layer), layer, x.text()));
   }
-  Value repeated(const Value& x, int64_t times) { return let("torch.repeat_interleave({}, {}, -3)", x, times); }
-  Value turned(const Value& x) { return let("torch.transpose({}, -1, -2)", x); }
-  Value products(const Value& x, const Value& rows) { return let("torch.matmul({}, {})", x, turned(rows)); }
-  Value gathered(const Value& x, const Value& pairs, int64_t heads) {
-    return let("torch.gather({}, -1, torch.expand({}, [batch, {}, length, length]))", x, pairs, heads);
-  }
-  Value selected_heads(const Value& x, const std::vector<int64_t>& heads, const EncoderLayerImpl& layer) {
-    const auto kept = script_.tensor(names_.at(&layer) + ".position_heads", torch::tensor(heads, torch::kLong));
-    return let("torch.index_select({}, 1, {})", x, kept);
-  }
+  Value dropout(const Value& x, double) const { return x; }
 
-  Value falling(const std::vector<double>& slopes, const EncoderLayerImpl& layer) {
-    const auto own =
-        script_.tensor(names_.at(&layer) + ".slopes", -torch::tensor(slopes, torch::kFloat).view({1, -1, 1, 1}));
-    const auto distance = let("torch.abs(torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0))");
-    return let("{} * {}", own, distance);
+  Value ids() const { return {script_, inputs_.ids}; }
+  Value token_types() const { return {script_, inputs_.token_types}; }
+  const Value& places() const { return places_; }
+  Value rows(const Embedding& table, const Value& ids) const {
+    return let(script_.embedding(name(table), table, ids.text()));
+  }
+  Value as_integers(const Value& x) const { return x.to(torch::kLong); }
+  Value without_masked(const Value& x) const {
+    line("if not bool(torch.all(torch.select({}, 1, 0))):", inputs_.attention_mask);
+    line("  {0} = {0} * torch.unsqueeze(torch.to({1}, {2}), -1)", x, inputs_.attention_mask,
+         Script::dtype(torch::kFloat));
+    return x;
   }
 
-  Value rotated(const Value& x, double base) {
+  Value constant(const EncoderLayerImpl& layer, const char* what, const torch::Tensor& value) const {
+    return {script_, script_.tensor(fmt::format("{}.{}", names_.at(&layer), what), value)};
+  }
+  Value distance() const { return let("torch.abs({})", before()); }
+
+  const std::pair<Value, Value>& angles(double base, int64_t size) {
     auto& angles = angles_[base];
-    if (angles.first.empty()) {
-      const auto steps = let("torch.arange(0, {}.size(-1), 2, dtype={}, device={}.device) / {}.size(-1)", x,
-                             Script::dtype(torch::kFloat), x, x);
-      const auto half = let("torch.outer(torch.to(places, {}), torch.reciprocal(torch.pow({:.17g}, {})))",
-                            Script::dtype(torch::kFloat), base, steps);
-      const auto angle = let("torch.cat([{0}, {0}], -1)", half);
-      angles = {let("torch.cos({})", angle), let("torch.sin({})", angle)};
-    }
-    const auto halves = let("torch.chunk({}, 2, -1)", x);
-    const auto turned = let("torch.cat([torch.neg({0}[1]), {0}[0]], -1)", halves);
-    return let("{} * {} + {} * {}", x, angles.first, turned, angles.second);
+    if (angles.first.defined()) return angles;
+    const auto share = let("torch.arange(0, {0}, 2, dtype={1}, device={2}.device) / {0}", size,
+                           Script::dtype(torch::kFloat), inputs_.ids);
+    const auto half = let("torch.outer(torch.to({}, {}), torch.reciprocal(torch.pow({:.17g}, {})))", places_,
+                          Script::dtype(torch::kFloat), base, share);
+    const auto angle = joined({half, half});
+    angles = {let("torch.cos({})", angle), let("torch.sin({})", angle)};
+    return angles;
   }
 
   Value masked(const Value& bias, const AttentionSpec& attention) {
     const auto mask = mask_of(attention);
-    if (bias.empty()) return mask;
-    auto& scores = sums_[{bias, mask}];  // that of a shared table is the same in all blocks
-    if (!scores.empty()) return scores;
-    scores = let(bias);
-    script_.line(fmt::format("if {} is not None:", mask));
-    script_.line(fmt::format("  {0} = {0} + {1}", scores, mask));
+    if (!bias.defined()) return mask;
+    auto& scores = sums_[{bias.text(), mask.text()}];  // that of a shared table is the same in all blocks
+    if (scores.defined()) return scores;
+    scores = let(bias.text());
+    line("if {} is not None:", mask);
+    line("  {0} = {0} + {1}", scores, mask);
     return scores;
   }
 
-  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale, double) {
+  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale, double) const {
     return let("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k, v, bias, scale);
   }
 
-  void see_projections(const Value&, const Value&, const Value&) {}
-  Value pruned_heads(const Value& x, const EncoderLayerImpl&) { return x; }
-  Value pruned_units(const Value& x, const EncoderLayerImpl&) { return x; }
+  const Value& memory() const { return inputs_.memory; }
+  const Value& memory_mask() const { return inputs_.memory_mask; }
+  void see_projections(const Value&, const Value&, const Value&) const {}
+  Value pruned_heads(const Value& x, const EncoderLayerImpl&) const { return x; }
+  Value pruned_units(const Value& x, const EncoderLayerImpl&) const { return x; }
 
  private:
-  template <class... Arguments>
-  Value let(fmt::format_string<Arguments...> form, Arguments&&... arguments) {
-    return script_.let(fmt::format(form, std::forward<Arguments>(arguments)...));
-  }
-  Value let(const std::string& expression) { return script_.let(expression); }
-
   template <class Layer>
   const std::string& name(const Layer& layer) const {
     return names_.at(layer.get());
   }
 
+  /// How far the key is before the query: int64 [query, key].
+  Value before() const { return places_.unsqueeze(1) - places_.unsqueeze(0); }
+
+  /// What all blocks share.
+  Distances<Value> distances() const {
+    const auto& table = encoder_.relative;
+    if (!table) return {};
+    const auto longest = config_.max_length();
+    const Value all(script_, script_.tensor("encoder.relative.rows", table->rows(longest)));
+    const auto flat = all.index_select(0, (before() + (longest - 1)).flatten(0));
+    const Value weight(script_, script_.tensor("encoder.relative.table", table->table->weight));
+    const auto square = [&](const Value& x, const std::string& first) {
+      return let("torch.reshape({}, [{}{}, {}])", x, first, length_, length_);
+    };
+    if (config_.positions() == Positions::bias) {
+      const auto by_head = weight.index_select(0, flat).transpose(0, 1);
+      return {.bias = square(by_head, fmt::format("1, {}, ", config_.relative.heads))};
+    }
+    // Rows ascend with the distance: those in use are a part of the table, and the rest need not be projected.
+    const auto first = let("int(torch.min({}))", flat);
+    auto part = let("torch.slice({}, 0, {}, int(torch.max({})) + 1)", weight, first, flat);
+    if (table->norm) part = norm(table->norm, part);
+    return {.rows = square(flat - first, ""), .part = part};
+  }
+
   /// AttentionContext::mask_of.
   Value mask_of(const AttentionSpec& attention) {
-    if (!attention.causal && attention.window == 0) return "mask";
+    if (!attention.causal && attention.window == 0) return mask_;
     auto& mask = masks_[{attention.causal, attention.window}];
-    if (!mask.empty()) return mask;
-    const auto before = let("torch.unsqueeze(places, 1) - torch.unsqueeze(places, 0)");
-    auto far = attention.causal ? let("torch.lt({}, 0)", before) : let("torch.gt({}, length)", before);
+    if (mask.defined()) return mask;
+    const auto distance = before();
+    auto far = attention.causal ? let("torch.lt({}, 0)", distance) : let("torch.gt({}, {})", distance, length_);
     if (attention.window > 0) {
-      far = let("torch.logical_or({}, torch.gt(torch.abs({}), {}))", far, before, attention.window);
+      far = let("torch.logical_or({}, torch.gt(torch.abs({}), {}))", far, distance, attention.window);
     }
-    mask = let("torch.to({}, {}) * {:.9e}", far, Script::dtype(torch::kFloat), std::numeric_limits<float>::lowest());
-    script_.line("if mask is not None:");
-    script_.line(fmt::format("  {0} = torch.minimum({0}, mask)", mask));
+    mask = far.to(torch::kFloat) * static_cast<double>(std::numeric_limits<float>::lowest());
+    line("if {} is not None:", mask_);
+    line("  {0} = torch.minimum({0}, {1})", mask, mask_);
     return mask;
   }
 
-  Script& script_;
+  const EncoderImpl& encoder_;
+  const ModelConfig& config_;
+  const StackInputs inputs_;
+  Value length_, mask_, places_;
   std::map<const torch::nn::Module*, std::string> names_;
   std::map<double, std::pair<Value, Value>> angles_;  // cosines and sines of a base
   std::map<std::pair<bool, int64_t>, Value> masks_;
-  std::map<std::pair<Value, Value>, Value> sums_;  // of biases and masks
+  std::map<std::pair<std::string, std::string>, Value> sums_;  // of biases and masks
 };
 
-std::string embedded(Script& script, const EmbeddingsImpl& embeddings) {
-  std::string sum = script.let(script.embedding("embeddings.word_embeddings", embeddings.word_embeddings, "input_ids"));
-  const auto add = [&](const char* name, const Embedding& table, const char* ids) {
-    sum += " + " + script.let(script.embedding(name, table, ids));
-  };
-  if (embeddings.token_type_embeddings) {
-    add("embeddings.token_type_embeddings", embeddings.token_type_embeddings, "token_type_ids");
-  }
-  if (embeddings.position_embeddings) {
-    const auto padding = embeddings.padding_position;
-    if (padding >= 0) {
-      script.line(fmt::format("real = torch.to(torch.ne(input_ids, {}), {})", padding, Script::dtype(torch::kLong)));
-      script.line(fmt::format("positions = torch.cumsum(real, 1) * real + {}", padding));
-    } else {
-      script.line("positions = places");
-    }
-    add("embeddings.position_embeddings", embeddings.position_embeddings, "positions");
-  }
-  auto x = script.let(embeddings.norm ? script.layer_norm("embeddings.LayerNorm", embeddings.norm, sum) : sum);
-  if (embeddings.masks_queries) {
-    script.line("if not bool(torch.all(torch.select(attention_mask, 1, 0))):");
-    script.line(fmt::format("  {0} = {0} * torch.unsqueeze(torch.to(attention_mask, {1}), -1)", x,
-                            Script::dtype(torch::kFloat)));
-  }
-  if (embeddings.projection) x = script.let(script.linear("embeddings.projection", embeddings.projection, x));
-  return x;
-}
+/// A head as text.
+class HeadOps : public LayerOps {
+ public:
+  HeadOps(Script& script, const Head& head, Value states) : LayerOps(script), head_(head), states_(std::move(states)) {}
 
-/// A text's vector, as pooled() in compress/model/head.cpp. `mask`: float32 [batch, sequence].
-std::string pooled(Script& script, Pooling pooling, const std::string& x, const std::string& mask) {
-  const auto real = fmt::format("torch.unsqueeze({}, -1)", mask);
-  const auto sum = [](const std::string& values) { return fmt::format("torch.sum({}, [1])", values); };
-  const auto least = [](const std::string& weights) {
-    return fmt::format("torch.clamp_min({}, {})", weights, EmbeddingHead::smallest_weight);
-  };
-  const auto mean_by = [&](const std::string& weights) {
-    return script.let(fmt::format("{} / {}", sum(fmt::format("{} * {}", x, weights)), least(sum(weights))));
-  };
-  const auto token = [&](const std::string& position) {
-    const auto index =
-        script.let(fmt::format("torch.expand(torch.reshape({}, [-1, 1, 1]), [-1, 1, {}.size(2)])", position, x));
-    return script.let(fmt::format("torch.squeeze(torch.gather({}, 1, {}), 1)", x, index));
-  };
-  const auto places = [&] {
-    return script.let(
-        fmt::format("torch.arange(1, length + 1, dtype={}, device={}.device)", Script::dtype(torch::kFloat), x));
-  };
-  switch (pooling) {
-    case Pooling::cls:
-      return token(fmt::format("torch.argmax({}, 1)", mask));
-    case Pooling::max:
-      return script.let(fmt::format("torch.amax(torch.masked_fill({}, torch.eq({}, 0), {:.9e}), [1])", x, real,
-                                    std::numeric_limits<float>::lowest()));
-    case Pooling::mean:
-      return mean_by(real);
-    case Pooling::mean_sqrt_len_tokens:
-      return script.let(fmt::format("{} / torch.sqrt({})", sum(fmt::format("{} * {}", x, real)), least(sum(real))));
-    case Pooling::weightedmean: {
-      const auto before = fmt::format("torch.to(torch.argmax({}, 1, True), {})", mask, Script::dtype(torch::kFloat));
-      return mean_by(script.let(fmt::format("torch.unsqueeze(({} - {}) * {}, -1)", places(), before, mask)));
-    }
-    case Pooling::lasttoken:
-      return token(fmt::format("torch.argmax({} * {}, 1)", places(), mask));
+  const ModelConfig& config() const { return head_.config; }
+  const Value& states() const { return states_; }
+  Value first() const { return states_.select(1, 0); }
+  bool has_first_alone() const { return false; }
+  Value mask(const Value&) const { return Value(script_, "attention_mask").to(torch::kFloat); }
+  Value places() const {
+    return let("torch.arange(1, {0}.size(1) + 1, dtype={1}, device={0}.device)", states_, Script::dtype(torch::kFloat));
   }
-  throw std::logic_error("pooling");
-}
+  Value asked_for(const Value& x) const { return x; }
+  Value as_float(const Value& x) const { return x.to(torch::kFloat); }
+  Value linear(const std::string& name, const Value& x) const {
+    return let(script_.linear("head." + name, head_.layers.at(name), x.text()));
+  }
+  Value norm(const std::string& name, const Value& x) const {
+    return let(script_.layer_norm("head." + name, head_.norms.at(name), x.text()));
+  }
+  Value words(const Value& x) const {
+    return let("torch.linear({}, {}, {})", x, script_.full_weight("embeddings.word_embeddings", head_.words),
+               script_.tensor("head.bias", head_.bias));
+  }
+  Value dropout(const Value& x) const { return x; }
+  Value first_dropout(const Value& x) const { return x; }
 
-std::string embedding_output(Script& script, const EmbeddingHead& head, const std::string& states) {
-  const auto mask = script.let(fmt::format("torch.to(attention_mask, {})", Script::dtype(torch::kFloat)));
-  std::vector<std::string> parts;
-  for (const auto pooling : head.options.pooling) parts.push_back(pooled(script, pooling, states, mask));
-  auto x = parts.size() == 1 ? parts.front() : script.let(fmt::format("torch.cat([{}], -1)", fmt::join(parts, ", ")));
-  for (size_t i = 0; i < head.options.steps.size(); ++i) {
-    if (!head.dense[i]) {
-      x = script.let(
-          fmt::format("{0} / torch.clamp_min(torch.norm({0}, 2, [-1], True), {1})", x, EmbeddingHead::smallest_norm));
-      continue;
-    }
-    x = script.let(script.linear(fmt::format("head.dense_{}", i), head.dense[i], x));
-    const auto activation = head.options.steps[i].activation;
-    if (activation != Activation::none) x = script.let(activated(activation, x));
-  }
-  return x;
-}
-
-/// MaskedLmHead::words.
-std::string words_of_hidden(Script& script, const Model& model, const MaskedLmHead& head, const std::string& hidden) {
-  const auto normed = script.let(script.layer_norm("head.LayerNorm", head.norm, hidden));
-  const auto table =
-      script.let(script.full_weight("embeddings.word_embeddings", model->encoder->embeddings->word_embeddings));
-  return fmt::format("torch.linear({}, {}, {})", normed, table, script.tensor("head.bias", head.bias));
-}
-
-/// The head's dense layer and what follows it. `norm` may be null.
-std::string activated_dense(Script& script, const Linear& dense, Activation activation, const LayerNorm& norm,
-                            const std::string& x) {
-  auto y = script.let(activated(activation, script.let(script.linear("head.dense", dense, x))));
-  return norm ? script.let(script.layer_norm("head.LayerNorm", norm, y)) : y;
-}
-
-/// What the head makes of the last hidden states `x`, as in compress/model/head.cpp.
-std::string head_output(Script& script, const Model& model, const std::string& x) {
-  const auto& head = *model->head;
-  if (const auto* sequence = dynamic_cast<const SequenceHead*>(&head)) {
-    auto text = script.let(fmt::format("torch.select({}, 1, 0)", x));
-    if (sequence->mean) {
-      script.line(fmt::format("real = torch.to(attention_mask, {})", Script::dtype(torch::kFloat)));
-      text = script.let(fmt::format("torch.sum({} * torch.unsqueeze(real, -1), [1]) / torch.sum(real, [1], True)", x));
-    }
-    const auto pooled = activated_dense(script, sequence->dense, sequence->activation, sequence->norm, text);
-    return script.linear("head.classifier", sequence->classifier, pooled);
-  }
-  if (const auto* tokens = dynamic_cast<const TokenHead*>(&head)) {
-    const auto states = tokens->dense ? activated_dense(script, tokens->dense, tokens->activation, tokens->norm, x) : x;
-    return script.linear("head.classifier", head.classifier, states);
-  }
-  if (const auto* words = dynamic_cast<const MaskedLmHead*>(&head)) {
-    const auto dense = script.let(script.linear("head.dense", words->dense, x));
-    return words_of_hidden(script, model, *words, activated(words->activation, dense));
-  }
-  return embedding_output(script, dynamic_cast<const EmbeddingHead&>(head), x);
-}
+ private:
+  const Head& head_;
+  Value states_;
+};
 
 }  // namespace
 
@@ -305,44 +276,37 @@ torch::Tensor counted(const torch::Tensor& outputs, const torch::Tensor& own, co
 
 Script model_script(const Model& model, Runtime runtime) {
   Script script({"input_ids", "attention_mask", "token_type_ids"});
+  const auto& head = *model->head;
   if (runtime == Runtime::fused) {
     const auto encoder = script.attribute("encoder", ops::make_encoder_object(encoder_state(model)));
-    if (model->head->as<SequenceHead>() != nullptr) {
-      script.returns(encoder + ".forward(input_ids, attention_mask, token_type_ids)");
-      return script;
-    }
-    script.line("length = input_ids.size(1)");
-    const auto states = script.let(encoder + ".last_hidden_state(input_ids, attention_mask, token_type_ids)");
-    const auto* words = model->head->as<MaskedLmHead>();
-    script.returns(words != nullptr ? words_of_hidden(script, model, *words, states)
-                                    : head_output(script, model, states));
+    const bool whole = head.in_runtime() == RuntimePart::all;
+    const Expression result(script, script.let(fmt::format("{}.{}(input_ids, attention_mask, token_type_ids)", encoder,
+                                                           whole ? "forward" : "last_hidden_state")));
+    HeadOps ops(script, head, result);
+    const auto rest = [&]<class Kind>(Kind) { return behind_runtime<Kind>(ops); };
+    script.returns((whole ? result : with_head(head.kind(), rest)).text());
     return script;
   }
-  auto& encoder = *model->encoder;
-  script.line("batch = input_ids.size(0)");
-  script.line("length = input_ids.size(1)");
-  if (!encoder.embeddings->position_embeddings && !encoder.relative) {  // where no table is too short for it
-    const auto longest = model->config().max_length();
-    script.line(fmt::format("assert length <= {0}, 'found a text of more than {0} tokens'", longest));
+  StackOps stack(script, *model->encoder, model->config(), {"input_ids", "attention_mask", "token_type_ids"});
+  HeadOps ops(script, head, stack.states());
+  script.returns(with_head(head.kind(), [&](auto kind) { return kind.logits(ops); }).text());
+  return script;
+}
+
+Script language_script(const LanguageModel& model) {
+  std::vector<std::string> arguments{"input_ids", "attention_mask"};
+  if (model->decoder) arguments.emplace_back("decoder_input_ids");
+  Script script(arguments);
+  StackOps first(script, *model->stack, model->config(), {"input_ids", "attention_mask"});
+  auto states = first.states();
+  if (model->decoder) {
+    const StackInputs inputs{.ids = "decoder_input_ids", .memory = states, .memory_mask = first.mask()};
+    states = StackOps(script, *model->decoder, model->config(), inputs, "decoder.").states();
   }
-  script.line("mask: Optional[Tensor] = None");
-  script.line("if not bool(torch.all(attention_mask)):");
-  script.line(fmt::format("  present = torch.unsqueeze(torch.unsqueeze(torch.to(attention_mask, {}), 1), 1)",
-                          Script::dtype(torch::kFloat)));
-  if (encoder.embeddings->masks_queries) {
-    script.line("  if not bool(torch.all(torch.select(attention_mask, 1, 0))):");
-    script.line("    present = present * torch.transpose(present, -1, -2)");
-  }
-  script.line(
-      fmt::format("  mask = torch.mul(torch.rsub(present, 1.0), {:.9e})", std::numeric_limits<float>::lowest()));
-  script.line(
-      fmt::format("places = torch.arange(length, dtype={}, device=input_ids.device)", Script::dtype(torch::kLong)));
-  ScriptOps ops(script, encoder);
-  const auto distances = ops.distances(model->config(), encoder.relative);
-  auto x = embedded(script, *encoder.embeddings);
-  for (const auto& layer : encoder.layers) x = BlockMath(ops, *layer).block(x, distances);
-  if (encoder.final_norm) x = ops.norm(encoder.final_norm, x);
-  script.returns(head_output(script, model, x));
+  script.returns(model->lm_head ? script.linear("lm_head", model->lm_head, states.text())
+                                : fmt::format("torch.linear({}, {})", states.text(),
+                                              script.full_weight("embeddings.word_embeddings",
+                                                                 model->stack->embeddings->word_embeddings)));
   return script;
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 // Our model as TorchScript, and the check of the file that was written.
 
-#include "compress/model/model.h"  // Model
-#include "export/config.h"         // Runtime
-#include "export/script.h"         // Script
+#include "compress/model/language_model.h"  // LanguageModel
+#include "compress/model/model.h"           // Model
+#include "export/config.h"                  // Runtime
+#include "export/script.h"                  // Script
 
 namespace compression::exporter {
 
@@ -11,6 +12,10 @@ namespace compression::exporter {
 /// task's shape ([batch, classes]; docs/tasks.md); any batch and any length up to the model's positions. The fused
 /// runtime throws UnsupportedError for a family that it has no kernels for.
 Script model_script(const Model& model, Runtime runtime = Runtime::portable);
+
+/// LanguageModel::forward: forward(input_ids, attention_mask) -> logits, or where there is a decoder behind an encoder
+/// forward(input_ids, attention_mask, decoder_input_ids).
+Script language_script(const LanguageModel& model);
 
 /// What counts of a batch's outputs: tokens that are not padding, and of masked language modelling those that are
 /// labelled, which are all that `own`, the model's, has.

@@ -24,18 +24,18 @@ std::vector<Block> blocks(Model& model) {
   if (!model->config().shared_layers.empty()) {
     throw UnsupportedError("layers that share their weights can't be fitted or scored one by one");
   }
-  const bool head_reads_first = !model->head->needs().last_hidden_state;
   std::vector<Block> all;
   for (const auto& layer : model->encoder->layers) {
     const bool last = layer.get() == model->encoder->layers.back().get();
-    for (const bool attention : {true, false}) all.push_back({layer, attention, last && head_reads_first});
+    for (const bool attention : {true, false}) all.push_back({layer, attention, last && model->head->reads_first()});
   }
   return all;
 }
 
-torch::Tensor final_states(const Model& model, const torch::Tensor& x) {
+torch::Tensor logits_of(const Model& model, const torch::Tensor& x, const Batch& batch) {
   auto norm = model->encoder->final_norm;
-  return norm ? norm->forward(x) : x;
+  const auto states = norm ? norm->forward(x) : x;
+  return model->head->forward({.first = states.select(1, 0), .last_hidden_state = states}, batch);
 }
 
 std::vector<Texts> embed(Model& model, const BatchSource& source, const Context& context) {

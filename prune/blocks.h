@@ -49,8 +49,8 @@ struct Block {
 /// In the order of computing, which is that of prunable_units(). Throws UnsupportedError if layers share weights.
 std::vector<Block> blocks(Model& model);
 
-/// What the head reads of what the last block gives.
-torch::Tensor final_states(const Model& model, const torch::Tensor& x);
+/// The logits of what the last block gives.
+torch::Tensor logits_of(const Model& model, const torch::Tensor& x, const Batch& batch);
 
 /// A batch on its way: the input of the next block.
 struct Texts {

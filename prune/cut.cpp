@@ -15,6 +15,10 @@ void check_groups(size_t groups, size_t kept) {
 
 }  // namespace
 
+torch::Tensor features_of(const torch::Tensor& units, int64_t width) {
+  return (units.unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
+}
+
 torch::Tensor best_units(const torch::Tensor& scores, int64_t count) {
   const auto order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
   return std::get<0>(order.slice(0, 0, count).sort());
@@ -66,7 +70,7 @@ void cut_units(Prunable& model, const std::vector<torch::Tensor>& kept) {
   check_groups(groups.size(), kept.size());
   for (size_t i = 0; i < groups.size(); ++i) {
     auto& group = groups[i];
-    const auto features = (kept[i].unsqueeze(1) * group.width + torch::arange(group.width, torch::kLong)).flatten();
+    const auto features = features_of(kept[i], group.width);
     const auto cut = [&](torch::Tensor& tensor, int64_t dimension) {
       tensor.mutable_grad().reset();
       tensor.set_data(tensor.index_select(dimension, features.to(tensor.device())).contiguous());

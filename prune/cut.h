@@ -14,6 +14,9 @@ struct Counts {
   std::optional<int64_t> heads, intermediate_size;
 };
 
+/// The features of these units, each of which has `width` that follow each other: int64 [units * width].
+torch::Tensor features_of(const torch::Tensor& units, int64_t width);
+
 /// The `count` best by score, of equal scores the first: int64 [count], ascending. scores: [units], `count` at most.
 torch::Tensor best_units(const torch::Tensor& scores, int64_t count);
 

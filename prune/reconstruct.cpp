@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 #include <torch/types.h>
 
-#include <functional>
-
 #include "compress/base/error.h"             // DataError
 #include "compress/model/autocast.h"         // OrdinaryMode
 #include "compress/state_dict/state_dict.h"  // not_finite
 #include "prune/blocks.h"                    // Block, Texts
+#include "prune/cut.h"                       // features_of
 
 namespace compression::prune {
 namespace {
@@ -35,8 +34,7 @@ void solve_into(std::vector<Linear> linears, const LeastSquares& fit, double dam
 void fit_units(const Block& block, const Block& original, const torch::Tensor& kept, const std::vector<Texts>& own,
                const std::vector<Texts>& whole, double damping, const Context& context) {
   const auto makers = block.makers(), originals = original.makers();
-  const auto width = block.width();
-  const auto features = (kept.unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
+  const auto features = features_of(kept, block.width());
   const auto count = static_cast<int64_t>(makers.size()) * features.size(0);
   LeastSquares fit(makers.front()->weight.size(1), count);
   for (size_t i = 0; i < own.size(); ++i) {
@@ -56,23 +54,28 @@ void fit_units(const Block& block, const Block& original, const torch::Tensor& k
   solve_into(makers, fit, damping);
 }
 
-/// Fits the head's two layers to the original's.
-void fit_head(Model& model, Model& whole_model, const std::vector<Texts>& own, const std::vector<Texts>& whole,
-              double damping) {
-  auto &head = *model->head->as<SequenceHead>(), &original = *whole_model->head->as<SequenceHead>();
-  const auto fit = [&](Linear linear, auto&& inputs, auto&& outputs) {
+/// What a layer of the head reads of what the last block gives.
+torch::Tensor head_input(Linear layer, const Model& model, const Texts& texts) {
+  torch::Tensor input;
+  layer->watch = [&](const torch::Tensor& x) { input = x; };
+  logits_of(model, texts.x, texts.batch);
+  layer->watch = nullptr;
+  return input;
+}
+
+/// Fits the layers of a head for whole texts to the original's.
+void fit_head(const Model& model, const Model& whole_model, const std::vector<Texts>& own,
+              const std::vector<Texts>& whole, double damping) {
+  for (const auto* name : {"dense", "classifier"}) {
+    auto linear = model->head->layers.at(name), original = whole_model->head->layers.at(name);
     LeastSquares equations(linear->weight.size(1), linear->weight.size(0));
     for (size_t i = 0; i < own.size(); ++i) {
-      const auto in = inputs(head.read(final_states(model, own[i].x), own[i].batch));
-      const auto wanted = outputs(original.read(final_states(whole_model, whole[i].x), whole[i].batch));
+      const auto in = head_input(linear, model, own[i]);
+      const auto wanted = original->forward(head_input(original, whole_model, whole[i]));
       equations.add(in, wanted, torch::ones({in.size(0), 1}, in.options()));
     }
     solve_into({linear}, equations, damping);
-  };
-  fit(head.dense, std::identity(), [&](const torch::Tensor& x) { return original.dense->forward(x); });
-  fit(
-      head.classifier, [&](const torch::Tensor& x) { return head.pooled(x); },
-      [&](const torch::Tensor& x) { return original.classifier->forward(original.pooled(x)); });
+  }
 }
 
 /// Fits a block of the pruned model to the original's, and takes all texts through both: `own` holds those of the
@@ -185,10 +188,8 @@ void reconstruct(Model& model, Model& original, const std::vector<torch::Tensor>
       throw DataError(fmt::format("{} of layer {}: {}", all[i].attention ? "attention" : "FFN", i / 2, error.what()));
     }
   }
-  if (method != Reconstruction::layerwise) return;
-  if (model->head->as<SequenceHead>() && original->head->as<SequenceHead>()) {
-    fit_head(model, original, own, whole, damping);
-  }
+  const bool of_texts = model->head->kind() == HeadKind::text && original->head->kind() == HeadKind::text;
+  if (method == Reconstruction::layerwise && of_texts) fit_head(model, original, own, whole, damping);
 }
 
 }  // namespace compression::prune

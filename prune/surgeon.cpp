@@ -9,6 +9,7 @@
 #include "compress/model/autocast.h"  // OrdinaryMode
 #include "compress/task/task.h"       // find_task
 #include "prune/blocks.h"             // Block, Texts
+#include "prune/cut.h"                // features_of
 #include "prune/reconstruct.h"        // with_bias, cholesky_factor
 
 namespace compression::prune {
@@ -58,8 +59,7 @@ std::vector<torch::Tensor> output_curvatures(Model& model, std::vector<Block>& a
       sums.push_back(block.sum(x, texts.context));
       x = block.next(sums.back());
     }
-    x = final_states(model, x);
-    const auto logits = model->head->forward({.first = x.select(1, 0), .last_hidden_state = x}, texts.batch);
+    const auto logits = logits_of(model, x, texts.batch);
     const auto along = directions(logits, texts.batch, find_task(model->config().task), seed);
     const auto gradients = torch::autograd::grad({(logits * along).sum()}, sums);
     const at::NoGradGuard no_grad;
@@ -94,9 +94,6 @@ torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weig
   auto left = torch::arange(units, torch::kLong);  // units
   auto costs = torch::zeros({units}, gram.options());
   auto last = torch::zeros({}, gram.options());  // of the units that went before
-  const auto features = [&](const torch::Tensor& u) {
-    return (u.unsqueeze(1) * width + torch::arange(width, torch::kLong)).flatten();
-  };
   while (left.size(0) > 0) {
     const auto n = left.size(0);
     const auto own = inverse.reshape({n, width, n, width}).diagonal(0, 0, 2).permute({2, 0, 1});  // [n, width, width]
@@ -112,7 +109,7 @@ torch::Tensor removal_costs(const torch::Tensor& gram, const torch::Tensor& weig
     stays.index_fill_(0, goes, false);
     const auto rest = stays.nonzero().squeeze(1);
     // Those that stay take over: the inverse and the weights without the units that go.
-    const auto gone = features(goes), kept = features(rest);
+    const auto gone = features_of(goes, width), kept = features_of(rest, width);
     const auto inverse_kept = inverse.index_select(0, kept);
     const auto share = torch::linalg_solve(inverse.index_select(0, gone).index_select(1, gone),
                                            inverse_kept.index_select(1, gone).t());  // [gone, kept]

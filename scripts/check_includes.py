@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that #include lines follow the direction of the folders, that every header begins with #pragma once, and that
-no task is named outside of its own file.
+"""Checks that #include lines follow the direction of the folders, that every header begins with #pragma once, that no
+task is named outside of its own file, and no model family outside of compress/families.
 
 usage: check_includes.py [ROOT]        (default: the repository that this script is in)
 
@@ -9,6 +9,7 @@ usage: check_includes.py [ROOT]        (default: the repository that this script
 A layer of compress/ includes itself and those below it that LAYERS names, directly or through others. The five in the
 middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, LibTorch not in the layers of
 PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
+A family is named ("roberta", "RobertaTokenizer") in FAMILIES, where these texts are found, and as OTHER_WORDS says.
 Tests and benchmarks may include and name anything. Prints a line for each violation and exits with 1 if there is one.
 """
 import re
@@ -27,7 +28,7 @@ LAYERS = {
     "spec": {"base"},
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
-    "families": {"spec"},
+    "families": {"spec", "tokenizer"},
     "engine": {"runtime", "families", "checkpoint"},
     "model": {"engine", "state_dict", "workflow"},
     "task": {"model", "tokenizer"},
@@ -60,6 +61,17 @@ LIBTORCH = {"torch", "ATen", "c10", "caffe2"}
 
 TASK_TABLE = Path("compress/spec/task.h")
 TASK = re.compile(r"\bTaskType::(\w+)|\busing enum TaskType\b")
+
+FAMILIES = "compress/families"
+FAMILY_TEXTS = re.compile(r'\bmodel_type = (?:family\.gguf = )?"([\w-]+)"|\{"(\w+)",\s*TokenizerRules::')
+CLASS_PREFIX = re.compile(r'\bclass_prefix = "(\w+)"')
+TEXT = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+OTHER_WORDS = {  # what is called as a family is, and is something else
+    "compress/tokenizer/gguf_tokenizer.cpp": {"gpt2", "llama", "qwen2"},  # values of GGUF's own fields
+    "compress/model/model.cpp": {"bert"},  # the module of the first stack, as all names of ours begin
+    "compress/model/language_model.cpp": {"bert"},
+    "compress/spec/config.h": {"bert"},  # whose defaults these are
+}
 
 HEADERS = {".h", ".hpp"}
 SOURCES = HEADERS | {".cpp", ".cc", ".cxx", ".inc"}
@@ -104,7 +116,18 @@ def begins_with_pragma_once(text):
     return re.compile(r"#\s*pragma\s+once\b").match(text, at) is not None
 
 
-def problems_of(root, file):
+def family_names(root):
+    """Texts that are a family's name, and a pattern of its classes' names."""
+    texts, prefixes = set(), set()
+    for path in (root / FAMILIES).glob("*.cpp"):
+        content = path.read_text(encoding="utf-8")
+        texts.update(name for pair in FAMILY_TEXTS.findall(content) for name in pair if name)
+        prefixes.update(CLASS_PREFIX.findall(content))
+    classes = "|".join(sorted(prefixes | {text for text in texts if text[0].isupper()})) or r"(?!)"
+    return texts, re.compile(rf"(?:{classes})(?:Config|For\w+|Model|Tokenizer(?:Fast)?)")
+
+
+def problems_of(root, file, families):
     text = (root / file).read_text(encoding="utf-8")
     once = file.suffix in HEADERS and not file.name.endswith("-inl.h")  # Highway's, which are read once for each target
     if once and not begins_with_pragma_once(text):
@@ -121,6 +144,12 @@ def problems_of(root, file):
         for match in TASK.finditer(line):
             if file not in (TASK_TABLE, Path(f"compress/task/{match[1]}.cpp")):
                 yield number, f"names a task, {match[0]}: ask {TASK_TABLE} or compress/task/task.h for what it is about"
+        if folder_of(file) == FAMILIES:
+            continue
+        for text in TEXT.findall(re.sub(r"(^|\s)//.*", "", line)):
+            named = text in families[0] - OTHER_WORDS.get(file.as_posix(), set()) or families[1].fullmatch(text)
+            if named:
+                yield number, f'names a model family, "{text}": only {FAMILIES}/ may'
 
 
 def link_problems(root):
@@ -151,7 +180,8 @@ def main():
     files = list(source_files(root))
     if not files:
         sys.exit(f"check_includes: no C++ files below {root}")
-    violations = [f"{file}:{line}: {problem}" for file in files for line, problem in problems_of(root, file)]
+    families = family_names(root)
+    violations = [f"{file}:{line}: {problem}" for file in files for line, problem in problems_of(root, file, families)]
     violations += link_problems(root)
     print("\n".join(violations) or f"check_includes: {len(files)} files follow the direction of the folders")
     sys.exit(1 if violations else 0)

@@ -98,6 +98,19 @@ class CheckIncludes(unittest.TestCase):
                          (1, ["datasets/a.cpp:2: names a task, using enum TaskType: ask compress/spec/task.h or "
                               "compress/task/task.h for what it is about"]))
 
+    def test_a_family_is_named_in_its_folder_alone(self):
+        family = {"compress/families/roberta.cpp": 'f = {.model_type = "roberta", .class_prefix = "Roberta",\n'
+                                                   '     .tokenizers = {{"Roberta", TokenizerRules::bytes_marks, tokens}}};\n'}
+        for file, text, status in [("compress/tokenizer/a.cpp", 'if (name == "Roberta")', 1),
+                                   ("compress/tokenizer/a.cpp", 'if (name == "RobertaTokenizerFast")', 1),
+                                   ("recipes/a.cpp", 'type = "roberta";', 1),
+                                   ("recipes/a.cpp", 'auto a = b;  // "roberta"', 0),
+                                   ("recipes/a.cpp", 'if (type == "RobertaProcessing")', 0),  # of tokenizer.json
+                                   ("tests/a.cpp", 'type = "roberta";', 0), ("bench/a.cpp", 'type = "roberta";', 0)]:
+            self.assertEqual(self.check({**family, file: text + "\n"})[0], status, (file, text))
+        self.assertEqual(self.check({**family, "apps/a.cpp": 'int a;\nauto b = "roberta";\n'})[1],
+                         ['apps/a.cpp:2: names a model family, "roberta": only compress/families/ may'])
+
     def test_a_folder_without_sources_is_an_error(self):
         self.assertEqual(self.check({"README.md": "text"})[0], 1)
 

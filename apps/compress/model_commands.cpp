@@ -328,10 +328,14 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
               {"parameters", parameter_count(config)},
               {"macs", encoder_macs(config, length)},
               {"macs_length", length}};
-  for (const auto& layer : config.layers) {
-    out["layers"].push_back({{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}});
-    if (layer.attention.group > 1) out["layers"].back()["num_key_value_heads"] = layer.attention.kv_heads();
-  }
+  const auto add_layers = [&](const char* key, const std::vector<BlockSpec>& layers) {
+    for (const auto& layer : layers) {
+      out[key].push_back({{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}});
+      if (layer.attention.group > 1) out[key].back()["num_key_value_heads"] = layer.attention.kv_heads();
+    }
+  };
+  add_layers("layers", config.layers);
+  add_layers("decoder_layers", config.decoder);
   for (const auto* name : {"model.safetensors", "model.pt"}) {
     if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
   }
@@ -341,9 +345,12 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
 }
 
 void print_facts(const json& facts, const ModelConfig& config, const fs::path& folder) {
-  std::cout << fmt::format("{}: {}, hidden size {}, {} layers, heads of {}; {}{}\n", printable(folder.string()),
-                           printable(config.model_type), config.hidden_size, config.layers.size(),
-                           config.attention_head_size(), task_of(config),
+  const auto stacks = config.decoder.empty()
+                          ? fmt::format("{} layers", config.layers.size())
+                          : fmt::format("{} layers and a decoder of {}", config.layers.size(), config.decoder.size());
+  std::cout << fmt::format("{}: {}, hidden size {}, {}, heads of {}; {}{}\n", printable(folder.string()),
+                           printable(config.model_type), config.hidden_size, stacks, config.attention_head_size(),
+                           task_of(config),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
   std::cout << fmt::format(
       "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
@@ -372,6 +379,11 @@ void print_layers(const ModelConfig& config, const fs::path& folder) {
     std::cout << fmt::format("{:>5}  {:<28}  {}\n", i,
                              drawn(config.layers[i].attention.heads, whole[i].attention.heads, 12),
                              drawn(config.layers[i].mlp.units, whole[i].mlp.units, 24));
+  }
+  for (size_t i = 0; i < config.decoder.size(); ++i) {
+    const auto [heads, units] = std::pair(config.decoder[i].attention.heads, config.decoder[i].mlp.units);
+    std::cout << fmt::format("{:>5}  {:<28}  {}\n", config.layers.size() + i, drawn(heads, heads, 12),
+                             drawn(units, units, 24));
   }
 }
 

@@ -208,7 +208,7 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
 }  // namespace
 
 std::string runtime_lacks(const ModelConfig& config) {
-  if (config.language_head != LanguageHead::none) return "the head of a decoder";
+  if (config.language_head != LanguageHead::none || !config.decoder.empty()) return "a decoder";
   if (config.max_length() > kernels::int16_attention_limit) {
     return fmt::format("texts of {} tokens", config.max_length());
   }

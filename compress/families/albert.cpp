@@ -58,7 +58,12 @@ Family albert() {
                        {"head.dense", "predictions.dense"},
                        {"head.LayerNorm", "predictions.LayerNorm"},
                        {"head.decoder", "predictions.decoder"}},
-          .not_ours = {"sop_classifier."}};
+          .not_ours = {"sop_classifier."},
+          .tokenizers = {{"Albert",
+                          TokenizerRules::unigram_quotes,
+                          {"[CLS]", "[SEP]", "<pad>", "<unk>", "[MASK]", "[CLS]", "[SEP]"},
+                          "albert",
+                          "spiece.model"}}};
 }
 
 }  // namespace compression

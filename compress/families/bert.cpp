@@ -12,7 +12,12 @@ Family bert() {
                        {"head.dense", "cls.predictions.transform.dense"},
                        {"head.LayerNorm", "cls.predictions.transform.LayerNorm"},
                        {"head.decoder", "cls.predictions.decoder"}},
-          .not_ours = {"cls."}};
+          .not_ours = {"cls."},
+          .tokenizers = {{"Bert", TokenizerRules::word_pieces, bracket_tokens(), "bert", "vocab.txt"},
+                         {"LayoutLM", TokenizerRules::word_pieces, bracket_tokens()},
+                         {"Lxmert", TokenizerRules::word_pieces, bracket_tokens()},
+                         {"MobileBert", TokenizerRules::word_pieces, bracket_tokens(), "mobilebert"},
+                         {"SqueezeBert", TokenizerRules::word_pieces, bracket_tokens()}}};
 }
 
 }  // namespace compression

@@ -238,6 +238,8 @@ void require_even_heads(const FamilyFields& fields, const ModelConfig& config) {
 
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config) {
   config.language_head = fields.flag_or(tied, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
+  config.task = headless_task;
+  config.labels.clear();
 }
 
 void write_language_head(const ModelConfig& config, json& out) {

@@ -93,7 +93,7 @@ double read_rotary_base(const ConfigFields& fields, const std::string& old_key, 
 /// That rotary positions can turn the halves of a head.
 void require_even_heads(const FamilyFields& fields, const ModelConfig& config);
 
-/// tie_word_embeddings of a decoder, `tied` where it is absent; and its inverse.
+/// tie_word_embeddings of a decoder, `tied` where it is absent, in place of any other head; and its inverse.
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config);
 void write_language_head(const ModelConfig& config, nlohmann::json& out);
 

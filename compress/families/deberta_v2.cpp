@@ -114,7 +114,12 @@ Family deberta_v2() {
                        {"head.dense", "cls.predictions.transform.dense"},
                        {"head.LayerNorm", "cls.predictions.transform.LayerNorm"},
                        {"head.decoder", "cls.predictions.decoder"}},
-          .not_ours = {"deberta.embeddings.position_embeddings.", "cls.", "lm_predictions.", "mask_predictions."}};
+          .not_ours = {"deberta.embeddings.position_embeddings.", "cls.", "lm_predictions.", "mask_predictions."},
+          .tokenizers = {{"DebertaV2",
+                          TokenizerRules::unigram_spaces,
+                          {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"},
+                          "deberta-v2",
+                          "spm.model"}}};
 }
 
 }  // namespace compression

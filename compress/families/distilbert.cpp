@@ -34,7 +34,8 @@ Family distilbert() {
           .mlm_head = {{"head", "vocab_projector"},
                        {"head.dense", "vocab_transform"},
                        {"head.LayerNorm", "vocab_layer_norm"},
-                       {"head.decoder", "vocab_projector"}}};
+                       {"head.decoder", "vocab_projector"}},
+          .tokenizers = {{"DistilBert", TokenizerRules::word_pieces, bracket_tokens(), "distilbert"}}};
 }
 
 }  // namespace compression

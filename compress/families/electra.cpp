@@ -23,7 +23,8 @@ Family electra() {
                        {"head.dense", "generator_predictions.dense"},
                        {"head.LayerNorm", "generator_predictions.LayerNorm"},
                        {"head.decoder", "generator_lm_head"}},
-          .not_ours = {"discriminator_predictions."}};
+          .not_ours = {"discriminator_predictions."},
+          .tokenizers = {{"Electra", TokenizerRules::word_pieces, bracket_tokens(), "electra"}}};
 }
 
 }  // namespace compression

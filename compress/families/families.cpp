@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "compress/base/error.h"  // UnsupportedError
+#include "compress/base/error.h"                // UnsupportedError
+#include "compress/tokenizer/load_tokenizer.h"  // load_tokenizer
 
 namespace compression {
 
@@ -44,8 +45,22 @@ bool Family::names(std::string_view own) const {
 const std::vector<Family>& families() {
   static const std::vector<Family> all{bert(),   roberta(), xlm_roberta(), distilbert(), electra(),
                                        albert(), mpnet(),   modernbert(),  deberta_v2(), gpt2(),
-                                       llama(),  qwen2(),   qwen3(),       mpt()};
+                                       llama(),  qwen2(),   qwen3(),       mpt(),        bart()};
   return all;
+}
+
+const std::vector<TokenizerClass>& tokenizer_classes() {
+  static const std::vector<TokenizerClass> classes = [] {
+    std::vector<TokenizerClass> all;
+    for (const auto& family : families()) all.insert(all.end(), family.tokenizers.begin(), family.tokenizers.end());
+    std::ranges::sort(all, {}, &TokenizerClass::name);
+    return all;
+  }();
+  return classes;
+}
+
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder, std::optional<int64_t> rows) {
+  return load_tokenizer(folder, rows, tokenizer_classes());
 }
 
 const Family& find_family(const std::string& model_type, const std::string& where) {

@@ -10,6 +10,9 @@ namespace compression {
 
 const std::vector<Family>& families();
 
+/// The tokenizer classes of all, in the order of their names.
+const std::vector<TokenizerClass>& tokenizer_classes();
+
 /// Throws UnsupportedError that names the supported families; `where` is where model_type was found.
 const Family& find_family(const std::string& model_type, const std::string& where = "model_type");
 

@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "compress/spec/config.h"  // ModelConfig
+#include "compress/spec/config.h"            // ModelConfig
+#include "compress/tokenizer/class_rules.h"  // TokenizerClass
 
 namespace compression {
 
@@ -38,6 +39,7 @@ struct Family {
 
   /// Tensors. A layer's name has {} for its index; with two of them, ALBERT's group and the layer in it.
   std::string_view layer = "encoder.layer.{}";
+  std::string_view decoder_layer = "";        // the same of the second stack, where there is one
   std::vector<OtherName> layer_modules = {};  // below a layer
   std::vector<JoinedName> joined = {};        // below a layer, by the names of layer_modules
   bool transposed_blocks = false;             // whether linear layers of blocks are stored as [in, out] (GPT-2)
@@ -52,6 +54,9 @@ struct Family {
   bool gguf_turns_neighbours = false;      // rotary positions there turn neighbours (gguf_rotary_rows), not halves
   std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
                                            // those of all families (ignorable_names)
+  std::vector<std::string> zeros = {};     // of them, tensors that we can do without only where they are 0
+
+  std::vector<TokenizerClass> tokenizers = {};  // its tokenizer's class, and others that work alike
 
   bool is_decoder() const { return defaults.language_head != LanguageHead::none; }
 
@@ -68,6 +73,7 @@ std::vector<BlockSpec> blocks_of(size_t count, int64_t heads, int64_t units, Act
 
 // The families, one file each.
 Family albert();
+Family bart();
 Family bert();
 Family deberta_v2();
 Family distilbert();

@@ -68,7 +68,11 @@ Family gpt2() {
           .transposed_blocks = true,
           .modules = {{"bert.embeddings.word_embeddings", "transformer.wte"},
                       {"bert.embeddings.position_embeddings", "transformer.wpe"},
-                      {"bert.encoder.LayerNorm", "transformer.ln_f"}}};
+                      {"bert.encoder.LayerNorm", "transformer.ln_f"}},
+          .tokenizers = {{"GPT2",
+                          TokenizerRules::bytes,
+                          {.unk = "<|endoftext|>", .bos = "<|endoftext|>", .eos = "<|endoftext|>"},
+                          "gpt2"}}};
 }
 
 }  // namespace compression

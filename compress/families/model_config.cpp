@@ -246,13 +246,13 @@ void read_layers(const ConfigFields& compress, ModelConfig& config) {
   }
   for (size_t i = 0; i < count; ++i) {
     const auto layer = compress.element("layers", i);
-    auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
+    auto& attention = config.layers[i].attention;
     const bool has_bias = has_columns(attention.positions);
     std::set<std::string> keys{"num_attention_heads", "intermediate_size"};
     if (has_bias) keys.insert("position_heads");
     layer.allow_only(keys);
     attention.heads = layer.integer("num_attention_heads", 0, limits::width);
-    mlp.units = layer.integer("intermediate_size", 0, limits::rows);
+    config.layers[i].mlp.units = layer.integer("intermediate_size", 0, limits::rows);
     if (has_bias) read_position_heads(layer, config.relative.heads, attention);
     if (const auto first = config.first_use(i); config.layers[first] != config.layers[i]) {
       compress.fail("layers", fmt::format("other sizes for layer {} than for layer {}", i, first),

@@ -33,6 +33,9 @@ void write_positions(const ModelConfig& config, nlohmann::json& out) {
 /// A bias on attention scores by relative position, one table for all layers. Whatever config.json says, transformers
 /// counts positions from token 1, and puts relative positions in 32 buckets.
 Family mpnet() {
+  auto tokens = mark_tokens();
+  tokens.unk = "[UNK]";
+  tokens.mask_takes_space = true;
   return {.model_type = "mpnet",
           .class_prefix = "MPNet",
           .base = "mpnet",
@@ -58,7 +61,8 @@ Family mpnet() {
                        {"head.dense", "lm_head.dense"},
                        {"head.LayerNorm", "lm_head.layer_norm"},
                        {"head.decoder", "lm_head.decoder"}},
-          .not_ours = {"mpnet.pooler."}};
+          .not_ours = {"mpnet.pooler."},
+          .tokenizers = {{"MPNet", TokenizerRules::word_pieces_marks, tokens, "mpnet"}}};
 }
 
 }  // namespace compression

@@ -15,7 +15,8 @@
 namespace compression {
 namespace {
 
-constexpr std::string_view own_base = "bert.", own_layer = "bert.encoder.layer.";
+constexpr std::string_view own_base = "bert.", own_layer = "bert.encoder.layer.",
+                           own_decoder_layer = "decoder.encoder.layer.";
 
 /// The module that a tensor, or a name with a dot at its end, is of.
 std::string_view module_of(std::string_view name) {
@@ -88,8 +89,8 @@ std::string prefix_of(const Family& family, const std::vector<std::string>& name
   return "";
 }
 
-std::string layer_name(const Family& family, int64_t index, int64_t inner) {
-  std::string name(family.layer);
+std::string layer_name(std::string_view pattern, int64_t index, int64_t inner) {
+  std::string name(pattern);
   const auto fill = [&](int64_t number) {
     if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(number));
   };
@@ -106,13 +107,16 @@ std::string checkpoint_name(const Family& family, HeadKind head, int64_t inner, 
   const auto module = module_of(own), leaf = own.substr(module.size());
   if (const auto* other = find_own(family.head(head), module)) return fmt::format("{}{}", other->theirs, leaf);
   if (const auto* other = find_own(family.modules, module)) return fmt::format("{}{}", other->theirs, leaf);
-  if (!own.starts_with(own_base)) return std::string(own);
-  if (!own.starts_with(own_layer)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
+  const bool of_decoder = own.starts_with(own_decoder_layer);
+  if (!own.starts_with(own_base) && !of_decoder) return std::string(own);
+  const auto before = of_decoder ? own_decoder_layer : own_layer;
+  if (!own.starts_with(before)) return fmt::format("{}.{}", family.base, own.substr(own_base.size()));
   int64_t index = 0;
-  const auto* rest = std::from_chars(own.data() + own_layer.size(), own.data() + own.size(), index).ptr + 1;
+  const auto* rest = std::from_chars(own.data() + before.size(), own.data() + own.size(), index).ptr + 1;
   const auto part = module.substr(static_cast<size_t>(rest - own.data()));
   const auto* other = find_own(family.layer_modules, part);
-  return fmt::format("{}.{}.{}{}", family.base, layer_name(family, index, inner), other ? other->theirs : part, leaf);
+  const auto layer = layer_name(of_decoder ? family.decoder_layer : family.layer, index, inner);
+  return fmt::format("{}.{}.{}{}", family.base, layer, other ? other->theirs : part, leaf);
 }
 
 }  // namespace

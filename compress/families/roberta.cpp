@@ -17,7 +17,9 @@ Family roberta() {
                        {"head.dense", "lm_head.dense"},
                        {"head.LayerNorm", "lm_head.layer_norm"},
                        {"head.decoder", "lm_head.decoder"}},
-          .not_ours = {"roberta.pooler."}};
+          .not_ours = {"roberta.pooler."},
+          .tokenizers = {{"Roberta", TokenizerRules::bytes_marks, mark_tokens(), "roberta", "vocab.json"},
+                         {"Longformer", TokenizerRules::bytes_marks, mark_tokens()}}};
 }
 
 Family xlm_roberta() {
@@ -26,6 +28,11 @@ Family xlm_roberta() {
   family.defaults.model_type = "xlm-roberta";
   family.class_prefix = "XLMRoberta";
   family.defaults.vocab_size = 30522;
+  auto camembert = mark_tokens();
+  camembert.mask_takes_space = true;
+  family.tokenizers = {
+      {"XLMRoberta", TokenizerRules::unigram_marks, mark_tokens(), "xlm-roberta", "sentencepiece.bpe.model"},
+      {"Camembert", TokenizerRules::unigram_unused, camembert, "camembert"}};
   return family;
 }
 

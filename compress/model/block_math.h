@@ -1,10 +1,11 @@
 #pragma once
-// The mathematics of a block, once: computed with tensors (encoder.cpp), or written down as TorchScript
-// (export/model_script.cpp). The fused forms (fused.cpp, compress/runtime/) compute the same by hand.
+// The mathematics of a stack's input and of a block, once: computed with tensors (encoder.cpp), or written down as
+// TorchScript (export/model_script.cpp). The fused forms (fused.cpp, compress/runtime/) compute the same by hand.
 
+#include <cmath>
 #include <vector>
 
-#include "compress/model/encoder.h"       // EncoderLayerImpl
+#include "compress/model/encoder.h"       // EncoderLayerImpl, EmbeddingsImpl
 #include "compress/spec/relative_rows.h"  // alibi_slopes
 
 namespace compression {
@@ -17,8 +18,30 @@ struct Distances {
   Value part = {};  // disentangled: the rows of the table in use, [rows, hidden]
 };
 
-/// `Ops` computes or writes: Ops::Value is a tensor, or an expression. Both have the operations that are called below;
-/// heads are split as [batch, heads, sequence, head size].
+/// What the first block reads, [batch, sequence, hidden]. `Ops` computes or writes: Ops::Value is a tensor, or an
+/// expression that has a tensor's operations.
+template <class Ops>
+typename Ops::Value embedded(Ops& ops, const EmbeddingsImpl& input) {
+  auto x = ops.rows(input.word_embeddings, ops.ids());
+  if (input.spec.scaled) x = x * std::sqrt(static_cast<double>(input.word_embeddings->weight.size(1)));
+  if (input.token_type_embeddings) x = x + ops.rows(input.token_type_embeddings, ops.token_types());
+  if (input.position_embeddings) {
+    auto positions = ops.places();
+    if (input.padding_position >= 0) {
+      const auto real = ops.as_integers(ops.ids().ne(input.padding_position));
+      positions = real.cumsum(1) * real + input.padding_position;
+    } else if (input.spec.first_position > 0) {
+      positions = positions + input.spec.first_position;
+    }
+    x = x + ops.rows(input.position_embeddings, positions);
+  }
+  if (input.norm) x = ops.norm(input.norm, x);
+  if (input.spec.masks_queries) x = ops.without_masked(x);
+  x = ops.dropout(x, input.dropout);
+  return input.projection ? ops.linear(input.projection, x) : x;
+}
+
+/// Heads are split as [batch, heads, sequence, head size].
 template <class Ops>
 class BlockMath {
  public:
@@ -28,43 +51,41 @@ class BlockMath {
 
   /// x: [batch, sequence, hidden].
   Value block(const Value& x, const Distances<Value>& distances) {
-    if (layer_.spec.place == NormPlace::after) {
-      const auto middle = ops_.norm(layer_.attention_norm, ops_.sum(attention(x, distances), x));
-      return ops_.norm(layer_.output_norm, ops_.sum(mlp(middle), middle));
-    }
-    const auto read = layer_.attention_norm ? ops_.norm(layer_.attention_norm, x) : x;
-    const auto middle = ops_.sum(attention(read, distances), x);
-    return ops_.sum(mlp(ops_.norm(layer_.output_norm, middle)), middle);
+    const auto add = [&](const Value& in, const LayerNorm& norm, auto&& part) -> Value {
+      if (layer_.spec.place == NormPlace::after) return ops_.norm(norm, part(in) + in);
+      return part(norm ? ops_.norm(norm, in) : in) + in;
+    };
+    auto y = add(x, layer_.attention_norm, [&](const Value& in) { return attention(in, distances); });
+    if (layer_.spec.cross) y = add(y, layer_.cross_norm, [&](const Value& in) { return cross_attention(in); });
+    return add(y, layer_.output_norm, [&](const Value& in) { return mlp(in); });
   }
 
   /// What attention_output reads: [batch, sequence, heads * head size].
   Value attended(const Value& x, const Distances<Value>& distances) {
     auto q = ops_.linear(layer_.query, x), k = ops_.linear(layer_.key, x), v = ops_.linear(layer_.value, x);
     ops_.see_projections(q, k, v);
-    q = ops_.split_heads(q, attention_.heads, attention_.head_size);
-    k = ops_.split_heads(k, attention_.kv_heads(), attention_.head_size);
-    v = ops_.split_heads(v, attention_.kv_heads(), attention_.head_size);
+    q = split(q, attention_.heads, attention_.head_size);
+    k = split(k, attention_.kv_heads(), attention_.head_size);
+    v = split(v, attention_.kv_heads(), attention_.head_size);
     if (layer_.query_norm) {
       q = ops_.norm(layer_.query_norm, q);
       k = ops_.norm(layer_.key_norm, k);
     }
     if (attention_.positions == Positions::rotary) {
-      q = ops_.rotated(q, attention_.rotary_base);
-      k = ops_.rotated(k, attention_.rotary_base);
+      q = rotated(q);
+      k = rotated(k);
     }
-    if (attention_.group > 1) {
-      k = ops_.repeated(k, attention_.group);
-      v = ops_.repeated(v, attention_.group);
-    }
+    k = shared(k, attention_);
+    v = shared(v, attention_);
     const auto bias = ops_.masked(of_distances(q, k, distances), attention_);
     const auto heads = ops_.attention(q, k, v, bias, layer_.score_scale(), layer_.attention_dropout);
-    return ops_.join_heads(ops_.pruned_heads(heads, layer_), attention_.width());
+    return joined(ops_.pruned_heads(heads, layer_));
   }
 
   /// What output reads: [batch, sequence, units].
   Value units(const Value& x) {
     auto all = ops_.activated(ops_.linear(layer_.intermediate, x), layer_.spec.mlp.activation);
-    if (layer_.gate) all = ops_.product(all, ops_.linear(layer_.gate, x));
+    if (layer_.gate) all = all * ops_.linear(layer_.gate, x);
     return ops_.pruned_units(all, layer_);
   }
 
@@ -75,10 +96,37 @@ class BlockMath {
     return ops_.dropout(sum, layer_.hidden_dropout);
   }
 
+  Value cross_attention(const Value& x) {
+    const auto& spec = *layer_.spec.cross;
+    const auto& memory = ops_.memory();
+    const auto q = split(ops_.linear(layer_.cross_query, x), spec.heads, spec.head_size);
+    const auto k = split(ops_.linear(layer_.cross_key, memory), spec.kv_heads(), spec.head_size);
+    const auto v = split(ops_.linear(layer_.cross_value, memory), spec.kv_heads(), spec.head_size);
+    const double scale = 1.0 / std::sqrt(static_cast<double>(spec.head_size));
+    const auto heads =
+        ops_.attention(q, shared(k, spec), shared(v, spec), ops_.memory_mask(), scale, layer_.attention_dropout);
+    return ops_.dropout(ops_.linear(layer_.cross_output, joined(heads)), layer_.hidden_dropout);
+  }
+
   Value mlp(const Value& x) {
     const auto sum =
         layer_.spec.mlp.units == 0 ? ops_.bias_alone(layer_.output, x) : ops_.linear(layer_.output, units(x));
     return ops_.dropout(sum, layer_.hidden_dropout);
+  }
+
+  static Value split(const Value& x, int64_t heads, int64_t size) {
+    return x.unflatten(-1, {heads, size}).transpose(-3, -2);
+  }
+  static Value joined(const Value& heads) { return heads.transpose(1, 2).flatten(-2); }
+  static Value shared(const Value& x, const AttentionSpec& spec) {
+    return spec.group > 1 ? x.repeat_interleave(spec.group, -3) : x;
+  }
+
+  /// The halves of a head are the parts of complex numbers (RoFormer, arXiv 2104.09864, as GPT-NeoX has it).
+  Value rotated(const Value& x) {
+    const auto& [cosines, sines] = ops_.angles(attention_.rotary_base, attention_.head_size);
+    const auto half = attention_.head_size / 2;
+    return x * cosines + ops_.joined({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}) * sines;
   }
 
   /// A slope a head.
@@ -94,15 +142,20 @@ class BlockMath {
   Value of_distances(const Value& q, const Value& k, const Distances<Value>& distances) {
     if (attention_.positions == Positions::bias) {
       const auto& columns = attention_.position_heads;
-      return columns.empty() ? distances.bias : ops_.selected_heads(distances.bias, columns, layer_);
+      if (columns.empty()) return distances.bias;
+      return distances.bias.index_select(1,
+                                         ops_.constant(layer_, "position_heads", torch::tensor(columns, torch::kLong)));
     }
-    if (attention_.positions == Positions::alibi) return ops_.falling(slopes(), layer_);
+    if (attention_.positions == Positions::alibi) {
+      const auto falling = -torch::tensor(slopes(), torch::kFloat).view({1, -1, 1, 1});
+      return ops_.constant(layer_, "slopes", falling) * ops_.distance();
+    }
     if (attention_.positions != Positions::disentangled) return {};
     const auto rows = ops_.dropout(distances.part, layer_.hidden_dropout);
     const auto by_pair = [&](const Value& content, const Linear& projection, const Value& pairs) {
-      const auto projected = ops_.split_heads(ops_.linear(projection, rows), attention_.heads, attention_.head_size);
-      const auto all = ops_.gathered(ops_.products(content, projected), pairs, attention_.heads);
-      return ops_.scaled(all, layer_.score_scale());
+      const auto projected = split(ops_.linear(projection, rows), attention_.heads, attention_.head_size);
+      const auto all = content.matmul(projected.transpose(-1, -2));
+      return all.take_along_dim(pairs.expand({1, 1, -1, -1}), -1) * layer_.score_scale();
     };
     Value scores{};
     if (layer_.relative.content_to_position) {
@@ -110,8 +163,8 @@ class BlockMath {
     }
     if (layer_.relative.position_to_content) {
       const auto& projection = layer_.position_query ? layer_.position_query : layer_.query;
-      const auto term = ops_.turned(by_pair(k, projection, ops_.turned(distances.rows)));
-      scores = layer_.relative.content_to_position ? ops_.sum(scores, term) : term;
+      const auto term = by_pair(k, projection, distances.rows.transpose(-1, -2)).transpose(-1, -2);
+      scores = layer_.relative.content_to_position ? scores + term : term;
     }
     return scores;
   }

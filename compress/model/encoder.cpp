@@ -26,13 +26,16 @@ torch::Tensor to_scores(const torch::Tensor& bias, torch::Dtype dtype) {
 
 }  // namespace
 
-EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config)
-    : dropout(config.hidden_dropout_prob),
+EmbeddingsImpl::EmbeddingsImpl(const ModelConfig& config, const Embedding& words)
+    : word_embeddings(words),
+      dropout(config.hidden_dropout_prob),
+      spec(config.input),
       max_length(config.max_length()),
-      padding_position(config.input.positions_after_padding ? config.pad_token_id : -1),
-      masks_queries(config.input.masks_queries) {
+      padding_position(config.input.positions_after_padding ? config.pad_token_id : -1) {
   const auto width = config.embedding_size();
-  word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, width, config.pad_token_id));
+  if (!words) {
+    word_embeddings = register_module("word_embeddings", Embedding(config.vocab_size, width, config.pad_token_id));
+  }
   if (config.input.positions) {
     position_embeddings =
         register_module("position_embeddings", Embedding(config.max_position_embeddings, width, padding_position));
@@ -64,26 +67,49 @@ bool masks_first(const torch::Tensor& attention_mask) {
   return attention_mask.defined() && !attention_mask.select(1, 0).all().item<bool>();
 }
 
+namespace {
+
+/// Layers with tensors.
+class LayerOps {
+ public:
+  using Value = torch::Tensor;
+
+  explicit LayerOps(bool training) : training_(training) {}
+
+  Value linear(const Linear& layer, const Value& x) const { return Linear(layer)->forward(x); }
+  Value norm(const LayerNorm& layer, const Value& x) const { return LayerNorm(layer)->forward(x); }
+  Value dropout(const Value& x, double probability) const { return torch::dropout(x, probability, training_); }
+
+ protected:
+  bool training_;
+};
+
+/// embedded() with tensors.
+class InputOps : public LayerOps {
+ public:
+  InputOps(bool training, const Value& ids, const Value& types, const Value& mask)
+      : LayerOps(training), ids_(ids), types_(types), mask_(mask) {}
+
+  const Value& ids() const { return ids_; }
+  Value token_types() const { return types_.defined() ? types_ : torch::zeros_like(ids_); }
+  Value places() const { return torch::arange(ids_.size(1), ids_.options()); }
+  Value rows(const Embedding& table, const Value& ids) const { return Embedding(table)->forward(ids); }
+  Value as_integers(const Value& x) const { return x.to(torch::kLong); }
+  Value without_masked(const Value& x) const {
+    return masks_first(mask_) ? x * mask_.to(x.scalar_type()).unsqueeze(-1) : x;
+  }
+
+ private:
+  const Value &ids_, &types_, &mask_;
+};
+
+}  // namespace
+
 torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
                                       const torch::Tensor& attention_mask) {
-  const auto length = input_ids.size(1);
-  check_length(length);
-  auto x = word_embeddings->forward(input_ids);
-  if (token_type_embeddings) {
-    x = x + token_type_embeddings->forward(token_type_ids.defined() ? token_type_ids : torch::zeros_like(input_ids));
-  }
-  if (position_embeddings) {
-    auto positions = torch::arange(length, input_ids.options());
-    if (padding_position >= 0) {
-      const auto real = input_ids.ne(padding_position).to(torch::kLong);
-      positions = real.cumsum(1) * real + padding_position;
-    }
-    x = x + position_embeddings->forward(positions);
-  }
-  if (norm) x = norm->forward(x);
-  if (masks_queries && masks_first(attention_mask)) x = x * attention_mask.to(x.scalar_type()).unsqueeze(-1);
-  x = torch::dropout(x, dropout, is_training());
-  return projection ? projection->forward(x) : x;
+  check_length(input_ids.size(1));
+  InputOps ops(is_training(), input_ids, token_type_ids, attention_mask);
+  return embedded(ops, *this);
 }
 
 EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const BlockSpec& block)
@@ -112,6 +138,16 @@ EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const BlockSpec& b
   const auto attention_end = scope(*attention, "output");
   attention_output = attention_end->register_module("dense", Linear(heads.width(), hidden, heads.output_bias));
   if (spec.attention_norm) attention_norm = attention_end->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
+  if (spec.cross) {
+    const auto& cross = *spec.cross;
+    const auto crossattention = scope(*this, "crossattention");
+    const auto inner = scope(*crossattention, "self"), outer = scope(*crossattention, "output");
+    cross_query = inner->register_module("query", Linear(hidden, cross.width(), cross.bias));
+    cross_key = inner->register_module("key", Linear(hidden, cross.kv_width(), cross.bias));
+    cross_value = inner->register_module("value", Linear(hidden, cross.kv_width(), cross.bias));
+    cross_output = outer->register_module("dense", Linear(cross.width(), hidden, cross.output_bias));
+    cross_norm = outer->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
+  }
   const auto middle = scope(*this, "intermediate");
   intermediate = middle->register_module("dense", Linear(hidden, spec.mlp.units, spec.mlp.bias));
   if (spec.mlp.gated) gate = middle->register_module("gate", Linear(hidden, spec.mlp.units, spec.mlp.bias));
@@ -122,7 +158,7 @@ EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const BlockSpec& b
 
 std::vector<Linear> EncoderLayerImpl::linears() const {
   std::vector<Linear> all{query, key, value, attention_output, intermediate, output};
-  for (const auto& linear : {gate, position_key, position_query}) {
+  for (const auto& linear : {gate, position_key, position_query, cross_query, cross_key, cross_value, cross_output}) {
     if (linear) all.push_back(linear);
   }
   return all;
@@ -149,12 +185,10 @@ double EncoderLayerImpl::score_scale() const {
 namespace {
 
 /// BlockMath with tensors.
-class TensorOps {
+class TensorOps : public LayerOps {
  public:
-  using Value = torch::Tensor;
-
   TensorOps(const AttentionContext& context, bool training, const Capture& capture, EncoderOutput& out)
-      : context_(context), training_(training), capture_(capture), out_(out) {}
+      : LayerOps(training), context_(context), capture_(capture), out_(out) {}
 
   Distances<Value> distances(Positions positions) const {
     auto table = context_.relative;
@@ -165,45 +199,22 @@ class TensorOps {
     return {.bias = part.index_select(0, pairs.flatten()).t().reshape({1, -1, pairs.size(0), pairs.size(1)})};
   }
 
-  Value linear(const Linear& layer, const Value& x) const { return Linear(layer)->forward(x); }
   Value bias_alone(const Linear& layer, const Value& x) const { return linear(layer, x.slice(-1, 0, 0)); }
-  Value norm(const LayerNorm& layer, const Value& x) const { return LayerNorm(layer)->forward(x); }
   Value activated(const Value& x, Activation activation) const { return activate(x, activation); }
-  Value sum(const Value& x, const Value& y) const { return x + y; }
-  Value product(const Value& x, const Value& y) const { return x * y; }
-  Value scaled(const Value& x, double factor) const { return x * factor; }
-  Value dropout(const Value& x, double probability) const { return torch::dropout(x, probability, training_); }
+  Value joined(const std::vector<Value>& parts) const { return torch::cat(parts, -1); }
+  Value constant(const EncoderLayerImpl&, const char*, const torch::Tensor& value) const {
+    return value.to(context_.device);
+  }
+  const Value& memory() const { return context_.memory.states; }
+  const Value& memory_mask() const { return context_.memory.mask; }
 
-  Value split_heads(const Value& x, int64_t heads, int64_t size) const {
-    return x.unflatten(-1, {heads, size}).transpose(-3, -2);
-  }
-  Value join_heads(const Value& x, int64_t width) const {
-    return x.transpose(1, 2).reshape({x.size(0), x.size(2), width});
-  }
-  Value repeated(const Value& x, int64_t times) const { return x.repeat_interleave(times, -3); }
-  Value turned(const Value& x) const { return x.transpose(-1, -2); }
-  Value products(const Value& x, const Value& rows) const { return torch::matmul(x, turned(rows)); }
-  Value gathered(const Value& x, const Value& pairs, int64_t heads) const {
-    return x.gather(-1, pairs.expand({x.size(0), heads, pairs.size(0), pairs.size(1)}));
-  }
-  Value selected_heads(const Value& x, const std::vector<int64_t>& heads, const EncoderLayerImpl&) const {
-    return x.index_select(1, torch::tensor(heads, x.options().dtype(torch::kLong)));
-  }
+  /// Between query and key: float32 [query, key].
+  Value distance() const { return (places().unsqueeze(1) - places().unsqueeze(0)).abs(); }
 
-  /// [1, heads, query, key]
-  Value falling(const std::vector<double>& slopes, const EncoderLayerImpl&) const {
-    const auto options = torch::TensorOptions(context_.device).dtype(torch::kFloat);
-    const auto place = torch::arange(context_.length, options);
-    const auto distance = (place.unsqueeze(1) - place.unsqueeze(0)).abs();
-    return -torch::tensor(slopes, options).view({1, -1, 1, 1}) * distance;
-  }
-
-  /// The halves of a head are the parts of complex numbers (RoFormer, arXiv 2104.09864, as GPT-NeoX has it).
-  Value rotated(const Value& x, double base) const {
-    const auto [cosine, sine] = rotary_angles(base, x.size(-2), x.size(-1), x.device());
-    const auto of_both = [](const Value& half) { return torch::cat({half, half}, -1); };
-    const auto halves = x.chunk(2, -1);
-    return x * of_both(cosine) + torch::cat({-halves[1], halves[0]}, -1) * of_both(sine);
+  /// Cosines and sines of rotary positions, [sequence, size].
+  std::pair<Value, Value> angles(double base, int64_t size) const {
+    const auto [cosine, sine] = rotary_angles(base, context_.length, size, context_.device);
+    return {torch::cat({cosine, cosine}, -1), torch::cat({sine, sine}, -1)};
   }
 
   /// The bias, which may be empty, with the mask of padding and of what is too far away or behind the query.
@@ -220,7 +231,7 @@ class TensorOps {
       return torch::scaled_dot_product_attention(q, k, v, added, training_ ? dropout_probability : 0.0,
                                                  /*is_causal=*/false, scale);
     }
-    auto scores = torch::matmul(q, turned(k)) * scale;
+    auto scores = torch::matmul(q, k.transpose(-1, -2)) * scale;
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
     out_.attentions.push_back(probabilities);
@@ -238,8 +249,11 @@ class TensorOps {
   }
 
  private:
+  Value places() const {
+    return torch::arange(context_.length, torch::TensorOptions(context_.device).dtype(torch::kFloat));
+  }
+
   const AttentionContext& context_;
-  bool training_;
   const Capture& capture_;
   EncoderOutput& out_;
 };
@@ -284,8 +298,8 @@ torch::Tensor EncoderLayerImpl::forward(const torch::Tensor& x, const AttentionC
   return BlockMath(ops, *this).block(x, ops.distances(spec.attention.positions));
 }
 
-EncoderImpl::EncoderImpl(const ModelConfig& config) {
-  embeddings = register_module("embeddings", Embeddings(config));
+EncoderImpl::EncoderImpl(const ModelConfig& config, const Embedding& words) {
+  embeddings = register_module("embeddings", Embeddings(config, words));
   const auto encoder = scope(*this, "encoder");
   if (config.relative.rows > 0) {
     relative = encoder->register_module("relative", RelativeTable(config));
@@ -304,27 +318,28 @@ EncoderImpl::EncoderImpl(const ModelConfig& config) {
 }
 
 AttentionContext EncoderImpl::attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask) {
-  AttentionContext context{.mask = {}, .pairs = {}, .length = input_ids.size(1), .device = input_ids.device()};
+  AttentionContext context{.pairs = {}, .length = input_ids.size(1), .device = input_ids.device()};
   if (relative) {
     context.relative = relative;
     context.pairs = relative->pairs(input_ids.size(1));
   }
   if (attention_mask.defined() && !attention_mask.all().item<bool>()) {
     auto present = attention_mask.to(torch::kFloat).unsqueeze(1).unsqueeze(2);
-    if (embeddings->masks_queries && masks_first(attention_mask)) present = present * present.transpose(-1, -2);
+    if (embeddings->spec.masks_queries && masks_first(attention_mask)) present = present * present.transpose(-1, -2);
     context.mask = (1.0 - present).mul(std::numeric_limits<float>::lowest());
   }
   return context;
 }
 
 EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
-                                   const torch::Tensor& token_type_ids, const Capture& capture) {
+                                   const torch::Tensor& token_type_ids, const Capture& capture, const Memory& memory) {
   if (fused && can_fuse(*this, input_ids, attention_mask, capture)) {
     return fused_forward(*this, input_ids, attention_mask, token_type_ids, capture, *fused);
   }
   EncoderOutput out;
   auto x = embeddings->forward(input_ids, token_type_ids, attention_mask);
-  const auto context = attention_context(input_ids, attention_mask);
+  auto context = attention_context(input_ids, attention_mask);
+  context.memory = memory;
   if (capture.hidden_states) out.hidden_states.push_back(x);
   for (size_t i = 0; i < layers.size(); ++i) {
     auto layer = layers[i];

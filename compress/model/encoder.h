@@ -40,7 +40,8 @@ struct EncoderOutput {
   torch::Tensor first;                       // [batch, hidden]: the last layer's output for the first tokens
   torch::Tensor last_hidden_state;           // [batch, sequence, hidden]; may be undefined where Capture asks for none
   std::vector<torch::Tensor> hidden_states;  // the embeddings, then each layer's output
-  std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]
+  std::vector<torch::Tensor> attentions;     // each layer's probabilities [batch, heads, query, key]; cross-attention's
+                                             // behind them
   std::vector<Projections> projections;      // each layer's
 };
 
@@ -48,7 +49,8 @@ struct EncoderOutput {
 /// are not.
 class EmbeddingsImpl : public torch::nn::Module {
  public:
-  explicit EmbeddingsImpl(const ModelConfig& config);
+  /// `words`: the table of another stack, which this one reads too.
+  explicit EmbeddingsImpl(const ModelConfig& config, const Embedding& words = nullptr);
 
   /// attention_mask and token_type_ids may be undefined.
   torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
@@ -65,18 +67,25 @@ class EmbeddingsImpl : public torch::nn::Module {
   LayerNorm norm{nullptr};                                                 // may be null
   Linear projection{nullptr};                                              // may be null
   double dropout;
+  const InputSpec spec;
   const int64_t max_length;
-  const int64_t padding_position;  // positions count from it, and padding has it; -1: they count all tokens from 0
-  const bool masks_queries;        // as in InputSpec
+  const int64_t padding_position;  // positions count from it, and padding has it; -1: they count all tokens
 };
 TORCH_MODULE(Embeddings);
 
 /// Whether a text's first token has the mask 0. attention_mask may be undefined.
 bool masks_first(const torch::Tensor& attention_mask);
 
+/// What cross-attention reads: what another stack gives, [batch, its sequence, hidden], and the mask of its padding,
+/// [batch, 1, 1, its sequence], or undefined.
+struct Memory {
+  torch::Tensor states = {}, mask = {};
+};
+
 /// What attention takes besides the tokens.
 struct AttentionContext {
   torch::Tensor mask = {};  // added to the scores, [batch, 1, 1 or query, key], or undefined
+  Memory memory = {};
   RelativeTable relative{nullptr};
   RelativePairs pairs;
   int64_t length = 0;  // of the sequences
@@ -86,7 +95,7 @@ struct AttentionContext {
   torch::Tensor mask_of(const AttentionSpec& attention) const;
 };
 
-/// Self-attention and FFN, each with a norm and a residual.
+/// Self-attention, cross-attention where BlockSpec has it, and FFN, each with a norm and a residual.
 class EncoderLayerImpl : public torch::nn::Module {
  public:
   EncoderLayerImpl(const ModelConfig& config, const BlockSpec& spec);
@@ -115,6 +124,8 @@ class EncoderLayerImpl : public torch::nn::Module {
   Linear position_key{nullptr}, position_query{nullptr};  // disentangled with projections of its own; may be null
   LayerNorm query_norm{nullptr}, key_norm{nullptr};       // of each head; may be null
   LayerNorm attention_norm{nullptr};                      // may be null
+  Linear cross_query{nullptr}, cross_key{nullptr}, cross_value{nullptr}, cross_output{nullptr};  // may be null
+  LayerNorm cross_norm{nullptr};                                                                 // may be null
   LayerNorm output_norm{nullptr};
 
   BlockSpec spec;
@@ -133,12 +144,14 @@ TORCH_MODULE(EncoderLayer);
 
 class EncoderImpl : public torch::nn::Module {
  public:
-  explicit EncoderImpl(const ModelConfig& config);
+  /// The stack of config.layers. `words`: the table of another stack, which this one reads too.
+  explicit EncoderImpl(const ModelConfig& config, const Embedding& words = nullptr);
 
-  /// int64 [batch, sequence] each; token_type_ids may be undefined. Throws UnsupportedError if the sequence is longer
-  /// than the model's positions. Computes in the fused form where `fused` asks for it and fused.h can.
+  /// int64 [batch, sequence] each; token_type_ids may be undefined. `memory` is for blocks with cross-attention. Throws
+  /// UnsupportedError if the sequence is longer than the model's positions. Computes in the fused form where `fused`
+  /// asks for it and fused.h can.
   EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
-                        const torch::Tensor& token_type_ids, const Capture& capture = {});
+                        const torch::Tensor& token_type_ids, const Capture& capture = {}, const Memory& memory = {});
 
   /// What the layers' attention takes besides `input_ids` [batch, sequence].
   AttentionContext attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask);

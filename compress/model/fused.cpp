@@ -580,7 +580,7 @@ struct EmbeddingNode : torch::autograd::Node {
 bool has_fused_form(const BlockSpec& block) {
   const auto& attention = block.attention;
   using enum Positions;
-  return !attention.head_norm &&
+  return !attention.head_norm && !block.cross &&
          (attention.positions == none || attention.positions == bias || attention.positions == rotary);
 }
 
@@ -599,7 +599,7 @@ void linear_products(LinearImpl& linear, const Tensor& x, const Tensor& dy, Arit
 }
 
 bool can_fuse(const ModelConfig& config) {
-  return std::ranges::all_of(config.layers, has_fused_form) && !config.relative.norm;
+  return std::ranges::all_of(config.layers, has_fused_form) && !config.relative.norm && config.decoder.empty();
 }
 
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,

@@ -9,13 +9,29 @@ namespace compression {
 LanguageModelImpl::LanguageModelImpl(ModelConfig config) : config_(std::move(config)) {
   if (config_.language_head == LanguageHead::none) throw std::invalid_argument("a language model without a head");
   stack = register_module("bert", Encoder(config_));
+  if (!config_.decoder.empty()) {
+    auto second = config_;
+    second.layers = config_.decoder;
+    decoder = register_module("decoder", Encoder(second, stack->embeddings->word_embeddings));
+  }
   if (config_.language_head == LanguageHead::own) {
     lm_head = register_module("lm_head", Linear(config_.hidden_size, config_.vocab_size, /*has_bias=*/false));
   }
 }
 
-torch::Tensor LanguageModelImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask) {
-  const auto states = stack->forward(input_ids, attention_mask, {}, {.last_hidden_state = true}).last_hidden_state;
+torch::Tensor LanguageModelImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                                         const torch::Tensor& decoder_input_ids,
+                                         const torch::Tensor& decoder_attention_mask) {
+  if (decoder.is_empty() == decoder_input_ids.defined()) {
+    throw std::invalid_argument(decoder ? "an encoder and a decoder, without the decoder's words"
+                                        : "words of a second stack, where there is one");
+  }
+  const Capture all{.last_hidden_state = true};
+  auto states = stack->forward(input_ids, attention_mask, {}, all).last_hidden_state;
+  if (decoder) {
+    const Memory memory{states, stack->attention_context(input_ids, attention_mask).mask};
+    states = decoder->forward(decoder_input_ids, decoder_attention_mask, {}, all, memory).last_hidden_state;
+  }
   if (lm_head) return lm_head->forward(states).to(torch::kFloat);
   return torch::linear(states, stack->embeddings->word_embeddings->full_weight()).to(torch::kFloat);
 }

@@ -1,5 +1,6 @@
 #pragma once
-// A decoder that gives the logits of each next word. Its description is a ModelConfig with a language_head.
+// A decoder that gives the logits of each next word, alone or behind an encoder. Its description is a ModelConfig with
+// a language_head.
 
 #include "compress/model/encoder.h"  // Encoder
 
@@ -11,14 +12,17 @@ class LanguageModelImpl : public torch::nn::Module {
   explicit LanguageModelImpl(ModelConfig config);
 
   /// input_ids: int64 [batch, sequence]; attention_mask: the same, or undefined. float32 [batch, sequence, vocabulary]:
-  /// at each place the logits of the word behind it. Throws UnsupportedError if the sequence is longer than the model's
-  /// positions.
-  torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask = {});
+  /// at each place the logits of the word behind it. Where there is an encoder, it reads these, and logits are of the
+  /// decoder's, int64 [batch, its sequence]. Throws UnsupportedError if a sequence is longer than the model's
+  /// positions, std::invalid_argument if the decoder's are not there, or are where there is no encoder.
+  torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask = {},
+                        const torch::Tensor& decoder_input_ids = {}, const torch::Tensor& decoder_attention_mask = {});
 
   const ModelConfig& config() const { return config_; }
 
-  Encoder stack{nullptr};
-  Linear lm_head{nullptr};  // null where the words' table serves
+  Encoder stack{nullptr};    // the first
+  Encoder decoder{nullptr};  // behind it; null where there is one stack
+  Linear lm_head{nullptr};   // null where the words' table serves
 
  private:
   ModelConfig config_;

@@ -79,11 +79,6 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool has_bias)
   if (has_bias) bias = register_parameter("bias", torch::empty({out_features}, torch::kFloat));
 }
 
-void LinearImpl::drop_bias() {
-  parameters_.erase("bias");
-  bias = register_buffer("bias", torch::zeros_like(bias.detach()));
-}
-
 torch::Tensor LinearImpl::bias_or_zero() const {
   return bias.defined() ? bias.contiguous() : torch::zeros({weight.size(0)}, weight.options().dtype(torch::kFloat));
 }

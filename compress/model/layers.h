@@ -60,9 +60,6 @@ class LinearImpl : public StoredModule {
   /// How the inputs of an int8 weight are quantized; static activations need `input_scale`, float32 [1].
   void quantize_inputs(ActivationScheme scheme, const torch::Tensor& input_scale = {});
 
-  /// The bias becomes 0, and nothing that can be trained: a layer without one.
-  void drop_bias();
-
   ActivationScheme activations() const { return activations_; }
 
   /// An int8 weight for LibTorch's operator, made anew when it has changed.

@@ -33,7 +33,7 @@ bool refuses_first(const ModelConfig& config, const torch::Tensor& mask) {
 ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   const c10::InferenceMode ordinary(false);  // tensors that can be trained, and that tell when they change
   encoder = register_module("bert", Encoder(config_));
-  head = register_module("head", make_head(config_, *encoder));
+  head = register_module("head", std::make_shared<Head>(config_, encoder->embeddings->word_embeddings));
   auto unknown = config_.unquantized;
   for (auto& [name, linear] : named_linears()) {
     if (std::erase(unknown, name) > 0) continue;
@@ -55,8 +55,9 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   if (!batch.input_ids().is_cpu() || batch.input_ids().numel() == 0 || !can_pack(config_)) return false;
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
   if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
-  const auto* text = head->as<SequenceHead>();
-  if (text != nullptr && !text->mean && refuses_first(config_, batch.attention_mask())) return false;
+  if (head->in_runtime() == RuntimePart::all && head->reads_first() && refuses_first(config_, batch.attention_mask())) {
+    return false;
+  }
   for (const auto& layer : encoder->layers) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }
@@ -70,15 +71,11 @@ ModelOutput ModelImpl::forward_packed(const Batch& batch) {
   const torch::NoGradGuard no_grad;
   const auto& ids = batch.input_ids();
   encoder->embeddings->check_length(ids.size(1));
-  const auto runtime = packed_.of(*encoder, *head, config_);
+  const auto runtime = packed_.of(*this, config_);
   const auto mask = batch.attention_mask().defined() ? batch.attention_mask() : torch::ones_like(ids);
   const auto types = batch.token_type_ids().defined() ? batch.token_type_ids() : torch::zeros_like(ids);
-  if (head->as<SequenceHead>() != nullptr) return {runtime->forward(ids, mask, types), {}, {}, {}};
-  const auto states = runtime->last_hidden_state(ids, mask, types);
-  if (auto* words = head->as<MaskedLmHead>()) return {words->words(states, batch), {}, {}, {}};
-  EncoderOutput encoded;
-  encoded.last_hidden_state = states;
-  return {head->forward(encoded, batch), {}, {}, {}};
+  if (head->in_runtime() == RuntimePart::all) return {runtime->forward(ids, mask, types), {}, {}, {}};
+  return {head->behind_runtime(runtime->last_hidden_state(ids, mask, types), batch), {}, {}, {}};
 }
 
 void ModelImpl::set_products(Products products) {
@@ -89,7 +86,7 @@ void ModelImpl::set_products(Products products) {
 ModelOutput ModelImpl::forward(const Batch& batch, const Capture& capture) {
   if (computes_packed(batch, capture)) return forward_packed(batch);
   auto both = capture;
-  both |= head->needs();
+  both.last_hidden_state |= !head->reads_first();
   auto encoded = encoder->forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids(), both);
   return {head->forward(encoded, batch), std::move(encoded.hidden_states), std::move(encoded.attentions),
           std::move(encoded.projections)};

@@ -105,6 +105,12 @@ void check_sizes(const ModelConfig& config, const StoredState& state,
 LanguageModel filled(const ModelConfig& config, const StoredState& state, const fs::path& path,
                      std::function<std::string(const std::string&)> name) {
   const c10::InferenceMode ordinary(false);
+  for (const auto& zero : find_family(config.model_type).zeros) {
+    const auto found = state.find(zero);
+    if (found == state.end() || !found->second.read().any().item<bool>()) continue;
+    throw UnsupportedError(
+        fmt::format("{}: tensor {}: found other numbers than 0, supported: none", path.string(), zero));
+  }
   LanguageModel model(config);
   LoadOptions load;
   load.source = path.string();

@@ -268,10 +268,8 @@ void read_dense_weights(const fs::path& folder, const ModelConfig& config,
     const auto weights = stored_state(open_checkpoint(folder / folders[i]));
     for (const char* leaf : {"weight", "bias"}) {
       const auto found = weights.find(fmt::format("linear.{}", leaf));
-      if (found != weights.end()) state.insert_or_assign(name(dense_name(i) + leaf), found->second);
-    }
-    if (!steps[i].bias) {
-      state.insert_or_assign(name(dense_name(i) + "bias"), torch::zeros({steps[i].out}, torch::kFloat));
+      const bool used = steps[i].bias || std::string_view(leaf) != "bias";
+      if (found != weights.end() && used) state.insert_or_assign(name(dense_name(i) + leaf), found->second);
     }
   }
 }
@@ -314,9 +312,7 @@ void write_sentence_modules(const ModelConfig& config, const Tokenizer& tokenize
     StateDict weights;
     for (const char* leaf : {"weight", "bias"}) {
       const auto found = own.find(dense_name(i) + leaf);
-      if (found != own.end() && (step.bias || std::string_view(leaf) != "bias")) {
-        weights[fmt::format("linear.{}", leaf)] = found->second;
-      }
+      if (found != own.end()) weights[fmt::format("linear.{}", leaf)] = found->second;
     }
     if (!weights.empty()) write_safetensors(path / "model.safetensors", weights);
   }

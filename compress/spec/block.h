@@ -76,6 +76,9 @@ struct BlockSpec {
   NormSpec norm = {};
   NormPlace place = NormPlace::after;
   bool attention_norm = true;  // before: whether what attention reads is normalised (not in ModernBERT's first block)
+  /// Attention to what the stack before this one gives, between that to its own and the FFN, with a norm as theirs
+  /// (Vaswani et al., arXiv 1706.03762).
+  std::optional<AttentionSpec> cross = {};
 
   bool operator==(const BlockSpec&) const = default;
 };

@@ -32,6 +32,8 @@ struct InputSpec {
   bool positions = true;       // a table of absolute positions
   /// A token's position is pad_token_id + n for the n-th that is not padding, and pad_token_id for padding.
   bool positions_after_padding = false;
+  int64_t first_position = 0;  // else: the row of a text's first token
+  bool scaled = false;         // words are multiplied by the square root of their width
   bool norm = true;
   /// Tokens of mask 0 have embeddings of 0 and see all others alike (DeBERTa). Only a text's first token has a use for
   /// that, for it is read whatever its mask is.
@@ -65,7 +67,7 @@ struct HeadOptions {
   bool operator==(const HeadOptions&) const = default;
 };
 
-/// What makes logits of the next word of a decoder's states: its own matrix, or that of the words it reads.
+/// What makes logits of the next word of the last stack's states: its own matrix, or that of the words it reads.
 enum class LanguageHead { none, tied, own };
 
 /// How the hidden states of a text's tokens become one vector, by the names of sentence-transformers.
@@ -115,7 +117,10 @@ struct ModelConfig {
   /// Layers of the same number have the same weights (ALBERT); numbers are in the order of their first use. Empty: each
   /// layer has its own.
   std::vector<int64_t> shared_layers = {};
-  bool final_norm = false;  // behind the last block
+  bool final_norm = false;  // behind the last block of each stack
+  /// Blocks of a second stack, which attend to what the first gives (BlockSpec::cross). Its input is as the first's,
+  /// with tables and norm of its own, but for the words: both read one table. Empty: there is one stack.
+  std::vector<BlockSpec> decoder = {};
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   std::optional<double> classifier_dropout = {};  // hidden_dropout_prob if absent
@@ -144,7 +149,7 @@ struct ModelConfig {
 
   /// Tokens of the longest text.
   int64_t max_length() const {
-    return max_position_embeddings - (input.positions_after_padding ? pad_token_id + 1 : 0);
+    return max_position_embeddings - (input.positions_after_padding ? pad_token_id + 1 : input.first_position);
   }
 
   /// Numbers of a text's vector: pooled, and as a model for embedding gives it.

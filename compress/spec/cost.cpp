@@ -30,19 +30,22 @@ int64_t encoder_macs(const ModelConfig& config, int64_t length) {
     const auto [least, most] = std::ranges::minmax(used);
     rows = (relative.content_to_position + relative.position_to_content) * (most - least + 1);
   }
-  std::vector<int64_t> products(config.layers.size(), 0);  // of a block's matrices with one token
+  std::vector<int64_t> products(config.layers.size() + config.decoder.size(), 0);  // of a block's, with one token
   for (const auto& weight : weights(config)) {
     const bool of_positions = weight.role == Role::position_key || weight.role == Role::position_query;
     if (weight.block < 0 || weight.axes.size() < 2 || of_positions) continue;
     products[static_cast<size_t>(weight.block)] += static_cast<int64_t>(weight.count());
   }
   int64_t macs = 0;
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const auto& attention = config.layers[i].attention;
-    macs += length * products[config.first_use(i)];
+  const auto add = [&](const BlockSpec& block, size_t weights) {
+    const auto& attention = block.attention;
+    macs += length * products[weights];
     macs += 2 * attended_pairs(attention, length) * attention.width();
     macs += rows * attention.width() * (config.hidden_size + length);
-  }
+    if (block.cross) macs += 2 * attended_pairs(*block.cross, length) * block.cross->width();
+  };
+  for (size_t i = 0; i < config.layers.size(); ++i) add(config.layers[i], config.first_use(i));
+  for (size_t i = 0; i < config.decoder.size(); ++i) add(config.decoder[i], config.layers.size() + i);
   return macs;
 }
 

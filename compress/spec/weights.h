@@ -14,14 +14,16 @@ namespace compression {
 /// the same order: who cuts one cuts all.
 enum class Label {
   vocabulary,
-  places,     // rows of the table of absolute positions
-  segments,   // rows of the table of token types
-  distances,  // rows of the table of relative positions
-  all_heads,  // columns of that table, one for each head before any was pruned
-  embedding,  // features of the tables
-  hidden,     // features of the residual
-  heads,      // of a block, head_size features each
-  kv_heads,   // the same of keys and values, where heads share them
+  places,       // rows of the table of absolute positions
+  segments,     // rows of the table of token types
+  distances,    // rows of the table of relative positions
+  all_heads,    // columns of that table, one for each head before any was pruned
+  embedding,    // features of the tables
+  hidden,       // features of the residual
+  heads,        // of a block, head_size features each
+  kv_heads,     // the same of keys and values, where heads share them
+  cross_heads,  // of its cross-attention
+  cross_kv_heads,
   head_size,  // features of one head
   units,      // of a block's FFN
   classes,    // what the head tells apart
@@ -53,6 +55,11 @@ enum class Role {
   key_norm,
   attention_output,
   attention_norm,
+  cross_query,
+  cross_key,
+  cross_value,
+  cross_output,
+  cross_norm,
   gate,
   up,
   down,
@@ -60,6 +67,7 @@ enum class Role {
   final_norm,
   language_head,
   head_dense,
+  head_step,  // of a head for embedding; stays float32, as classifiers do
   head_norm,
   head_bias,
   classifier
@@ -68,7 +76,7 @@ enum class Role {
 struct WeightSpec {
   std::string name;  // as our modules have it: "bert.encoder.layer.0.attention.self.query.weight"
   Role role;
-  int64_t block = -1;      // -1: of no block
+  int64_t block = -1;      // those of the decoder behind those of the first stack; -1: of no block
   bool bias = false;       // else a matrix, a table, or the factors of a norm
   std::vector<Axis> axes;  // of a matrix: out, in
 

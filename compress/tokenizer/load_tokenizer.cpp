@@ -1,3 +1,5 @@
+#include "compress/tokenizer/load_tokenizer.h"
+
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -57,7 +59,8 @@ bool gives_types(const TokenizerSettings& settings) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& given, std::optional<int64_t> rows) {
+std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& given, std::optional<int64_t> rows,
+                                                const std::vector<TokenizerClass>& classes) {
   if (std::error_code ignored; fs::is_regular_file(given, ignored) && gguf_file(given)) return load_gguf(given, rows);
   if (!fs::is_directory(given)) {
     throw CheckpointError(given.string() + ": found no such folder, expected one with " + kExpected);
@@ -66,7 +69,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& given, std::opti
   if (!has_vocabulary(folder)) {
     if (const auto gguf = gguf_file(folder)) return load_gguf(*gguf, rows);
   }
-  const TokenizerSettings settings(folder);
+  const TokenizerSettings settings(folder, classes);
   PipelineConfig config = read_any(folder, settings);
   config.folder = folder;
   config.rows = rows ? rows : settings.model_rows();

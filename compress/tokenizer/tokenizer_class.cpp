@@ -19,63 +19,10 @@ using nlohmann::json;
 
 constexpr const char* kMetaspace = "\u2581";
 
-/// The classes that build a tokenizer anew; others take the file as it is.
-enum class Kind { none, bert, mpnet, roberta, gpt2, xlm_roberta, camembert, albert, deberta };
-
-/// By what TokenizerSettings::family() calls them; several have the code of one.
-const std::map<std::string, Kind>& kinds() {
-  static const std::map<std::string, Kind> all = {
-      {"Bert", Kind::bert},           {"DistilBert", Kind::bert}, {"Electra", Kind::bert},
-      {"LayoutLM", Kind::bert},       {"Lxmert", Kind::bert},     {"MobileBert", Kind::bert},
-      {"SqueezeBert", Kind::bert},    {"MPNet", Kind::mpnet},     {"Roberta", Kind::roberta},
-      {"Bart", Kind::roberta},        {"LED", Kind::roberta},     {"Longformer", Kind::roberta},
-      {"Mvp", Kind::roberta},         {"GPT2", Kind::gpt2},       {"XLMRoberta", Kind::xlm_roberta},
-      {"Camembert", Kind::camembert}, {"Albert", Kind::albert},   {"DebertaV2", Kind::deberta}};
-  return all;
-}
-
-std::string_view model_of(Kind kind) {
-  if (kind == Kind::bert || kind == Kind::mpnet) return "WordPiece";
-  return kind == Kind::roberta || kind == Kind::gpt2 ? "BPE" : "Unigram";
-}
-
-constexpr const char* kRoles[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                  "pad_token", "cls_token", "mask_token"};  // in the order in which they are added
-
-/// The special tokens that a class has where no file names others.
-std::map<std::string, std::string> default_tokens(Kind kind) {
-  const std::map<std::string, std::string> marks = {
-      {"bos_token", "<s>"},   {"eos_token", "</s>"}, {"unk_token", "<unk>"},  {"sep_token", "</s>"},
-      {"pad_token", "<pad>"}, {"cls_token", "<s>"},  {"mask_token", "<mask>"}};
-  std::map<std::string, std::string> brackets = {{"unk_token", "[UNK]"},
-                                                 {"sep_token", "[SEP]"},
-                                                 {"pad_token", "[PAD]"},
-                                                 {"cls_token", "[CLS]"},
-                                                 {"mask_token", "[MASK]"}};
-  auto tokens = marks;
-  switch (kind) {
-    case Kind::none:
-      return {};
-    case Kind::bert:
-      return brackets;
-    case Kind::mpnet:
-      tokens["unk_token"] = "[UNK]";
-      return tokens;
-    case Kind::gpt2:
-      return {{"unk_token", "<|endoftext|>"}, {"bos_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}};
-    case Kind::albert:
-    case Kind::deberta:
-      tokens = std::move(brackets);
-      tokens["bos_token"] = "[CLS]";
-      tokens["eos_token"] = "[SEP]";
-      if (kind == Kind::albert) tokens.insert_or_assign("unk_token", "<unk>"), tokens["pad_token"] = "<pad>";
-      return tokens;
-    case Kind::roberta:
-    case Kind::xlm_roberta:
-    case Kind::camembert:
-      break;
-  }
-  return tokens;
+std::string_view model_of(TokenizerRules rules) {
+  using enum TokenizerRules;
+  if (rules == word_pieces || rules == word_pieces_marks) return "WordPiece";
+  return rules == bytes || rules == bytes_marks ? "BPE" : "Unigram";
 }
 
 /// A part of tokenizer.json without what has another spelling of the same: keys that are absent for their defaults, and
@@ -141,22 +88,22 @@ class Rebuilder {
       : document_(document), path_(path), settings_(settings) {
     const auto model = document_.is_object() ? document_.find("model") : document_.end();
     if (model == document_.end() || !model->is_object()) return;  // told by who reads it
-    const auto named = settings_.family();
-    const auto found = named ? kinds().find(*named) : kinds().end();
-    if (found != kinds().end()) kind_ = found->second;
-    if (kind_ != Kind::none) {
-      if (const auto type = tokenizer_model_type(root(document_, path_).at("model")); type != model_of(kind_)) {
+    class_ = settings_.tokenizer_class();
+    if (class_) {
+      if (const auto type = tokenizer_model_type(root(document_, path_).at("model")); type != model_of(class_->rules)) {
         warn(fmt::format("its model is {}, but {}'s is {}: the file is taken as it is", type, settings_.class_name(),
-                         model_of(kind_)));
-        kind_ = Kind::none;
+                         model_of(class_->rules)));
+        class_ = nullptr;
       }
     }
-    result_.tokens = default_tokens(kind_);
-    for (const char* role : kRoles) {
-      if (const auto token = settings_.token(role)) result_.tokens[role] = *token;
+    auto tokens = class_ ? class_->tokens : SpecialTokens();
+    for (const auto& [role, token] : tokens.roles()) {
+      roles_.emplace_back(role);
+      if (!token->empty()) result_.tokens[role] = *token;
+      if (const auto named = settings_.token(role)) result_.tokens[role] = *named;
     }
     merge_added_tokens();
-    if (kind_ != Kind::none) {
+    if (class_) {
       build();
     } else {
       tell_unused_settings();
@@ -232,8 +179,8 @@ class Rebuilder {
   /// A special token as it is where no file lists it with flags.
   AddedToken special_token(const std::string& role, const std::string& content) const {
     auto token = settings_.special_token(role).value_or(AddedToken{.content = content});
-    const bool takes_space = kind_ == Kind::mpnet || kind_ == Kind::camembert;
-    if (role == "mask_token" && takes_space && !settings_.has_flags(role)) token.lstrip = true;
+    if (role == "mask_token" && class_ && class_->tokens.mask_takes_space && !settings_.has_flags(role))
+      token.lstrip = true;
     return token;
   }
 
@@ -243,8 +190,7 @@ class Rebuilder {
     if (!list.is_array()) return;  // told by who reads it
     const json before = list;
     if (settings_.find("added_tokens_decoder")) {
-      if (kind_ != Kind::none)
-        list = json::array();  // a class that builds its tokenizer anew reads the other list only
+      if (class_) list = json::array();  // a class that builds its tokenizer anew reads the other list only
       for (const auto& [id, token] : settings_.added_tokens_decoder()) add(read_added_token(token), false);
     } else {
       for (const auto& [content, id] : settings_.added_tokens_file()) {
@@ -253,13 +199,13 @@ class Rebuilder {
         if (find_added(content) == nullptr) add({.content = content, .normalized = !special}, special);
       }
     }
-    for (const char* role : kRoles) {
+    for (const auto& role : roles_) {
       const auto token = result_.tokens.find(role);
       if (token == result_.tokens.end() || find_added(token->second) != nullptr) continue;
       add(special_token(role, token->second), true);
     }
     auto extra = settings_.extra_tokens();
-    if (extra.empty() && kind_ == Kind::camembert) {
+    if (extra.empty() && class_ && class_->rules == TokenizerRules::unigram_unused) {
       for (const char* content : {"<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"}) extra.push_back({.content = content});
     }
     for (const auto& token : extra) {
@@ -323,7 +269,7 @@ class Rebuilder {
   }
 
   /// [CLS] a [SEP] and [CLS] a [SEP] b [SEP], the second text of type 1.
-  json bert_template() {
+  json brackets_template() {
     const auto &cls = result_.tokens.at("cls_token"), &sep = result_.tokens.at("sep_token");
     const json begin = special_piece_json(cls, 0), middle = special_piece_json(sep, 0);
     return template_json(
@@ -339,7 +285,7 @@ class Rebuilder {
                          json::array({first, text_piece("A", 0), last, last, text_piece("B", 0), last}), {begin, end});
   }
 
-  json roberta_processing(bool trim_offsets, bool add_prefix_space) {
+  json marks_processing(bool trim_offsets, bool add_prefix_space) {
     const auto &cls = result_.tokens.at("cls_token"), &sep = result_.tokens.at("sep_token");
     return {{"type", "RobertaProcessing"},
             {"sep", json::array({sep, natural(id_of(sep))})},
@@ -348,7 +294,7 @@ class Rebuilder {
             {"add_prefix_space", add_prefix_space}};
   }
 
-  json bert_normalizer() const {
+  json words_normalizer() const {
     const auto strip = settings_.find("strip_accents");
     return {{"type", "BertNormalizer"},
             {"clean_text", true},
@@ -386,7 +332,7 @@ class Rebuilder {
     return sequence("pretokenizers", json::array({step("WhitespaceSplit"), metaspace(scheme)}));
   }
 
-  json albert_normalizer() const {
+  json alwords_normalizer() const {
     json steps = json::array({{{"type", "Replace"}, {"pattern", {{"String", "``"}}}, {"content", "\""}},
                               {{"type", "Replace"}, {"pattern", {{"String", "''"}}}, {"content", "\""}}});
     if (!settings_.boolean_or("keep_accents", false)) {
@@ -398,7 +344,7 @@ class Rebuilder {
     return sequence("normalizers", std::move(steps));
   }
 
-  json deberta_normalizer() const {
+  json spaces_normalizer() const {
     json steps = json::array();
     if (settings_.boolean_or("do_lower_case", false)) steps.push_back(step("Lowercase"));
     steps.push_back({{"type", "Replace"}, {"pattern", {{"Regex", "\\s{2,}|[\\n\\r\\t]"}}}, {"content", " "}});
@@ -406,7 +352,7 @@ class Rebuilder {
     steps.push_back({{"type", "Strip"}, {"strip_left", false}, {"strip_right", true}});
     return sequence("normalizers", std::move(steps));
   }
-  json deberta_splitter() const {
+  json spaces_splitter() const {
     json steps = json::array();
     if (settings_.boolean_or("split_by_punct", false)) {
       steps.push_back({{"type", "Punctuation"}, {"behavior", "Isolated"}});
@@ -415,8 +361,8 @@ class Rebuilder {
     return sequence("pretokenizers", std::move(steps));
   }
 
-  /// DebertaV2 takes the unknown piece by its text and a score of 0.
-  json deberta_unknown() const {
+  /// The unknown piece by its text and a score of 0.
+  json unknown_by_score() const {
     const json wanted = json::array({result_.tokens.at("unk_token"), 0.0});
     const json& model = document_["model"];
     const auto vocabulary = model.find("vocab");
@@ -428,17 +374,18 @@ class Rebuilder {
   }
 
   void build() {
-    switch (kind_) {
-      case Kind::bert:
-      case Kind::mpnet:
-        set("normalizer", bert_normalizer());
+    using enum TokenizerRules;
+    switch (class_->rules) {
+      case word_pieces:
+      case word_pieces_marks:
+        set("normalizer", words_normalizer());
         set("pre_tokenizer", step("BertPreTokenizer"));
         set_model({{"unk_token", result_.tokens.at("unk_token")},
                    {"continuing_subword_prefix", "##"},
                    {"max_input_chars_per_word", natural(100)}});
-        return set_post_processor(kind_ == Kind::bert ? bert_template() : roberta_processing(true, false));
-      case Kind::roberta:
-      case Kind::gpt2: {
+        return set_post_processor(class_->rules == word_pieces ? brackets_template() : marks_processing(true, false));
+      case bytes:
+      case bytes_marks: {
         const bool prefix = settings_.boolean_or("add_prefix_space", false);
         set("normalizer", nullptr);
         set("pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"use_regex", true}});
@@ -449,28 +396,27 @@ class Rebuilder {
                    {"fuse_unk", false},
                    {"byte_fallback", false},
                    {"ignore_merges", false}});
-        if (kind_ == Kind::gpt2) return;
-        return set_post_processor(roberta_processing(settings_.boolean_or("trim_offsets", true), prefix));
+        if (class_->rules == bytes) return;
+        return set_post_processor(marks_processing(settings_.boolean_or("trim_offsets", true), prefix));
       }
-      case Kind::xlm_roberta:
-      case Kind::camembert: {
+      case unigram_marks:
+      case unigram_unused: {
         set("normalizer", precompiled());
         set("pre_tokenizer", words_then_metaspace());
-        const auto unknown = kind_ == Kind::camembert ? vocabulary_id(result_.tokens.at("unk_token")).value_or(0) : 3;
+        const auto unknown =
+            class_->rules == unigram_unused ? vocabulary_id(result_.tokens.at("unk_token")).value_or(0) : 3;
         set_model({{"unk_id", natural(unknown)}, {"byte_fallback", false}});
         return set_post_processor(marks_template());
       }
-      case Kind::albert:
-        set("normalizer", albert_normalizer());
+      case unigram_quotes:
+        set("normalizer", alwords_normalizer());
         set("pre_tokenizer", words_then_metaspace());
         return set_model({{"unk_id", natural(1)}, {"byte_fallback", false}});
-      case Kind::deberta:
-        set("normalizer", deberta_normalizer());
-        set("pre_tokenizer", deberta_splitter());
-        set_model({{"unk_id", deberta_unknown()}, {"byte_fallback", false}});
-        return set_post_processor(bert_template());
-      case Kind::none:
-        return;
+      case unigram_spaces:
+        set("normalizer", spaces_normalizer());
+        set("pre_tokenizer", spaces_splitter());
+        set_model({{"unk_id", unknown_by_score()}, {"byte_fallback", false}});
+        return set_post_processor(brackets_template());
     }
   }
 
@@ -511,8 +457,7 @@ class Rebuilder {
       if (own != value && !(nothing && none)) tell_difference("model." + key, own, value);
       model[key] = value;
     }
-    if (kind_ == Kind::roberta || kind_ == Kind::gpt2) return;
-    model["type"] = model_of(kind_);
+    if (const auto type = model_of(class_->rules); type != "BPE") model["type"] = type;
   }
 
   /// Compared by who reads it, with the ids of both.
@@ -542,7 +487,8 @@ class Rebuilder {
   json& document_;
   const fs::path& path_;
   const TokenizerSettings& settings_;
-  Kind kind_ = Kind::none;
+  const TokenizerClass* class_ = nullptr;  // that builds a tokenizer anew; null: the file is taken as it is
+  std::vector<std::string> roles_;         // of special tokens, in the order in which they are added
   AppliedClass result_;
 };
 

@@ -19,9 +19,9 @@ struct AppliedClass {
 };
 
 /// Makes of a tokenizer.json what AutoTokenizer of transformers 5 makes of it. Of the file the classes take vocabulary,
-/// merges and added tokens alone: normalizer, pre-tokenizer and, but for GPT2 and Albert, post-processor are built anew
+/// merges and added tokens alone: normalizer, pre-tokenizer and of most classes post-processor are built anew
 /// from tokenizer_config.json (do_lower_case, strip_accents, tokenize_chinese_chars, add_prefix_space, ...) and the
-/// class's defaults. A class that is not among ours (kinds() in the .cpp) changes nothing of these. Added and special
+/// class's defaults. A class that is not among those that `settings` knows changes nothing of these. Added and special
 /// tokens that the other files name join those of the file. `path` is the file. Throws CheckpointError.
 AppliedClass apply_tokenizer_class(nlohmann::json& document, const std::filesystem::path& path,
                                    const TokenizerSettings& settings);

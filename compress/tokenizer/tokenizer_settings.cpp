@@ -1,5 +1,8 @@
 #include "compress/tokenizer/tokenizer_settings.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <map>
 
@@ -33,7 +36,8 @@ AddedToken read_special_token(const JsonNode& node) {
   return token;
 }
 
-TokenizerSettings::TokenizerSettings(const fs::path& folder) : folder_(folder) {
+TokenizerSettings::TokenizerSettings(const fs::path& folder, const std::vector<TokenizerClass>& classes)
+    : folder_(folder), classes_(classes) {
   json settings = read_if_present(folder / kSettings), map = read_if_present(folder / kSpecialTokens);
   if (map.is_object()) {
     const bool map_is_read = !settings.is_object() || settings.value("added_tokens_decoder", json()).is_null();
@@ -45,13 +49,13 @@ TokenizerSettings::TokenizerSettings(const fs::path& folder) : folder_(folder) {
   if (!settings.is_null()) documents_.emplace_back(folder / kSettings, std::move(settings));
   if (const auto side = find("truncation_side"); side && side->string() != "right") side->unsupported("\"right\"");
   if (const auto named = find("tokenizer_class")) {
-    family_ = named->string();
-    family_place_ = (folder / kSettings).string() + ": tokenizer_class: found " + in_quotes(*family_);
+    named_ = named->string();
+    named_where_ = (folder / kSettings).string() + ": tokenizer_class: found " + in_quotes(*named_);
   }
   read_config();
-  if (!family_) return;
+  if (!named_) return;
   for (const std::string_view ending : {"Fast", "Tokenizer"}) {
-    if (family_->ends_with(ending)) *family_ = family_->substr(0, family_->size() - ending.size());
+    if (named_->ends_with(ending)) *named_ = named_->substr(0, named_->size() - ending.size());
   }
 }
 
@@ -78,25 +82,22 @@ void TokenizerSettings::read_config() {
   try {
     document = read_strict_json(path);
   } catch (const CheckpointError&) {
-    if (!family_) throw;
+    if (!named_) throw;
   }
   if (!document.is_object()) return;
   const json rows = document.value("vocab_size", json());
   if (JsonNode::is_natural(rows)) model_rows_ = rows.get<int64_t>();
-  if (family_) return;
-  static const std::map<std::string, std::string> families = {
-      {"bert", "Bert"},       {"distilbert", "DistilBert"},  {"electra", "Electra"},      {"mpnet", "MPNet"},
-      {"roberta", "Roberta"}, {"xlm-roberta", "XLMRoberta"}, {"albert", "Albert"},        {"camembert", "Camembert"},
-      {"gpt2", "GPT2"},       {"deberta-v2", "DebertaV2"},   {"mobilebert", "MobileBert"}};
+  if (named_) return;
   if (const auto named = root(document, path).find("tokenizer_class")) {
-    family_ = named->string();
-    family_place_ = path.string() + ": tokenizer_class: found " + in_quotes(*family_);
+    named_ = named->string();
+    named_where_ = path.string() + ": tokenizer_class: found " + in_quotes(*named_);
     return;
   }
   const auto type = root(document, path).find("model_type");
   if (!type) return;
-  if (families.contains(type->string())) family_ = families.at(type->string());
-  family_place_ = path.string() + ": model_type: found " + in_quotes(type->string());
+  const auto found = std::ranges::find(classes_, std::string_view(type->string()), &TokenizerClass::model_type);
+  if (found != classes_.end() && !found->model_type.empty()) named_ = found->name;
+  named_where_ = path.string() + ": model_type: found " + in_quotes(type->string());
 }
 
 std::optional<JsonNode> TokenizerSettings::find(const std::string& key) const {
@@ -185,8 +186,26 @@ std::optional<std::string> TokenizerSettings::token(const std::string& key) cons
   return found ? std::optional(found->content) : std::nullopt;
 }
 
-void TokenizerSettings::refuse_family(const std::string& supported) const {
-  throw UnsupportedError(family_place_ + ", supported: " + supported);
+const TokenizerClass* TokenizerSettings::tokenizer_class() const {
+  const auto found = std::ranges::find(classes_, named_.value_or(""), &TokenizerClass::name);
+  return found == classes_.end() ? nullptr : &*found;
+}
+
+const TokenizerClass* TokenizerSettings::vocabulary_class(const fs::path& file, std::string_view what,
+                                                          std::initializer_list<TokenizerRules> rules) const {
+  const auto* found = tokenizer_class();
+  if (!named_) {
+    const auto by_file = std::ranges::find(classes_, file.filename().string(), &TokenizerClass::file);
+    return by_file == classes_.end() ? nullptr : &*by_file;
+  }
+  std::vector<std::string_view> could;
+  for (const auto& each : classes_) {
+    if (each.model_type.empty() || std::ranges::find(rules, each.rules) == rules.end()) continue;
+    if (found == &each) return found;
+    could.push_back(each.name);
+  }
+  throw UnsupportedError(
+      fmt::format("{}, supported: tokenizer.json, or {} of {}", named_where_, what, fmt::join(could, ", ")));
 }
 
 }  // namespace compression

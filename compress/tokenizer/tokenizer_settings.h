@@ -2,14 +2,18 @@
 // What a folder says of its tokenizer beside the vocabulary.
 
 #include <filesystem>
+#include <initializer_list>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "compress/tokenizer/added_tokens.h"
+#include "compress/tokenizer/class_rules.h"
 #include "compress/tokenizer/json_node.h"
 
 namespace compression {
@@ -18,8 +22,9 @@ namespace compression {
 /// transformers reads them; both may be absent.
 class TokenizerSettings {
  public:
-  /// Throws CheckpointError; UnsupportedError for truncation on the left.
-  explicit TokenizerSettings(const std::filesystem::path& folder);
+  /// `classes`: those that there are, which have to outlive it. Throws CheckpointError; UnsupportedError for truncation
+  /// on the left.
+  TokenizerSettings(const std::filesystem::path& folder, const std::vector<TokenizerClass>& classes);
 
   /// Of a tokenizer that is all in one file, which says the same in another form.
   TokenizerSettings(const std::filesystem::path& file, nlohmann::json settings)
@@ -46,11 +51,16 @@ class TokenizerSettings {
   std::optional<AddedToken> special_token(const std::string& key) const;
   std::optional<std::string> token(const std::string& key) const;
 
-  /// "Roberta" for RobertaTokenizer and RobertaTokenizerFast, and where no class is named, for a model of type roberta.
-  std::optional<std::string> family() const { return family_; }
+  /// The class that is named, or where none is, that of the model's type; null where it is none of those there are.
+  const TokenizerClass* tokenizer_class() const;
 
-  /// For messages: "RobertaTokenizer"; and the file with the settings.
-  std::string class_name() const { return family_ ? *family_ + "Tokenizer" : "a tokenizer of no class"; }
+  /// The class that reads a vocabulary, one of those that go by these rules: the one that is named, else the one that
+  /// the file stands for, else null. Throws UnsupportedError, which tells `what` is read of which classes.
+  const TokenizerClass* vocabulary_class(const std::filesystem::path& file, std::string_view what,
+                                         std::initializer_list<TokenizerRules> rules) const;
+
+  /// For messages: "MineTokenizer"; and the file with the settings.
+  std::string class_name() const { return named_ ? *named_ + "Tokenizer" : "a tokenizer of no class"; }
   std::string place() const;
 
   /// Rows of the model's table of words, as config.json says; nothing without one.
@@ -59,17 +69,15 @@ class TokenizerSettings {
   /// Where tokenizer_config.json and special_tokens_map.json name different tokens, a line each.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
-  /// Throws UnsupportedError, which names the class that was found.
-  [[noreturn]] void refuse_family(const std::string& supported) const;
-
  private:
   void compare_special_tokens(const nlohmann::json& settings, const nlohmann::json& map, bool map_is_read);
   void read_config();
 
   std::filesystem::path folder_;
   std::vector<std::pair<std::filesystem::path, nlohmann::json>> documents_;  // what the first says stands
-  std::optional<std::string> family_;
-  std::string family_place_;
+  std::span<const TokenizerClass> classes_;
+  std::optional<std::string> named_;  // the class, without "Tokenizer" and "Fast"
+  std::string named_where_;
   std::optional<int64_t> model_rows_;
   std::vector<std::string> warnings_;
 };

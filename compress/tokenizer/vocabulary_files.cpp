@@ -1,7 +1,9 @@
 #include "compress/tokenizer/vocabulary_files.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <array>
+#include <stdexcept>
 #include <tuple>
 
 #include "compress/base/json_file.h"  // read_text_file
@@ -20,34 +22,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kMetaspace = "\u2581";
 
-/// The special tokens of a tokenizer class, where tokenizer_config.json says nothing else. Empty: none.
-struct SpecialTokens {
-  std::string cls;
-  std::string sep;
-  std::string pad;
-  std::string unk;
-  std::string mask;
-  std::string bos = {};
-  std::string eos = {};
-  bool mask_takes_space = false;  // before it
-};
-
-const SpecialTokens kBertTokens = {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"};
-const SpecialTokens kMpnetTokens = {"<s>", "</s>", "<pad>", "[UNK]", "<mask>", "<s>", "</s>", true};
-const SpecialTokens kRobertaTokens = {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<s>", "</s>"};
-const SpecialTokens kCamembertTokens = {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<s>", "</s>", true};
-const SpecialTokens kAlbertTokens = {"[CLS]", "[SEP]", "<pad>", "<unk>", "[MASK]", "[CLS]", "[SEP]"};
-const SpecialTokens kDebertaTokens = {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"};
-
 SpecialTokens with_settings(SpecialTokens tokens, const TokenizerSettings& settings) {
-  const auto replace = [&](const char* key, std::string& token) { token = settings.token(key).value_or(token); };
-  replace("cls_token", tokens.cls);
-  replace("sep_token", tokens.sep);
-  replace("pad_token", tokens.pad);
-  replace("unk_token", tokens.unk);
-  replace("mask_token", tokens.mask);
-  replace("bos_token", tokens.bos);
-  replace("eos_token", tokens.eos);
+  for (const auto& [role, token] : tokens.roles()) *token = settings.token(role).value_or(*token);
   return tokens;
 }
 
@@ -199,12 +175,20 @@ void read_own_rules(const SentencepieceModel& model, const TokenizerSettings& se
 
 }  // namespace
 
+namespace {
+
+/// The class that reads a file which stands for one where none is named.
+const TokenizerClass& class_of(const fs::path& path, std::string_view what, std::initializer_list<TokenizerRules> rules,
+                               const TokenizerSettings& settings) {
+  if (const auto* found = settings.vocabulary_class(path, what, rules)) return *found;
+  throw std::logic_error(fmt::format("{}: no class of tokenizers stands for it", path.string()));
+}
+
+}  // namespace
+
 PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& settings) {
-  const std::string family = settings.family().value_or("Bert");
-  const bool is_mpnet = family == "MPNet";
-  if (!is_mpnet && family != "Bert" && family != "DistilBert" && family != "Electra" && family != "MobileBert") {
-    settings.refuse_family("tokenizer.json, or vocab.txt of Bert, DistilBert, Electra, MobileBert or MPNet");
-  }
+  using enum TokenizerRules;
+  const auto& made = class_of(path, "vocab.txt", {word_pieces, word_pieces_marks}, settings);
   PipelineConfig config;
   const bool lowercase = settings.boolean_or("do_lower_case", true);
   config.normalizer = std::make_shared<BertNormalizer>(
@@ -219,14 +203,14 @@ PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& set
   for_each_line(content, [&](std::string_view line, size_t) {
     vocabulary.append(std::string(unicode::trim_end(line)));  // of a token that is there twice the last line counts
   });
-  const SpecialTokens tokens = with_settings(is_mpnet ? kMpnetTokens : kBertTokens, settings);
+  const SpecialTokens tokens = with_settings(made.tokens, settings);
   WordPieceConfig wordpiece = {.vocabulary = {vocabulary.ids().begin(), vocabulary.ids().end()},
                                .unknown_token = tokens.unk};
   refuse_unplaced_tokens(path, settings);
   add_tokens(settings, tokens, {}, false, vocabulary, config);
   config.model = std::make_shared<WordPiece>(std::move(wordpiece));
   const SpecialIds& ids = config.special_ids;
-  if (is_mpnet) {
+  if (made.rules == word_pieces_marks) {
     config.post_processor = EncodingTemplate::roberta(*ids.cls, *ids.sep, OffsetTrim{.add_prefix_space = false});
   } else {
     config.post_processor = EncodingTemplate::bert(*ids.cls, *ids.sep);
@@ -253,9 +237,7 @@ std::vector<std::pair<std::string, std::string>> read_merges(const fs::path& pat
 }
 
 PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& settings) {
-  if (settings.family().value_or("Roberta") != "Roberta") {
-    settings.refuse_family("tokenizer.json, or vocab.json with merges.txt of Roberta");
-  }
+  const auto& made = class_of(path, "vocab.json with merges.txt", {TokenizerRules::bytes_marks}, settings);
   const nlohmann::json content = read_strict_json(path);
   const JsonNode tokens_and_ids = root(content, path);
   if (!content.is_object()) tokens_and_ids.mismatch("an object of tokens and ids");
@@ -270,7 +252,7 @@ PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& se
   config.model = std::make_shared<Bpe>(
       BpeConfig{.vocabulary = vocabulary.ids(), .merges = read_merges(merges), .byte_level = true}, merges.string());
   refuse_unplaced_tokens(path, settings);
-  add_tokens(settings, with_settings(kRobertaTokens, settings), {}, true, vocabulary, config);
+  add_tokens(settings, with_settings(made.tokens, settings), {}, true, vocabulary, config);
   const std::optional<OffsetTrim> trim = settings.boolean_or("trim_offsets", true)
                                              ? std::optional(OffsetTrim{.add_prefix_space = add_prefix_space})
                                              : std::nullopt;
@@ -280,19 +262,6 @@ PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& se
 }
 
 namespace {
-
-/// What classes of transformers make of a sentencepiece model.
-enum class Made { as_it_is, xlm_roberta, camembert, albert, deberta_v2 };
-
-struct MadeBy {
-  Made made;
-  std::string_view family, file;  // the class's name, and the file that stands for it where no class is named
-  const SpecialTokens* tokens;
-};
-constexpr std::array<MadeBy, 4> made_by{{{Made::xlm_roberta, "XLMRoberta", "sentencepiece.bpe.model", &kRobertaTokens},
-                                         {Made::camembert, "Camembert", "", &kCamembertTokens},
-                                         {Made::albert, "Albert", "spiece.model", &kAlbertTokens},
-                                         {Made::deberta_v2, "DebertaV2", "spm.model", &kDebertaTokens}}};
 
 /// A sentencepiece model on its way to a pipeline.
 class SentencepieceReader {
@@ -313,7 +282,8 @@ class SentencepieceReader {
     for (const auto& entry : unigram.vocabulary) vocabulary.append(entry.first);
     if (*unigram.unknown_id >= vocabulary.size()) {
       throw CheckpointError(path_.string() + ": found " + std::to_string(vocabulary.size()) +
-                            " pieces, expected the special ones of " + family_ + " among them");
+                            " pieces, expected the special ones of " + std::string(class_ ? class_->name : "") +
+                            " among them");
     }
     set_rules(config);
     if (model_.is_bpe) {
@@ -330,22 +300,20 @@ class SentencepieceReader {
  private:
   using Kind = SentencepieceModel::PieceKind;
 
-  bool has_class() const { return made_ != Made::as_it_is; }
-  bool is_robertas() const { return made_ == Made::xlm_roberta || made_ == Made::camembert; }
+  bool has_class() const { return class_ != nullptr; }
+  bool goes_by(TokenizerRules rules) const { return class_ != nullptr && class_->rules == rules; }
+  bool has_marks() const { return goes_by(TokenizerRules::unigram_marks) || goes_by(TokenizerRules::unigram_unused); }
 
   void choose_class() {
-    const std::string name = path_.filename().string();
-    const auto of_file = std::ranges::find(made_by, name, &MadeBy::file);
-    family_ = settings_.family().value_or(of_file == made_by.end() ? "" : std::string(of_file->family));
-    const auto found = std::ranges::find(made_by, family_, &MadeBy::family);
-    if (found != made_by.end()) {
-      made_ = found->made;
-      tokens_ = *found->tokens;
-    } else if (!family_.empty() && family_ != "PreTrained" && family_ != "TokenizersBackend") {
-      settings_.refuse_family("tokenizer.json, or a sentencepiece model of XLMRoberta, Camembert, Albert or DebertaV2");
+    const auto name = settings_.class_name();
+    if (name != "PreTrainedTokenizer" && name != "TokenizersBackendTokenizer") {
+      using enum TokenizerRules;
+      class_ = settings_.vocabulary_class(path_, "a sentencepiece model",
+                                          {unigram_marks, unigram_unused, unigram_quotes, unigram_spaces});
     }
+    if (class_) tokens_ = class_->tokens;
     if (has_class() && model_.is_bpe) {
-      throw UnsupportedError(path_.string() + ": found a BPE model for " + family_ +
+      throw UnsupportedError(path_.string() + ": found a BPE model for " + std::string(class_->name) +
                              ", supported: a unigram model, or BPE with the tokenizer class PreTrainedTokenizer");
     }
   }
@@ -363,22 +331,22 @@ class SentencepieceReader {
   /// The pieces in the order of the ids that the class gives them.
   UnigramConfig pieces() const {
     UnigramConfig unigram = {.unknown_id = model_.unknown_id, .byte_fallback = !has_class() && model_.byte_fallback};
-    if (is_robertas()) {
-      const bool xlm = made_ == Made::xlm_roberta;
-      if (xlm) {
+    if (has_marks()) {
+      const bool all_used = goes_by(TokenizerRules::unigram_marks);
+      if (all_used) {
         unigram.vocabulary = {{tokens_.bos, 0}, {tokens_.pad, 0}, {tokens_.eos, 0}, {tokens_.unk, 0}};
       } else {
         unigram.vocabulary = {
             {"<s>NOTUSED", 0}, {tokens_.pad, 0}, {"</s>NOTUSED", 0}, {tokens_.unk, 0}, {"<unk>NOTUSED", -100}};
       }
-      append_pieces(model_, xlm ? 3 : 1, unigram);
+      append_pieces(model_, all_used ? 3 : 1, unigram);
       unigram.vocabulary.emplace_back(tokens_.mask, 0);
       unigram.unknown_id = 3;
       return unigram;
     }
     append_pieces(model_, 0, unigram);
-    if (made_ == Made::albert) unigram.unknown_id = 1;
-    for (size_t i = 0; made_ == Made::deberta_v2 && i < unigram.vocabulary.size(); ++i) {
+    if (goes_by(TokenizerRules::unigram_quotes)) unigram.unknown_id = 1;
+    for (size_t i = 0; goes_by(TokenizerRules::unigram_spaces) && i < unigram.vocabulary.size(); ++i) {
       if (unigram.vocabulary[i] == std::pair(tokens_.unk, 0.0)) unigram.unknown_id = static_cast<int32_t>(i);
     }
     return unigram;
@@ -387,26 +355,17 @@ class SentencepieceReader {
   /// Normalizer and pre-tokenizer.
   void set_rules(PipelineConfig& config) const {
     const bool add_prefix_space = settings_.boolean_or("add_prefix_space", true);
-    switch (made_) {
-      case Made::as_it_is:
-        return read_own_rules(model_, settings_, charsmap_, config);
-      case Made::xlm_roberta:
-      case Made::camembert:
-        config.normalizer = charsmap_;
-        config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
-        return;
-      case Made::albert:
-        config.normalizer = albert_normalizer();
-        config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
-        return;
-      case Made::deberta_v2:
-        config.normalizer = deberta_normalizer();
-        config.pre_tokenizer = deberta_splitters(add_prefix_space);
-        return;
+    if (!has_class()) return read_own_rules(model_, settings_, charsmap_, config);
+    if (goes_by(TokenizerRules::unigram_spaces)) {
+      config.normalizer = spaces_normalizer();
+      config.pre_tokenizer = spaces_splitters(add_prefix_space);
+    } else {
+      config.normalizer = has_marks() ? charsmap_ : quotes_normalizer();
+      config.pre_tokenizer = white_space_then_metaspace(add_prefix_space);
     }
   }
 
-  NormalizerPtr albert_normalizer() const {
+  NormalizerPtr quotes_normalizer() const {
     std::vector<NormalizerPtr> normalizers;
     normalizers.push_back(std::make_shared<Replace>(Pattern::literal("``"), "\""));
     normalizers.push_back(std::make_shared<Replace>(Pattern::literal("''"), "\""));
@@ -419,7 +378,7 @@ class SentencepieceReader {
     return std::make_shared<NormalizerSequence>(std::move(normalizers));
   }
 
-  NormalizerPtr deberta_normalizer() const {
+  NormalizerPtr spaces_normalizer() const {
     std::vector<NormalizerPtr> normalizers;
     if (settings_.boolean_or("do_lower_case", false)) normalizers.push_back(std::make_shared<Lowercase>());
     normalizers.push_back(replace_regex("\\s{2,}|[\\n\\r\\t]", " "));
@@ -428,7 +387,7 @@ class SentencepieceReader {
     return std::make_shared<NormalizerSequence>(std::move(normalizers));
   }
 
-  PreTokenizerPtr deberta_splitters(bool add_prefix_space) const {
+  PreTokenizerPtr spaces_splitters(bool add_prefix_space) const {
     std::vector<PreTokenizerPtr> splitters;
     if (settings_.boolean_or("split_by_punct", false)) {
       splitters.push_back(std::make_shared<CharacterSplit>(unicode::is_bert_punctuation, SplitBehavior::kIsolated));
@@ -463,7 +422,7 @@ class SentencepieceReader {
 
   template <class Id>
   EncodingTemplate frame(const Id& id) const {
-    if (is_robertas()) return EncodingTemplate::roberta(id(tokens_.bos), id(tokens_.eos));
+    if (has_marks()) return EncodingTemplate::roberta(id(tokens_.bos), id(tokens_.eos));
     if (has_class()) return EncodingTemplate::bert(id(tokens_.cls), id(tokens_.sep));
     const auto framed = [&](TemplatePiece text, int64_t type_id, SequenceTemplate& pieces) {
       if (settings_.boolean_or("add_bos_token", false)) pieces.push_back(special_piece({id(tokens_.bos)}, type_id));
@@ -480,9 +439,8 @@ class SentencepieceReader {
   const fs::path& path_;
   const TokenizerSettings& settings_;
   const SentencepieceModel model_;
-  NormalizerPtr charsmap_;  // may be null
-  Made made_ = Made::as_it_is;
-  std::string family_;
+  NormalizerPtr charsmap_;                 // may be null
+  const TokenizerClass* class_ = nullptr;  // null: none in particular
   SpecialTokens tokens_;
 };
 

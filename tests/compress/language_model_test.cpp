@@ -6,6 +6,7 @@
 #include "compress/families/families.h"
 #include "compress/families/model_config.h"
 #include "compress/spec/cost.h"
+#include "compress/spec/weights.h"
 #include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
@@ -40,13 +41,44 @@ TEST_CASE("logits and loss of decoders are those of transformers") {
   const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
   auto model = load_language_model(golden("model/decoders/" + name));
   const torch::NoGradGuard no_grad;
-  const auto &ids = expected.at("input_ids"), &mask = expected.at("attention_mask");
-  const auto logits = model->forward(ids, mask);
+  const auto of = [&](const char* tensor) {
+    const auto found = expected.find(tensor);
+    return found == expected.end() ? torch::Tensor() : found->second;
+  };
+  const auto ids = of("input_ids"), mask = of("attention_mask"), next_ids = of("decoder_input_ids"),
+             next_mask = of("decoder_attention_mask");
+  const auto logits = model->forward(ids, mask, next_ids, next_mask);
   const auto& wanted = expected.at("logits");
-  check_close(logits * mask.unsqueeze(-1), wanted, 1e-5 * wanted.abs().max().item<double>());
-  check_close(next_word_loss(logits, ids, mask), expected.at("loss"), 1e-5);
+  const auto& own_mask = model->decoder ? next_mask : mask;
+  check_close(logits * own_mask.unsqueeze(-1), wanted, 1e-5 * wanted.abs().max().item<double>());
+  check_close(next_word_loss(logits, model->decoder ? next_ids : ids, own_mask), expected.at("loss"), 1e-5);
   // What follows changes nothing of what was.
-  check_close(model->forward(ids.slice(1, 0, 7)).slice(1, 0, 3), logits.slice(1, 0, 3), 1e-5);
+  const auto part = [](const torch::Tensor& t) { return t.slice(1, 0, 7); };
+  const auto shorter = model->decoder ? model->forward(ids, mask, part(next_ids)) : model->forward(part(ids));
+  check_close(shorter.slice(1, 0, 3), logits.slice(1, 0, 3), 1e-5);
+}
+
+TEST_CASE("who computes an encoder and a decoder is told where the words of one are missing") {
+  auto both = load_language_model(golden("model/decoders/bart")),
+       one = load_language_model(golden("model/decoders/gpt2"));
+  const auto ids = torch::ones({1, 3}, torch::kLong);
+  CHECK_THROWS_AS(both->forward(ids), std::invalid_argument);
+  CHECK_THROWS_AS(one->forward(ids, {}, ids), std::invalid_argument);
+}
+
+TEST_CASE("each weight of an encoder and a decoder has its axes labelled, and each product counts once") {
+  const auto config = load_language_config(golden("model/decoders/bart"));
+  int64_t matrices = 0;  // numbers of all blocks' matrices
+  for (const auto& weight : weights(config)) {
+    if (weight.block >= 0 && weight.axes.size() == 2) matrices += static_cast<int64_t>(weight.count());
+    if (weight.role == Role::cross_key && !weight.bias) {
+      CHECK(weight.block >= static_cast<int64_t>(config.layers.size()));
+      CHECK(weight.axes[0].label == Label::cross_heads);
+      CHECK(weight.axes[1].label == Label::hidden);
+    }
+  }
+  // Two layers of attention to 20 tokens, three to 20 before and three to 20 of the encoder's, 24 features each.
+  CHECK(encoder_macs(config, 20) == 20 * matrices + 2 * 24 * (2 * 20 * 20 + 3 * 20 * 21 / 2 + 3 * 20 * 20));
 }
 
 TEST_CASE("the description of a decoder counts its parameters, and comes back from its config.json") {
@@ -68,8 +100,10 @@ TEST_CASE("the description of a decoder counts its parameters, and comes back fr
 TEST_CASE("decoders and encoders are told from each other in one line") {
   const auto load = [](const char* name) { return [=] { load_language_model(golden(name)); }; };
   CHECK_THAT(message_of<UnsupportedError>(load("model/tiny")), Contains("found an encoder, bert, expected a decoder"));
-  CHECK_THAT(message_of<UnsupportedError>([] { load_model(golden("model/decoders/llama")); }),
-             Contains("found a decoder, llama"));
+  for (const std::string name : {"llama", "bart"}) {
+    CHECK_THAT(message_of<UnsupportedError>([&] { load_model(golden("model/decoders/" + name)); }),
+               Contains("found a decoder, " + name));
+  }
 }
 
 TEST_CASE("a decoder's weights are held against its description before they are read") {
@@ -85,6 +119,17 @@ TEST_CASE("a decoder's weights are held against its description before they are 
   CHECK_THAT(told("vocab_size", 61), Contains("embed_tokens.weight: found [60, 24], expected [61, 24]"));
   CHECK_THAT(told("num_hidden_layers", 3), Contains("found no tensor model.layers.2."));
   CHECK_THAT(told("mlp_bias", true), Contains("found no tensor model.layers.0.mlp."));
+}
+
+TEST_CASE("a bias of the words is refused where it is not 0") {
+  const TemporaryFolder folder;
+  const auto from = golden("model/decoders/bart");
+  fs::copy(from / "config.json", folder / "config.json");
+  auto state = golden_tensors("model/decoders/bart/model.safetensors");
+  state.at("final_logits_bias")[0][3] = 0.5;
+  write_safetensors(folder / "model.safetensors", state);
+  CHECK_THAT(message_of<UnsupportedError>([&] { load_language_model(folder.path()); }),
+             Contains("final_logits_bias: found other numbers than 0"));
 }
 
 TEST_CASE("options of decoders that are not computed are refused by name") {
@@ -104,6 +149,8 @@ TEST_CASE("options of decoders that are not computed are refused by name") {
   CHECK_THAT(refused("qwen2", "use_sliding_window", true), Contains("use_sliding_window"));
   CHECK_THAT(refused("gpt2", "scale_attn_by_inverse_layer_idx", true), Contains("scale_attn_by_inverse_layer_idx"));
   CHECK_THAT(refused("qwen3", "head_dim", 9), Contains("expected an even size"));
+  CHECK_THAT(refused("bart", "decoder_attention_heads", 5), Contains("decoder_attention_heads: found 5"));
+  CHECK_THAT(refused("bart", "normalize_before", true), Contains("normalize_before"));
 }
 
 }  // namespace

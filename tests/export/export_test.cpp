@@ -13,6 +13,7 @@
 #include "compress/engine/read_network.h"
 #include "compress/kernels/bfloat16_choice.h"
 #include "compress/model/packed.h"
+#include "compress/model_folder/language_model_folder.h"
 #include "export/encoder_state.h"
 #include "export/model_script.h"
 #include "prune/cut.h"
@@ -353,6 +354,21 @@ TEST_CASE("every option of a block is written as it is computed") {
       batch["attention_mask"].slice(0, 1, 2).slice(1, 5) = 0;
       check_close(file(batch), model->forward(batch).logits, 1e-5);
     }
+  }
+}
+
+TEST_CASE("a decoder, alone or behind an encoder, is written as it is computed") {
+  const c10::InferenceMode inference;
+  for (const std::string name : {"bart", "bart_scaled", "llama", "qwen3", "gpt2", "mpt"}) {
+    INFO(name);
+    const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
+    auto model = load_language_model(golden("model/decoders/" + name));
+    auto file = language_script(model).compile();
+    std::vector<c10::IValue> inputs{expected.at("input_ids"), expected.at("attention_mask")};
+    const auto next = model->decoder ? expected.at("decoder_input_ids") : torch::Tensor();
+    if (model->decoder) inputs.emplace_back(next);
+    const auto logits = model->forward(inputs[0].toTensor(), inputs[1].toTensor(), next);
+    check_close(file.forward(inputs).toTensor(), logits, 1e-5);
   }
 }
 

@@ -1,5 +1,6 @@
 // One byte, the tokenizer class; then a sentencepiece model.
 
+#include "compress/families/families.h"
 #include "compress/tokenizer/tokenizer_settings.h"
 #include "compress/tokenizer/vocabulary_files.h"
 #include "tests/fuzz/tokenizers.h"
@@ -16,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!name.empty()) folder.write("tokenizer_config.json", "{\"tokenizer_class\": \"" + name + "\"}");
   const auto path = folder.write("tokenizer.model", input.rest());
   fuzzing::allow_errors([&] {
-    const TokenizerSettings settings(folder.path());
+    const TokenizerSettings settings(folder.path(), tokenizer_classes());
     fuzzing::encode_texts(read_sentencepiece(path, settings), folder.path(), input.rest());
   });
   return 0;

@@ -4,7 +4,7 @@
 Run in a development venv with torch, transformers and safetensors:
     python tests/goldens/model/make_goldens.py [models/all-MiniLM-L6-v2 [models/all-mpnet-base-v2]]
 Writes beside itself families/NAME/ and families/NAME.safetensors (a random small classifier of each model family, with odd
-options, and what it gives), decoders/NAME/ and decoders/NAME.safetensors (the same of decoders), heads/FAMILY.TASK/ and heads/FAMILY.TASK.safetensors (the same with the other tasks' heads); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
+options, and what it gives), decoders/NAME/ and decoders/NAME.safetensors (the same of decoders, and of those behind an encoder), heads/FAMILY.TASK/ and heads/FAMILY.TASK.safetensors (the same with the other tasks' heads); and with the argument tiny/ (a random 3-layer BERT classifier as transformers saves it),
 tiny.safetensors (inputs and what the tiny model, losses and importance give), minilm.safetensors (a head for all-MiniLM-L6-v2
 and the logits it gives); with the second mpnet.safetensors (texts, and what all-mpnet-base-v2 makes of them).
 """
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from transformers import (AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
-                          AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertConfig,
+                          AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertConfig,
                           BertForSequenceClassification, BertModel)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -209,6 +209,33 @@ def decoder(name, model_type, options):
     save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/decoders/{name}.safetensors")
 
 
+ENCODER_DECODERS = {  # name: model type, and options
+    "bart": ("bart", dict()),
+    "bart_scaled": ("bart", dict(scale_embedding=True, activation_function="relu", decoder_layers=1)),
+}
+
+
+def encoder_decoder(name, model_type, options):
+    torch.manual_seed(19)
+    sizes = dict(vocab_size=60, d_model=24, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4,
+                 decoder_attention_heads=3, encoder_ffn_dim=40, decoder_ffn_dim=28, max_position_embeddings=32, init_std=0.2)
+    config = AutoConfig.for_model(model_type, **{**sizes, **options})
+    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager").eval()
+    for p in model.parameters():
+        if p.dim() == 1:
+            p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(f"{HERE}/decoders/{name}")
+    ids, mask, _ = inputs(60, 4, 20, 1)
+    decoder_ids, decoder_mask, _ = inputs(60, 4, 9, 2)  # what is made, behind the token that it begins with
+    decoder_ids[:, 0] = config.decoder_start_token_id
+    call = dict(input_ids=ids, attention_mask=mask, decoder_input_ids=decoder_ids, decoder_attention_mask=decoder_mask)
+    following = torch.nn.functional.pad(torch.where(decoder_mask == 1, decoder_ids, -100)[:, 1:], (0, 1), value=-100)
+    with torch.no_grad():
+        out = model(**call, labels=following)
+    golden = {**call, "logits": out.logits * decoder_mask.unsqueeze(-1), "loss": out.loss}
+    save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, f"{HERE}/decoders/{name}.safetensors")
+
+
 def mpnet(path):
     encoder = AutoModel.from_pretrained(path, attn_implementation="eager").eval()
     texts = ["A short text.", "Which flights go from Boston to Denver on a Monday morning, and what do they cost?", "word",
@@ -281,6 +308,8 @@ if __name__ == "__main__":
         family(each, kind, odd)
     for each, (kind, odd) in DECODERS.items():
         decoder(each, kind, odd)
+    for each, (kind, odd) in ENCODER_DECODERS.items():
+        encoder_decoder(each, kind, odd)
     for kind in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2", "modernbert"):
         for each in HEADS:
             head(kind, each)

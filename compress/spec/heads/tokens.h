@@ -1,0 +1,25 @@
+#pragma once
+
+#include "compress/spec/head.h"  // AnyHead
+
+namespace compression {
+
+/// A label a token: a dense layer, an activation and a norm where HeadOptions ask for them, dropout, the classifier.
+/// Logits: [batch, sequence, labels].
+struct TokensHead : AnyHead {
+  static void list(WeightList& weights) { list(weights, static_cast<int64_t>(weights.config.labels.size())); }
+
+  template <class Ops>
+  static auto logits(Ops& ops) {
+    const auto states = ops.states();
+    return ops.linear("classifier", ops.dropout(ops.config().head.norm ? dense(ops, states) : states));
+  }
+
+ protected:
+  static void list(WeightList& weights, int64_t classes) {
+    list_classifier(weights, classes);
+    if (weights.config.head.norm) list_dense(weights);
+  }
+};
+
+}  // namespace compression
