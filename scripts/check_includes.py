@@ -27,14 +27,18 @@ LAYERS = {
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
     "families": {"spec"},
-    "engine": {"runtime", "families", "checkpoint"},
+    "model_files": {"families", "tokenizer"},
+    "engine": {"runtime", "model_files"},
+    "pipeline": {"engine"},
+    "c": {"pipeline"},
     "model": {"engine", "state_dict", "workflow"},
-    "task": {"model", "tokenizer"},
+    "task": {"model", "pipeline"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "model_files", "engine",
+                                         "pipeline", "c")}
 
 
 def layers():

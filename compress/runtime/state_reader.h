@@ -25,13 +25,15 @@ std::string_view type_name(DType type);
 
 class StateReader {
  public:
-  explicit StateReader(const EncoderState& state) : state_(state) {}
+  explicit StateReader(EncoderState& state) : state_(state) {}
 
   double real(const std::string& name, double least, double most) const;
   int64_t integer(const std::string& name, int64_t least, int64_t most) const;
   bool flag(const std::string& name) const;  // 0 or 1; absent: false
 
   bool has(const std::string& name) const { return state_.tensors.contains(name); }
+
+  // Takes it out of the state, which need not keep its numbers then.
   HostTensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor floats(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const;
@@ -42,7 +44,7 @@ class StateReader {
  private:
   double number(const std::string& name) const;
 
-  const EncoderState& state_;
+  EncoderState& state_;
 };
 
 }  // namespace compression::runtime

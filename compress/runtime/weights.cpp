@@ -20,7 +20,7 @@ constexpr int64_t most_position_values = int64_t{1} << 25;  // of a layer; DeBER
 
 class WeightsReader {
  public:
-  explicit WeightsReader(const EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
+  explicit WeightsReader(EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
 
   Weights read() {
     numbers();
@@ -216,7 +216,7 @@ kernels::Int16Positions Weights::positions_of(const Layer& layer, int64_t head) 
   return positions;
 }
 
-Weights read_weights(const EncoderState& state) {
+Weights read_weights(EncoderState state) {
   const kernels::OrdinaryFloats ordinary;
   // A process that loads a model may fork before it calls it: a team would not be in the child.
   const kernels::OneThread alone;
