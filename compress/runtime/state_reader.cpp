@@ -74,7 +74,7 @@ HostTensor StateReader::tensor(const std::string& name, const std::vector<int64_
   if (found->second.shape != shape) {
     refuse("{}: found [{}], expected [{}]", name, fmt::join(found->second.shape, ", "), fmt::join(shape, ", "));
   }
-  return std::move(state_.tensors.extract(found).mapped());
+  return found->second;
 }
 
 HostTensor StateReader::of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const {

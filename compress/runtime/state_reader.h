@@ -32,14 +32,15 @@ class StateReader {
   bool flag(const std::string& name) const;  // 0 or 1; absent: false
 
   bool has(const std::string& name) const { return state_.tensors.contains(name); }
-
-  // Takes it out of the state, which need not keep its numbers then.
   HostTensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor floats(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const;
   /// Rows and columns of a matrix.
   std::pair<int64_t, int64_t> matrix(const std::string& name) const;
   int64_t rows(const std::string& name, int64_t least = 0) const;
+
+  /// Takes a linear layer's weight out of the state, which need not keep its numbers once they are packed.
+  void drop(const std::string& linear) { state_.tensors.erase(linear + ".weight"); }
 
  private:
   double number(const std::string& name) const;
