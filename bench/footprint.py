@@ -170,7 +170,8 @@ def main():
         with open(script, "w", encoding="utf-8") as file:
             file.write(ORT)
         if made.returncode == 0:
-            rows["ONNX Runtime (Python), int8"] = (stripped(package(python, "onnxruntime"), work), 0.0,
+            library = [file for file in package(python, "onnxruntime") if "libonnxruntime" in file]
+            rows["ONNX Runtime (Python), int8"] = (stripped(library, work), 0.0,
                                                    started([python, script, model, onnx, TEXT], arguments.runs))
         else:
             print(f"ONNX Runtime is left out: {made.stderr.strip().splitlines()[-1:]}")
