@@ -29,14 +29,18 @@ LAYERS = {
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
     "families": {"spec", "tokenizer"},
-    "engine": {"runtime", "families", "checkpoint"},
+    "model_files": {"families"},
+    "engine": {"runtime", "model_files"},
+    "pipeline": {"engine"},
+    "c": {"pipeline"},
     "model": {"engine", "state_dict", "workflow"},
-    "task": {"model", "tokenizer"},
+    "task": {"model", "pipeline"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "storage", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "storage", "runtime", "checkpoint", "tokenizer", "spec", "families",
+                                         "model_files", "engine", "pipeline", "c")}
 
 
 def layers():

@@ -20,7 +20,7 @@ constexpr int64_t most_position_values = int64_t{1} << 25;  // of a layer; DeBER
 
 class WeightsReader {
  public:
-  explicit WeightsReader(const EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
+  explicit WeightsReader(EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
 
   Weights read() {
     numbers();
@@ -81,8 +81,10 @@ class WeightsReader {
     return reader_.has(name + ".weight") ? norm(name, width) : NormWeight();
   }
 
-  LinearWeight linear(const std::string& name, int64_t out, int64_t in) const {
-    return packed(read_linear(reader_, name, out, in));
+  LinearWeight linear(const std::string& name, int64_t out, int64_t in) {
+    auto result = packed(read_linear(reader_, name, out, in));
+    reader_.drop(name);
+    return result;
   }
 
   void embeddings() {
@@ -137,7 +139,11 @@ class WeightsReader {
     layer->kv_heads = kv_width / w.head_size;
     layer->part = kernels::divide_up(width, panel) * panel;
     layer->kv_part = kernels::divide_up(kv_width, panel) * panel;
-    const auto part = [&](const char* of, int64_t rows) { return read_linear(reader_, name + of, rows, w.hidden); };
+    const auto part = [&](const char* of, int64_t rows) {
+      auto linear = read_linear(reader_, name + of, rows, w.hidden);
+      reader_.drop(name + of);
+      return linear;
+    };
     layer->qkv = packed(joined(name + ": query, key and value",
                                {part(".query", width), part(".key", kv_width), part(".value", kv_width)}, panel));
     const auto inner = reader_.rows(name + ".intermediate.weight");
@@ -187,7 +193,7 @@ class WeightsReader {
   }
 
   /// The table's rows by a projection of their own, or by the columns of the layer's that begin at `column`.
-  void position_rows(const std::string& name, int64_t column, const Layer& layer, Layer::Rows& rows) const {
+  void position_rows(const std::string& name, int64_t column, const Layer& layer, Layer::Rows& rows) {
     if (layer.heads == 0) return;
     const auto size = weights_.head_size, width = layer.heads * size, count = weights_.position_rows();
     const bool has_own = reader_.has(name + ".weight");
@@ -257,7 +263,7 @@ kernels::Int16Positions Weights::positions_of(const Layer& layer, int64_t head) 
   return positions;
 }
 
-Weights read_weights(const EncoderState& state) {
+Weights read_weights(EncoderState state) {
   const kernels::OrdinaryFloats ordinary;
   // A process that loads a model may fork before it calls it: a team would not be in the child.
   const kernels::OneThread alone;

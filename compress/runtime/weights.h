@@ -74,7 +74,7 @@ struct Weights {
 kernels::Norm norm_of(const NormWeight& norm, int64_t width);
 
 /// Throws CheckpointError that names what is missing or does not fit.
-Weights read_weights(const EncoderState& state);
+Weights read_weights(EncoderState state);
 
 /// The inverse.
 EncoderState state_of(const Weights& weights);
