@@ -16,6 +16,7 @@
 #include "compress/kernels/threads.h"              // parallel_for, divide_up
 #include "compress/model_files/checkpoint_head.h"  // head_of
 #include "compress/runtime/encoder.h"              // Encoder
+#include "compress/storage/storage.h"              // StoredMatrix, storage_of
 
 namespace compression {
 namespace {
@@ -43,17 +44,50 @@ LinearWeight packed(const NetworkFolder& folder, const std::string& name) {
   return result;
 }
 
-/// A classifier of tokens.
-class Classifier : public Rows {
+/// A norm of the head.
+class HeadNorm {
  public:
-  explicit Classifier(const NetworkFolder& folder) : weight_(packed(folder, "head.classifier")) {}
-  int64_t width() const override { return weight_.out; }
-  void compute(const float* in, int64_t rows, float* out) const override {
-    kernels::multiply_rows(in, rows, weight_, 0.0f, out);
+  HeadNorm(const NetworkFolder& folder, const std::string& name)
+      : gamma_(folder.read(name + ".weight")), beta_(folder.read(name + ".bias")), spec_(folder.config().norm) {}
+
+  /// rows of x, [rows, width].
+  void compute(const float* x, int64_t rows, float* y) const {
+    const kernels::Norm norm{gamma_.size(0), static_cast<float>(spec_.eps), gamma_.as<float>(), beta_.as<float>(),
+                             spec_.kind == NormKind::rms};
+    kernels::norm_rows(norm, x, nullptr, 0, rows, y, nullptr);
   }
 
  private:
-  const LinearWeight weight_;
+  const HostTensor gamma_, beta_;
+  const NormSpec spec_;
+};
+
+/// A classifier of tokens, behind a dense layer, an activation and a norm where HeadOptions ask for them.
+class Classifier : public Rows {
+ public:
+  explicit Classifier(const NetworkFolder& folder)
+      : classifier_(packed(folder, "head.classifier")), function_(folder.config().head.activation) {
+    if (!folder.config().head.norm) return;
+    dense_ = packed(folder, "head.dense");
+    norm_.emplace(folder, "head.LayerNorm");
+  }
+  int64_t width() const override { return classifier_.out; }
+  void compute(const float* in, int64_t rows, float* out) const override {
+    std::vector<float> x;
+    if (norm_) {
+      x.resize(static_cast<size_t>(rows * dense_.out));
+      kernels::multiply_rows(in, rows, dense_, 0.0f, x.data(), function_);
+      norm_->compute(x.data(), rows, x.data());
+      in = x.data();
+    }
+    kernels::multiply_rows(in, rows, classifier_, 0.0f, out);
+  }
+
+ private:
+  const LinearWeight classifier_;
+  const Activation function_;
+  LinearWeight dense_;
+  std::optional<HeadNorm> norm_;
 };
 
 /// The steps behind a pooled vector.
@@ -104,30 +138,31 @@ class Steps : public Rows {
 class Words : public Rows {
  public:
   explicit Words(const NetworkFolder& folder, const runtime::EncoderState& state)
-      : gamma_(folder.read("head.LayerNorm.weight")),
-        beta_(folder.read("head.LayerNorm.bias")),
-        bias_(folder.read("head.bias")),
-        table_(state.tensors.at("embeddings.word.weight")),
-        eps_(static_cast<float>(folder.config().norm.eps)) {
-    if (table_.dtype == DType::int8) scale_ = state.tensors.at("embeddings.word.weight_scale");
+      : norm_(folder, "head.LayerNorm"), bias_(folder.read("head.bias")) {
+    const std::string name = "embeddings.word.";
+    const auto& weight = state.tensors.at(name + "weight");
+    table_.format = format_of(weight.dtype).value();
+    for (const auto& part : storage_of(table_.format).parts(weight.size(0), weight.size(1))) {
+      table_.parts.push_back(state.tensors.at(name + std::string(part.name)));
+    }
   }
 
-  int64_t width() const override { return table_.size(0); }
+  int64_t width() const override { return table_.rows(); }
 
   void compute(const float* in, int64_t rows, float* out) const override {
     constexpr int64_t block = 512;
-    const auto columns = table_.size(1), words = table_.size(0);
+    const auto columns = table_.columns(), words = table_.rows();
     std::vector<float> x(static_cast<size_t>(rows * columns));
-    kernels::norm_rows({columns, eps_, gamma_.as<float>(), beta_.as<float>()}, in, nullptr, 0, rows, x.data(), nullptr);
+    norm_.compute(in, rows, x.data());
     kernels::parallel_for(kernels::divide_up(words, block), 1, [&](int64_t begin, int64_t end) {
       const kernels::OrdinaryFloats ordinary;
       LinearWeight weight;
-      std::vector<float> wide(static_cast<size_t>(block * columns)), y(static_cast<size_t>(rows * block));
+      std::vector<float> y(static_cast<size_t>(rows * block));
       for (auto first = begin * block; first < std::min(end * block, words); first += block) {
         const auto count = std::min(block, words - first);
-        widen(first, count, wide);
-        kernels::pack_linear(kernels::Number::float32, wide.data(), nullptr, bias_.as<float>() + first, count, columns,
-                             weight);
+        const auto wide = to_floats(table_.rows(first, first + count));
+        kernels::pack_linear(kernels::Number::float32, wide.data.get(), nullptr, bias_.as<float>() + first, count,
+                             columns, weight);
         kernels::multiply_rows(x.data(), rows, weight, 0.0f, y.data());
         for (int64_t r = 0; r < rows; ++r) std::copy_n(y.data() + r * count, count, out + r * words + first);
       }
@@ -135,23 +170,9 @@ class Words : public Rows {
   }
 
  private:
-  void widen(int64_t first, int64_t count, std::vector<float>& to) const {
-    const auto columns = table_.size(1);
-    const auto stored = table_.dtype == DType::int8       ? kernels::Stored::int8
-                        : table_.dtype == DType::float16  ? kernels::Stored::float16
-                        : table_.dtype == DType::bfloat16 ? kernels::Stored::bfloat16
-                                                          : kernels::Stored::float32;
-    std::ranges::fill(to, -0.0f);
-    for (int64_t r = 0; r < count; ++r) {
-      const auto* row = table_.as<char>() + (first + r) * columns * size_of(table_.dtype);
-      const auto by = scale_.defined() ? scale_.as<float>()[first + r] : 1.0f;
-      kernels::add_row(stored, row, by, columns, to.data() + r * columns);
-    }
-  }
-
-  const HostTensor gamma_, beta_, bias_, table_;
-  HostTensor scale_;
-  const float eps_;
+  const HeadNorm norm_;
+  const HostTensor bias_;
+  StoredMatrix table_;
 };
 
 /// states: float32 [tokens, hidden] of one text; to: [hidden].

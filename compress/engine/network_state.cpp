@@ -189,7 +189,7 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
     const auto number = [&](const char* name) -> double& { return numbers[fmt::format("layer.{}.{}", i, name)]; };
     number("weights") = static_cast<double>(config.first_use(i));
     if (config.first_use(i) < i) continue;
-    const auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
+    const auto& [attention, mlp, norm, place, attention_norm, cross] = config.layers[i];
     if (place == NormPlace::before) number("pre_norm") = 1.0;
     if (attention.causal) number("causal") = 1.0;
     if (attention.window > 0) number("window") = static_cast<double>(attention.window);
@@ -262,7 +262,7 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
     if (config.first_use(i) < i) continue;
     const auto block = fmt::format("layer.{}", i);
     share_scales(block, {"query", "key", "value"}, state);
-    const auto& [attention, mlp, norm, place, attention_norm] = config.layers[i];
+    const auto& [attention, mlp, norm, place, attention_norm, cross] = config.layers[i];
     if (mlp.gated) share_scales(block, {"intermediate", "gate"}, state);
     if (has_columns(attention.positions) && attention.heads > 0) {
       state.tensors[block + ".position_bias"] = position_bias(config, attention, table);

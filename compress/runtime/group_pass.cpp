@@ -378,7 +378,7 @@ void GroupPass::pool() const {
     std::fill_n(mean, hidden, count > 0 ? 0.0f : std::numeric_limits<float>::quiet_NaN());
     for (auto t = text_begin(s); t < text_begin(s + 1); ++t) {
       if (!begin[t]) continue;
-      add_row(kernels::Stored::float32, space_.x.data() + t * hidden, 1.0f / static_cast<float>(count), hidden, mean);
+      kernels::add_row(DType::float32, space_.x.data() + t * hidden, 1.0f / static_cast<float>(count), hidden, mean);
     }
   }
   prepare(space_.first.data(), texts_, input(*weights_.dense), hidden);
