@@ -1,13 +1,18 @@
-# compress_library(NAME [SHARED | PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
+# compress_library(NAME [SHARED | PLAIN [APART]] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
 # One folder's library, static unless it is said to be shared. PLAIN: without LibTorch; these are one shared library together,
-# compress_plain, of which there is one copy in a process whoever else is linked to it. Target compress_NAME, alias
+# compress_plain, of which there is one copy in a process whoever else is linked to it; or, APART, a static one built on it. Target compress_NAME, alias
 # compress::NAME, installed with its headers under the same paths that the #include lines use, below include/compress.
 # DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
-  cmake_parse_arguments(arg "SHARED;PLAIN" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "SHARED;PLAIN;APART" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
-  if(arg_PLAIN)
+  if(arg_APART)
+    set(scope PUBLIC)
+    add_library(${target} STATIC ${arg_SOURCES})
+    target_link_libraries(${target} PUBLIC ${arg_DEPENDS}
+                          PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:compress_warnings> $<BUILD_INTERFACE:compress_openmp>)
+  elseif(arg_PLAIN)
     set(scope INTERFACE)
     add_library(${target} INTERFACE)
     target_link_libraries(${target} INTERFACE compress_plain ${arg_DEPENDS})

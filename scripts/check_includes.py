@@ -7,8 +7,8 @@ usage: check_includes.py [ROOT]        (default: the repository that this script
     layers of compress/ <- {datasets, distill, prune, quantize, export} <- recipes <- apps
 
 A layer of compress/ includes itself and those below it that LAYERS names, directly or through others. The five in the
-middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, LibTorch not in the layers of
-PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
+middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, Boost only in compress/serve/, LibTorch
+not in the layers of PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
 Tests and benchmarks may include and name anything. Prints a line for each violation and exits with 1 if there is one.
 """
 import re
@@ -28,13 +28,14 @@ LAYERS = {
     "state_dict": {"checkpoint", "ops"},
     "families": {"spec"},
     "engine": {"runtime", "families", "checkpoint"},
+    "serve": {"tokenizer", "spec"},
     "model": {"engine", "state_dict", "workflow"},
     "task": {"model", "tokenizer"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine", "serve")}
 
 
 def layers():
@@ -54,7 +55,7 @@ MAY_INCLUDE = {
     "apps": CORE | MIDDLE | {"recipes", "apps"},
 }
 UNCHECKED = {"tests", "bench"}
-LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps"}  # first part of an include -> the one folder that may have it
+LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps", "boost": "compress/serve"}  # first part of an include -> the one folder that may have it
 LIBTORCH = {"torch", "ATen", "c10", "caffe2"}
 
 TASK_TABLE = Path("compress/spec/task.h")
