@@ -18,7 +18,7 @@ class AnswerScorer : public Scorer {
       : windows_(windows), finder_(std::move(windows), config), metric_(metric), config_(config) {}
 
   void add(const Batch& batch, const torch::Tensor& logits) override {
-    finder_.add(batch, logits);
+    datasets::add(batch, logits, finder_);
     const auto& task = find_task(first_task(HeadKind::spans).type);
     loss_ += static_cast<double>(batch.size()) *
              task.label_loss(logits.to(torch::kDouble), batch.at("labels"), batch.attention_mask()).item<double>();
@@ -116,90 +116,13 @@ std::pair<int64_t, int64_t> answer_tokens(const std::vector<ByteSpan>& tokens, c
   return {first - 1, last + 1};
 }
 
-void validate(const AnswerConfig& config, Problems& problems) {
-  problems.within("threshold", config.threshold, -1e6, 1e6);
-  problems.within("n_best", config.n_best, 1, 1000);
-  problems.within("longest", config.longest, 1, 100000);
-  problems.require(!config.threshold || config.unanswerable, "threshold",
-                   "without unanswerable: true, expected both: else every question is answered");
-}
-
-const std::string& FoundAnswer::chosen(double threshold) const {
-  static const std::string none;
-  return no_answer > threshold ? none : text;
-}
-
-AnswerFinder::AnswerFinder(std::shared_ptr<const Windows> windows, const AnswerConfig& config)
-    : windows_(std::move(windows)),
-      config_(config),
-      best_(windows_->contexts.size()),
-      none_(windows_->contexts.size(), std::numeric_limits<double>::infinity()) {}
-
-void AnswerFinder::add(const Batch& batch, const torch::Tensor& logits) {
+void add(const Batch& batch, const torch::Tensor& logits, AnswerFinder& finder) {
   const auto scores = logits.to(torch::kFloat).contiguous();
+  const auto numbers = static_cast<size_t>(scores.size(1) * scores.size(2));
   for (int64_t row = 0; row < batch.size(); ++row) {
-    const auto window = static_cast<size_t>(batch.examples[row].item<int64_t>());
-    const auto& tokens = windows_->tokens.at(window);
-    const auto count = std::min<int64_t>(static_cast<int64_t>(tokens.size()), scores.size(1));
-    const auto own = scores[row].slice(0, 0, count);
-    const auto top = [&](int64_t end) {
-      const auto [values, places] = own.select(1, end).topk(std::min(config_.n_best, count));
-      return std::pair(values.contiguous(), places.contiguous());
-    };
-    const auto [start_scores, starts] = top(0);
-    const auto [end_scores, ends] = top(1);
-    const auto question = windows_->question.at(window);
-    auto& none = none_.at(question);
-    if (config_.unanswerable && count > 0) {
-      const auto* first = own.const_data_ptr<float>();
-      none = std::min(none, static_cast<double>(first[0]) + first[1]);
-    }
-    auto& best = best_.at(question);
-    for (int64_t s = 0; s < starts.size(0); ++s) {
-      for (int64_t e = 0; e < ends.size(0); ++e) {
-        const auto first = starts.data_ptr<int64_t>()[s], last = ends.data_ptr<int64_t>()[e];
-        if (last < first || last - first + 1 > config_.longest) continue;
-        const auto &from = tokens[static_cast<size_t>(first)], &to = tokens[static_cast<size_t>(last)];
-        if (from.begin < 0 || to.begin < 0) continue;
-        best.push_back({static_cast<double>(start_scores.data_ptr<float>()[s]) + end_scores.data_ptr<float>()[e],
-                        {from.begin, to.end}});
-      }
-    }
-    std::ranges::stable_sort(best, std::greater<>(), &Span::score);
-    best.resize(std::min(best.size(), static_cast<size_t>(config_.n_best)));
+    finder.add(static_cast<size_t>(batch.examples[row].item<int64_t>()),
+               {scores.const_data_ptr<float>() + static_cast<size_t>(row) * numbers, numbers});
   }
-}
-
-std::vector<FoundAnswer> AnswerFinder::answers() const {
-  constexpr auto none_found = std::numeric_limits<double>::infinity();
-  std::vector<FoundAnswer> answers;
-  for (size_t i = 0; i < best_.size(); ++i) {
-    auto& found = answers.emplace_back();
-    const auto& spans = best_[i];
-    const bool may_be_none = std::isfinite(none_[i]);
-    if (config_.unanswerable) found.no_answer = spans.empty() ? none_found : none_[i] - spans.front().score;
-    const auto highest =
-        std::max(spans.empty() ? -none_found : spans.front().score, may_be_none ? none_[i] : -none_found);
-    double sum = 0.0;
-    const auto add = [&](std::string text, double score) {
-      found.candidates.push_back({std::move(text), std::exp(score - highest)});
-      sum += found.candidates.back().share;
-    };
-    bool none_told = !may_be_none;
-    const auto text_at = [&](const ByteSpan& place) {
-      return windows_->contexts[i].substr(static_cast<size_t>(place.begin),
-                                          static_cast<size_t>(place.end - place.begin));
-    };
-    const auto most = static_cast<size_t>(config_.n_best);
-    for (const auto& [score, place] : spans) {
-      if (!none_told && none_[i] > score) add("", none_[i]), none_told = true;
-      if (found.candidates.size() < most) add(text_at(place), score);
-    }
-    if (!none_told) add("", none_[i]);
-    for (auto& candidate : found.candidates) candidate.share /= sum;
-    if (!spans.empty()) found.text = text_at(spans.front().place);
-  }
-  return answers;
 }
 
 double best_threshold(std::span<const double> no_answer, std::span<const double> scores,

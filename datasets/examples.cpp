@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
-#include "compress/base/error.h"        // DataError
-#include "compress/model_folder/fit.h"  // unusable_token
-#include "compress/task/labels.h"       // label_note
-#include "compress/task/task.h"         // make_scorer
-#include "datasets/kinds.h"             // find_kind
+#include "compress/base/error.h"       // DataError
+#include "compress/model_files/fit.h"  // unusable_token
+#include "compress/task/labels.h"      // label_note
+#include "compress/task/task.h"        // make_scorer
+#include "datasets/kinds.h"            // find_kind
 
 namespace compression::datasets {
 namespace {

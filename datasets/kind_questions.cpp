@@ -1,27 +1,13 @@
 // Questions on contexts, which are cut into windows.
 
-#include <fmt/format.h>
 #include <torch/types.h>
 
 #include <array>
 
-#include "compress/base/error.h"  // ConfigError, DataError
 #include "datasets/kinds.h"
 
 namespace compression::datasets {
 namespace {
-
-std::vector<Encoding> windows_of(const Dataset& data, size_t question, const Tokenizer& tokenizer,
-                                 const TaskEncoding& encoding) {
-  const EncodeOptions options{
-      .max_length = encoding.max_length, .truncation = Truncation::kOnlySecond, .offsets = true};
-  try {
-    return tokenizer.encode_windows(data.inputs[question], options, encoding.stride.value_or(encoding.max_length / 3));
-  } catch (const ConfigError& error) {
-    throw DataError(fmt::format("{}: the question leaves too little room for its context: {}", place_of(data, question),
-                                error.what()));
-  }
-}
 
 class Questions : public ExampleKind {
  public:
@@ -48,23 +34,17 @@ class Questions : public ExampleKind {
     const auto windows = std::make_shared<Windows>();
     std::vector<int64_t> ends;
     for (size_t i = 0; i < data.inputs.size(); ++i) {
-      windows->contexts.push_back(data.inputs[i].pair.value_or(""));
       auto& answers = windows->answers.emplace_back();
       for (const auto& answer : data.answers[i]) answers.push_back(answer.text);
-      for (auto& window : windows_of(data, i, tokenizer, encoding)) {
-        windows->question.push_back(i);
-        auto tokens = window.offsets;
-        for (size_t t = 0; t < tokens.size(); ++t) {
-          if (window.sequence_ids[t] != 1) tokens[t] = {-1, -1};
-        }
-        if (labels) {
-          using Ends = std::pair<int64_t, int64_t>;
-          const auto& own = data.answers[i];
-          const auto [first, last] = own.empty() ? Ends{0, 0} : answer_tokens(tokens, own.front());
-          ends.insert(ends.end(), {first, last});
-        }
-        windows->tokens.push_back(std::move(tokens));
-        examples.encodings.push_back(std::move(window));
+      const auto first = windows->tokens.size();
+      add_windows(data.inputs[i], tokenizer, encoding.max_length, encoding.stride, place_of(data, i), *windows,
+                  examples.encodings);
+      if (!labels) continue;
+      for (auto w = first; w < windows->tokens.size(); ++w) {
+        using Ends = std::pair<int64_t, int64_t>;
+        const auto& own = data.answers[i];
+        const auto [begin, end] = own.empty() ? Ends{0, 0} : answer_tokens(windows->tokens[w], own.front());
+        ends.insert(ends.end(), {begin, end});
       }
     }
     encoded.texts = windows->question;

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <set>
 
-#include "compress/base/error.h"                          // CheckpointError, StorageError
-#include "compress/base/fields.h"                         // enum_name
-#include "compress/base/fingerprint.h"                    // Fingerprint
-#include "compress/model_folder/sentence_transformers.h"  // module_files
-#include "compress/state_dict/checked_tensors.h"          // read_checked, write_checked
-#include "compress/tokenizer/sentence_settings.h"         // transformer_folder
-#include "compress/workflow/folder_lock.h"                // FolderLock
+#include "compress/base/error.h"                    // CheckpointError, StorageError
+#include "compress/base/fields.h"                   // enum_name
+#include "compress/base/fingerprint.h"              // Fingerprint
+#include "compress/model_files/sentence_modules.h"  // module_files
+#include "compress/state_dict/checked_tensors.h"    // read_checked, write_checked
+#include "compress/tokenizer/sentence_settings.h"   // transformer_folder
+#include "compress/workflow/folder_lock.h"          // FolderLock
 
 namespace compression::distill {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "compress/base/error.h"                 // StorageError
 #include "compress/model/resize.h"               // resized
-#include "compress/model_folder/fit.h"           // check_fit
+#include "compress/model_files/fit.h"            // check_fit
 #include "compress/model_folder/model_folder.h"  // load_model, save_model
 #include "compress/task/batch_source.h"          // DataProvider
 #include "compress/tokenizer/trim.h"             // trim_tokenizer

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "compress/base/error.h"                          // Error
-#include "compress/base/fingerprint.h"                    // file_fingerprint
-#include "compress/base/json_file.h"                      // read_json_file
-#include "compress/base/message.h"                        // printable
-#include "compress/model_folder/sentence_transformers.h"  // module_files
-#include "compress/workflow/own_folder.h"                 // manifest_name
+#include "compress/base/error.h"                    // Error
+#include "compress/base/fingerprint.h"              // file_fingerprint
+#include "compress/base/json_file.h"                // read_json_file
+#include "compress/base/message.h"                  // printable
+#include "compress/model_files/sentence_modules.h"  // module_files
+#include "compress/workflow/own_folder.h"           // manifest_name
 
 namespace compression::recipes {
 namespace {

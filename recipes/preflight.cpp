@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "compress/base/error.h"                   // Error
-#include "compress/model_folder/fit.h"             // check_fit
+#include "compress/model_files/fit.h"              // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model_config
 #include "compress/spec/cost.h"                    // encoder_macs
 #include "compress/spec/weights.h"                 // with_hidden_size

@@ -105,7 +105,7 @@ void validate(const TaskConfig& config, Problems& problems);
 struct DataConfig {
   int64_t max_length = 128;
   std::optional<int64_t> stride;
-  datasets::AnswerConfig answers;
+  AnswerConfig answers;
   datasets::FileConfig train, validation;
   std::optional<datasets::FileConfig> test, unlabelled;
 

@@ -1,63 +1,21 @@
 #include "recipes/runnable.h"
 
-#include <fmt/format.h>
+#include <torch/types.h>
 
-#include <concepts>
-#include <nlohmann/json.hpp>
+#include <algorithm>
 
-#include "compress/base/error.h"                   // CheckpointError
-#include "compress/base/json_file.h"               // read_json_file
-#include "compress/model_folder/fit.h"             // check_fit
+#include "compress/base/error.h"                   // CheckpointError, UnsupportedError
+#include "compress/model_files/fit.h"              // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model
+#include "compress/pipeline/pipeline.h"            // check_fit_for_task
+#include "compress/pipeline/trained.h"             // trained_with, longest_text
 #include "compress/tokenizer/sentence_settings.h"  // transformer_folder
-#include "compress/workflow/own_folder.h"          // manifest_name
+#include "datasets/encoded.h"                      // make_batch_source
 #include "export/script.h"                         // load_script, script_logits
 
 namespace compression::recipes {
-namespace {
 
 namespace fs = std::filesystem;
-
-/// What a recipe made the folder with, of what its users need again.
-struct Trained {
-  std::optional<int64_t> max_length;
-  datasets::AnswerConfig answers;
-};
-
-/// A number or truth value of a manifest, where it has one of the kind.
-template <class T>
-void take(const nlohmann::json& from, std::string_view key, T& value) {
-  const auto found = from.find(key);
-  if (found == from.end()) return;
-  if constexpr (std::same_as<T, bool>) {
-    if (found->is_boolean()) value = found->get<bool>();
-  } else if constexpr (std::same_as<T, std::optional<double>>) {
-    if (found->is_number()) value = found->get<double>();
-  } else {
-    if (found->is_number_integer()) value = found->get<int64_t>();
-  }
-}
-
-Trained trained_with(const fs::path& folder) {
-  const auto file = folder / manifest_name;
-  Trained trained;
-  if (!fs::exists(file)) return trained;
-  const auto manifest = read_json_file(file);
-  if (!manifest.is_object()) return trained;
-  take(manifest, "max_length", trained.max_length);
-  const auto answers = manifest.find("answers");
-  if (answers == manifest.end() || !answers->is_object()) return trained;
-  datasets::AnswerConfig::fields(
-      trained.answers, [&](std::string_view name, auto& value, std::string_view) { take(*answers, name, value); });
-  try {
-    check(trained.answers);
-  } catch (const ConfigError& error) {
-    throw CheckpointError(fmt::format("{}: answers.{}", file.string(), error.what()));
-  }
-  return trained;
-}
-
-}  // namespace
 
 fs::path folder_of(const fs::path& path) {
   if (!fs::exists(path)) throw CheckpointError(path.string() + ": no such folder or file");
@@ -66,13 +24,6 @@ fs::path folder_of(const fs::path& path) {
 }
 
 namespace {
-
-/// check_fit() for the model's task.
-std::vector<std::string> fit(const Runnable& model) {
-  const auto labels = traits_of(model.config->task).labels;
-  return check_fit(*model.tokenizer, *model.config, model.file,
-                   {.pairs = labels == LabelKind::answers, .masks = labels == LabelKind::none});
-}
 
 void add(const std::vector<std::string>& lines, std::vector<std::string>& all) {
   all.insert(all.end(), lines.begin(), lines.end());
@@ -89,15 +40,95 @@ LogitsFunction checked(LogitsFunction logits, const fs::path& file) {
   };
 }
 
-/// Tokens that a text is cut to where nobody says.
-int64_t longest_text(const Runnable& model, const std::optional<int64_t>& trained) {
-  const auto positions = model.config ? model.config->max_length() : Runnable().max_length;
-  const auto& of_tokenizer = model.tokenizer->max_length();
-  const bool of_sentences = model.config && traits_of(model.config->task).head == HeadKind::embedding;
-  if (const auto& own = model.tokenizer->sentence().max_length; of_sentences && own) {
-    return std::min({positions, *own, trained.value_or(positions)});
+/// Null where it has no kernels for the folder.
+std::shared_ptr<const Engine> engine_of(const fs::path& folder) {
+  try {
+    return Engine::load(folder);
+  } catch (const UnsupportedError&) {
+    return nullptr;
   }
-  return std::min(positions, trained ? *trained : of_tokenizer.value_or(positions));
+}
+
+/// As a model of LibTorch's: of texts that are padded at their ends, and of labelled tokens alone where there are some.
+LogitsFunction engine_logits(std::shared_ptr<const Engine> engine) {
+  return [engine = std::move(engine)](const Batch& batch) {
+    const auto longs = [](const torch::Tensor& t) { return t.to(torch::kLong).contiguous(); };
+    const auto ids = longs(batch.input_ids()), types = longs(batch.token_type_ids());
+    const auto lengths = longs(batch.attention_mask().sum(1));
+    const auto width = ids.size(1);
+    const auto& task = traits_of(engine->config().task);
+    const bool of_text = task.is_of_text();
+    const bool labelled = batch.labels().defined() && (task.head == HeadKind::tokens || task.head == HeadKind::words);
+    const auto labels = labelled ? longs(batch.labels()) : torch::Tensor();
+    std::vector<TokenRow> rows;
+    for (int64_t r = 0; r < ids.size(0); ++r) {
+      const auto length = static_cast<size_t>(lengths.const_data_ptr<int64_t>()[r]);
+      auto& row = rows.emplace_back(TokenRow{{ids.const_data_ptr<int64_t>() + r * width, length},
+                                             {types.const_data_ptr<int64_t>() + r * width, length}});
+      if (!labelled) continue;
+      row.tokens.emplace();
+      for (int64_t t = 0; t < width; ++t) {
+        if (labels.const_data_ptr<int64_t>()[r * width + t] != ignored_label) row.tokens->push_back(t);
+      }
+    }
+    const auto outputs = engine->run(rows);
+    const auto found =
+        torch::from_blob(const_cast<float*>(outputs.values.data()), {outputs.rows(), outputs.width}, torch::kFloat);
+    if (of_text || labelled) return found.clone();
+    const auto all = torch::zeros({ids.size(0), width, outputs.width}, torch::kFloat);
+    for (int64_t r = 0; r < ids.size(0); ++r) {
+      const auto first = outputs.begin[static_cast<size_t>(r)], last = outputs.begin[static_cast<size_t>(r) + 1];
+      all[r].slice(0, 0, last - first).copy_(found.slice(0, first, last));
+    }
+    return all;
+  };
+}
+
+void append(Outputs part, Outputs& all) {
+  all.width = part.width;
+  const auto before = all.rows();
+  for (size_t i = 1; i < part.begin.size(); ++i) all.begin.push_back(before + part.begin[i]);
+  all.values.insert(all.values.end(), part.values.begin(), part.values.end());
+}
+
+/// What the model gives for rows of tokens, whoever computes.
+Outputs outputs_of(const Runnable& model, bool of_text, std::span<const TokenRow> rows, const Context& context) {
+  Outputs outputs;
+  if (model.engine) {
+    constexpr size_t at_once = 256;
+    for (size_t first = 0; first < rows.size(); first += at_once) {
+      context.check_stop();
+      append(model.engine->run(rows.subspan(first, std::min(at_once, rows.size() - first))), outputs);
+      context.progress(static_cast<int64_t>(std::min(first + at_once, rows.size())), static_cast<int64_t>(rows.size()),
+                       "computing");
+    }
+    return outputs;
+  }
+  std::vector<Encoding> encodings;
+  for (const auto& row : rows) {
+    auto& encoding = encodings.emplace_back();
+    encoding.input_ids.assign(row.ids.begin(), row.ids.end());
+    encoding.token_type_ids.assign(row.types.begin(), row.types.end());
+    const auto tokens = row.tokens ? row.tokens->size() : row.ids.size();
+    outputs.begin.push_back(outputs.rows() + (of_text ? 1 : static_cast<int64_t>(tokens)));
+  }
+  const auto source = datasets::make_batch_source(std::move(encodings), {}, model.tokenizer->pad_id(), {});
+  each_output(model.logits, *source, context, [&](const Batch& batch, const torch::Tensor& given) {
+    const auto logits = given.to(torch::kFloat).contiguous();
+    outputs.width = logits.size(-1);
+    outputs.values.resize(static_cast<size_t>(outputs.rows() * outputs.width));
+    for (int64_t r = 0; r < batch.size(); ++r) {
+      const auto text = static_cast<size_t>(batch.examples[r].item<int64_t>());
+      const auto* own = logits[r].const_data_ptr<float>();
+      auto* to = outputs.values.data() + outputs.begin[text] * outputs.width;
+      if (of_text || !rows[text].tokens) {
+        std::copy_n(own, (outputs.begin[text + 1] - outputs.begin[text]) * outputs.width, to);
+        continue;
+      }
+      for (const auto token : *rows[text].tokens) to = std::copy_n(own + token * outputs.width, outputs.width, to);
+    }
+  });
+  return outputs;
 }
 
 }  // namespace
@@ -106,8 +137,22 @@ void require_pairs(const Runnable& model) {
   if (model.config) check_fit(*model.tokenizer, *model.config, model.file, {.pairs = true});
 }
 
+Pipeline pipeline_of(const Runnable& model, const TaskHead& head, const AnswerConfig& answers,
+                     std::optional<int64_t> stride, const Context& context) {
+  const bool of_text = traits_of(head.task).is_of_text();
+  return Pipeline({.outputs = [&model, of_text, &context](
+                                  std::span<const TokenRow> rows) { return outputs_of(model, of_text, rows, context); },
+                   .tokenizer = model.tokenizer,
+                   .head = head,
+                   .max_length = model.max_length,
+                   .stride = stride,
+                   .answers = answers,
+                   .no_pairs = model.config ? pairs_problem(*model.tokenizer, *model.config, model.file) : "",
+                   .source = "predict"});
+}
+
 Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokenizer, torch::Device device,
-                    const std::optional<TaskHead>& head) {
+                    const std::optional<TaskHead>& head, Compute compute) {
   const auto folder = folder_of(path);
   const bool is_folder = fs::is_directory(path);
   const auto weights = transformer_folder(folder);
@@ -123,11 +168,17 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
   if (runnable.config) rows = runnable.config->vocab_size;
   runnable.tokenizer = load_tokenizer(tokenizer.value_or(folder), rows);
   runnable.warnings = runnable.tokenizer->warnings();
-  if (runnable.config) add(fit(runnable), runnable.warnings);
+  if (runnable.config) {
+    add(check_fit_for_task(*runnable.tokenizer, *runnable.config, runnable.file), runnable.warnings);
+  }
   if (script) {
     exporter::ScriptUse use{.name = runnable.file.string()};
     if (runnable.config) use.head = TaskHead{runnable.config->labels, runnable.config->task};
     runnable.logits = exporter::script_logits(exporter::load_script(runnable.file), use);
+  } else if (compute == Compute::packed && device.is_cpu() && !head && (runnable.engine = engine_of(path))) {
+    for (const auto& warning : runnable.engine->warnings()) runnable.warnings.push_back(path.string() + ": " + warning);
+    runnable.config = runnable.engine->config();
+    runnable.logits = engine_logits(runnable.engine);
   } else {
     auto loaded = load_model(path, {.head = head});
     auto& model = loaded.model;
@@ -139,7 +190,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
   }
   runnable.logits = checked(std::move(runnable.logits), runnable.file);
   const auto trained = trained_with(folder);
-  runnable.max_length = longest_text(runnable, trained.max_length);
+  runnable.max_length = longest_text(runnable.config, *runnable.tokenizer, trained);
   runnable.answers = trained.answers;
   return runnable;
 }

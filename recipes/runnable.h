@@ -7,20 +7,27 @@
 #include <string>
 #include <vector>
 
-#include "compress/evaluate/evaluate.h"    // LogitsFunction
-#include "compress/spec/config.h"          // ModelConfig
-#include "compress/tokenizer/tokenizer.h"  // Tokenizer
-#include "datasets/answers.h"              // AnswerConfig
+#include "compress/engine/engine.h"           // Engine
+#include "compress/evaluate/evaluate.h"       // LogitsFunction
+#include "compress/pipeline/answer_finder.h"  // AnswerConfig
+#include "compress/pipeline/pipeline.h"       // Pipeline
+#include "compress/spec/config.h"             // ModelConfig
+#include "compress/tokenizer/tokenizer.h"     // Tokenizer
 
 namespace compression::recipes {
 
+/// What computes a model's outputs. packed: an Engine where it has kernels for the folder and the device is the CPU,
+/// and no head is asked for; else, and always with `module`, LibTorch.
+enum class Compute { module, packed };
+
 struct Runnable {
   LogitsFunction logits;
+  std::shared_ptr<const Engine> engine;  // what computes them, where it is not LibTorch; else null
   std::shared_ptr<const Tokenizer> tokenizer;
   std::optional<ModelConfig> config;  // absent for a model.pt without config.json beside it
   std::filesystem::path file;         // with the weights
   int64_t max_length = 512;           // tokens: what the recipe trained with, else what the folder's files allow
-  datasets::AnswerConfig answers;     // of question_answering: what the recipe trained with, with its threshold
+  AnswerConfig answers;               // of question_answering: what the recipe trained with, with its threshold
   std::vector<std::string>
       warnings;  // of load_model(), the tokenizer's files, and tokens that the model has no row for
   torch::Device device = torch::kCPU;  // where its inputs have to be
@@ -32,7 +39,12 @@ struct Runnable {
 /// CheckpointError (also where model and tokenizer do not fit: compress/model_folder/fit.h), UnsupportedError.
 Runnable open_model(const std::filesystem::path& path,
                     const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
-                    torch::Device device = torch::kCPU, const std::optional<TaskHead>& head = std::nullopt);
+                    torch::Device device = torch::kCPU, const std::optional<TaskHead>& head = std::nullopt,
+                    Compute compute = Compute::module);
+
+/// The model as a pipeline for the head. Between batches it asks the context whether to stop. Both have to outlive it.
+Pipeline pipeline_of(const Runnable& model, const TaskHead& head, const AnswerConfig& answers,
+                     std::optional<int64_t> stride, const Context& context);
 
 /// For those who give it two texts together. Throws CheckpointError if it can't read such pairs.
 void require_pairs(const Runnable& model);

@@ -30,7 +30,7 @@ class TaskData : public DataProvider {
   int64_t max_length() const override { return encoding_.max_length; }
 
   /// Of question_answering.
-  const datasets::AnswerConfig& answers() const { return encoding_.answers; }
+  const AnswerConfig& answers() const { return encoding_.answers; }
 
   /// Changes when a text, a label, their order, the task, its metric or the length that texts are cut to changes.
   std::string fingerprint() const;

@@ -201,7 +201,7 @@ void validate(const Recipe& recipe, Problems& problems) {
   const auto& task = traits_of(recipe.task.type);
   problems.require(!recipe.data.unlabelled || task.labels == LabelKind::class_name, "data.unlabelled",
                    "found with task " + std::string(task.name) + ", expected classification with it");
-  problems.require(task.labels == LabelKind::answers || recipe.data.answers == datasets::AnswerConfig{}, "data.answers",
+  problems.require(task.labels == LabelKind::answers || recipe.data.answers == AnswerConfig{}, "data.answers",
                    "found with task " + std::string(task.name) + ", expected question_answering with it");
   for (const auto& [name, value] : recipe.variables) {
     problems.require(is_plain_name(name), join_key("variables", shown_key(name)),

@@ -27,15 +27,19 @@ LAYERS = {
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
     "families": {"spec"},
-    "engine": {"runtime", "families", "checkpoint"},
-    "serve": {"tokenizer", "spec"},
+    "model_files": {"families", "tokenizer"},
+    "engine": {"runtime", "model_files"},
+    "pipeline": {"engine"},
+    "c": {"pipeline"},
+    "serve": {"pipeline"},
     "model": {"engine", "state_dict", "workflow"},
-    "task": {"model", "tokenizer"},
+    "task": {"model", "pipeline"},
     "evaluate": {"task"},
     "model_folder": {"task"},
     "train": {"evaluate", "model_folder"},
 }
-PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "engine", "serve")}
+PLAIN = {"compress/" + layer for layer in ("base", "kernels", "runtime", "checkpoint", "tokenizer", "spec", "families", "model_files", "engine",
+                                         "pipeline", "c", "serve")}
 
 
 def layers():

@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <set>
-#include <sstream>
+#include <utility>
 
 #include "commands.h"
 #include "compress/base/byte_size.h"                      // shown_bytes
@@ -27,10 +25,10 @@
 #include "compress/kernels/linear.h"                      // int8_kernel
 #include "compress/model_folder/language_model_folder.h"  // load_language_config
 #include "compress/model_folder/model_folder.h"           // load_model_config
+#include "compress/pipeline/pipeline.h"                   // Pipeline
 #include "compress/spec/cost.h"                           // parameter_count
 #include "compress/task/task.h"                           // default_metric, check_metric
 #include "compress/workflow/machine.h"                    // this_machine
-#include "datasets/answers.h"                             // AnswerFinder
 #include "datasets/dataset.h"                             // read_dataset
 #include "datasets/encoded.h"                             // make_batch_source
 #include "datasets/examples.h"                            // encode_examples
@@ -52,8 +50,9 @@ void check_length(std::string_view option, int64_t length, const recipes::Runnab
   }
 }
 
-recipes::Runnable open(const ModelOptions& options, const Context& context) {
-  auto model = recipes::open_model(options.model, options.tokenizer, context.device);
+recipes::Runnable open(const ModelOptions& options, const Context& context,
+                       recipes::Compute compute = recipes::Compute::module) {
+  auto model = recipes::open_model(options.model, options.tokenizer, context.device, std::nullopt, compute);
   for (const auto& warning : model.warnings) context.logger->warn("{}", warning);
   if (model.device != context.device) {
     throw UnsupportedError(model.file.string() +
@@ -104,8 +103,8 @@ Metric metric_of(const EvalOptions& options, const TaskHead& head) {
 
 /// Which answers are looked for: what the model's folder says, and what the options say otherwise. `best`: whether
 /// --threshold may be it, which leaves the threshold out.
-datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::Runnable& model, const TaskHead& head,
-                                   bool best) {
+AnswerConfig answers_for(const AnswerOptions& options, const recipes::Runnable& model, const TaskHead& head,
+                         bool best) {
   auto answers = model.answers;
   const bool any =
       options.unanswerable || options.threshold || options.n_best || options.longest || options.candidates > 0;
@@ -131,46 +130,22 @@ datasets::AnswerConfig answers_for(const AnswerOptions& options, const recipes::
   return answers;
 }
 
-/// Of one question. `shown`: how many candidates JSON has.
-Answer span_answer(const datasets::FoundAnswer& found, const datasets::AnswerConfig& config, int64_t shown) {
-  const auto& text = found.chosen(config.threshold.value_or(0.0));
-  const auto own = std::ranges::find(found.candidates, text, &datasets::FoundAnswer::Candidate::text);
-  const double share = own == found.candidates.end() ? 0.0 : own->share;
-  Answer answer{fmt::format("{}\t{:.4f}", printable(text), share), {{"answer", text}, {"score", share}}};
-  if (config.unanswerable) answer.object["no_answer"] = found.no_answer;
-  if (shown == 0) return answer;
-  answer.object["candidates"] = json::array();
-  for (const auto& candidate : found.candidates | std::views::take(shown)) {
-    answer.object["candidates"].push_back({{"answer", candidate.text}, {"score", candidate.share}});
-  }
-  return answer;
-}
-
-/// Lines as the task reads them: words where they have tags, and for pairs two texts parted by a tab.
-datasets::Dataset unlabelled(const std::vector<std::string>& lines, TaskType task, bool pairs) {
-  const auto labels = traits_of(task).labels;
-  datasets::Dataset data;
-  data.path = "predict";
-  for (const auto& line : lines) {
-    data.lines.push_back(static_cast<int64_t>(data.lines.size()) + 1);
-    data.inputs.push_back({line, std::nullopt});
-    if (pairs || labels == LabelKind::answers) {
-      const auto tab = line.find('\t');
-      if (tab == std::string::npos) {
-        throw DataError(fmt::format("predict: text {} has no tab, expected {}", data.lines.back(),
-                                    pairs ? "two texts with one between" : "the question, a tab and the context"));
-      }
-      data.inputs.back() = {line.substr(0, tab), line.substr(tab + 1)};
+/// Lines as the task reads them: pairs of texts are parted by a tab.
+std::vector<TextInput> inputs_of(const std::vector<std::string>& lines, LabelKind labels, bool pairs) {
+  std::vector<TextInput> inputs;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    inputs.push_back({lines[i], std::nullopt});
+    if (!pairs && labels != LabelKind::answers) continue;
+    const auto tab = lines[i].find('\t');
+    if (tab == std::string::npos) {
+      throw DataError(fmt::format("predict: text {} has no tab, expected {}", i + 1,
+                                  pairs ? "two texts with one between" : "the question, a tab and the context"));
     }
-    if (labels == LabelKind::tags) {
-      std::istringstream words(line);
-      data.words.emplace_back(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>());
-      if (data.words.back().empty()) throw DataError(fmt::format("predict: text {} has no words", data.lines.back()));
-    }
-    data.answers.emplace_back();
+    inputs.back() = {lines[i].substr(0, tab), lines[i].substr(tab + 1)};
+    if (labels != LabelKind::cosine) continue;
+    inputs.push_back({*std::exchange(inputs.back().pair, std::nullopt), std::nullopt});  // each has its vector
   }
-  datasets::check_sizes(data, task);
-  return data;
+  return inputs;
 }
 
 /// As std::getline(), which would take a line without end. Throws DataError.
@@ -285,7 +260,7 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
                             .label = options.label};
   file.header = !options.no_header;
   file.quotes = options.quotes;
-  const auto model = open(options.model, context);
+  const auto model = open(options.model, context, recipes::Compute::packed);
   const auto head = head_of(model);
   const auto metric = metric_of(options, head);
   const auto answers = answers_for(options.answers, model, head, /*best=*/true);
@@ -458,39 +433,18 @@ int tokenize_command(const ModelOptions& options, const Context& context, bool a
 int predict_command(const PredictOptions& options, Context& context, bool as_json) {
   const auto texts = options.texts.empty() ? read_lines(std::cin) : options.texts;
   if (texts.empty()) throw DataError("predict: no text; give texts as arguments or on standard input, one a line");
-  const auto model = open(options.model, context);
+  const auto model = open(options.model, context, recipes::Compute::packed);
   const auto head = head_of(model);
-  const auto& task = find_task(head.task);
-  if (task.traits.labels == LabelKind::none) {
-    throw UnsupportedError(fmt::format("{}: predict has nothing to say of a model for {}: fine-tune it first",
-                                       model.file.string(), task.traits.name));
-  }
-  if (options.pairs && task.traits.labels != LabelKind::cosine) recipes::require_pairs(model);
+  const auto labels = traits_of(head.task).labels;
+  if (options.pairs && labels != LabelKind::cosine) recipes::require_pairs(model);
   const auto config = answers_for(options.answers, model, head, /*best=*/false);
-  const auto data = unlabelled(texts, head.task, options.pairs);
-  std::shared_ptr<const datasets::Windows> windows;
-  const auto examples =
-      datasets::encode_examples(data, std::nullopt, head, default_metric(head), *model.tokenizer,
-                                {.max_length = model.max_length, .stride = options.answers.stride}, &windows);
-  std::vector<Answer> answers(examples.encodings.size());
-  std::optional<datasets::AnswerFinder> finder;
-  if (windows) finder.emplace(windows, config);
-  each_output(model.logits, *datasets::make_batch_source(examples, model.tokenizer->pad_id(), {}), context,
-              [&](const Batch& batch, const torch::Tensor& logits) {
-                if (finder) return finder->add(batch, logits);
-                for (int64_t row = 0; row < batch.size(); ++row) {
-                  const auto example = static_cast<size_t>(batch.examples[row].item<int64_t>());
-                  const auto words = example < data.words.size() ? data.words[example] : std::vector<std::string>();
-                  answers[example] = task.answer(logits[row], head, {examples.encodings[example], words});
-                }
-              });
-  if (finder) {
-    answers.clear();
-    for (const auto& found : finder->answers()) {
-      answers.push_back(span_answer(found, config, options.answers.candidates));
-    }
+  const auto pipeline = recipes::pipeline_of(model, head, config, options.answers.stride, context);
+  const auto inputs = inputs_of(texts, labels, options.pairs);
+  const auto predictions = pipeline.run(inputs);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto [text, object] = pipeline.answer(predictions[i], inputs[i], options.answers.candidates);
+    std::cout << (as_json ? json_text(object) : text) << '\n';
   }
-  for (const auto& [text, object] : answers) std::cout << (as_json ? json_text(object) : text) << '\n';
   return success;
 }
 

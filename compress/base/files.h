@@ -7,6 +7,9 @@
 
 namespace compression {
 
+/// The file of a stage's folder, which is finished when it is there.
+inline constexpr auto manifest_name = "compress.json";
+
 /// "PATH: can't be opened: Permission denied": `what` could not be done, for the system's `reason` (an errno; 0: not
 /// known, left out).
 std::string refused(const std::filesystem::path& path, std::string_view what, int reason);

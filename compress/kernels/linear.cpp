@@ -490,7 +490,8 @@ void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Rang
   }
 }
 
-void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y) {
+void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y,
+                   Activation function) {
   constexpr int64_t block = 64;
   parallel_for(divide_up(rows, block), 1, [&](int64_t begin, int64_t end) {
     const OrdinaryFloats ordinary;
@@ -500,7 +501,7 @@ void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, flo
     for (int64_t first = begin * block; first < std::min(end * block, rows); first += block) {
       const auto count = std::min(block, rows - first);
       prepare_rows(x + first * weight.in, weight.in, weight.in, 0, count, input);
-      multiply(input, weight, {0, count}, {0, weight.panels}, Activation::none, y + first * weight.out, weight.out);
+      multiply(input, weight, {0, count}, {0, weight.panels}, function, y + first * weight.out, weight.out);
     }
   });
 }

@@ -87,9 +87,10 @@ struct Range {
 void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Range panels, Activation function, float* y,
               int64_t ld);
 
-/// y [rows, out] = x weight^T + bias of x [rows, in], without gaps, in OpenMP's threads. int8: rows are quantized as
-/// LinearInput says, with `fixed_scale`; 0: each by its own largest value.
-void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y);
+/// y [rows, out] = function(x weight^T + bias) of x [rows, in], without gaps, in OpenMP's threads. int8: rows are
+/// quantized as LinearInput says, with `fixed_scale`; 0: each by its own largest value.
+void multiply_rows(const float* x, int64_t rows, const LinearWeight& weight, float fixed_scale, float* y,
+                   Activation function = Activation::none);
 
 /// The plain form of the int8 product, which every kernel equals: sums[r][o] of rows of x, as prepare_rows made them,
 /// without the 128.

@@ -17,9 +17,11 @@
 #include "compress/families/families.h"  // find_family
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
 #include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
+#include "compress/model_files/checkpoint_head.h"         // settle_head
+#include "compress/model_files/sentence_modules.h"        // read_sentence_modules
 #include "compress/model_folder/joined.h"                 // put_together, take_apart
 #include "compress/model_folder/language_model_folder.h"  // load_language_config
-#include "compress/model_folder/sentence_transformers.h"  // read_sentence_modules
+#include "compress/model_folder/sentence_transformers.h"  // read_dense_weights
 #include "compress/spec/weights.h"                        // number_count
 #include "compress/state_dict/state_dict.h"               // StoredState
 #include "compress/task/labels.h"                         // class_order
@@ -32,103 +34,12 @@ namespace {
 namespace fs = std::filesystem;
 using Labels = std::vector<std::string>;
 
-HeadKind head_of(const ModelConfig& config) {
-  return traits_of(config.task).head;
-}
-
-/// What a head is called in the checkpoint: a module, with a dot at its end.
-std::string head_module(ModelConfig config, HeadKind head, const std::string& module) {
-  config.task = first_task(head).type;
-  return checkpoint_names(config)("head." + module + ".");
-}
-
-/// A tensor that every such head has; empty for a head without tensors.
-std::string head_tensor(const ModelConfig& config, HeadKind head) {
-  if (head == HeadKind::embedding) return "";
-  return head_module(config, head, head == HeadKind::words ? "dense" : "classifier") + "weight";
-}
-
-bool is_matrix(const TensorShapes& shapes, const std::string& name) {
-  const auto found = shapes.find(name);
-  return found != shapes.end() && found->second.size() == 2;
-}
-
-/// Whether the tensors of a head are there. In some families the last layers of several heads share a name: then
-/// config.json has to name the class, but for texts and tokens, where it is the layer before that tells.
-bool has_head(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
-  if (head == HeadKind::embedding) return true;
-  if (!is_matrix(shapes, head_tensor(config, head))) return false;
-  const auto task = named_task(config);
-  const auto is_named = [&](HeadKind kind) { return task && traits_of(*task).head == kind; };
-  if (is_named(head)) return true;
-  bool shared = false;
-  for (const auto other : {HeadKind::text, HeadKind::tokens, HeadKind::spans, HeadKind::words}) {
-    if (other == head || head_tensor(config, other) != head_tensor(config, head)) continue;
-    shared = true;
-    if (is_named(other)) return false;
-  }
-  const auto dense = head_module(config, HeadKind::text, "dense");
-  if (head == HeadKind::words && head_module(config, head, "dense") == dense) return false;
-  const bool has_dense = is_matrix(shapes, dense + "weight");
-  return head == HeadKind::text ? has_dense : !shared || (head == HeadKind::tokens && !has_dense);
-}
-
-/// The class that config.json names, if it is for none of our tasks: "BertForMultipleChoice".
-std::string foreign_class(const ModelConfig& config) {
-  const auto names = config.source.find("architectures");
-  if (named_task(config) || names == config.source.end()) return "";
-  const auto& name = names->is_array() && !names->empty() ? names->front() : *names;
-  return name.is_string() ? name.get<std::string>() : "";
-}
-
-/// The classes of a head that is there.
-int64_t class_count(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
-  const auto& shape = shapes.at(head_tensor(config, head));
-  const bool is_empty = std::ranges::find(shape, 0) != shape.end();  // of rows without bytes there may be any number
-  if (!is_empty && shape.front() <= limits::labels) return shape.front();
-  throw CheckpointError(fmt::format("tensor {}: found {} classes of {} numbers, expected from 1 to {} classes",
-                                    head_tensor(config, head), shape.front(), shape.back(), limits::labels));
-}
-
-/// The head whose tensors are there.
-TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, HeadKind head) {
-  const auto& task = first_task(head);
-  return head_of_classes(config, task.type, task.has_label_rows() ? class_count(shapes, config, head) : 0);
-}
-
-void set_head(TaskHead head, ModelConfig& config) {
-  config.task = head.task;
-  config.labels = std::move(head.labels);
-}
-
-/// Makes the config's head the one whose tensors are there, if it is not: where config.json names no class, or one that
-/// has it among others. A class that is named, and whose head is not there, stays.
-void settle_head(const TensorShapes& shapes, ModelConfig& config) {
-  const auto named = named_task(config);
-  if (config.task == headless_task || !has_head(shapes, config, head_of(config))) {
-    if (named && named != headless_task) return;
-    auto head = HeadKind::embedding;
-    for (const auto candidate : {HeadKind::words, HeadKind::spans, HeadKind::tokens, HeadKind::text}) {
-      const bool choice = candidate == HeadKind::text && foreign_class(config).ends_with("ForMultipleChoice");
-      const bool left_over = candidate == HeadKind::words && named == headless_task;
-      if (!choice && !left_over && has_head(shapes, config, candidate)) head = candidate;
-    }
-    set_head(head_there(shapes, config, head), config);
-  }
-  // Names for each class that contradict the head are an error of shapes later.
-  if (config.labels.empty() || has_label_names(config)) return;
-  const auto count = class_count(shapes, config, head_of(config));
-  if (count != static_cast<int64_t>(config.labels.size())) {
-    set_head(head_of_classes(config, config.task, count), config);
-  }
-}
-
 /// Takes the head that is wanted where the checkpoint has it besides the one that config.json names.
 void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& config) {
   const auto kind = traits_of(wanted.task).head;
   if (kind == head_of(config) || !has_head(shapes, config, kind)) return;
   auto head = head_there(shapes, config, kind);
-  if (head.task == wanted.task) set_head(std::move(head), config);
+  if (head.task == wanted.task) take(std::move(head), config);
 }
 
 /// One tensor of two names stands under either of them.
@@ -226,14 +137,6 @@ std::pair<StoredState, CanonicalNames> canonical_state(const std::string& model_
   } catch (const CheckpointError& error) {
     throw CheckpointError(fmt::format("{}: {}", folder.string(), error.what()));
   }
-}
-
-TensorShapes canonical_shapes(const std::string& model_type, const TensorShapes& shapes) {
-  std::vector<std::string> names;
-  for (const auto& [name, shape] : shapes) names.push_back(name);
-  TensorShapes canonical;
-  for (const auto& [name, theirs] : canonical_names(model_type, names).of) canonical[theirs] = shapes.at(name);
-  return canonical;
 }
 
 /// Puts the rows of the head's last layer in the order of the wanted classes; their names are the checkpoint's, unless
@@ -335,11 +238,8 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
     throw CheckpointError(fmt::format("{}: {}", folder.string(), misfit(wanted, config, is_there)));
   }
   if (!fits) loaded.notes.push_back(new_head_note(wanted, config, config.task != headless_task && is_there));
-  if (!options.head && config.task == headless_task && !foreign_class(config).empty()) {
-    loaded.warnings.push_back(
-        fmt::format("{} has no head of the tasks that are supported, and is taken for an encoder "
-                    "without one, which gives embeddings",
-                    foreign_class(config)));
+  if (const auto warning = foreign_class_warning(config); !options.head && !warning.empty()) {
+    loaded.warnings.push_back(warning);
   }
   config.task = wanted.task;
   config.labels = std::move(labels);

@@ -67,6 +67,25 @@ Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
   return batch;
 }
 
+Batch as_batch(const Texts& texts, int64_t padding_position) {
+  Batch batch;
+  const auto tokens = texts.begin.empty() ? 0 : texts.begin.back();
+  batch.ids.assign(texts.ids, texts.ids + tokens);
+  batch.types.assign(texts.types, texts.types + tokens);
+  batch.present.assign(static_cast<size_t>(tokens), true);
+  for (size_t t = 0; t + 1 < texts.begin.size(); ++t) {
+    auto counted = padding_position;
+    for (auto token = texts.begin[t]; token < texts.begin[t + 1]; ++token) {
+      const bool padding = padding_position >= 0 && texts.ids[token] == padding_position;
+      batch.positions.push_back(padding ? padding_position : ++counted);
+      batch.places.push_back(token);
+    }
+    batch.begin.push_back(texts.begin[t + 1]);
+    batch.keys.push_back(Batch::Keys::all);
+  }
+  return batch;
+}
+
 void check(const Batch& batch, const Weights& weights, bool first_tokens) {
   const auto masked = std::ranges::find_if(batch.keys, [](Batch::Keys keys) { return keys != Batch::Keys::all; });
   if (weights.masks_queries && first_tokens && masked != batch.keys.end()) {

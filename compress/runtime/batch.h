@@ -29,6 +29,9 @@ struct Batch {
 /// that id, over the tokens that are not padding.
 Batch without_padding(const PaddedTokens& tokens, int64_t padding_position);
 
+/// The same of texts that have none; a token's place is its number.
+Batch as_batch(const Texts& texts, int64_t padding_position);
+
 /// Throws as Encoder::forward() does, which the batch is for. first_tokens: what is computed is of texts' first tokens.
 void check(const Batch& batch, const Weights& weights, bool first_tokens);
 

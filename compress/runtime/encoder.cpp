@@ -4,17 +4,18 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "compress/base/error.h"          // UnsupportedError
 #include "compress/kernels/team.h"        // run_together
 #include "compress/kernels/threads.h"     // available_threads
-#include "compress/runtime/batch.h"       // without_padding, divided
+#include "compress/runtime/batch.h"       // as_batch, without_padding, divided
 #include "compress/runtime/group_pass.h"  // GroupPass, Space
 #include "compress/runtime/weights.h"     // Weights
 
 namespace compression::runtime {
 
-Encoder::Encoder(const EncoderState& state) : weights_(std::make_unique<const Weights>(read_weights(state))) {}
+Encoder::Encoder(EncoderState state) : weights_(std::make_unique<const Weights>(read_weights(std::move(state)))) {}
 
 Encoder::~Encoder() = default;
 
@@ -31,11 +32,19 @@ int64_t Encoder::state_width() const {
 }
 
 void Encoder::forward(const PaddedTokens& tokens, float* out) const {
-  run(tokens, false, classes(), out);
+  run(tokens, false, out);
 }
 
 void Encoder::last_hidden_state(const PaddedTokens& tokens, float* out) const {
-  run(tokens, true, state_width(), out);
+  run(tokens, true, out);
+}
+
+void Encoder::forward(const Texts& texts, float* out) const {
+  run(texts, false, out);
+}
+
+void Encoder::last_hidden_state(const Texts& texts, float* out) const {
+  run(texts, true, out);
 }
 
 std::unique_ptr<Space> Encoder::take_space() const {
@@ -46,16 +55,34 @@ std::unique_ptr<Space> Encoder::take_space() const {
   return space;
 }
 
-void Encoder::run(const PaddedTokens& tokens, bool all_tokens, int64_t width, float* out) const {
-  if (tokens.columns > weights_->max_length) {
-    throw UnsupportedError(fmt::format("compress.Encoder: a text of {} tokens: this model has positions for {}",
-                                       tokens.columns, weights_->max_length));
+namespace {
+
+void check_length(int64_t tokens, int64_t most) {
+  if (tokens == 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
+  if (tokens <= most) return;
+  throw UnsupportedError(
+      fmt::format("compress.Encoder: a text of {} tokens: this model has positions for {}", tokens, most));
+}
+
+}  // namespace
+
+void Encoder::run(const PaddedTokens& tokens, bool all_tokens, float* out) const {
+  if (tokens.rows > 0 || tokens.columns > 0) check_length(tokens.columns, weights_->max_length);
+  if (all_tokens) std::fill_n(out, tokens.rows * tokens.columns * state_width(), 0.0f);
+  run(without_padding(tokens, weights_->padding_position), all_tokens, out);
+}
+
+void Encoder::run(const Texts& texts, bool all_tokens, float* out) const {
+  for (size_t t = 0; t + 1 < texts.begin.size(); ++t) {
+    check_length(texts.begin[t + 1] - texts.begin[t], weights_->max_length);
   }
-  if (tokens.columns == 0 && tokens.rows > 0) throw UnsupportedError("compress.Encoder: texts of no tokens");
-  const auto batch = without_padding(tokens, weights_->padding_position);
+  run(as_batch(texts, weights_->padding_position), all_tokens, out);
+}
+
+void Encoder::run(const Batch& batch, bool all_tokens, float* out) const {
   check(batch, *weights_, !all_tokens);
-  if (all_tokens) std::fill_n(out, tokens.rows * tokens.columns * width, 0.0f);
-  if (tokens.rows == 0) return;
+  if (batch.texts() == 0) return;
+  const auto width = all_tokens ? state_width() : classes();
   const auto threads = kernels::available_threads();
   const auto division = divided(batch, threads);
   std::vector<std::unique_ptr<Space>> spaces(static_cast<size_t>(division.together ? 1 : threads));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "compress/runtime/encoder_state.h"  // EncoderState
@@ -17,14 +18,22 @@ struct PaddedTokens {
   int64_t rows = 0, columns = 0;
 };
 
+/// The same without padding: texts one after the other, text t of the tokens [begin[t], begin[t + 1]). begin: [texts +
+/// 1], from 0.
+struct Texts {
+  const int64_t *ids = nullptr, *types = nullptr;
+  std::span<const int64_t> begin;
+};
+
+struct Batch;
 struct Weights;
 struct Space;
 
 class Encoder {
  public:
   /// Throws CheckpointError that names what is missing or does not fit. Tables, norms and biases of positions stay
-  /// those of the state.
-  explicit Encoder(const EncoderState& state);
+  /// those of the state; a matrix is given back as soon as it is packed, where nobody else has it.
+  explicit Encoder(EncoderState state);
   ~Encoder();
 
   /// The inverse.
@@ -41,13 +50,19 @@ class Encoder {
   /// where the head is a dense layer alone. Zero where the mask is.
   void last_hidden_state(const PaddedTokens& tokens, float* out) const;
 
+  /// The same of texts without padding; last_hidden_state(): float32 [tokens, state_width()].
+  void forward(const Texts& texts, float* out) const;
+  void last_hidden_state(const Texts& texts, float* out) const;
+
   /// Columns of what forward() computes: the head's classes; without a head the width of the last layer's output, which
   /// it then is of first tokens.
   int64_t classes() const;
   int64_t state_width() const;
 
  private:
-  void run(const PaddedTokens& tokens, bool all_tokens, int64_t width, float* out) const;
+  void run(const PaddedTokens& tokens, bool all_tokens, float* out) const;
+  void run(const Texts& texts, bool all_tokens, float* out) const;
+  void run(const Batch& batch, bool all_tokens, float* out) const;
   std::unique_ptr<Space> take_space() const;
 
   std::unique_ptr<const Weights> weights_;

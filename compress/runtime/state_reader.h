@@ -25,7 +25,7 @@ std::string_view type_name(DType type);
 
 class StateReader {
  public:
-  explicit StateReader(const EncoderState& state) : state_(state) {}
+  explicit StateReader(EncoderState& state) : state_(state) {}
 
   double real(const std::string& name, double least, double most) const;
   int64_t integer(const std::string& name, int64_t least, int64_t most) const;
@@ -39,10 +39,13 @@ class StateReader {
   std::pair<int64_t, int64_t> matrix(const std::string& name) const;
   int64_t rows(const std::string& name, int64_t least = 0) const;
 
+  /// Takes a linear layer's weight out of the state, which need not keep its numbers once they are packed.
+  void drop(const std::string& linear) { state_.tensors.erase(linear + ".weight"); }
+
  private:
   double number(const std::string& name) const;
 
-  const EncoderState& state_;
+  EncoderState& state_;
 };
 
 }  // namespace compression::runtime

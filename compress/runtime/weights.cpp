@@ -20,7 +20,7 @@ constexpr int64_t most_position_values = int64_t{1} << 25;  // of a layer; DeBER
 
 class WeightsReader {
  public:
-  explicit WeightsReader(const EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
+  explicit WeightsReader(EncoderState& state) : reader_(state) { weights_.numbers = state.numbers; }
 
   Weights read() {
     numbers();
@@ -75,8 +75,10 @@ class WeightsReader {
     return {reader_.floats(name + ".weight", {width}), reader_.floats(name + ".bias", {width})};
   }
 
-  LinearWeight linear(const std::string& name, int64_t out, int64_t in) const {
-    return packed(read_linear(reader_, name, out, in));
+  LinearWeight linear(const std::string& name, int64_t out, int64_t in) {
+    auto result = packed(read_linear(reader_, name, out, in));
+    reader_.drop(name);
+    return result;
   }
 
   void embeddings() {
@@ -123,7 +125,11 @@ class WeightsReader {
     const auto panel = kernels::panel_width();
     layer->heads = width / w.head_size;
     layer->part = kernels::divide_up(width, panel) * panel;
-    const auto part = [&](const char* of) { return read_linear(reader_, name + of, width, w.hidden); };
+    const auto part = [&](const char* of) {
+      auto linear = read_linear(reader_, name + of, width, w.hidden);
+      reader_.drop(name + of);
+      return linear;
+    };
     layer->qkv = packed(joined(name, {part(".query"), part(".key"), part(".value")}, layer->part));
     const auto inner = reader_.rows(name + ".intermediate.weight");
     layer->attention_output = linear(name + ".attention_output", w.hidden, width);
@@ -143,7 +149,7 @@ class WeightsReader {
   }
 
   /// The table's rows by a projection of their own, or by the columns of the layer's that begin at `column`.
-  void position_rows(const std::string& name, int64_t column, const Layer& layer, Layer::Rows& rows) const {
+  void position_rows(const std::string& name, int64_t column, const Layer& layer, Layer::Rows& rows) {
     if (layer.heads == 0) return;
     const auto size = weights_.head_size, width = layer.heads * size, count = weights_.position_rows();
     const bool has_own = reader_.has(name + ".weight");
@@ -216,7 +222,7 @@ kernels::Int16Positions Weights::positions_of(const Layer& layer, int64_t head) 
   return positions;
 }
 
-Weights read_weights(const EncoderState& state) {
+Weights read_weights(EncoderState state) {
   const kernels::OrdinaryFloats ordinary;
   // A process that loads a model may fork before it calls it: a team would not be in the child.
   const kernels::OneThread alone;

@@ -66,7 +66,7 @@ struct Weights {
 };
 
 /// Throws CheckpointError that names what is missing or does not fit.
-Weights read_weights(const EncoderState& state);
+Weights read_weights(EncoderState state);
 
 /// The inverse.
 EncoderState state_of(const Weights& weights);

@@ -18,6 +18,8 @@ namespace {
   throw RequestError(status, type, message);
 }
 
+constexpr int64_t most_windows = 64;  // of a context: they are computed together
+
 std::string pooling_name(const ModelConfig& config) {
   std::string names;
   for (const auto pooling : config.embedding.pooling) names += (names.empty() ? "" : "+") + std::string(enum_name(pooling));
@@ -176,7 +178,11 @@ class PipelineModel final : public Model {
     const auto& tokenizer = pipeline_.tokenizer();
     const auto most = info_.max_length;
     if (task().labels == LabelKind::answers) {
-      const auto tokens = std::ssize(tokenizer.encode(input, {.max_length = 0}).input_ids);
+      const auto tokens = std::ssize(tokenizer.encode(input, {.max_length = most * most_windows + 1}).input_ids);
+      if (tokens > most * most_windows) {
+        refuse(413, ErrorType::validation,
+               fmt::format("found more than {} tokens in a question and its context, expected at most so many", most * most_windows));
+      }
       return {.tokens = tokens <= most ? tokens : tokens * 3 / 2};  // windows overlap by a third, or about so much
     }
     Encoding encoding;

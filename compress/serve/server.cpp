@@ -361,7 +361,7 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
     error_code error;
     socket_.shutdown(tcp::socket::shutdown_send, error);
     if (error) return close();
-    arm(linger_time, [this] { close(); });
+    arm(network_.stopping ? grace_time : linger_time, [this] { close(); });
     parser_.reset();
     discard();
   }
@@ -410,11 +410,9 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
 
 void Server::Network::accept() {
   acceptor_.async_accept([this](error_code failed, tcp::socket socket) {
+    if (!failed) take(std::move(socket));  // also one that was accepted as the server began to stop
     if (stopping || failed == asio::error::operation_aborted) return;
-    if (!failed) {
-      take(std::move(socket));
-      return accept();
-    }
+    if (!failed) return accept();
     accept_timer_.expires_after(std::chrono::milliseconds(100));  // no more descriptors: wait for some
     accept_timer_.async_wait([this](error_code aborted) {
       if (!aborted && !stopping) accept();

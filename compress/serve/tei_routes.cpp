@@ -261,19 +261,19 @@ Plan tokenize(const Service& service, const Request& request) {
   refuse_prompt(body.prompt_name);
   check_count(service, body.inputs.items.size());
   const auto& served = service.find(body.model, [](const ModelInfo&) { return true; }, "");
-  json lists = json::array();
+  Response response{.body = "["};
   for (const auto& text : body.inputs.items) {
-    auto& list = lists.emplace_back(json::array());
+    response.body += '[';
     for (const auto& piece : served.model->tokenize(text, body.add_special_tokens)) {
-      const json none = nullptr;
-      list.push_back({{"id", piece.id},
-                      {"text", piece.text},
-                      {"special", piece.special},
-                      {"start", piece.special ? none : json(piece.begin)},
-                      {"stop", piece.special ? none : json(piece.end)}});
+      response.body += fmt::format(R"({{"id":{},"text":{},"special":{})", piece.id, json_text(json(piece.text)), piece.special);
+      response.body += piece.special ? R"(,"start":null,"stop":null},)"
+                                     : fmt::format(R"(,"start":{},"stop":{}}},)", piece.begin, piece.end);
     }
+    if (response.body.back() == ',') response.body.pop_back();
+    response.body += "],";
   }
-  auto plan = at_once(json_response(lists));
+  response.body.back() = ']';
+  auto plan = at_once(std::move(response));
   plan.served = &served;
   return plan;
 }

@@ -133,7 +133,7 @@ struct ModelConfig {
   TaskType task = headless_task;                    // of the head
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
   HeadOptions head = {};
-  EmbeddingOptions embedding = {};  // not of config.json: model_folder/sentence_transformers.h
+  EmbeddingOptions embedding = {};  // not of config.json: model_files/sentence_modules.h
 
   WeightFormat linear_format = WeightFormat::float32;
   /// Names in the checkpoint of linear layers that stay float32 beside int8 ones.

@@ -46,10 +46,6 @@ class Classification : public Task {
   }
 
   std::vector<int64_t> logits_sizes(int64_t texts, int64_t, int64_t labels) const override { return {texts, labels}; }
-
-  Answer answer(const Tensor& logits, const TaskHead& head, const AnsweredText&) const override {
-    return class_answer(head.labels, floats_of(torch::softmax(logits, -1)));
-  }
 };
 
 }  // namespace

@@ -53,10 +53,6 @@ class EmbeddingTask : public Task {
 
   std::vector<int64_t> logits_sizes(int64_t texts, int64_t, int64_t) const override { return {texts, -1}; }
 
-  Answer answer(const Tensor& logits, const TaskHead&, const AnsweredText&) const override {
-    return vector_answer(floats_of(logits));
-  }
-
  private:
   static Tensor of_pairs(const Tensor& labels) { return labels.slice(0, 0, std::nullopt, 2); }
 };

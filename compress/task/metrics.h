@@ -94,10 +94,6 @@ double mean_squared_error(const torch::Tensor& x, const torch::Tensor& y);
 
 using Tags = std::vector<std::string>;
 
-/// Whether F1 of entities can be made of a tag: O, or what begins, is inside of, ends or is the whole of an entity, as
-/// B-TYPE, I-TYPE, E-TYPE, S-TYPE, with or without the type: IOB1, IOB2, IOE1, IOE2, IOBES and BIOES.
-bool is_entity_tag(std::string_view tag);
-
 /// F1 of entities, micro-averaged: an entity counts if type and both ends are right. One list of tags a text; what is
 /// ill-formed is read as conlleval does (seqeval's default mode). 0 where neither has an entity.
 double entity_f1(std::span<const Tags> predicted, std::span<const Tags> expected);

@@ -40,10 +40,6 @@ class MultiLabel : public Task {
   }
 
   std::vector<int64_t> logits_sizes(int64_t texts, int64_t, int64_t labels) const override { return {texts, labels}; }
-
-  Answer answer(const Tensor& logits, const TaskHead& head, const AnsweredText&) const override {
-    return classes_answer(head.labels, floats_of(logits), floats_of(torch::sigmoid(logits)));
-  }
 };
 
 }  // namespace

@@ -37,10 +37,6 @@ class Regression : public Task {
   }
 
   std::vector<int64_t> logits_sizes(int64_t texts, int64_t, int64_t) const override { return {texts, 1}; }
-
-  Answer answer(const Tensor& logits, const TaskHead&, const AnsweredText&) const override {
-    return number_answer(logits[0].item<float>());
-  }
 };
 
 }  // namespace

@@ -48,15 +48,6 @@ std::string Task::needs_of(Metric, const TaskHead&) const {
   return "";
 }
 
-Answer Task::answer(const Tensor&, const TaskHead&, const AnsweredText&) const {
-  throw std::logic_error(fmt::format("{} has no answer of one text's logits", traits.name));
-}
-
-std::vector<float> floats_of(const Tensor& row) {
-  const auto values = row.contiguous();
-  return {values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel()};
-}
-
 Metric default_metric(const TaskHead& head) {
   const auto& task = find_task(head.task);
   return *std::ranges::find_if(task.metrics(), [&](Metric metric) { return task.why_not(metric, head).empty(); });

@@ -1,6 +1,7 @@
 #pragma once
-// A task: what is computed of it besides its head (compress/model/head.h). One object and one file each; what is known
-// of a task before anything is computed is a row of compress/spec/task.h. docs/tasks.md shows them side by side.
+// A task: what is computed of it besides its head (compress/model/head.h) and what is said of a text
+// (compress/pipeline/prediction.h). One object and one file each; what is known of a task before anything is computed
+// is a row of compress/spec/task.h. docs/tasks.md shows them side by side.
 //
 // clang-format off
 // labels            of a batch                        logits
@@ -24,20 +25,12 @@
 #include <utility>
 #include <vector>
 
-#include "compress/spec/answer.h"          // Answer
-#include "compress/spec/task.h"            // TaskTraits, TaskHead
-#include "compress/task/losses.h"          // LabelLoss, Distance
-#include "compress/task/metrics.h"         // Metric
-#include "compress/task/scorer.h"          // Evaluation, Scorer
-#include "compress/tokenizer/tokenizer.h"  // Encoding
+#include "compress/spec/task.h"     // TaskTraits, TaskHead
+#include "compress/task/losses.h"   // LabelLoss, Distance
+#include "compress/task/metrics.h"  // Metric
+#include "compress/task/scorer.h"   // Evaluation, Scorer
 
 namespace compression {
-
-/// A text that logits are of, as it was read and encoded.
-struct AnsweredText {
-  const Encoding& encoding;
-  const std::vector<std::string>& words;  // of a text of words; else empty
-};
 
 /// Without state: any number of threads may call it. Tensors are those of the table above; mask: int64
 /// [batch, sequence].
@@ -91,17 +84,10 @@ class Task {
   /// Sizes of the logits of a batch without labels; -1: any that is not 0.
   virtual std::vector<int64_t> logits_sizes(int64_t texts, int64_t tokens, int64_t labels) const = 0;
 
-  /// What the logits of one text say. Throws std::logic_error for a task whose answers need more than one row of them,
-  /// or that has none.
-  virtual Answer answer(const torch::Tensor& logits, const TaskHead& head, const AnsweredText& text) const;
-
  protected:
   /// why_not() of one of the task's own metrics.
   virtual std::string needs_of(Metric metric, const TaskHead& head) const;
 };
-
-/// A row's numbers. float32, on the CPU.
-std::vector<float> floats_of(const torch::Tensor& row);
 
 /// All, in the order of their rows.
 std::span<const Task* const> tasks();
@@ -112,7 +98,7 @@ const Task& find_task(TaskType type);
 Metric default_metric(const TaskHead& head);
 
 /// Throws ConfigError, which names those that the task has, if it has not this one: f1 needs two classes, entity_f1
-/// tags that metrics::is_entity_tag() knows.
+/// tags that is_entity_tag() knows.
 void check_metric(Metric metric, const TaskHead& head);
 
 /// A scorer on tensors, for all tasks but question_answering, whose answers are texts (datasets/answers.h).

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "compress/pipeline/entities.h"  // is_entity_tag
 #include "compress/task/tasks.h"
 #include "compress/task/token_labels.h"  // TokenLabels
 
@@ -24,24 +25,13 @@ class TokenClassification : public TokenLabels {
   }
 
   std::string needs_of(Metric metric, const TaskHead& head) const override {
-    const auto odd = std::ranges::find_if_not(head.labels, metrics::is_entity_tag);
+    const auto odd = std::ranges::find_if_not(head.labels, is_entity_tag);
     if (metric != Metric::entity_f1 || odd == head.labels.end()) return "";
     return fmt::format("it needs tags O, B-TYPE, I-TYPE, E-TYPE and S-TYPE, and there is {}", *odd);
   }
 
   std::vector<int64_t> logits_sizes(int64_t texts, int64_t tokens, int64_t labels) const override {
     return {texts, tokens, labels};
-  }
-
-  /// Of the words that were not cut off.
-  Answer answer(const Tensor& logits, const TaskHead& head, const AnsweredText& text) const override {
-    std::vector<std::string> words, tags;
-    for (const auto& [token, word] : word_starts(text.encoding)) {
-      const auto id = logits[static_cast<int64_t>(token)].argmax().item<int64_t>();
-      words.push_back(text.words.at(word));
-      tags.push_back(head.labels.at(static_cast<size_t>(id)));
-    }
-    return tags_answer(words, tags);
   }
 };
 

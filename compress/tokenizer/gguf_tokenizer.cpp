@@ -117,8 +117,7 @@ class Reader {
                           .sep = role("seperator"),  // as the format spells it
                           .mask = role("mask"),
                           .unk = role("unknown")};
-    config.vocabulary_size = vocabulary.end_of_ids();
-    config.words_end = words_end_of(vocabulary, config.added_tokens);
+    take_ids(vocabulary, config);
     return config;
   }
 

@@ -114,14 +114,26 @@ std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary)
   return spaces;
 }
 
-int64_t words_end_of(const Vocabulary& vocabulary, const std::vector<AddedToken>& added) {
+void take_ids(const Vocabulary& vocabulary, PipelineConfig& config) {
   std::unordered_set<std::string_view> contents;
-  for (const AddedToken& token : added) contents.insert(token.content);
-  int64_t end = 0;
+  for (const AddedToken& token : config.added_tokens) contents.insert(token.content);
+  config.vocabulary_size = vocabulary.end_of_ids();
+  std::vector<std::string_view> tokens(static_cast<size_t>(config.vocabulary_size));
   for (const auto& [token, id] : vocabulary.ids()) {
-    if (id >= end && !contents.contains(token)) end = id + int64_t{1};
+    tokens[static_cast<size_t>(id)] = token;
+    if (id >= config.words_end && !contents.contains(token)) config.words_end = id + int64_t{1};
   }
-  return end;
+  for (const auto token : tokens) {
+    config.texts.all += token;
+    config.texts.ends.push_back(static_cast<uint32_t>(config.texts.all.size()));
+  }
+}
+
+std::string_view TokenizerPipeline::token(int64_t id) const {
+  const auto& [all, ends] = config_.texts;
+  if (id < 0 || id >= static_cast<int64_t>(ends.size())) return {};
+  const auto begin = id == 0 ? 0 : ends[static_cast<size_t>(id) - 1];
+  return std::string_view(all).substr(begin, ends[static_cast<size_t>(id)] - begin);
 }
 
 TokenizerPipeline::TokenizerPipeline(PipelineConfig config)

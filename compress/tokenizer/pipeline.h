@@ -31,8 +31,11 @@ class Vocabulary;
 /// By id; without the tokens that have none.
 std::unordered_map<int64_t, SpaceCounts> spaces_of(const Vocabulary& vocabulary);
 
-/// One more than the largest id of the vocabulary that is not an added token's.
-int64_t words_end_of(const Vocabulary& vocabulary, const std::vector<AddedToken>& added);
+/// Tokens by id, one after the other; ids that no token has are empty.
+struct TokenTexts {
+  std::string all;
+  std::vector<uint32_t> ends;  // by id
+};
 
 /// Everything about a tokenizer, free of files.
 struct PipelineConfig {
@@ -45,6 +48,7 @@ struct PipelineConfig {
   SpecialIds special_ids = {};
   int64_t vocabulary_size = 0;
   int64_t words_end = 0;  // as Tokenizer::words_end()
+  TokenTexts texts = {};
   std::optional<int64_t> rows = {};
   std::optional<int64_t> max_length = {};
   SentenceSettings sentence = {};
@@ -52,6 +56,9 @@ struct PipelineConfig {
   std::filesystem::path folder = {};
   std::vector<std::filesystem::path> files = {};
 };
+
+/// Sets vocabulary_size, words_end and texts; the added tokens are there already.
+void take_ids(const Vocabulary& vocabulary, PipelineConfig& config);
 
 class TokenizerPipeline final : public Tokenizer {
  public:
@@ -64,6 +71,7 @@ class TokenizerPipeline final : public Tokenizer {
                                        int64_t stride) const override;
   int64_t vocabulary_size() const override { return config_.vocabulary_size; }
   int64_t words_end() const override { return config_.words_end; }
+  std::string_view token(int64_t id) const override;
   std::vector<NamedToken> added_tokens() const override;
   TemplateUse template_use(bool pair) const override;
   int64_t usable_ids() const override;

@@ -110,6 +110,9 @@ class Tokenizer {
   /// One more than the largest id of a token that is not an added one: any text may give ids below it.
   virtual int64_t words_end() const = 0;
 
+  /// A token as its vocabulary has it: "the", "##ing". Empty: there is none of the id.
+  virtual std::string_view token(int64_t id) const = 0;
+
   /// The tokens that are looked for in the text itself.
   virtual std::vector<NamedToken> added_tokens() const = 0;
 

@@ -449,8 +449,7 @@ PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const Toke
   ids.sep = first_of(vocabulary, {token("sep_token"), "[SEP]", "</s>"});
   ids.mask = first_of(vocabulary, {token("mask_token"), "[MASK]", "<mask>"});
   if (!ids.unk) ids.unk = first_of(vocabulary, {token("unk_token")});
-  config.vocabulary_size = vocabulary.end_of_ids();
-  config.words_end = words_end_of(vocabulary, config.added_tokens);
+  take_ids(vocabulary, config);
   if (config.post_processor.trims()) config.spaces = spaces_of(vocabulary);
   return config;
 }

@@ -77,8 +77,7 @@ void add_tokens(const TokenizerSettings& settings, const SpecialTokens& tokens, 
   for (auto& token : settings.extra_tokens()) added.add_special(std::move(token), "additional special", may_be_new);
   for (const AddedToken& token : more) added.add_special(token, "special", may_be_new);
   config.added_tokens = added.take();
-  config.vocabulary_size = vocabulary.end_of_ids();
-  config.words_end = words_end_of(vocabulary, config.added_tokens);
+  take_ids(vocabulary, config);
   config.warnings = settings.warnings();
 }
 

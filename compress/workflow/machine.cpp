@@ -5,18 +5,15 @@
 #include <ATen/Version.h>
 #include <fmt/format.h>
 #include <malloc.h>
-#include <sched.h>
 #include <torch/version.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <latch>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <system_error>
 #include <thread>
 
 #include "compress/base/error.h"   // StorageError
@@ -133,21 +130,6 @@ bool processor_has(std::string_view flag) {
   return false;
 }
 
-std::vector<int> allowed_processors() {
-  for (int size = CPU_SETSIZE; size <= 1 << 20; size *= 2) {  // the kernel refuses a set that is too small for it
-    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<size_t>(size)),
-                                                               [](cpu_set_t* s) { CPU_FREE(s); });
-    const auto bytes = CPU_ALLOC_SIZE(static_cast<size_t>(size));
-    if (set == nullptr || sched_getaffinity(0, bytes, set.get()) != 0) continue;
-    std::vector<int> all;
-    for (int i = 0; i < size; ++i) {
-      if (CPU_ISSET_S(static_cast<size_t>(i), bytes, set.get())) all.push_back(i);
-    }
-    return all;
-  }
-  return {};
-}
-
 std::optional<int64_t> quota_processors(const std::filesystem::path& root) {
   std::optional<double> least;
   for (const auto& [second, group, mounted_at] : hierarchies(root)) {
@@ -176,26 +158,6 @@ int default_threads() {
   const std::string_view text = setting == nullptr ? "" : setting;
   const auto asked = number_of<int64_t>(text.substr(0, text.find(',')));
   return static_cast<int>(std::min<int64_t>(asked && *asked > 0 ? *asked : usable_processors(), max_threads));
-}
-
-void require_threads(int64_t count) {
-  if (count < 1) return;
-  std::latch enough(1);
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<size_t>(count));
-  std::string reason;
-  try {
-    while (static_cast<int64_t>(threads.size()) < count) threads.emplace_back([&] { enough.wait(); });
-  } catch (const std::system_error& error) {
-    reason = error.code().message();
-  }
-  enough.count_down();
-  for (auto& thread : threads) thread.join();
-  if (reason.empty()) return;
-  throw StorageError(fmt::format(
-      "{} threads: the system lets this process start {} and no more: {}; ask for fewer threads, or raise its limit of "
-      "processes or of memory",
-      count + 1, threads.size() + 1, reason));
 }
 
 void use_threads(int count) {

@@ -10,14 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "compress/base/processors.h"  // allowed_processors, require_threads
+
 namespace compression {
 
 /// Whether /proc/cpuinfo lists the flag: "avx512_bf16", "amx_int8", ...
 bool processor_has(std::string_view flag);
-
-/// Numbers of the processors that the calling thread may run on (sched_getaffinity), ascending; none where the system
-/// does not say.
-std::vector<int> allowed_processors();
 
 /// How many processors' time the cgroup of this process gets, by cpu.max (v2) or cpu.cfs_quota_us (v1) of its group and
 /// those above: rounded down, for threads that wait for each other should all run, and at least 1. Absent without a
@@ -32,10 +30,6 @@ inline constexpr int max_threads = 1024;
 /// How many threads to use where nobody says: OMP_NUM_THREADS where it is set, else usable_processors(); at most
 /// max_threads.
 int default_threads();
-
-/// Throws StorageError unless the system lets this process start so many threads more than the calling one: libgomp
-/// ends the program where it can't start one.
-void require_threads(int64_t count);
 
 /// Sets the number of LibTorch's threads, from 1 to max_threads. Throws as require_threads().
 void use_threads(int count);

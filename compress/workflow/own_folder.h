@@ -4,9 +4,10 @@
 #include <filesystem>
 #include <string>
 
+#include "compress/base/files.h"  // manifest_name
+
 namespace compression {
 
-inline constexpr auto manifest_name = "compress.json";           // of a folder that is finished
 inline constexpr auto unfinished_name = ".compress-unfinished";  // an empty file, in a folder that is being written
 
 /// What is said, behind its name, of what is in the way and not of this program's making.

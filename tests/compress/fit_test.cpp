@@ -1,5 +1,5 @@
 // Whether a model has rows for what its tokenizer gives.
-#include "compress/model_folder/fit.h"
+#include "compress/model_files/fit.h"
 
 #include <nlohmann/json.hpp>
 

@@ -4,6 +4,7 @@
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
 #include "compress/model/resize.h"
+#include "compress/model_files/sentence_modules.h"
 #include "compress/model_folder/sentence_transformers.h"
 #include "compress/spec/cost.h"
 #include "compress/tokenizer/sentence_settings.h"

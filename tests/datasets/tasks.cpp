@@ -216,7 +216,7 @@ TEST_CASE("Windows have the answer's tokens, or their first token where they do 
   logits[1].slice(0, 3, 9).select(1, 1).fill_(-60.0f);
   logits[1][2][1] = 50.0f;  // an end before the context
   AnswerFinder finder(windows);
-  finder.add(batch, logits);
+  datasets::add(batch, logits, finder);
   CHECK(finder.answers().at(0).text == "abc");
   CHECK(finder.answers().at(0).candidates.at(0).share > 0.5);
   const auto scorer = source->scorer();
@@ -328,7 +328,7 @@ TEST_CASE("That there is no answer has its place among the candidates, and the l
   batch.examples = torch::arange(2);
   const auto found = [&](const AnswerConfig& config) {
     AnswerFinder finder(windows, config);
-    finder.add(batch, logits);
+    datasets::add(batch, logits, finder);
     return finder.answers().at(0);
   };
   const auto texts = [](const FoundAnswer& answer) {

@@ -70,8 +70,8 @@ class Dealt : public BatchSource {
 
  private:
   /// Every token is a letter of the context, and the answers are the labels.
-  std::shared_ptr<const datasets::Windows> windows() const {
-    const auto windows = std::make_shared<datasets::Windows>();
+  std::shared_ptr<const Windows> windows() const {
+    const auto windows = std::make_shared<Windows>();
     for (int64_t i = 0; i < size(); ++i) {
       std::string context;
       auto& tokens = windows->tokens.emplace_back();

@@ -1,4 +1,4 @@
-#include "compress/model_folder/fit.h"
+#include "compress/model_files/fit.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
