@@ -1,13 +1,19 @@
-# compress_library(NAME [SHARED | PLAIN] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
+# compress_library(NAME [SHARED | PLAIN [APART]] SOURCES ... HEADERS ... DEPENDS ... [PRIVATE ...])
 #
 # One folder's library, static unless it is said to be shared. PLAIN: without LibTorch; these are one shared library together,
-# compress_plain, of which there is one copy in a process whoever else is linked to it. Target compress_NAME, alias
-# compress::NAME, installed with its headers under the same paths that the #include lines use, below include/compress.
-# DEPENDS shows the edges of docs/architecture.md.
+# compress_plain, of which there is one copy in a process whoever else is linked to it; APART: a static one that is built on
+# that. Target compress_NAME, alias compress::NAME, installed with its headers under the same paths that the #include lines
+# use, below include/compress. DEPENDS shows the edges of docs/architecture.md.
 function(compress_library name)
-  cmake_parse_arguments(arg "SHARED;PLAIN" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "SHARED;PLAIN;APART" "" "SOURCES;HEADERS;DEPENDS;PRIVATE" ${ARGN})
   set(target compress_${name})
-  if(arg_PLAIN)
+  if(arg_APART)
+    set(scope PUBLIC)
+    set(package compress-targets)
+    add_library(${target} STATIC ${arg_SOURCES})
+    target_link_libraries(${target} PUBLIC ${arg_DEPENDS}
+                          PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:compress_warnings> $<BUILD_INTERFACE:compress_openmp>)
+  elseif(arg_PLAIN)
     set(scope INTERFACE)
     set(package compress-runtime-targets)
     add_library(${target} INTERFACE)

@@ -7,8 +7,8 @@ usage: check_includes.py [ROOT]        (default: the repository that this script
     layers of compress/ <- {datasets, distill, prune, quantize, export} <- recipes <- apps
 
 A layer of compress/ includes itself and those below it that LAYERS names, directly or through others. The five in the
-middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, LibTorch not in the layers of
-PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
+middle do not include each other; yaml-cpp is seen only in recipes/, CLI11 only in apps/, Boost only in compress/serve/, LibTorch
+not in the layers of PLAIN. A task (TaskType::NAME) is named in the table of tasks, TASK_TABLE, and in its own file, compress/task/NAME.cpp.
 A family is named ("roberta", "RobertaTokenizer") in FAMILIES, where these texts are found, and as OTHER_WORDS says.
 Tests and benchmarks may include and name anything. Prints a line for each violation and exits with 1 if there is one.
 """
@@ -33,6 +33,7 @@ LAYERS = {
     "engine": {"runtime", "model_files"},
     "pipeline": {"engine"},
     "c": {"pipeline"},
+    "serve": {"pipeline"},
     "model": {"engine", "state_dict", "workflow"},
     "task": {"model", "pipeline"},
     "evaluate": {"task"},
@@ -40,7 +41,7 @@ LAYERS = {
     "train": {"evaluate", "model_folder"},
 }
 PLAIN = {"compress/" + layer for layer in ("base", "kernels", "storage", "runtime", "checkpoint", "tokenizer", "spec", "families",
-                                         "model_files", "engine", "pipeline", "c")}
+                                         "model_files", "engine", "pipeline", "c", "serve")}
 
 
 def layers():
@@ -60,7 +61,7 @@ MAY_INCLUDE = {
     "apps": CORE | MIDDLE | {"recipes", "apps"},
 }
 UNCHECKED = {"tests", "bench"}
-LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps"}  # first part of an include -> the one folder that may have it
+LIBRARIES = {"yaml-cpp": "recipes", "CLI": "apps", "boost": "compress/serve"}  # first part of an include -> the one folder that may have it
 LIBTORCH = {"torch", "ATen", "c10", "caffe2"}
 
 TASK_TABLE = Path("compress/spec/task.h")

@@ -13,7 +13,7 @@ TORCH_SHA256="6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 a3a9a21312872af8a26950b2c15680335a386a1f56ed03e780653d78b9607e9e 1e09d6a722504957c694faceca843acde562786df1144ebcc5a74075ec7f6005"
 
 packages=(g++ cmake ninja-build ccache git python3-venv libyaml-cpp-dev libfmt-dev libspdlog-dev libcli11-dev catch2
-          nlohmann-json3-dev libicu-dev libxxhash-dev libhwy-dev)
+          nlohmann-json3-dev libicu-dev libxxhash-dev libhwy-dev libboost-dev)
 [ "${1:-}" != --fuzz ] || packages+=(clang-16 libclang-rt-16-dev)  # libFuzzer
 missing=()
 for p in "${packages[@]}"; do

@@ -21,6 +21,7 @@
 #include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
+#include "serve_command.h"
 #include "terminal.h"
 
 namespace compression::app {
@@ -132,6 +133,7 @@ class CommandLine {
     add_tokenize();
     add_predict();
     add_bench();
+    add_server();
   }
   CommandLine(const CommandLine&) = delete;
   CommandLine& operator=(const CommandLine&) = delete;
@@ -262,6 +264,17 @@ class CommandLine {
         ->check(CLI::Range(1, 1024));
   }
 
+  void add_server() {
+    auto& command = add("serve", "Answer requests over HTTP with one model or several (docs/serving.md)",
+                        [this](Context& context, bool json) {
+                          if (context.device != torch::kCPU) throw UnsupportedError("serve computes on the CPU: leave --device out");
+                          const auto threads = settings_.threads > 0 ? settings_.threads : default_threads();
+                          return serve_command(serve_, threads, json,
+                                               [&](const std::string& line) { context.logger->warn("{}", line); });
+                        });
+    add_serve(command, serve_);
+  }
+
   CLI::App app_{"Makes transformers small and fast: distil, prune, quantize, export."};
   std::map<const CLI::App*, Action> actions_;
   Settings settings_;
@@ -273,6 +286,7 @@ class CommandLine {
   ModelOptions tokenize_;
   PredictOptions predict_;
   BenchOptions bench_;
+  ServeArguments serve_;
 };
 
 int fail(const std::exception& error, ExitCode code) {

@@ -247,13 +247,29 @@ class PackedEngine final : public Engine {
   const std::vector<std::string>& warnings() const override { return warnings_; }
 
   Outputs run(std::span<const TokenRow> rows) const override {
+    return in_chunks(
+        rows, rows_ ? rows_->width() : encoder_.classes(), [this](const TokenRow& row) { return rows_of(row); },
+        [this](std::span<const TokenRow> own, const Joined& joined, float* out) { compute(own, joined, out); });
+  }
+
+  Outputs states(std::span<const TokenRow> rows) const override {
+    return in_chunks(
+        rows, encoder_.state_width(), tokens_of, [this](std::span<const TokenRow>, const Joined& joined, float* out) {
+          encoder_.last_hidden_state(joined.texts(), out);
+        });
+  }
+
+ private:
+  /// What `write` computes, some texts at a time: count_rows(text) rows of `width` numbers each.
+  template <class RowsOf, class Write>
+  Outputs in_chunks(std::span<const TokenRow> rows, int64_t width, RowsOf&& count_rows, Write&& write) const {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (const auto problem = misfit(rows[i]); !problem.empty()) {
         throw DataError(fmt::format("text {}: found {}", i + 1, problem));
       }
     }
-    Outputs outputs{.width = rows_ ? rows_->width() : encoder_.classes()};
-    for (const auto& row : rows) outputs.begin.push_back(outputs.rows() + rows_of(row));
+    Outputs outputs{.width = width};
+    for (const auto& row : rows) outputs.begin.push_back(outputs.rows() + count_rows(row));
     outputs.values.resize(static_cast<size_t>(outputs.rows() * outputs.width));
     for (size_t first = 0; first < rows.size();) {
       Joined joined;
@@ -261,7 +277,7 @@ class PackedEngine final : public Engine {
       while (last < rows.size() && (last == first || joined.begin.back() + tokens_of(rows[last]) <= chunk_tokens)) {
         joined.add(rows[last++]);
       }
-      compute(rows.subspan(first, last - first), joined, outputs.values.data() + outputs.begin[first] * outputs.width);
+      write(rows.subspan(first, last - first), joined, outputs.values.data() + outputs.begin[first] * outputs.width);
       first = last;
     }
     if (std::ranges::any_of(outputs.values, [](float value) { return std::isnan(value); })) {
@@ -270,7 +286,6 @@ class PackedEngine final : public Engine {
     return outputs;
   }
 
- private:
   static std::unique_ptr<const Rows> make_rows(const NetworkFolder& folder, const runtime::EncoderState& state) {
     switch (head_of(folder.config())) {
       case HeadKind::text:

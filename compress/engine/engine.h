@@ -55,6 +55,10 @@ class Engine {
   /// text: without tokens, with more than the model has positions for, or with an id, type or token that is not there;
   /// CheckpointError where weights overflow to NaN.
   virtual Outputs run(std::span<const TokenRow> rows) const = 0;
+
+  /// What a head is given: the last layer's output, a row a token. Of an embedding model these are the tokens' vectors
+  /// before they are pooled. Throws as run().
+  virtual Outputs states(std::span<const TokenRow> rows) const = 0;
 };
 
 }  // namespace compression

@@ -79,6 +79,7 @@ Pipeline Pipeline::load(const std::filesystem::path& folder, const PipelineOptio
   }
   parts.no_pairs = pairs_problem(tokenizer, config, folder);
   Pipeline pipeline(std::move(parts));
+  pipeline.engine_ = engine;
   pipeline.warnings_ = std::move(warnings);
   return pipeline;
 }

@@ -65,6 +65,9 @@ class Pipeline {
   int64_t max_length() const { return parts_.max_length; }
   const AnswerConfig& answers() const { return parts_.answers; }
 
+  /// What computes a pipeline that was loaded; null where somebody else does.
+  const std::shared_ptr<const Engine>& engine() const { return engine_; }
+
   /// What is odd in the folder that was loaded, a line each.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
@@ -79,6 +82,7 @@ class Pipeline {
   std::vector<Prediction> masks(std::span<const TextInput> texts) const;
 
   Parts parts_;
+  std::shared_ptr<const Engine> engine_ = nullptr;
   std::vector<std::string> warnings_ = {};
 };
 

@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""Holds `compress serve` to what its clients are promised: the numbers of `compress predict`, the errors, that nothing a client sends or leaves
+out stops anyone else, and that a server that is told to stop loses no request.
+usage: serve_test.py COMPRESS COMPRESS_SERVE GOLDENS"""
+import base64
+import contextlib
+import http.client
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+COMPRESS, PROGRAM, GOLDENS = sys.argv[1:]
+TINY, SENTENCES = os.path.join(GOLDENS, "model/tiny"), os.path.join(GOLDENS, "sentence/model")
+TEXTS = ["the quick brown fox", "of the CAFÉ", "and and and"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2"}
+
+
+def fail(message):
+    sys.exit(f"serve_test: {message}")
+
+
+def expect(found, wanted, what):
+    if found != wanted:
+        fail(f"{what}: found {found!r}, expected {wanted!r}")
+
+
+def expect_close(found, wanted, what, tolerance=1e-5):
+    if len(found) != len(wanted) or any(not abs(x - y) <= tolerance for x, y in zip(found, wanted)):
+        fail(f"{what}: found {found}, expected {wanted}")
+
+
+def predicted(folder, *texts):
+    out = subprocess.run([COMPRESS, "predict", folder, "--json", *texts], check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    return [json.loads(line) for line in out.stdout.splitlines()]
+
+
+def head_folder(place, name):
+    """A model of goldens/model/heads with the tokenizer of tiny, of which it has the first rows."""
+    folder = os.path.join(place, name)
+    shutil.copytree(os.path.join(GOLDENS, "model/heads", "bert." + name), folder)
+    with open(os.path.join(TINY, "vocab.txt"), encoding="utf-8") as words, open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8") as out:
+        out.writelines(words.readlines()[:40])
+    return folder
+
+
+class Server:
+    def __init__(self, *arguments, program=(COMPRESS, "serve"), log="off"):
+        self.process = subprocess.Popen([*program, *arguments, "--port", "0", "--json", "--access-log", log], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        line = self.process.stdout.readline()
+        if not line:
+            fail(f"the server did not start: {self.process.stderr.read()}")
+        told = json.loads(line)
+        self.models = told["models"]
+        self.port = int(told["url"].rsplit(":", 1)[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def stop(self):
+        """Exit code and errors of a server that is asked to stop."""
+        self.process.send_signal(signal.SIGTERM)
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+    def ask(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, data, headers or {})
+            response = connection.getresponse()
+            return response.status, response.read(), dict(response.getheaders())
+
+    def post(self, path, body):
+        status, text, _ = self.ask("POST", path, body)
+        expect(status, 200, f"the status of {path} {body}: {text[:300]}")
+        return json.loads(text)
+
+    def get(self, path):
+        status, text, _ = self.ask("GET", path)
+        expect(status, 200, f"the status of {path}")
+        return json.loads(text)
+
+    def raw(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def send_raw(self, data):
+        """What comes back, to the end of the connection or of its first answer."""
+        with self.raw() as client:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                client.sendall(data)
+            return read_answer(client)
+
+    def is_well(self):
+        expect(self.post("/predict", {"inputs": "the quick"})[0].keys(), {"label", "score"}, "an answer after all this")
+
+
+def read_answer(client):
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            head, _, body = received.partition(b"\r\n\r\n")
+            length = re.search(rb"Content-Length: (\d+)", head)
+            if length and len(body) >= int(length[1]):
+                break
+            more = client.recv(65536)
+            if not more:
+                break
+            received += more
+    return received
+
+
+def status_of(answer):
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+def request_of(path, body, headers=""):
+    data = json.dumps(body).encode()
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n{headers}\r\n".encode() + data
+
+
+def check_classes(server):
+    wanted = predicted(TINY, *TEXTS)
+    found = server.post("/predict", {"inputs": [[text] for text in TEXTS]})
+    for own, other, text in zip(found, wanted, TEXTS):
+        scores = {entry["label"]: entry["score"] for entry in own}
+        expect(scores.keys(), other["scores"].keys(), "labels")
+        expect_close([scores[label] for label in other["scores"]], list(other["scores"].values()), f"scores of {text}")
+        expect(own[0]["label"], other["label"], "the best label")
+        expect([entry["score"] for entry in own], sorted(scores.values(), reverse=True), "the order of labels")
+    pieces = server.post("/tokenize", {"inputs": TEXTS[1], "model": "tiny"})[0]
+    ids = [piece["id"] for piece in pieces]
+    tensor = {"name": "input_ids", "datatype": "INT64", "shape": [1, len(ids)], "data": ids}
+    logits = server.post("/v2/models/tiny/infer", {"inputs": [tensor]})["outputs"][0]
+    expect((logits["name"], logits["shape"]), ("logits", [1, len(wanted[0]["scores"])]), "the output")
+    shares = [math.exp(x - max(logits["data"])) for x in logits["data"]]
+    expect_close([x / sum(shares) for x in shares], list(wanted[1]["scores"].values()), "logits of token ids")
+    words = [piece["text"] for piece in pieces if not piece["special"]]
+    expect("".join(words), TEXTS[1].replace(" ", ""), "tokens")
+    expect([TEXTS[1][piece["start"]:piece["stop"]] for piece in pieces if not piece["special"]], words, "places of tokens")
+
+
+def check_vectors(server):
+    wanted = []
+    for line in predicted(SENTENCES, *TEXTS):
+        norm = math.sqrt(sum(x * x for x in line["embedding"]))
+        wanted.append([x / norm for x in line["embedding"]])
+    for own, other in zip(server.post("/embed", {"inputs": TEXTS}), wanted):
+        expect_close(own, other, "a vector")
+    answer = server.post("/v1/embeddings", {"input": TEXTS, "model": "model", "encoding_format": "base64"})
+    for own, other in zip(answer["data"], wanted):
+        data = base64.b64decode(own["embedding"])
+        expect_close(struct.unpack(f"<{len(data) // 4}f", data), other, "a vector in base64")
+    cosine = server.post("/similarity", {"inputs": {"source_sentence": TEXTS[0], "sentences": TEXTS}})
+    expect_close(cosine, [sum(x * y for x, y in zip(wanted[0], other)) for other in wanted], "cosines")
+    tokens = server.post("/tokenize", {"inputs": TEXTS[0], "model": "model"})[0]
+    rows = server.post("/embed_all", {"inputs": TEXTS[0]})[0]
+    if len(rows) < len([token for token in tokens if not token["special"]]):
+        fail(f"found {len(rows)} vectors of tokens, expected one a token of {tokens}")
+
+
+def check_answers(server, folders):
+    text = "a b c d"
+    expect(server.post("/token_classification", {"inputs": text}), predicted(folders["token_classification"], text)[0], "tags")
+    found = server.post("/question_answering", {"inputs": [{"question": "a b", "context": "c d a b c"}]})
+    expect(found, predicted(folders["question_answering"], "a b\tc d a b c"), "an answer")
+    text = "a [MASK] b"
+    status, answer, _ = server.ask("POST", "/fill_mask", {"inputs": text})
+    if status == 200:
+        expect(json.loads(answer), predicted(folders["masked_lm"], text)[0], "masked words")
+    else:
+        expect((status, b"MASK" in answer or b"mask" in answer), (422, True), f"masked words: {answer}")
+
+
+def check_routes(place):
+    folders = {name: head_folder(place, name) for name in ("token_classification", "question_answering", "masked_lm")}
+    with Server(TINY, SENTENCES, *folders.values()) as server:
+        expect(server.models, ["tiny", "model", *folders], "names")
+        check_classes(server)
+        check_vectors(server)
+        check_answers(server, folders)
+        expect([model["id"] for model in server.get("/v1/models")["data"]], server.models, "models")
+        expect(server.get("/info")["model_id"], "tiny", "the first model")
+        page = server.get("/openapi.json")
+        expect(page["openapi"], "3.0.3", "the page's version")
+        for path, methods in page["paths"].items():
+            for method in methods:
+                status, _, _ = server.ask(method.upper(), path.replace("{name}", "tiny"), b"{}" if method == "post" else None)
+                if status not in (200, 422):
+                    fail(f"{method} {path}: found {status}, expected 200 or that something is missing")
+        check_metrics(server)
+        status, body, headers = server.ask("POST", "/rerank", {"query": "a", "texts": ["b"]})
+        expect((status, json.loads(body)["error_type"]), (424, "backend"), "a model that ranks nothing")
+        expect(server.stop(), (0, ""), "the end")
+
+
+def check_metrics(server):
+    for accept, type_, end in ((None, "text/plain", ""), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", "# EOF\n")):
+        status, body, headers = server.ask("GET", "/metrics", headers={"Accept": accept} if accept else {})
+        text = body.decode()
+        expect((status, headers["Content-Type"].split(";")[0], text.endswith(end)), (200, type_, True), "metrics")
+        for line in text.splitlines():
+            if not line.startswith("# ") and not re.fullmatch(r'\w+(\{(\w+="[^"]*",?)+\})? [-+.\de]+(Inf)?', line):
+                fail(f"found the line {line!r} in /metrics")
+        for part in ('compress_requests_total{route="/predict",code="200"}', 'compress_tokens_total{model="tiny"}',
+                     'compress_queue_seconds_bucket{model="tiny",le="+Inf"}', 'compress_batch_texts_count{model="model"}'):
+            if part not in text:
+                fail(f"found no {part} in /metrics")
+
+
+def check_abuse():
+    with Server(TINY, "--request-time", "1", "--max-body", "100kB", "--max-texts", "8") as server:
+        cases = [
+            (request_of("/predict", 7), 422), (request_of("/predict", {"inputs": {"a": 1}}), 422), (request_of("/predict", {"inputs": [[]]}), 422),
+            (request_of("/predict", {"inputs": [["a"]] * 9}), 413), (request_of("/predict", {"inputs": "the " * 600}), 413),
+            (request_of("/predict", {"inputs": "the " * 600, "truncate": True}), 200), (request_of("/predict", {"inputs": ""}), 200),
+            (request_of("/predict", {"inputs": "\x00 \u202e \U0001f600"}), 200), (request_of("/predict", {"inputs": "x" * 90_000, "truncate": True}), 200),
+            (request_of("/predict", {"inputs": "x" * 200_000}), 413), (b"POST /predict HTTP/1.1\r\nContent-Length: 3\r\n\r\n{\"i", 400),
+            (b"POST /predict HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"inputs\":\"\xff\"}  ", 400), (b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+            (b"POST /predict HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 400), (b"POST /predict HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n", 413),
+            (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
+            (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\n\r\n", 431), (b"DELETE /predict HTTP/1.1\r\n\r\n", 405), (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", 404),
+            (b"GET http://a/health HTTP/1.1\r\n\r\n", 404), (b"POST /predict HTTP/1.1\r\nContent-Length: 50\r\n\r\nhalf", 408),
+        ]
+        deep = b'{"inputs": ' + b"[" * 50_000
+        cases.append((f"POST /predict HTTP/1.1\r\nContent-Length: {len(deep)}\r\n\r\n".encode() + deep, 400))
+        for data, wanted in cases:
+            answer = server.send_raw(data)
+            expect(status_of(answer), wanted, f"the answer of {data[:120]!r}: {answer[:300]!r}")
+            body = answer.partition(b"\r\n\r\n")[2]
+            if wanted != 200:
+                expect(json.loads(body).keys(), {"error", "error_type", "code"}, f"the error of {data[:120]!r}")
+        check_endless_chunks(server)
+        request = request_of("/predict", {"inputs": "the quick"})
+        for end in range(1, len(request) + 1, 3):  # cut in every state, also before the answer
+            with server.raw() as client:
+                client.sendall(request[:end])
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", end % 2, 0))
+        generator = random.Random(1)
+        for _ in range(200):  # bytes that were changed
+            data = bytearray(request)
+            for _ in range(generator.randint(1, 4)):
+                data[generator.randrange(len(data))] = generator.randrange(256)
+            with server.raw() as client:
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+                read_answer(client)
+        server.is_well()
+        check_idle(server)
+        expect(server.stop(), (0, ""), "the end")
+
+
+def check_endless_chunks(server):
+    with server.raw() as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(10_000):
+                client.sendall(b"400\r\n" + b" " * 1024 + b"\r\n")
+        expect(status_of(read_answer(client)), 413, "chunks without an end")
+
+
+def check_idle(server):
+    """Connections that say nothing, or a letter now and then, keep nobody waiting."""
+    before = time.monotonic()
+    idle = [server.raw() for _ in range(350)]
+    for client in idle[::2]:
+        client.sendall(b"POST /pre")
+    for _ in range(20):
+        server.is_well()
+    took = time.monotonic() - before
+    if took > 30:
+        fail(f"20 requests beside 350 idle connections took {took:.1f} s")
+    for client in idle[::2]:
+        expect(status_of(read_answer(client)), 408, "a request of which nothing more comes")
+    for client in idle:
+        client.close()
+
+
+def check_stop():
+    """Clients ask as fast as they can; every request that an open connection took is answered."""
+    with Server(TINY) as server:
+        wrong, answered = [], [0] * 16
+
+        def work(i):
+            while True:
+                try:
+                    client = server.raw()
+                except OSError:
+                    return  # no longer there: nothing was asked
+                with client:
+                    is_new = True
+                    while True:
+                        answer = b""
+                        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                            client.sendall(request_of("/predict", {"inputs": " ".join(["the quick"] * (1 + answered[i] % 7))}))
+                            answer = read_answer(client)
+                        if not answer and is_new:
+                            return  # the system took the connection as the server ended
+                        if status_of(answer) != 200:
+                            wrong.append(answer[:200])
+                            return
+                        answered[i] += 1
+                        is_new = False
+                        if b"Connection: close" in answer:
+                            break
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(answered))]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        code, errors = server.stop()
+        for thread in threads:
+            thread.join()
+        expect((code, errors, wrong, min(answered) > 0), (0, "", [], True), f"requests while the server stops, {answered} answered")
+
+
+def check_operations(place):
+    keys, log = os.path.join(place, "keys"), os.path.join(place, "access.jsonl")
+    with open(keys, "w", encoding="utf-8") as out:
+        out.write("first\nsecond\n")
+    with Server("own=" + TINY, "--api-key-file", keys, program=(PROGRAM,), log=log) as server:
+        linked = subprocess.run(["ldd", PROGRAM], check=True, capture_output=True, text=True).stdout
+        expect([line.split()[0] for line in linked.splitlines() if "torch" in line or "c10" in line], [], "libraries of compress-serve")
+        expect(server.models, ["own"], "names")
+        body = {"inputs": "the quick"}
+        expect(server.ask("POST", "/predict", body)[0], 401, "a request without a key")
+        expect(server.ask("POST", "/predict", body, {"Authorization": "Bearer second", "X-Request-Id": "r1"})[0], 200, "one with a key")
+        expect(server.ask("GET", "/health")[0], 200, "health without a key")
+        other = subprocess.run([PROGRAM, TINY, "--port", str(server.port)], capture_output=True, text=True)
+        expect((other.returncode, len(other.stderr.splitlines())), (4, 1), "a port that is taken")
+        server.process.send_signal(signal.SIGINT)
+        _, errors = server.process.communicate(timeout=60)
+        expect((server.process.returncode, errors), (0, ""), "the end")
+    with open(log, encoding="utf-8") as lines:
+        entries = [json.loads(line) for line in lines]
+    expect([(entry["path"], entry["status"]) for entry in entries], [("/predict", 401), ("/predict", 200), ("/health", 200)], "the access log")
+    expect((entries[1]["model"], entries[1]["texts"], entries[1]["request_id"]), ("own", 1, "r1"), "the access log")
+    for arguments in (["/nonexistent"], [TINY, TINY], [TINY, "--max-body", "many"], [TINY, "--host", "no.such.host.invalid"],
+                      [TINY, "--api-key-file", "/nonexistent"], []):
+        result = subprocess.run([PROGRAM, *arguments, "--port", "0"], capture_output=True, text=True, timeout=60)
+        expect((result.returncode, result.stdout, len(result.stderr.splitlines())), (2, "", 1), f"{arguments}: {result.stderr}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as place:
+        check_routes(place)
+        check_operations(place)
+    check_abuse()
+    check_stop()
+
+
+main()
