@@ -314,8 +314,15 @@ Script model_script(const Model& model, Runtime runtime) {
     script.line("length = input_ids.size(1)");
     const auto states = script.let(encoder + ".last_hidden_state(input_ids, attention_mask, token_type_ids)");
     const auto* words = model->head->as<MaskedLmHead>();
-    script.returns(words != nullptr ? words_of_hidden(script, model, *words, states)
-                                    : head_output(script, model, states));
+    const auto* tokens = model->head->as<TokenHead>();
+    if (words != nullptr) {
+      script.returns(words_of_hidden(script, model, *words, states));
+    } else if (tokens != nullptr && tokens->dense) {
+      const auto normed = script.let(script.layer_norm("head.LayerNorm", tokens->norm, states));
+      script.returns(script.linear("head.classifier", tokens->classifier, normed));
+    } else {
+      script.returns(head_output(script, model, states));
+    }
     return script;
   }
   auto& encoder = *model->encoder;

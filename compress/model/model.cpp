@@ -92,6 +92,9 @@ ModelOutput ModelImpl::forward_packed(const Batch& batch) {
   if (head->as<SequenceHead>() != nullptr) return {runtime->forward(ids, mask, types), {}, {}, {}};
   const auto states = runtime->last_hidden_state(ids, mask, types);
   if (auto* words = head->as<MaskedLmHead>()) return {words->words(states, batch), {}, {}, {}};
+  if (auto* tokens = head->as<TokenHead>(); tokens != nullptr && tokens->dense) {
+    return {tokens->classifier->forward(tokens->norm->forward(states)), {}, {}, {}};
+  }
   EncoderOutput encoded;
   encoded.last_hidden_state = states;
   return {head->forward(encoded, batch), {}, {}, {}};
