@@ -62,31 +62,21 @@ class HeadNorm {
   const NormSpec spec_;
 };
 
-/// A classifier of tokens, behind a dense layer, an activation and a norm where HeadOptions ask for them.
+/// A classifier of tokens, behind a norm where HeadOptions ask for one: the dense layer before it is the runtime's.
 class Classifier : public Rows {
  public:
-  explicit Classifier(const NetworkFolder& folder)
-      : classifier_(packed(folder, "head.classifier")), function_(folder.config().head.activation) {
-    if (!folder.config().head.norm) return;
-    dense_ = packed(folder, "head.dense");
-    norm_.emplace(folder, "head.LayerNorm");
+  explicit Classifier(const NetworkFolder& folder) : classifier_(packed(folder, "head.classifier")) {
+    if (folder.config().head.norm) norm_.emplace(folder, "head.LayerNorm");
   }
   int64_t width() const override { return classifier_.out; }
   void compute(const float* in, int64_t rows, float* out) const override {
-    std::vector<float> x;
-    if (norm_) {
-      x.resize(static_cast<size_t>(rows * dense_.out));
-      kernels::multiply_rows(in, rows, dense_, 0.0f, x.data(), function_);
-      norm_->compute(x.data(), rows, x.data());
-      in = x.data();
-    }
-    kernels::multiply_rows(in, rows, classifier_, 0.0f, out);
+    std::vector<float> x(static_cast<size_t>(norm_ ? rows * classifier_.in : 0));
+    if (norm_) norm_->compute(in, rows, x.data());
+    kernels::multiply_rows(norm_ ? x.data() : in, rows, classifier_, 0.0f, out);
   }
 
  private:
   const LinearWeight classifier_;
-  const Activation function_;
-  LinearWeight dense_;
   std::optional<HeadNorm> norm_;
 };
 
@@ -253,10 +243,10 @@ class PackedEngine final : public Engine {
   }
 
   Outputs states(std::span<const TokenRow> rows) const override {
-    return in_chunks(
-        rows, encoder_.state_width(), tokens_of, [this](std::span<const TokenRow>, const Joined& joined, float* out) {
-          encoder_.last_hidden_state(joined.texts(), out);
-        });
+    return in_chunks(rows, encoder_.state_width(), tokens_of,
+                     [this](std::span<const TokenRow>, const Joined& joined, float* out) {
+                       encoder_.last_hidden_state(joined.texts(), out);
+                     });
   }
 
  private:

@@ -195,10 +195,8 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
     if (attention.window > 0) number("window") = static_cast<double>(attention.window);
     if (attention.positions == Positions::rotary) number("rotary_base") = attention.rotary_base;
   }
-  if (head == HeadKind::text) {
-    numbers["head.function"] = static_cast<double>(config.head.activation);
-    numbers["head.mean"] = config.head.mean ? 1.0 : 0.0;
-  }
+  if (head == HeadKind::text) numbers["head.mean"] = config.head.mean ? 1.0 : 0.0;
+  if (head != HeadKind::embedding) numbers["head.function"] = static_cast<double>(config.head.activation);
   if (head == HeadKind::words) {
     numbers["head.function"] = static_cast<double>(config.head.mlm_activation.value_or(config.hidden_act()));
   }
@@ -226,7 +224,7 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
   const auto head = traits_of(config.task).head;
   const auto has = [&](const WeightSpec& weight, const std::string& module) {
     if (!module.starts_with("head.")) return !module.empty();
-    return head == HeadKind::text || (head == HeadKind::words && weight.role == Role::head_dense);
+    return head == HeadKind::text || (head != HeadKind::embedding && weight.role == Role::head_dense);
   };
   runtime::EncoderState state{.tensors = {}, .numbers = numbers_of(config, head)};
   const auto put = [&](const std::string& name, const HostTensor& value) {

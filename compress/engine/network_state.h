@@ -21,8 +21,8 @@ inline bool can_pack(const ModelConfig& config) {
   return runtime_lacks(config).empty();
 }
 
-/// Of a network that can be packed: the encoder, and the head of one label a text, or the dense layer of masked
-/// language modelling. Tensors are those that `tensor` gives. Throws CheckpointError for a tensor that is missing,
+/// Of a network that can be packed: the encoder, and the head of one label a text, or the dense layer of one of
+/// tokens. Tensors are those that `tensor` gives. Throws CheckpointError for a tensor that is missing,
 /// and for a table of distances or a static scale that is misshapen or not float32; the rest is the runtime's to check.
 runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor);
 

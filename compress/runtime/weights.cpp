@@ -219,7 +219,8 @@ class WeightsReader {
     auto& w = weights_;
     w.head_function = activation("head.function");
     const bool of_texts = reader_.has("head.classifier.weight");
-    w.dense = linear("head.dense", of_texts ? w.hidden : w.embedding_size, w.hidden);
+    const bool as_wide = of_texts || reader_.rows("head.dense.weight") == w.hidden;
+    w.dense = linear("head.dense", as_wide ? w.hidden : w.embedding_size, w.hidden);
     if (!of_texts) return;
     w.classifier = linear("head.classifier", reader_.rows("head.classifier.weight", 1), w.hidden);
     w.head_norm = norm_or_none("head.norm", w.hidden);
