@@ -403,7 +403,7 @@ void SumRow(const float* x, const float* residual, int64_t width, float* y) {
 void NormRows(const Norm& norm, const float* x, const float* residual, int64_t first, int64_t last, float* y,
               const LinearInput* result, const Norm& input_norm) {
   const auto forward = [](const Norm& by, const float* from, const float* more, float* to) {
-    return NormForward{by.width, by.eps, from, more, by.gamma, by.beta, {}, {}, to, nullptr, nullptr, nullptr, by.rms};
+    return NormForward{by.width, by.eps, from, more, by.gamma, by.beta, {}, {}, to, nullptr, nullptr, by.rms};
   };
   const int64_t width = norm.width;
   static thread_local Buffer<float> memory;

@@ -26,8 +26,8 @@ struct NormForward {
   const float *x, *residual, *gamma, *beta;
   Dropout before, after;
   float *y, *normalized, *inverse_deviation;
-  float* sum = nullptr;
   bool rms = false;  // RMSNorm, else LayerNorm
+  float* sum = nullptr;
 };
 
 }  // namespace compression::kernels

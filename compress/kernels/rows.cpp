@@ -361,8 +361,8 @@ void add_norm_forward(const NormShape& shape, const float* x, const float* resid
                 .y = y,
                 .normalized = normalized,
                 .inverse_deviation = inverse_deviation,
-                .sum = sum,
-                .rms = shape.rms},
+                .rms = shape.rms,
+                .sum = sum},
                shape.rows);
 }
 
