@@ -21,7 +21,7 @@ struct ModelChecks {
 /// the units which have to stay do not allow, texts longer than a model has positions for, weights that can't be
 /// trained or cut any more, a runtime without kernels, a head for the task and its classes where a stage or goal takes
 /// the model as it is; and for a model or tokenizer that can't be read, or do not fit each other
-/// (compress/model_folder/fit.h). `pairs`: texts are pairs. `head`: without labels where the data has not been read.
+/// (compress/model_files/fit.h). `pairs`: texts are pairs. `head`: without labels where the data has not been read.
 /// What a stage leaves of its layers is not known after budgets that the scores deal out, and no problem then.
 ModelChecks check_models(const Recipe& recipe, bool pairs, const TaskHead& head, Problems& problems);
 

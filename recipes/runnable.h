@@ -36,7 +36,7 @@ struct Runnable {
 /// `path`: a folder with model.safetensors or with model.pt, or a TorchScript file. `tokenizer`: a folder in place of
 /// the one that the model is in. TorchScript files and int8 weights run on the CPU, others on `device`. `head`: the
 /// task and the order of classes, of weights in a folder (LoadModelOptions); their own if absent. Throws
-/// CheckpointError (also where model and tokenizer do not fit: compress/model_folder/fit.h), UnsupportedError.
+/// CheckpointError (also where model and tokenizer do not fit: compress/model_files/fit.h), UnsupportedError.
 Runnable open_model(const std::filesystem::path& path,
                     const std::optional<std::filesystem::path>& tokenizer = std::nullopt,
                     torch::Device device = torch::kCPU, const std::optional<TaskHead>& head = std::nullopt,

@@ -35,13 +35,23 @@ class Rows {
   virtual void compute(const float* in, int64_t rows, float* out) const = 0;
 };
 
+/// As the folder has it, packed.
 LinearWeight packed(const NetworkFolder& folder, const std::string& name) {
   const auto weight = folder.read(name + ".weight"), bias = folder.read(name + ".bias");
+  StoredMatrix matrix{.format = format_of(weight.dtype).value(), .parts = {}};
+  const auto& storage = storage_of(matrix.format);
+  for (const auto& part : storage.parts(weight.size(0), weight.size(1))) {
+    matrix.parts.push_back(part.name == "weight" ? weight : folder.read(fmt::format("{}.{}", name, part.name)));
+  }
   const std::vector<float> none(static_cast<size_t>(weight.size(0)));
-  LinearWeight result;
-  kernels::pack_linear(kernels::Number::float32, weight.data.get(), nullptr,
-                       bias.defined() ? bias.as<float>() : none.data(), weight.size(0), weight.size(1), result);
+  auto result = storage.pack(matrix, bias.defined() ? bias.as<float>() : none.data());
+  if (const auto scale = folder.read(name + ".input_scale"); scale.defined()) result.input_scale = *scale.as<float>();
   return result;
+}
+
+void multiply(const float* x, int64_t rows, const LinearWeight& weight, float* y,
+              Activation function = Activation::none) {
+  kernels::multiply_rows(x, rows, weight, weight.input_scale, y, function);
 }
 
 /// A norm of the head.
@@ -72,7 +82,7 @@ class Classifier : public Rows {
   void compute(const float* in, int64_t rows, float* out) const override {
     std::vector<float> x(static_cast<size_t>(norm_ ? rows * classifier_.in : 0));
     if (norm_) norm_->compute(in, rows, x.data());
-    kernels::multiply_rows(norm_ ? x.data() : in, rows, classifier_, 0.0f, out);
+    multiply(norm_ ? x.data() : in, rows, classifier_, out);
   }
 
  private:
@@ -102,7 +112,7 @@ class Steps : public Rows {
         continue;
       }
       std::vector<float> y(static_cast<size_t>(rows * step.out));
-      kernels::multiply_rows(x.data(), rows, weights_[i], 0.0f, y.data(), step.activation);
+      multiply(x.data(), rows, weights_[i], y.data(), step.activation);
       x = std::move(y);
       columns = step.out;
     }
@@ -153,7 +163,7 @@ class Words : public Rows {
         const auto wide = to_floats(table_.rows(first, first + count));
         kernels::pack_linear(kernels::Number::float32, wide.data.get(), nullptr, bias_.as<float>() + first, count,
                              columns, weight);
-        kernels::multiply_rows(x.data(), rows, weight, 0.0f, y.data());
+        multiply(x.data(), rows, weight, y.data());
         for (int64_t r = 0; r < rows; ++r) std::copy_n(y.data() + r * count, count, out + r * words + first);
       }
     });

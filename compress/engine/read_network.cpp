@@ -21,6 +21,8 @@
 #include "compress/kernels/linear.h"                // add_row
 #include "compress/model_files/checkpoint_head.h"   // settle_head
 #include "compress/model_files/sentence_modules.h"  // read_sentence_modules, step_folders
+#include "compress/spec/heads/embedding.h"          // EmbeddingHead
+#include "compress/storage/storage.h"               // storage_of
 #include "compress/tokenizer/sentence_settings.h"   // transformer_folder
 
 namespace compression {
@@ -100,17 +102,16 @@ bool is_listed(const std::string& name, const std::vector<std::string>& list) {
 }
 
 /// Whether it is a linear layer's that quantization changes.
-bool is_linear(const WeightSpec& weight, HeadKind head) {
+bool is_linear(const WeightSpec& weight) {
   if (weight.bias || weight.axes.size() != 2 || weight.is_table()) return false;
-  if (weight.role == Role::head_dense) return head != HeadKind::embedding;
-  return weight.role != Role::classifier && weight.role != Role::relative_table;
+  return weight.role != Role::classifier && weight.role != Role::head_step && weight.role != Role::relative_table;
 }
 
 /// How the description says that it is stored.
 WeightFormat format_of(const WeightSpec& weight, const ModelConfig& config, const std::string& module) {
   if (weight.is_table()) return config.embedding_format;
   const bool is_left_out = std::ranges::find(config.unquantized, module) != config.unquantized.end();
-  return is_linear(weight, head_of(config)) && !is_left_out ? config.linear_format : WeightFormat::float32;
+  return is_linear(weight) && !is_left_out ? config.linear_format : WeightFormat::float32;
 }
 
 std::vector<int64_t> sizes_of(const WeightSpec& weight) {
@@ -128,9 +129,7 @@ void check_packable(const ModelConfig& config, const fs::path& folder) {
         "{}: its int8 activations have one scale for all texts of a call, supported: one a token, or static ones",
         folder.string()));
   }
-  if (head_of(config) == HeadKind::embedding && !config.embedding.unsupported.empty()) {
-    throw UnsupportedError(config.embedding.unsupported);
-  }
+  if (head_of(config) == HeadKind::embedding) EmbeddingHead::check(config);
 }
 
 /// That the head is there which config.json names, with as many labels as its task has.
@@ -142,19 +141,6 @@ void check_head(const TensorShapes& shapes, const ModelConfig& config, const fs:
   if (traits_of(config.task).labels == LabelKind::number && config.labels.size() != 1) {
     throw CheckpointError(fmt::format("{}: found {} with {} labels, supported: one label", folder.string(),
                                       enum_name(config.task), config.labels.size()));
-  }
-}
-
-/// That each step reads what the one before it gives.
-void check_steps(const ModelConfig& config) {
-  int64_t width = config.pooled_width();
-  for (const auto& step : config.embedding.steps) {
-    if (!step.dense) continue;
-    if (step.in != width) {
-      throw CheckpointError(
-          fmt::format("a dense module of {} features, expected {}: those of the vector before it", step.in, width));
-    }
-    width = step.out;
   }
 }
 
@@ -241,7 +227,6 @@ void NetworkFolder::take_apart() {
 }
 
 void NetworkFolder::find_steps() {
-  check_steps(config_);
   const auto& steps = config_.embedding.steps;
   if (std::ranges::none_of(steps, &EmbeddingStep::dense)) return;
   const auto folders = step_folders(folder_);
@@ -281,25 +266,30 @@ std::vector<int64_t> NetworkFolder::shape_at(const Place& place) const {
 
 void NetworkFolder::check_tensors() {
   std::vector<std::string> missing, misfit;
-  const auto check = [&](const std::string& own, const std::vector<int64_t>& sizes, bool int8) {
+  const auto check = [&](const std::string& own, const std::vector<int64_t>& sizes, DType expected) {
     const auto* place = find(own);
     if (place == nullptr) return missing.push_back(canonical_(own));
     const auto type = place->file->info(place->name).dtype;
     const auto found = shape_at(*place);
-    if (found == sizes && (int8 ? type == DType::int8 : is_floating(type))) return;
+    if (found == sizes && (type == expected || (is_floating(type) && is_floating(expected)))) return;
     misfit.push_back(fmt::format("{}: found {} [{}], expected {} [{}]", canonical_(own), enum_name(type),
-                                 fmt::join(found, ", "), int8 ? "I8" : "F32", fmt::join(sizes, ", ")));
+                                 fmt::join(found, ", "), enum_name(expected), fmt::join(sizes, ", ")));
   };
   for (const auto& [own, weight] : weights_) {
-    const auto module = own.substr(0, own.rfind('.'));
-    auto in_file = canonical_(module + ".");
-    in_file.pop_back();
-    const bool int8 = !weight.bias && format_of(weight, config_, in_file) == WeightFormat::int8;
-    check(own, sizes_of(weight), int8);
-    if (!int8) continue;
-    check(module + ".weight_scale", {weight.axes.front().size, 1}, false);
+    if (weight.bias || weight.axes.size() != 2) {
+      check(own, sizes_of(weight), DType::float32);
+      continue;
+    }
+    auto module = canonical_(own.substr(0, own.rfind('.') + 1));
+    module.pop_back();
+    const auto format = format_of(weight, config_, module);
+    for (const auto& part : storage_of(format).parts(weight.axes[0].size, weight.axes[1].size)) {
+      check(beside(own, part.name), part.shape, part.dtype);
+    }
     const bool is_static = config_.activations == ActivationScheme::static_per_tensor;
-    if (is_static && !weight.is_table()) check(module + ".input_scale", {1}, false);
+    if (format == WeightFormat::int8 && is_static && !weight.is_table()) {
+      check(beside(own, "input_scale"), {1}, DType::float32);
+    }
   }
   std::vector<std::string> problems;
   if (!missing.empty()) problems.push_back(counted(missing, "tensors missing"));
@@ -358,10 +348,10 @@ HostTensor NetworkFolder::read(const std::string& own) const {
   if (place == nullptr || (own.ends_with(".input_scale") && !is_static)) return {};
   auto tensor = read_at(*place);
   const auto weight = weights_.find(own);
-  const bool is_kept = weight != weights_.end() && tensor.dtype != DType::float64 &&
-                       (weight->second.is_table() ||
-                        (is_linear(weight->second, head_of(config_)) &&
-                         (tensor.dtype != DType::bfloat16 || config_.linear_format == WeightFormat::bfloat16)));
+  const bool is_kept =
+      weight != weights_.end() && tensor.dtype != DType::float64 &&
+      (weight->second.is_table() || (is_linear(weight->second) && (tensor.dtype != DType::bfloat16 ||
+                                                                   config_.linear_format == WeightFormat::bfloat16)));
   return is_kept ? tensor : as_float32(tensor);
 }
 

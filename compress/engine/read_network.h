@@ -21,8 +21,8 @@ namespace compression {
 class NetworkFolder {
  public:
   /// Of the weights only headers are read: every tensor that the description asks for is there, of its shape. Throws
-  /// CheckpointError (missing, damaged, misshapen), UnsupportedError (a network that can't be packed: can_pack(), int8
-  /// activations with one scale for all texts, modules of sentence-transformers that we do not have).
+  /// CheckpointError (missing, damaged, misshapen), UnsupportedError (a network that can't be packed: runtime_lacks(),
+  /// int8 activations with one scale for all texts, modules of sentence-transformers that we do not have).
   explicit NetworkFolder(const std::filesystem::path& folder);
 
   const ModelConfig& config() const { return config_; }

@@ -42,8 +42,8 @@ std::vector<Group> groups_of(const Batch& batch, int64_t count) {
 }  // namespace
 
 Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
-  Batch batch{.columns = tokens.columns};
-  for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places}) {
+  Batch batch;
+  for (auto* values : {&batch.ids, &batch.positions, &batch.types, &batch.places, &batch.columns}) {
     values->reserve(static_cast<size_t>(tokens.rows * tokens.columns));
   }
   for (int64_t first = 0; first < tokens.rows * tokens.columns; first += tokens.columns) {
@@ -60,6 +60,7 @@ Batch without_padding(const PaddedTokens& tokens, int64_t padding_position) {
       batch.types.push_back(tokens.types[first + c]);
       batch.positions.push_back(padding ? padding_position : counted);
       batch.places.push_back(first + c);
+      batch.columns.push_back(c);
       batch.present.push_back(mask[c] != 0);
     }
     batch.begin.push_back(static_cast<int64_t>(batch.ids.size()));
@@ -79,6 +80,7 @@ Batch as_batch(const Texts& texts, int64_t padding_position) {
       const bool padding = padding_position >= 0 && texts.ids[token] == padding_position;
       batch.positions.push_back(padding ? padding_position : ++counted);
       batch.places.push_back(token);
+      batch.columns.push_back(token - texts.begin[t]);
     }
     batch.begin.push_back(texts.begin[t + 1]);
     batch.keys.push_back(Batch::Keys::all);

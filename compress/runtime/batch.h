@@ -15,17 +15,16 @@ struct Batch {
   /// or, where the mask is 0 throughout, all columns with equal probability, as a softmax of equal scores has it.
   enum class Keys : uint8_t { all, but_first, equal };
 
-  std::vector<int64_t> ids, positions, types, places;  // [tokens]; place: row * columns + column
-  std::vector<bool> present;                           // [tokens]: what the mask says
-  std::vector<int64_t> begin = {0};                    // [texts + 1]
-  std::vector<Keys> keys;                              // [texts]
-  int64_t columns = 0;
+  std::vector<int64_t> ids, positions, types;  // [tokens]
+  std::vector<int64_t> places, columns;        // [tokens]: its row of what is computed, and where in its text it stands
+  std::vector<bool> present;                   // [tokens]: what the mask says
+  std::vector<int64_t> begin = {0};            // [texts + 1]
+  std::vector<Keys> keys;                      // [texts]
 
   int64_t tokens() const { return begin.back(); }
   int64_t texts() const { return static_cast<int64_t>(begin.size()) - 1; }
   int64_t tokens_before(int64_t text) const { return begin[static_cast<size_t>(text)]; }
-  /// Where in its text a token stands.
-  int64_t column(int64_t token) const { return places[static_cast<size_t>(token)] % columns; }
+  int64_t column(int64_t token) const { return columns[static_cast<size_t>(token)]; }
 };
 
 /// Positions count from 0; or, with the id of padding in `padding_position`, as RoBERTa counts them: from one more than
