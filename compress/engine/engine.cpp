@@ -232,10 +232,10 @@ class PackedEngine final : public Engine {
   }
 
   Outputs states(std::span<const TokenRow> rows) const override {
-    return in_chunks(
-        rows, encoder_.state_width(), tokens_of, [this](std::span<const TokenRow>, const Joined& joined, float* out) {
-          encoder_.last_hidden_state(joined.texts(), out);
-        });
+    return in_chunks(rows, encoder_.state_width(), tokens_of,
+                     [this](std::span<const TokenRow>, const Joined& joined, float* out) {
+                       encoder_.last_hidden_state(joined.texts(), out);
+                     });
   }
 
  private:
