@@ -267,7 +267,8 @@ class CommandLine {
   void add_server() {
     auto& command = add("serve", "Answer requests over HTTP with one model or several (docs/serving.md)",
                         [this](Context& context, bool json) {
-                          if (context.device != torch::kCPU) throw UnsupportedError("serve computes on the CPU: leave --device out");
+                          if (context.device != torch::kCPU)
+                            throw UnsupportedError("serve computes on the CPU: leave --device out");
                           const auto threads = settings_.threads > 0 ? settings_.threads : default_threads();
                           return serve_command(serve_, threads, json,
                                                [&](const std::string& line) { context.logger->warn("{}", line); });

@@ -32,15 +32,15 @@ std::string access_line(const AccessEntry& entry, std::chrono::system_clock::tim
   const auto whole = floor<seconds>(time);
   const auto rest = floor<milliseconds>(time - whole).count();
   const auto micro = [](double value) { return std::round(value * 1e6) / 1e6; };
-  nlohmann::ordered_json line{
-      {"time", fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(whole)), rest)},
-      {"remote", entry.remote},
-      {"method", entry.method},
-      {"path", entry.path},
-      {"status", entry.status},
-      {"bytes_in", entry.bytes_in},
-      {"bytes_out", entry.bytes_out},
-      {"seconds", micro(entry.seconds)}};
+  nlohmann::ordered_json line{{"time", fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                                                   fmt::gmtime(std::chrono::system_clock::to_time_t(whole)), rest)},
+                              {"remote", entry.remote},
+                              {"method", entry.method},
+                              {"path", entry.path},
+                              {"status", entry.status},
+                              {"bytes_in", entry.bytes_in},
+                              {"bytes_out", entry.bytes_out},
+                              {"seconds", micro(entry.seconds)}};
   if (!entry.id.empty()) line["request_id"] = entry.id;
   const auto& account = entry.account;
   if (!account.route.empty()) line["route"] = account.route;

@@ -95,7 +95,8 @@ Plan question_answering(const Service& service, const Request& request) {
   auto body = read_body<QuestionsBody>(request.body);
   const auto& served = service.find(body.model, is_of<LabelKind::answers>, "one of question_answering");
   std::vector<TextInput> texts;
-  for (auto& item : body.inputs.items) texts.push_back({.text = std::move(item.question), .pair = std::move(item.context)});
+  for (auto& item : body.inputs.items)
+    texts.push_back({.text = std::move(item.question), .pair = std::move(item.context)});
   return objects(service, served, std::move(texts), {.truncate = true}, body.inputs.is_batch);
 }
 
@@ -115,8 +116,8 @@ std::vector<Route> answer_routes() {
        body_schema<TextsBody>, tags, token_classification},
       {"POST", "/question_answering", "question_answering", tag, "The part of a context that answers a question",
        body_schema<QuestionsBody>, answers, question_answering},
-      {"POST", "/fill_mask", "fill_mask", tag, "The words that fit best in the place of each mask", body_schema<TextsBody>,
-       masks, fill_mask},
+      {"POST", "/fill_mask", "fill_mask", tag, "The words that fit best in the place of each mask",
+       body_schema<TextsBody>, masks, fill_mask},
   };
 }
 

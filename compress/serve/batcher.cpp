@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compress/serve/http.h"  // RequestError
+#include "compress/base/processors.h"  // stay_on, allowed_processors
+#include "compress/serve/http.h"       // RequestError
 
 namespace compression::serve {
 
@@ -18,18 +19,20 @@ Job::Job(std::vector<Reading> readings, Done done)
 Batcher::Batcher(const Model& model, const std::string& name, const BatchLimits& limits, Metrics& metrics)
     : model_(model),
       limits_(limits),
-      queue_seconds_(metrics.histogram("compress_queue_seconds", "From a request's arrival in the queue to its first batch",
-                                       second_bounds(), {{"model", name}})),
+      queue_seconds_(metrics.histogram("compress_queue_seconds",
+                                       "From a request's arrival in the queue to its first batch", second_bounds(),
+                                       {{"model", name}})),
       compute_seconds_(metrics.histogram("compress_compute_seconds", "Of a batch", second_bounds(), {{"model", name}})),
-      batch_texts_(metrics.histogram("compress_batch_texts", "Texts of a batch", power_bounds(1024), {{"model", name}})),
+      batch_texts_(
+          metrics.histogram("compress_batch_texts", "Texts of a batch", power_bounds(1024), {{"model", name}})),
       batch_tokens_(
           metrics.histogram("compress_batch_tokens", "Tokens of a batch", power_bounds(65536), {{"model", name}})),
       tokens_(metrics.counter("compress_tokens", "Tokens that were computed", {{"model", name}})),
       texts_(metrics.counter("compress_texts", "Texts that were computed", {{"model", name}})),
-      unwanted_(metrics.counter("compress_unwanted_texts", "Texts that were not computed, because nobody waited any more",
-                                {{"model", name}})),
+      unwanted_(metrics.counter("compress_unwanted_texts",
+                                "Texts that were not computed, because nobody waited any more", {{"model", name}})),
       queue_size_(metrics.gauge("compress_queue_tokens", "Tokens that wait to be computed", {{"model", name}})) {
-  for (int64_t i = 0; i < limits_.instances; ++i) threads_.emplace_back([this] { work(); });
+  for (int64_t i = 0; i < limits_.instances; ++i) threads_.emplace_back([this, i] { work(i); });
 }
 
 Batcher::~Batcher() {
@@ -45,11 +48,13 @@ void Batcher::submit(std::shared_ptr<Job> job) {
     const std::lock_guard lock(mutex_);
     if (queued_tokens_ + job->tokens() > limits_.queue_tokens) drop_unwanted();
     if (!queue_.empty() && queued_tokens_ + job->tokens() > limits_.queue_tokens) {
-      const auto seconds = tokens_a_second_ > 0.0 ? std::ceil(static_cast<double>(queued_tokens_) / tokens_a_second_) : 1.0;
-      throw RequestError(429, ErrorType::overloaded,
-                         fmt::format("found {} tokens in the queue, and the request has {}: expected at most {} together",
-                                     queued_tokens_, job->tokens(), limits_.queue_tokens),
-                         static_cast<int64_t>(std::clamp(seconds, 1.0, 60.0)));
+      const auto seconds =
+          tokens_a_second_ > 0.0 ? std::ceil(static_cast<double>(queued_tokens_) / tokens_a_second_) : 1.0;
+      throw RequestError(
+          429, ErrorType::overloaded,
+          fmt::format("found {} tokens in the queue, and the request has {}: expected at most {} together",
+                      queued_tokens_, job->tokens(), limits_.queue_tokens),
+          static_cast<int64_t>(std::clamp(seconds, 1.0, 60.0)));
     }
     job->queued_ = Job::Clock::now();
     queued_tokens_ += job->tokens();
@@ -89,15 +94,15 @@ std::vector<Batcher::Part> Batcher::take() {
   return batch;
 }
 
-void Batcher::work() {
+void Batcher::work(int64_t instance) {
+  if (limits_.instances > 1) stay_on(allowed_processors(), instance, limits_.instances);
   omp_set_num_threads(static_cast<int>(std::max<int64_t>(limits_.threads / limits_.instances, 1)));
   Lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    wake_.wait_until(lock, queue_.front()->queued_ + limits_.max_wait, [&] {
-      return stopping_ || queue_.empty() || queued_tokens_ >= limits_.batch_tokens;
-    });
+    wake_.wait_until(lock, queue_.front()->queued_ + limits_.max_wait,
+                     [&] { return stopping_ || queue_.empty() || queued_tokens_ >= limits_.batch_tokens; });
     const auto batch = take();
     if (batch.empty()) continue;
     if (!queue_.empty()) wake_.notify_one();
@@ -105,8 +110,8 @@ void Batcher::work() {
   }
 }
 
-/// What each text gets, or why it gets nothing: where a batch fails, its texts are computed one by one, so that one that
-/// can't be computed is no other's loss.
+/// What each text gets, or why it gets nothing: where a batch fails, its texts are computed one by one, so that one
+/// that can't be computed is no other's loss.
 std::vector<Result> Batcher::run(std::span<const Part> parts, std::vector<std::exception_ptr>& errors) const {
   std::vector<const Reading*> readings;
   for (const auto& part : parts) readings.push_back(&part.reading());

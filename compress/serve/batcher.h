@@ -21,11 +21,12 @@
 namespace compression::serve {
 
 struct BatchLimits {
-  int64_t batch_tokens = 1024;           // of a batch; a longer text is one by itself
-  std::chrono::microseconds max_wait{0};  // that a request waits for others to be computed with, where nothing else runs
-  int64_t queue_tokens = 65'536;         // that wait to be computed; a request beyond is refused, but not the first
-  int64_t instances = 1;                 // batches at once
-  int64_t threads = 1;                   // of all of them together
+  int64_t batch_tokens = 1024;  // of a batch; a longer text is one by itself
+  std::chrono::microseconds max_wait{
+      0};                         // that a request waits for others to be computed with, where nothing else runs
+  int64_t queue_tokens = 65'536;  // that wait to be computed; a request beyond is refused, but not the first
+  int64_t instances = 1;          // batches at once
+  int64_t threads = 1;            // of all of them together
 };
 
 /// The texts of a request, on their way through the queue.
@@ -87,7 +88,7 @@ class Batcher {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  void work();
+  void work(int64_t instance);
   std::vector<Part> take();
   void drop_unwanted();
   void compute(const std::vector<Part>& batch, Lock& lock);

@@ -27,15 +27,22 @@ json list_schema(json items) {
 }  // namespace
 
 void refuse_value(const std::string& key, const json& found, std::string_view expected) {
-  throw RequestError(422, ErrorType::validation,
-                     (key.empty() ? "the body" : key) + ": found " + excerpt(found) + ", expected " + std::string(expected));
+  throw RequestError(
+      422, ErrorType::validation,
+      (key.empty() ? "the body" : key) + ": found " + excerpt(found) + ", expected " + std::string(expected));
 }
 
 json parse_body(std::string_view body) {
   try {
     return build_json(body, DoubleKeys::last_counts);
   } catch (const JsonProblem& problem) {
-    throw RequestError(400, ErrorType::validation, std::string("the body is no JSON that is taken: ") + problem.what());
+    const std::string_view all = problem.what(), sign = "syntax error";
+    const auto begin = all.find(sign);
+    const auto reason = begin == all.npos ? all : all.substr(begin, all.find(" - ", begin) - begin);
+    throw RequestError(
+        400, ErrorType::validation,
+        "the body: " + (problem.byte ? "byte " + std::to_string(*problem.byte) + ": not JSON: " : std::string()) +
+            std::string(reason));
   }
 }
 
@@ -81,7 +88,8 @@ void read(const json& value, const std::string& key, PairInputs& to) {
     to.items.push_back({.text = value.get<std::string>()});
     return;
   }
-  if (!value.is_array()) refuse_value(key, value, "a string, a pair of strings, or a list of lists of one or two strings");
+  if (!value.is_array())
+    refuse_value(key, value, "a string, a pair of strings, or a list of lists of one or two strings");
   if (value.empty()) refuse_empty(key);
   to.is_batch = value.front().is_array();
   if (!to.is_batch) return read_pair(value, key);

@@ -1,7 +1,7 @@
 #pragma once
 // The JSON of requests: one list of fields a body (compress/base/fields.h), from which it is read, wrong types are
-// told by their key, and its schema in the OpenAPI page is made. Keys that no list has are ignored, as Text Embeddings
-// Inference does: clients of other servers send some of their own.
+// told by their key, and its schema in the OpenAPI page is made. Null is as if an optional key were not there. Keys
+// that no list has are ignored, as Text Embeddings Inference does: clients of other servers send some of their own.
 
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -83,7 +83,7 @@ void read_value(const json& value, const std::string& key, T& to) {
     }
     refuse_value(key, value, expected);
   } else if constexpr (OptionalValue<T>) {
-    if (!value.is_null()) read_value(value, key, to.emplace());
+    read_value(value, key, to.emplace());
   } else if constexpr (ListValue<T>) {
     if (!value.is_array()) refuse_value(key, value, "a list");
     for (size_t i = 0; i < value.size(); ++i) read_value(value[i], join_key(key, i), to.emplace_back());
@@ -93,8 +93,9 @@ void read_value(const json& value, const std::string& key, T& to) {
     T::fields(to, [&](std::string_view name, auto& field, std::string_view, Presence presence = Presence::optional) {
       const auto found = value.find(std::string(name));
       const auto path = join_key(key, name);
-      if (found != value.end()) return read_value(*found, path, field);
-      if (presence == Presence::optional) return;
+      const bool is_optional = presence == Presence::optional;
+      if (found != value.end() && !(is_optional && found->is_null())) return read_value(*found, path, field);
+      if (is_optional) return;
       throw RequestError(422, ErrorType::validation, path + ": not there, expected it");
     });
   }
@@ -118,10 +119,7 @@ json schema() {
     for (const auto& [candidate, name] : enum_names(T{})) names.push_back(name);
     return {{"type", "string"}, {"enum", names}};
   } else if constexpr (OptionalValue<T>) {
-    auto inner = schema<typename T::value_type>();
-    inner["nullable"] = true;
-    if (inner.contains("enum")) inner["enum"].push_back(nullptr);
-    return inner;
+    return schema<typename T::value_type>();
   } else if constexpr (ListValue<T>) {
     return {{"type", "array"}, {"items", schema<typename T::value_type>()}};
   } else {
@@ -135,8 +133,13 @@ json schema() {
                 property["description"] = doc;
                 if constexpr (std::same_as<Field, bool>) property["default"] = field;
                 if constexpr (NamedEnum<Field>) property["default"] = enum_name(field);
+                if (presence == Presence::required) {
+                  required.push_back(name);
+                } else {
+                  property["nullable"] = true;
+                  if (property.contains("enum")) property["enum"].push_back(nullptr);
+                }
                 properties[std::string(name)] = std::move(property);
-                if (presence == Presence::required) required.push_back(name);
               });
     json object{{"type", "object"}, {"properties", properties}};
     if (!required.empty()) object["required"] = required;

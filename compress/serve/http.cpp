@@ -10,13 +10,14 @@
 namespace compression::serve {
 
 std::string_view name_of(ErrorType type) {
-  static constexpr std::array<std::string_view, 9> names{"validation", "empty",   "tokenizer", "backend",     "overloaded",
-                                                         "unhealthy",  "timeout", "not_found", "unauthorized"};
+  static constexpr std::array<std::string_view, 9> names{
+      "validation", "empty", "tokenizer", "backend", "overloaded", "unhealthy", "timeout", "not_found", "unauthorized"};
   return names.at(static_cast<size_t>(type));
 }
 
 Response error_response(const RequestError& error) {
-  const nlohmann::json body{{"error", error.what()}, {"error_type", name_of(error.type())}, {"code", error.status()}};
+  const nlohmann::ordered_json body{
+      {"error", error.what()}, {"error_type", name_of(error.type())}, {"code", error.status()}};
   Response response{.status = error.status(), .body = json_text(body)};
   if (error.retry_after()) response.headers.emplace_back("Retry-After", std::to_string(*error.retry_after()));
   if (error.status() == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");

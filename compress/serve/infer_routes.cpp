@@ -57,7 +57,8 @@ void flatten(const json& data, const std::string& key, std::vector<T>& to) {
 /// The named tensor's elements; shape: how many rows, and how many elements each.
 template <class T>
 std::optional<std::vector<T>> elements(const std::vector<Tensor>& tensors, const std::string& name,
-                                       std::initializer_list<std::string_view> datatypes, int64_t& rows, int64_t& columns) {
+                                       std::initializer_list<std::string_view> datatypes, int64_t& rows,
+                                       int64_t& columns) {
   const auto found = std::ranges::find(tensors, name, &Tensor::name);
   if (found == tensors.end()) return std::nullopt;
   const auto& tensor = *found;
@@ -67,7 +68,8 @@ std::optional<std::vector<T>> elements(const std::vector<Tensor>& tensors, const
   std::vector<T> values;
   flatten(tensor.data, name + ".data", values);
   const auto& shape = tensor.shape;
-  const bool known = (shape.size() == 1 || shape.size() == 2) && std::ranges::all_of(shape, [](int64_t n) { return n > 0; });
+  const bool known =
+      (shape.size() == 1 || shape.size() == 2) && std::ranges::all_of(shape, [](int64_t n) { return n > 0; });
   const auto across = known && shape.size() == 2 ? shape[1] : 1;
   if (!known || values.size() % static_cast<size_t>(across) != 0 ||
       values.size() / static_cast<size_t>(across) != static_cast<size_t>(shape[0])) {
@@ -75,8 +77,8 @@ std::optional<std::vector<T>> elements(const std::vector<Tensor>& tensors, const
                        json(shape).dump()));
   }
   if (rows != 0 && (rows != shape[0] || columns != across)) {
-    refuse(fmt::format("{}: found shape {}, expected that of the other inputs, [{}, {}]", name, json(shape).dump(), rows,
-                       columns));
+    refuse(fmt::format("{}: found shape {}, expected that of the other inputs, [{}, {}]", name, json(shape).dump(),
+                       rows, columns));
   }
   rows = shape[0];
   columns = across;
@@ -168,14 +170,16 @@ Plan metadata(const Service& service, const Request& request) {
   const bool has_numbers = embeds(info) || classifies(info);
   if (!embeds(info)) inputs.push_back(input("text_pair", "BYTES", json::array({-1})));
   if (has_numbers) {
-    for (const auto* name : {"input_ids", "attention_mask", "token_type_ids"}) inputs.push_back(input(name, "INT64", json::array({-1, -1})));
+    for (const auto* name : {"input_ids", "attention_mask", "token_type_ids"})
+      inputs.push_back(input(name, "INT64", json::array({-1, -1})));
   }
   const json shape = has_numbers ? json::array({-1, info.width}) : json::array({-1});
-  return at_once(json_response({{"name", served.name},
-                                {"versions", json::array({"1"})},
-                                {"platform", "compress"},
-                                {"inputs", inputs},
-                                {"outputs", json::array({input(output_name(info), has_numbers ? "FP32" : "BYTES", shape)})}}));
+  return at_once(
+      json_response({{"name", served.name},
+                     {"versions", json::array({"1"})},
+                     {"platform", "compress"},
+                     {"inputs", inputs},
+                     {"outputs", json::array({input(output_name(info), has_numbers ? "FP32" : "BYTES", shape)})}}));
 }
 
 Plan model_ready(const Service& service, const Request& request) {
@@ -217,15 +221,25 @@ std::vector<Route> open_inference_routes() {
   constexpr auto tag = "Open Inference Protocol";
   const auto health = [](std::string_view path, std::string_view id, std::string_view summary, std::string_view answer,
                          Plan (*plan)(const Service&, const Request&)) {
-    return Route{.method = "GET", .path = path, .id = id, .tag = tag, .summary = summary, .body = nullptr, .answer = answer,
-                 .plan = plan, .open = true, .waits = false};
+    return Route{.method = "GET",
+                 .path = path,
+                 .id = id,
+                 .tag = tag,
+                 .summary = summary,
+                 .body = nullptr,
+                 .answer = answer,
+                 .plan = plan,
+                 .open = true,
+                 .waits = false};
   };
   return {
       {"GET", "/v2", "server_metadata", tag, "The server", nullptr, server_schema, server_metadata},
       health("/v2/health/live", "live", "Whether the server runs", live_schema, live),
       health("/v2/health/ready", "ready", "Whether it is ready", ready_schema, ready),
-      {"GET", "/v2/models/{name}", "model_metadata", tag, "A model's inputs and outputs", nullptr, metadata_schema, metadata},
-      {"GET", "/v2/models/{name}/ready", "model_ready", tag, "Whether a model is ready", nullptr, ready_schema, model_ready},
+      {"GET", "/v2/models/{name}", "model_metadata", tag, "A model's inputs and outputs", nullptr, metadata_schema,
+       metadata},
+      {"GET", "/v2/models/{name}/ready", "model_ready", tag, "Whether a model is ready", nullptr, ready_schema,
+       model_ready},
       {"POST", "/v2/models/{name}/infer", "infer", tag, "Logits, vectors or answers of texts or token ids",
        body_schema<InferBody>, infer_schema, infer},
   };

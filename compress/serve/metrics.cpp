@@ -11,7 +11,8 @@ std::string label_text(const Metrics::Labels& labels) {
   std::string text;
   for (const auto& [name, value] : labels) {
     text += fmt::format("{}{}=\"", text.empty() ? "" : ",", name);
-    for (const char c : value) text += c == '\n' ? "\\n" : c == '"' || c == '\\' ? fmt::format("\\{}", c) : std::string(1, c);
+    for (const char c : value)
+      text += c == '\n' ? "\\n" : c == '"' || c == '\\' ? fmt::format("\\{}", c) : std::string(1, c);
     text += '"';
   }
   return text;
@@ -93,7 +94,8 @@ std::string Metrics::text(bool open_metrics) const {
         const auto bound = i < histogram->bounds().size() ? fmt::format("{}", histogram->bounds()[i]) : "+Inf";
         text += fmt::format("{}_bucket{} {}\n", name, in_braces(labels, "le=\"" + bound + '"'), counted[i]);
       }
-      text += fmt::format("{0}_sum{1} {2}\n{0}_count{1} {3}\n", name, in_braces(labels), histogram->sum(), counted.back());
+      text +=
+          fmt::format("{0}_sum{1} {2}\n{0}_count{1} {3}\n", name, in_braces(labels), histogram->sum(), counted.back());
     }
   }
   return open_metrics ? text + "# EOF\n" : text;

@@ -16,11 +16,11 @@ namespace compression::serve {
 
 struct ModelInfo {
   TaskHead head = {};
-  int64_t max_length = 512;       // tokens of a text, special ones included
-  std::string family = {};        // model_type of its config.json
+  int64_t max_length = 512;        // tokens of a text, special ones included
+  std::string family = {};         // model_type of its config.json
   std::string number_format = {};  // of its weights: float32, float16, bfloat16, int8
-  std::string pooling = {};       // of embedding
-  int64_t width = 0;              // numbers that a text gets
+  std::string pooling = {};        // of embedding
+  int64_t width = 0;               // numbers that a text gets
 };
 
 enum class Wanted {

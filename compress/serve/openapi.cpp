@@ -89,10 +89,10 @@ ordered_json operation(const Route& route) {
   const auto type = route.answer.empty() ? "text/plain" : "application/json";
   const auto schema = route.answer.empty() ? ordered_json{{"type", "string"}} : ordered_json::parse(route.answer);
   responses["200"] = {{"description", route.summary}, {"content", {{type, {{"schema", schema}}}}}};
-  const ordered_json error{{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}};
   for (const auto& status : statuses) {
     if (status.of_bodies && route.body == nullptr) continue;
-    responses[std::to_string(status.code)] = {{"description", status.meaning}, {"content", error}};
+    const auto code = std::to_string(status.code);
+    responses[code] = {{"$ref", "#/components/responses/" + code}};
   }
   result["responses"] = responses;
   if (!route.open) result["security"] = {{{"key", ordered_json::array()}}, ordered_json::object()};
@@ -118,8 +118,8 @@ Plan metrics(const Service& service, const Request& request) {
   all.gauge("compress_peak_memory_bytes", "Memory that the process had at most").set(memory("VmHWM:"));
   all.gauge("compress_ready", "1 where the server is ready").set(service.is_ready() ? 1.0 : 0.0);
   const bool open = request.accept.find("application/openmetrics-text") != std::string::npos;
-  const auto* type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                          : "text/plain; version=0.0.4; charset=utf-8";
+  const auto* type =
+      open ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8";
   return at_once({.type = type, .body = all.text(open)});
 }
 
@@ -128,17 +128,32 @@ Plan metrics(const Service& service, const Request& request) {
 std::vector<Route> system_routes() {
   constexpr auto tag = "System";
   return {
-      {.method = "GET", .path = "/metrics", .id = "metrics", .tag = tag,
-       .summary = "Metrics, as Prometheus or OpenMetrics read them", .body = nullptr, .answer = "", .plan = metrics, .waits = false},
-      {.method = "GET", .path = "/openapi.json", .id = "openapi", .tag = tag, .summary = "This page", .body = nullptr,
-       .answer = R"({"type": "object"})", .plan = page, .waits = false},
+      {.method = "GET",
+       .path = "/metrics",
+       .id = "metrics",
+       .tag = tag,
+       .summary = "Metrics, as Prometheus or OpenMetrics read them",
+       .body = nullptr,
+       .answer = "",
+       .plan = metrics,
+       .waits = false},
+      {.method = "GET",
+       .path = "/openapi.json",
+       .id = "openapi",
+       .tag = tag,
+       .summary = "This page",
+       .body = nullptr,
+       .answer = R"({"type": "object"})",
+       .plan = page,
+       .waits = false},
   };
 }
 
 std::span<const Route> routes() {
   static const auto table = [] {
     std::vector<Route> all;
-    for (auto& part : {embedding_inference_routes(), answer_routes(), openai_routes(), open_inference_routes(), system_routes()}) {
+    for (auto& part :
+         {embedding_inference_routes(), answer_routes(), openai_routes(), open_inference_routes(), system_routes()}) {
       all.insert(all.end(), part.begin(), part.end());
     }
     return all;
@@ -153,13 +168,20 @@ ordered_json openapi_page(std::string_view version) {
     std::ranges::transform(method, method.begin(), [](char c) { return static_cast<char>(c | 32); });
     paths[std::string(route.path)][method] = operation(route);
   }
+  auto shared = ordered_json::parse(components);
+  for (const auto& status : statuses) {
+    shared["responses"][std::to_string(status.code)] = {
+        {"description", status.meaning},
+        {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}};
+  }
   return {{"openapi", "3.0.3"},
           {"info",
            {{"title", "compress serve"},
-            {"description", "Encoders behind the routes of Text Embeddings Inference, OpenAI and the Open Inference Protocol"},
+            {"description",
+             "Encoders behind the routes of Text Embeddings Inference, OpenAI and the Open Inference Protocol"},
             {"version", version}}},
           {"paths", paths},
-          {"components", ordered_json::parse(components)}};
+          {"components", shared}};
 }
 
 }  // namespace compression::serve

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "compress/engine/engine.h"
-#include "compress/model_files/fit.h"     // unusable_token
+#include "compress/model_files/fit.h"  // unusable_token
 #include "compress/pipeline/pipeline.h"
-#include "compress/serve/http.h"          // RequestError
+#include "compress/serve/http.h"  // RequestError
 
 namespace compression::serve {
 namespace {
@@ -22,7 +22,8 @@ constexpr int64_t most_windows = 64;  // of a context: they are computed togethe
 
 std::string pooling_name(const ModelConfig& config) {
   std::string names;
-  for (const auto pooling : config.embedding.pooling) names += (names.empty() ? "" : "+") + std::string(enum_name(pooling));
+  for (const auto pooling : config.embedding.pooling)
+    names += (names.empty() ? "" : "+") + std::string(enum_name(pooling));
   return names;
 }
 
@@ -55,7 +56,8 @@ class PipelineModel final : public Model {
 
   Reading read(std::vector<int64_t> ids, std::vector<int64_t> types, const ReadOptions& options) const override {
     if (!is_of_text()) {
-      refuse(422, ErrorType::validation, fmt::format("found token ids, expected texts: {} tells places in them", task().name));
+      refuse(422, ErrorType::validation,
+             fmt::format("found token ids, expected texts: {} tells places in them", task().name));
     }
     if (ids.empty()) refuse(422, ErrorType::tokenizer, "found no token ids, expected at least one");
     check_range(ids, engine_.config().vocab_size, "id");
@@ -115,7 +117,8 @@ class PipelineModel final : public Model {
     if (asks && !input.pair) refuse(422, ErrorType::validation, "found a question alone, expected its context too");
     if (asks || !input.pair) return;
     if (task().head != HeadKind::text) {
-      refuse(422, ErrorType::validation, fmt::format("found two texts, expected one: {} reads each by itself", task().name));
+      refuse(422, ErrorType::validation,
+             fmt::format("found two texts, expected one: {} reads each by itself", task().name));
     }
     if (!no_pairs_.empty()) refuse(424, ErrorType::backend, no_pairs_);
   }
@@ -181,7 +184,8 @@ class PipelineModel final : public Model {
       const auto tokens = std::ssize(tokenizer.encode(input, {.max_length = most * most_windows + 1}).input_ids);
       if (tokens > most * most_windows) {
         refuse(413, ErrorType::validation,
-               fmt::format("found more than {} tokens in a question and its context, expected at most so many", most * most_windows));
+               fmt::format("found more than {} tokens in a question and its context, expected at most so many",
+                           most * most_windows));
       }
       return {.tokens = tokens <= most ? tokens : tokens * 3 / 2};  // windows overlap by a third, or about so much
     }
@@ -195,7 +199,8 @@ class PipelineModel final : public Model {
       encoding = tokenizer.encode(input, {.max_length = most + 1});
       const auto mask = tokenizer.mask_id();
       if (!mask || std::ranges::find(encoding.input_ids, *mask) == encoding.input_ids.end()) {
-        refuse(422, ErrorType::validation, fmt::format("found no {}, expected one or more", mask ? tokenizer.token(*mask) : "mask"));
+        refuse(422, ErrorType::validation,
+               fmt::format("found no {}, expected one or more", mask ? tokenizer.token(*mask) : "mask"));
       }
     }
     const auto tokens = std::ssize(encoding.input_ids);

@@ -24,16 +24,19 @@ Reading read_one(size_t text, size_t texts, Read&& read_text) {
 void check_count(const Service& service, size_t texts) {
   const auto most = service.settings().max_texts;
   if (texts <= static_cast<size_t>(most)) return;
-  throw RequestError(413, ErrorType::validation, fmt::format("found {} texts, expected at most {} in a request", texts, most));
+  throw RequestError(413, ErrorType::validation,
+                     fmt::format("found {} texts, expected at most {} in a request", texts, most));
 }
 
-std::vector<Reading> read_inputs(const Service& service, const Served& served, Inputs inputs, const ReadOptions& options) {
+std::vector<Reading> read_inputs(const Service& service, const Served& served, Inputs inputs,
+                                 const ReadOptions& options) {
   auto& items = inputs.items;
   check_count(service, items.size());
   std::vector<Reading> readings;
   for (size_t i = 0; i < items.size(); ++i) {
     readings.push_back(read_one(i, items.size(), [&] {
-      if (auto* ids = std::get_if<std::vector<int64_t>>(&items[i])) return served.model->read(std::move(*ids), {}, options);
+      if (auto* ids = std::get_if<std::vector<int64_t>>(&items[i]))
+        return served.model->read(std::move(*ids), {}, options);
       return served.model->read({.text = std::move(std::get<std::string>(items[i]))}, options);
     }));
   }
@@ -74,8 +77,8 @@ void check_dimensions(const Served& served, std::optional<int64_t> dimensions) {
   const auto width = served.info().width;
   if (!dimensions || (*dimensions >= 1 && *dimensions <= width)) return;
   throw RequestError(422, ErrorType::validation,
-                     fmt::format("dimensions: found {}, expected from 1 to {}, the numbers of {}'s vectors", *dimensions,
-                                 width, served.name));
+                     fmt::format("dimensions: found {}, expected from 1 to {}, the numbers of {}'s vectors",
+                                 *dimensions, width, served.name));
 }
 
 std::vector<float> scores_of(const ModelInfo& info, std::vector<float> logits, bool raw) {

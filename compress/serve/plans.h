@@ -26,7 +26,8 @@ struct Cutting {
 
   template <class Self, class Visitor>
   static void visit_in(Self& self, Visitor&& visit) {
-    visit("truncate", self.truncate, "Texts that are too long are cut, not refused; if absent as the server was started");
+    visit("truncate", self.truncate,
+          "Texts that are too long are cut, not refused; if absent as the server was started");
     visit("truncation_direction", self.direction, "The end of a text that is cut off");
     visit("model", self.model, "The model's name; if absent the first that can answer");
   }
@@ -39,7 +40,8 @@ struct Cutting {
 /// Throws RequestError 413 where there are more texts than a request may have.
 void check_count(const Service& service, size_t texts);
 
-std::vector<Reading> read_inputs(const Service& service, const Served& served, Inputs inputs, const ReadOptions& options);
+std::vector<Reading> read_inputs(const Service& service, const Served& served, Inputs inputs,
+                                 const ReadOptions& options);
 std::vector<Reading> read_texts(const Service& service, const Served& served, std::vector<TextInput> texts,
                                 const ReadOptions& options);
 

@@ -14,11 +14,11 @@ namespace compression::serve {
 struct Route {
   std::string_view method, path;  // path: with {name} for a segment that is anything
   std::string_view id, tag, summary;
-  nlohmann::json (*body)();       // the schema; null: the request has none
-  std::string_view answer;        // the schema, as JSON; empty: text
+  nlohmann::json (*body)();                                      // the schema; null: the request has none
+  std::string_view answer;                                       // the schema, as JSON; empty: text
   Plan (*plan)(const Service& service, const Request& request);  // throws RequestError
-  bool open = false;              // needs no key
-  bool waits = true;              // for the models to be ready
+  bool open = false;                                             // needs no key
+  bool waits = true;                                             // for the models to be ready
 };
 
 std::span<const Route> routes();
@@ -27,7 +27,7 @@ std::span<const Route> routes();
 std::vector<Route> embedding_inference_routes();  // tei_routes.cpp: as Text Embeddings Inference
 std::vector<Route> answer_routes();               // answer_routes.cpp: tags, answers, masked words
 std::vector<Route> openai_routes();
-std::vector<Route> open_inference_routes();       // infer_routes.cpp: Open Inference Protocol, version 2
+std::vector<Route> open_inference_routes();  // infer_routes.cpp: Open Inference Protocol, version 2
 std::vector<Route> system_routes();
 
 /// The OpenAPI 3.0 page of the table.

@@ -4,10 +4,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <thread>
 
-#include "compress/base/json_file.h"  // read_text_file
-#include "compress/base/limits.h"     // KiB
+#include "compress/base/json_file.h"   // read_text_file
+#include "compress/base/limits.h"      // KiB
+#include "compress/base/processors.h"  // require_threads
 
 namespace compression::serve {
 namespace {
@@ -64,12 +66,14 @@ std::vector<NamedFolder> named_folders(const std::vector<std::string>& models) {
     const auto sign = model.find('=');
     const bool is_named = sign != std::string::npos && model.find('/') > sign;
     const fs::path folder = is_named ? model.substr(sign + 1) : model;
-    auto name = is_named ? model.substr(0, sign) : fs::absolute(folder / "").lexically_normal().parent_path().filename().string();
+    auto name = is_named ? model.substr(0, sign)
+                         : fs::absolute(folder / "").lexically_normal().parent_path().filename().string();
     if (name.empty() || folder.empty()) {
       throw ConfigError(fmt::format("model: found \"{}\", expected FOLDER or NAME=FOLDER", model));
     }
     if (std::ranges::find(folders, name, &NamedFolder::name) != folders.end()) {
-      throw ConfigError(fmt::format("model: found two with the name {}, expected names of their own: NAME=FOLDER", name));
+      throw ConfigError(
+          fmt::format("model: found two with the name {}, expected names of their own: NAME=FOLDER", name));
     }
     folders.push_back({std::move(name), folder});
   }
@@ -78,13 +82,18 @@ std::vector<NamedFolder> named_folders(const std::vector<std::string>& models) {
 
 void serve(const ServeOptions& options, const ModelLoader& load, const ServeMessages& messages) {
   const auto folders = named_folders(options.models);
+  std::signal(SIGPIPE, SIG_IGN);  // of a log that nobody reads any more
   auto service_settings = options.service;
   if (options.key_file) service_settings.keys = read_keys(*options.key_file);
   auto server_settings = options.server;
   if (const auto most = most_connections(); most < server_settings.connections) {
-    messages.warning(fmt::format("connections: the system's limit of open files leaves {} of {}", most, server_settings.connections));
+    messages.warning(fmt::format("connections: the system's limit of open files leaves {} of {}", most,
+                                 server_settings.connections));
     server_settings.connections = most;
   }
+  const auto& batches = service_settings.batches;
+  const auto computing = static_cast<int64_t>(folders.size()) * std::max(batches.threads, batches.instances);
+  require_threads(computing + service_settings.workers + 2);
   Service service(std::move(service_settings));
   std::optional<AccessLog> log;
   if (options.access_log) log.emplace(*options.access_log, service.metrics());
@@ -97,7 +106,8 @@ void serve(const ServeOptions& options, const ModelLoader& load, const ServeMess
   }
   service.warm_up();
   service.set_ready();
-  const auto host = server_settings.host.find(':') != std::string::npos ? "[" + server_settings.host + "]" : server_settings.host;
+  const auto host =
+      server_settings.host.find(':') != std::string::npos ? "[" + server_settings.host + "]" : server_settings.host;
   messages.ready(fmt::format("http://{}:{}", host, server.port()), names);
   running.wait();
 }

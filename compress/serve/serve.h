@@ -32,7 +32,8 @@ struct ServeMessages {
 };
 
 /// Listens, and says that it is not ready; loads the models and computes some texts with each; answers until it is told
-/// to stop (Server). Raises the process's limit of open files. Throws ConfigError, what Server and the loader throw.
+/// to stop (Server). Raises the process's limit of open files, and ignores SIGPIPE. Throws ConfigError, what Server and
+/// the loader throw.
 void serve(const ServeOptions& options, const ModelLoader& load, const ServeMessages& messages);
 
 /// The keys of a file, one a line. Throws ConfigError where there is none.

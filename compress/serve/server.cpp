@@ -56,9 +56,10 @@ bool is_plain(std::string_view id) {
 
 std::string head_of(const Response& response, const std::string& id, bool keep_alive) {
   const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
-  auto head = fmt::format("HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
-                          response.status, std::string_view(reason.data(), reason.size()), fmt::gmtime(std::time(nullptr)),
-                          response.type, response.body.size());
+  auto head =
+      fmt::format("HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+                  response.status, std::string_view(reason.data(), reason.size()), fmt::gmtime(std::time(nullptr)),
+                  response.type, response.body.size());
   for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
   if (!id.empty() && is_plain(id)) head += fmt::format("X-Request-Id: {}\r\n", id);
   return head + (keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
@@ -67,8 +68,9 @@ std::string head_of(const Response& response, const std::string& id, bool keep_a
 /// What a request that can't be read is answered with; nothing where nobody is there to read it.
 std::optional<RequestError> problem_of(error_code error, const ServerSettings& settings) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    return RequestError(431, ErrorType::validation,
-                        fmt::format("found a header that is too large, expected at most {} bytes", settings.header_bytes));
+    return RequestError(
+        431, ErrorType::validation,
+        fmt::format("found a header that is too large, expected at most {} bytes", settings.header_bytes));
   }
   if (error == http::error::body_limit) {
     return RequestError(413, ErrorType::validation,
@@ -95,7 +97,8 @@ class Server::Network : public std::enable_shared_from_this<Network> {
     error_code error;
     const auto found = tcp::resolver(io).resolve(settings.host, std::to_string(settings.port), error);
     if (error || found.empty()) {
-      throw ConfigError(fmt::format("host: found \"{}\", expected an address of this machine: {}", settings.host, error.message()));
+      throw ConfigError(
+          fmt::format("host: found \"{}\", expected an address of this machine: {}", settings.host, error.message()));
     }
     const auto endpoint = found.begin()->endpoint();
     acceptor_.open(endpoint.protocol(), error);
@@ -233,9 +236,8 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
       error_code ignored;
       socket_.cancel(ignored);
     });
-    http::async_read_header(socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
-      self->head_is_read(error);
-    });
+    http::async_read_header(socket_, buffer_, *parser_,
+                            [self = shared_from_this()](error_code error, size_t) { self->head_is_read(error); });
   }
 
   void head_is_read(error_code error) {
@@ -274,9 +276,9 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
   /// A request that can't be read to its end.
   void refuse(error_code error) {
     if (is_late_ && parser_->got_some()) {
-      return respond(error_response(RequestError(408, ErrorType::timeout,
-                                                 fmt::format("the request was not there after {} ms",
-                                                             network_.settings.request_time.count()))),
+      return respond(error_response(RequestError(
+                         408, ErrorType::timeout,
+                         fmt::format("the request was not there after {} ms", network_.settings.request_time.count()))),
                      false);
     }
     const auto problem = problem_of(error, network_.settings);
@@ -298,7 +300,8 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
     }
     arm(time, [this, time] {
       call_->cancel();
-      respond(error_response(RequestError(504, ErrorType::timeout, fmt::format("there was no answer after {} ms", time.count()))),
+      respond(error_response(
+                  RequestError(504, ErrorType::timeout, fmt::format("there was no answer after {} ms", time.count()))),
               keep_alive_);
     });
     auto asked = request_;
@@ -377,7 +380,8 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
 
   void tell(int status, size_t bytes_out) {
     const auto seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-    network_.service.count(account_.route.empty() ? network_.service.route_of(request_) : account_.route, status, seconds);
+    network_.service.count(account_.route.empty() ? network_.service.route_of(request_) : account_.route, status,
+                           seconds);
     if (network_.log == nullptr) return;
     network_.log->add({.remote = remote_,
                        .method = one_line(request_.method, 40),
@@ -426,10 +430,9 @@ void Server::Network::take(tcp::socket socket) {
     return;
   }
   refused_.add();
-  const auto response = error_response(RequestError(503, ErrorType::overloaded,
-                                                    fmt::format("found {} connections, expected at most {}",
-                                                                connections_.size() + 1, settings.connections),
-                                                    1));
+  const auto response = error_response(RequestError(
+      503, ErrorType::overloaded,
+      fmt::format("found {} connections, expected at most {}", connections_.size() + 1, settings.connections), 1));
   const auto text = head_of(response, "", false) + response.body;
   error_code ignored;
   socket.non_blocking(true, ignored);

@@ -17,7 +17,7 @@ struct ServerSettings {
   uint16_t port = 8080;  // 0: any that is free
   uint64_t body_bytes = 2 << 20;
   uint32_t header_bytes = 16 << 10;
-  int64_t connections = 4096;               // beyond: 503
+  int64_t connections = 4096;                      // beyond: 503
   std::chrono::milliseconds request_time{10'000};  // to send a request from its first byte, and to take an answer
   std::chrono::milliseconds idle_time{60'000};     // between requests of a connection
   std::chrono::milliseconds stop_time{30'000};     // that accepted requests have when the server stops
@@ -27,8 +27,8 @@ struct ServerSettings {
 /// accepted, gives connections without a request a second for one that is under way, and returns from run().
 class Server {
  public:
-  /// Binds and listens. service and log must outlive it; log: null where none is kept. Throws ConfigError for a host that
-  /// is none, StorageError where the system refuses (a port that is taken).
+  /// Binds and listens. service and log must outlive it; log: null where none is kept. Throws ConfigError for a host
+  /// that is none, StorageError where the system refuses (a port that is taken).
   Server(Service& service, const ServerSettings& settings, AccessLog* log);
   ~Server();
   Server(const Server&) = delete;

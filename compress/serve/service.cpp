@@ -42,8 +42,8 @@ bool has_key(const Request& request, const std::vector<std::string>& keys) {
   constexpr std::string_view scheme = "bearer ";
   const std::string_view given = request.authorization;
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  const bool is_bearer = given.size() > scheme.size() &&
-                         std::ranges::equal(given.substr(0, scheme.size()), scheme, {}, lower);
+  const bool is_bearer =
+      given.size() > scheme.size() && std::ranges::equal(given.substr(0, scheme.size()), scheme, {}, lower);
   bool found = false;
   for (const auto& key : keys) found |= is_bearer && same(given.substr(scheme.size()), key);
   return found;
@@ -87,11 +87,11 @@ void Service::warm_up() {
       if (traits_of(served.info().head.task).labels == LabelKind::answers) input.pair = input.text;
       std::promise<std::exception_ptr> computed;
       try {
-        served.batcher->submit(std::make_shared<Job>(
-            std::vector{served.model->read(input, {.truncate = true})},
-            [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
+        served.batcher->submit(
+            std::make_shared<Job>(std::vector{served.model->read(input, {.truncate = true})},
+                                  [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
         if (const auto error = computed.get_future().get()) std::rethrow_exception(error);
-      } catch (const DataError&) {  // a text without a mask: the next request is the first
+      } catch (const RequestError&) {  // a text without a mask: the next request is the first
       }
     }
   }
@@ -102,7 +102,8 @@ void Service::set_ready() {
   state_.compare_exchange_strong(before, State::ready);
 }
 
-const Route* Service::find_route(const Request& request, std::vector<std::string>& captured, std::string& allowed) const {
+const Route* Service::find_route(const Request& request, std::vector<std::string>& captured,
+                                 std::string& allowed) const {
   const auto segments = path_segments(request.path);
   if (!segments) return nullptr;
   const auto method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
@@ -124,9 +125,10 @@ std::optional<Response> Service::refuse(Request& request) const {
   }
   if (route != nullptr) return std::nullopt;
   if (allowed.empty()) {
-    return error_response(RequestError(404, ErrorType::not_found,
-                                       fmt::format("{}: there is no such path; /openapi.json lists those that there are",
-                                                   one_line(request.path, 200))));
+    return error_response(
+        RequestError(404, ErrorType::not_found,
+                     fmt::format("{}: there is no such path; /openapi.json lists those that there are",
+                                 one_line(request.path, 200))));
   }
   auto response = error_response(RequestError(
       405, ErrorType::not_found, fmt::format("found {}, expected {}", one_line(request.method, 40), allowed)));
@@ -155,9 +157,12 @@ std::chrono::milliseconds Service::timeout_of(const Request& request) const {
 void Service::count(std::string_view route, int status, double seconds) {
   const std::string path(route), code = std::to_string(status);
   metrics_.counter("compress_requests", "Answers by route and status", {{"route", path}, {"code", code}}).add();
-  metrics_.histogram("compress_request_seconds", "From the end of a request to its answer", second_bounds(), {{"route", path}})
+  metrics_
+      .histogram("compress_request_seconds", "From the end of a request to its answer", second_bounds(),
+                 {{"route", path}})
       .observe(seconds);
-  if (status >= 400) metrics_.counter("compress_errors", "Answers with a status of 400 or above", {{"code", code}}).add();
+  if (status >= 400)
+    metrics_.counter("compress_errors", "Answers with a status of 400 or above", {{"code", code}}).add();
 }
 
 const Served& Service::find(std::string_view name) const {
@@ -186,14 +191,17 @@ const Served& Service::find(const std::optional<std::string>& name, const std::f
 
 std::shared_ptr<Call> Service::start(Request request, Done done) {
   auto call = std::make_shared<Call>();
-  workers_->add([this, call, request = std::move(request), done = std::move(done)]() mutable {
-    answer(call, request, done);
-  });
+  workers_->add(
+      [this, call, request = std::move(request), done = std::move(done)]() mutable { answer(call, request, done); });
   return call;
 }
 
 void Service::answer(const std::shared_ptr<Call>& call, Request& request, const Done& done) {
   Account account;
+  {
+    const std::lock_guard lock(call->mutex_);
+    if (call->cancelled_) return;
+  }
   try {
     std::vector<std::string> captured;
     std::string allowed;
@@ -208,16 +216,15 @@ void Service::answer(const std::shared_ptr<Call>& call, Request& request, const 
     account.texts = static_cast<int64_t>(plan.readings.size());
     if (plan.readings.empty()) return done(plan.answer({}), account);
 
-    auto job = std::make_shared<Job>(
-        std::move(plan.readings),
-        [this, done, account, answer = std::move(plan.answer)](const std::shared_ptr<Job>& finished) {
-          workers_->add([done, account, answer, finished]() mutable {
-            account.tokens = finished->tokens();
-            account.queue_seconds = finished->queue_seconds();
-            account.compute_seconds = finished->compute_seconds();
-            done(answer_of(*finished, answer), account);
-          });
-        });
+    auto job = std::make_shared<Job>(std::move(plan.readings), [this, done, account, answer = std::move(plan.answer)](
+                                                                   const std::shared_ptr<Job>& finished) {
+      workers_->add([done, account, answer, finished]() mutable {
+        account.tokens = finished->tokens();
+        account.queue_seconds = finished->queue_seconds();
+        account.compute_seconds = finished->compute_seconds();
+        done(answer_of(*finished, answer), account);
+      });
+    });
     {
       const std::lock_guard lock(call->mutex_);
       if (call->cancelled_) return;

@@ -24,11 +24,11 @@ namespace compression::serve {
 struct ServiceSettings {
   BatchLimits batches = {};
   int64_t workers = 2;
-  int64_t max_texts = 256;                 // of a request
-  bool truncate = false;                   // texts that are too long, where a request does not say
+  int64_t max_texts = 256;                    // of a request
+  bool truncate = false;                      // texts that are too long, where a request does not say
   std::chrono::milliseconds timeout{60'000};  // of a request, from when it was read; a request may ask for less
-  std::vector<std::string> keys = {};      // of which a request names one; empty: none is needed
-  std::string version = {};                // of this program
+  std::vector<std::string> keys = {};         // of which a request names one; empty: none is needed
+  std::string version = {};                   // of this program
 };
 
 struct Served {

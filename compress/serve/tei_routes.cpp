@@ -14,9 +14,10 @@ namespace {
 /// The folder's default prompt is before each text already, and others are not read.
 void refuse_prompt(const std::optional<std::string>& name) {
   if (!name) return;
-  throw RequestError(422, ErrorType::validation,
-                     "prompt_name: found a name, expected none: only the prompt that the model's folder has for all texts is "
-                     "put before them");
+  throw RequestError(
+      422, ErrorType::validation,
+      "prompt_name: found a name, expected none: only the prompt that the model's folder has for all texts is "
+      "put before them");
 }
 
 constexpr auto prompt_doc = "Refused: the model's default prompt is put before each text";
@@ -81,8 +82,8 @@ Plan embed_all(const Service& service, const Request& request) {
   }
   if (numbers_told > most_numbers) {
     throw RequestError(413, ErrorType::validation,
-                       fmt::format("found texts whose tokens have {} numbers, expected at most {} in an answer", numbers_told,
-                                   most_numbers));
+                       fmt::format("found texts whose tokens have {} numbers, expected at most {} in an answer",
+                                   numbers_told, most_numbers));
   }
   return {.served = &served, .readings = std::move(readings), .answer = [](const std::vector<Result>& results) {
             Response response{.body = "["};
@@ -155,7 +156,8 @@ struct RerankBody : Cutting {
 };
 
 void refuse_none(const std::vector<std::string>& texts, const std::string& key) {
-  if (texts.empty()) throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one text");
+  if (texts.empty())
+    throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one text");
 }
 
 Plan rerank(const Service& service, const Request& request) {
@@ -185,6 +187,18 @@ Plan rerank(const Service& service, const Request& request) {
             }
             return json_response(ranks);
           }};
+}
+
+/// What the first model is for, as Hugging Face's clients ask it.
+Plan main_route(const Service& service, const Request& request) {
+  const auto& info = service.models().front().info();
+  if (embeds(info)) return embed(service, request);
+  return classifies(info) && info.width == 1 && parse_body(request.body).contains("query") ? rerank(service, request)
+                                                                                           : predict(service, request);
+}
+
+json main_schema() {
+  return {{"anyOf", {schema<EmbedBody>(), schema<PredictBody>(), schema<RerankBody>()}}};
 }
 
 struct SimilarityInputs {
@@ -265,7 +279,8 @@ Plan tokenize(const Service& service, const Request& request) {
   for (const auto& text : body.inputs.items) {
     response.body += '[';
     for (const auto& piece : served.model->tokenize(text, body.add_special_tokens)) {
-      response.body += fmt::format(R"({{"id":{},"text":{},"special":{})", piece.id, json_text(json(piece.text)), piece.special);
+      response.body +=
+          fmt::format(R"({{"id":{},"text":{},"special":{})", piece.id, json_text(json(piece.text)), piece.special);
       response.body += piece.special ? R"(,"start":null,"stop":null},)"
                                      : fmt::format(R"(,"start":{},"stop":{}}},)", piece.begin, piece.end);
     }
@@ -317,6 +332,7 @@ Plan health(const Service& service, const Request&) {
   return at_once({.type = "text/plain"});
 }
 
+constexpr auto anything = R"({"type": "array", "items": {}})";
 constexpr auto numbers = R"({"type": "array", "items": {"type": "number"}})";
 constexpr auto vectors = R"({"type": "array", "items": {"type": "array", "items": {"type": "number"}}})";
 constexpr auto token_vectors =
@@ -329,7 +345,8 @@ constexpr auto ranks = R"({"type": "array", "items": {"type": "object", "require
 constexpr auto tokens = R"({"type": "array", "items": {"type": "array", "items": {"type": "object",
   "required": ["id", "text", "special"], "properties": {"id": {"type": "integer"}, "text": {"type": "string"},
   "special": {"type": "boolean"}, "start": {"type": "integer", "nullable": true}, "stop": {"type": "integer", "nullable": true}}}}})";
-constexpr auto information = R"({"type": "object", "required": ["model_id", "model_type", "max_input_length"], "properties": {
+constexpr auto information =
+    R"({"type": "object", "required": ["model_id", "model_type", "max_input_length"], "properties": {
   "model_id": {"type": "string"}, "model_dtype": {"type": "string"}, "model_type": {"type": "object"},
   "max_input_length": {"type": "integer"}, "max_batch_tokens": {"type": "integer"}, "max_client_batch_size": {"type": "integer"},
   "auto_truncate": {"type": "boolean"}, "version": {"type": "string"}, "models": {"type": "array", "items": {"type": "object"}}}})";
@@ -339,18 +356,28 @@ constexpr auto information = R"({"type": "object", "required": ["model_id", "mod
 std::vector<Route> embedding_inference_routes() {
   constexpr auto tag = "Text Embeddings Inference";
   return {
+      {"POST", "/", "main", tag, "What /embed, /predict or /rerank answers, as the first model is for", main_schema,
+       anything, main_route},
       {"POST", "/embed", "embed", tag, "A vector for each text", body_schema<EmbedBody>, vectors, embed},
       {"POST", "/embed_all", "embed_all", tag, "A vector for each token of each text", body_schema<EmbedAllBody>,
        token_vectors, embed_all},
-      {"POST", "/predict", "predict", tag, "Labels with their scores, the best first", body_schema<PredictBody>, predictions,
-       predict},
+      {"POST", "/predict", "predict", tag, "Labels with their scores, the best first", body_schema<PredictBody>,
+       predictions, predict},
       {"POST", "/rerank", "rerank", tag, "Texts by how well they fit a query", body_schema<RerankBody>, ranks, rerank},
       {"POST", "/similarity", "similarity", tag, "Cosines of sentences with one", body_schema<SimilarityBody>, numbers,
        similarity},
       {"POST", "/tokenize", "tokenize", tag, "Tokens of each text", body_schema<TokenizeBody>, tokens, tokenize},
       {"GET", "/info", "info", tag, "The first model, and the server's limits", nullptr, information, info},
-      {.method = "GET", .path = "/health", .id = "health", .tag = tag, .summary = "Whether the server is ready", .body = nullptr,
-       .answer = "", .plan = health, .open = true, .waits = false},
+      {.method = "GET",
+       .path = "/health",
+       .id = "health",
+       .tag = tag,
+       .summary = "Whether the server is ready",
+       .body = nullptr,
+       .answer = "",
+       .plan = health,
+       .open = true,
+       .waits = false},
   };
 }
 

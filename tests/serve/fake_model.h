@@ -41,7 +41,8 @@ class FakeModel : public Model {
 
   Reading read(std::vector<int64_t> ids, std::vector<int64_t> types, const ReadOptions& options) const override {
     if (std::ssize(ids) > info_.max_length && !options.truncate) {
-      throw RequestError(413, ErrorType::validation, "found " + std::to_string(ids.size()) + " tokens, expected at most 12");
+      throw RequestError(413, ErrorType::validation,
+                         "found " + std::to_string(ids.size()) + " tokens, expected at most 12");
     }
     if (std::ssize(ids) > info_.max_length) {
       if (options.keep_end) ids.erase(ids.begin(), ids.end() - info_.max_length);

@@ -35,8 +35,10 @@ TEST_CASE("A line of the access log is JSON, whatever a client sends") {
                                  .seconds = 0.5,
                                  .account = {.route = "/embed", .model = "m", .texts = 1, .tokens = 2}},
                                 std::chrono::system_clock::time_point(std::chrono::milliseconds(1'500)));
-  CHECK(line ==
-        "{\"time\":\"1970-01-01T00:00:01.500Z\",\"remote\":\"127.0.0.1:1\",\"method\":\"POST\",\"path\":\"/\\\"\xef\xbf\xbd\\n\","
-        "\"status\":200,\"bytes_in\":3,\"bytes_out\":4,\"seconds\":0.5,\"route\":\"/embed\",\"model\":\"m\",\"texts\":1,"
-        "\"tokens\":2,\"queue_seconds\":0.0,\"compute_seconds\":0.0}\n");
+  CHECK(
+      line ==
+      "{\"time\":\"1970-01-01T00:00:01.500Z\",\"remote\":\"127.0.0.1:1\",\"method\":\"POST\",\"path\":\"/"
+      "\\\"\xef\xbf\xbd\\n\","
+      "\"status\":200,\"bytes_in\":3,\"bytes_out\":4,\"seconds\":0.5,\"route\":\"/embed\",\"model\":\"m\",\"texts\":1,"
+      "\"tokens\":2,\"queue_seconds\":0.0,\"compute_seconds\":0.0}\n");
 }

@@ -39,7 +39,9 @@ struct Harness {
         service.start(std::move(request), [&](Response found, const Account&) { promise.set_value(std::move(found)); });
     return response.get();
   }
-  Response post(const std::string& path, const json& body) { return ask({.method = "POST", .path = path, .body = body.dump()}); }
+  Response post(const std::string& path, const json& body) {
+    return ask({.method = "POST", .path = path, .body = body.dump()});
+  }
   Response get(const std::string& path) { return ask({.method = "GET", .path = path}); }
 
   json posted(const std::string& path, const json& body) {
@@ -75,7 +77,8 @@ TEST_CASE("The routes of Text Embeddings Inference have its shapes") {
   CHECK(served.posted("/embed", {{"inputs", {"a b", "good"}}}).size() == 2);
   CHECK(served.posted("/embed", {{"inputs", {"a"}}, {"dimensions", 1}}) == json::parse("[[1.0]]"));
   CHECK(served.posted("/embed", {{"inputs", {1, 4, 4, 2}}, {"normalize", false}}) == json::parse("[[4.0, 2.0]]"));
-  CHECK(served.posted("/embed", {{"inputs", {{1, 2}, {1, 4, 2}}}, {"normalize", false}}) == json::parse("[[2, 0], [3, 1]]"));
+  CHECK(served.posted("/embed", {{"inputs", {{1, 2}, {1, 4, 2}}}, {"normalize", false}}) ==
+        json::parse("[[2, 0], [3, 1]]"));
   CHECK(served.posted("/embed_all", {{"inputs", "a"}}) == json::parse("[[[3, 0], [3, 0], [3, 0]]]"));
 
   const auto one = served.posted("/predict", {{"inputs", "a"}, {"raw_scores", true}});
@@ -88,8 +91,8 @@ TEST_CASE("The routes of Text Embeddings Inference have its shapes") {
   const json question{{"query", "q"}, {"texts", {"a", "a b c"}}, {"return_text", true}, {"raw_scores", true}};
   CHECK(served.posted("/rerank", question) ==
         json::parse(R"([{"index": 1, "score": 6.0, "text": "a b c"}, {"index": 0, "score": 4.0, "text": "a"}])"));
-  const auto cosines = served.posted(
-      "/similarity", {{"inputs", {{"source_sentence", "a"}, {"sentences", {"b", "good good good"}}}}});
+  const auto cosines =
+      served.posted("/similarity", {{"inputs", {{"source_sentence", "a"}, {"sentences", {"b", "good good good"}}}}});
   REQUIRE(cosines.size() == 2);
   CHECK(cosines[0].get<double>() == Approx(1.0));
   CHECK(cosines[1].get<double>() == Approx(5.0 / std::sqrt(34.0)));
@@ -100,6 +103,7 @@ TEST_CASE("The routes of Text Embeddings Inference have its shapes") {
   CHECK(info.at("model_id") == "classes");
   CHECK(info.at("model_type").at("classifier").at("id2label").at("1") == "good");
   CHECK(served.get("/health").status == 200);
+  CHECK(served.posted("/", {{"inputs", "a"}, {"raw_scores", true}}) == one);
 }
 
 TEST_CASE("OpenAI's routes have its shapes, and base64 has the same numbers") {
@@ -144,12 +148,15 @@ TEST_CASE("The Open Inference Protocol takes texts and token ids") {
                   {tensor("input_ids", "INT64", {2, 3}, json{{1, 4, 2}, {1, 2, 0}}),
                    tensor("attention_mask", "INT64", {2, 3}, {1, 1, 1, 1, 1, 0})}}};
   CHECK(served.posted("/v2/models/vectors/infer", ids).at("outputs")[0].at("data") == json{3.0, 1.0, 2.0, 0.0});
-  const json question{{"inputs", {tensor("text", "BYTES", {1, 1}, {"q"}), tensor("text_pair", "BYTES", {1, 1}, {"c"})}}};
-  CHECK(served.posted("/v2/models/answers/infer", question).at("outputs")[0].at("data") == json::array({"{\"text\":\"q\"}"}));
+  const json question{
+      {"inputs", {tensor("text", "BYTES", {1, 1}, {"q"}), tensor("text_pair", "BYTES", {1, 1}, {"c"})}}};
+  CHECK(served.posted("/v2/models/answers/infer", question).at("outputs")[0].at("data") ==
+        json::array({"{\"text\":\"q\"}"}));
 
   served.check_error("/v2/models/none/infer", texts.dump(), 404, "not_found", "none");
   const auto wrong = [&](const json& input, const std::string& part) {
-    served.check_error("/v2/models/classes/infer", json{{"inputs", json::array({input})}}.dump(), 422, "validation", part);
+    served.check_error("/v2/models/classes/infer", json{{"inputs", json::array({input})}}.dump(), 422, "validation",
+                       part);
   };
   wrong(tensor("text", "BYTES", {3}, {"a", "b"}), "found 2 elements");
   wrong(tensor("text", "FP32", {1}, {"a"}), "FP32");
@@ -163,13 +170,15 @@ TEST_CASE("Tags and answers have routes") {
   Harness served;
   CHECK(served.posted("/token_classification", {{"inputs", "a"}}) == json{{"text", "a"}});
   CHECK(served.posted("/token_classification", {{"inputs", {"a"}}}) == json::array({{{"text", "a"}}}));
-  CHECK(served.posted("/question_answering", {{"inputs", {{"question", "q"}, {"context", "c"}}}}) == json{{"text", "q"}});
+  CHECK(served.posted("/question_answering", {{"inputs", {{"question", "q"}, {"context", "c"}}}}) ==
+        json{{"text", "q"}});
   served.check_error("/fill_mask", R"({"inputs": "a"})", 424, "backend", "expected one of masked_lm");
 }
 
 TEST_CASE("What is wrong with a request is told by its key, in one shape") {
   Harness served;
-  served.check_error("/embed", "{", 400, "validation", "JSON");
+  served.check_error("/embed", "{", 400, "validation",
+                     "the body: byte 2: not JSON: syntax error while parsing object key");
   served.check_error("/embed", "", 400, "validation", "JSON");
   served.check_error("/embed", "[]", 422, "validation", "the body: found []");
   served.check_error("/embed", "{}", 422, "validation", "inputs: not there");
@@ -177,9 +186,11 @@ TEST_CASE("What is wrong with a request is told by its key, in one shape") {
   served.check_error("/embed", R"({"inputs": ["a", 7]})", 422, "validation", "inputs[1]: found 7");
   served.check_error("/embed", R"({"inputs": [1, "a"]})", 422, "validation", "inputs[1]");
   served.check_error("/embed", R"({"inputs": [18446744073709551615]})", 422, "validation", "inputs[0]");
+  served.check_error("/embed", R"({"inputs": null})", 422, "validation", "inputs: found null");
   served.check_error("/embed", R"({"inputs": []})", 400, "empty", "inputs");
   served.check_error("/embed", R"({"inputs": "a", "truncate": "yes"})", 422, "validation", "truncate: found \"yes\"");
-  served.check_error("/embed", R"({"inputs": "a", "truncation_direction": "Up"})", 422, "validation", "\"Right\" or \"Left\"");
+  served.check_error("/embed", R"({"inputs": "a", "truncation_direction": "Up"})", 422, "validation",
+                     "\"Right\" or \"Left\"");
   served.check_error("/embed", R"({"inputs": "a", "dimensions": 9})", 422, "validation", "dimensions: found 9");
   served.check_error("/embed", R"({"inputs": "a", "model": "none"})", 404, "not_found", "none");
   served.check_error("/embed", R"({"inputs": "a", "model": "classes"})", 424, "backend", "expected one of embedding");
@@ -192,7 +203,8 @@ TEST_CASE("What is wrong with a request is told by its key, in one shape") {
   served.check_error("/rerank", R"({"query": "q", "texts": []})", 400, "empty", "texts");
   served.check_error("/similarity", R"({"inputs": {"source_sentence": "a"}})", 422, "validation", "inputs.sentences");
   CHECK(served.posted("/embed", {{"inputs", "a a a a a a a a a a a"}, {"truncate", true}}).size() == 1);
-  CHECK(served.posted("/embed", {{"inputs", "a"}, {"something", "else"}, {"model", nullptr}}).size() == 1);
+  CHECK(served.posted("/embed", {{"inputs", "a"}, {"something", "else"}, {"model", nullptr}, {"normalize", nullptr}})
+            .size() == 1);
 
   CHECK(served.get("/nothing").status == 404);
   CHECK(served.get("nothing").status == 404);

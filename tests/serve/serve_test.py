@@ -35,9 +35,23 @@ def expect(found, wanted, what):
         fail(f"{what}: found {found!r}, expected {wanted!r}")
 
 
-def expect_close(found, wanted, what, tolerance=1e-5):
+def expect_close(found, wanted, what, tolerance=1e-4):
     if len(found) != len(wanted) or any(not abs(x - y) <= tolerance for x, y in zip(found, wanted)):
         fail(f"{what}: found {found}, expected {wanted}")
+
+
+def expect_alike(found, wanted, what):
+    """Equal, but for the last digits of numbers that are not whole."""
+    if isinstance(wanted, dict) and isinstance(found, dict) and found.keys() == wanted.keys():
+        for key in wanted:
+            expect_alike(found[key], wanted[key], f"{what}, {key}")
+    elif isinstance(wanted, list) and isinstance(found, list) and len(found) == len(wanted):
+        for own, other in zip(found, wanted):
+            expect_alike(own, other, what)
+    elif isinstance(wanted, float) and isinstance(found, float):
+        expect_close([found], [wanted], what)
+    else:
+        expect(found, wanted, what)
 
 
 def predicted(folder, *texts):
@@ -55,7 +69,7 @@ def head_folder(place, name):
 
 
 class Server:
-    def __init__(self, *arguments, program=(COMPRESS, "serve"), log="off"):
+    def __init__(self, *arguments, program=(PROGRAM,), log="off"):
         self.process = subprocess.Popen([*program, *arguments, "--port", "0", "--json", "--access-log", log], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
         line = self.process.stdout.readline()
@@ -179,20 +193,17 @@ def check_vectors(server):
 
 def check_answers(server, folders):
     text = "a b c d"
-    expect(server.post("/token_classification", {"inputs": text}), predicted(folders["token_classification"], text)[0], "tags")
+    expect_alike(server.post("/token_classification", {"inputs": text}), predicted(folders["token_classification"], text)[0], "tags")
     found = server.post("/question_answering", {"inputs": [{"question": "a b", "context": "c d a b c"}]})
-    expect(found, predicted(folders["question_answering"], "a b\tc d a b c"), "an answer")
+    expect_alike(found, predicted(folders["question_answering"], "a b\tc d a b c"), "an answer")
     text = "a [MASK] b"
-    status, answer, _ = server.ask("POST", "/fill_mask", {"inputs": text})
-    if status == 200:
-        expect(json.loads(answer), predicted(folders["masked_lm"], text)[0], "masked words")
-    else:
-        expect((status, b"MASK" in answer or b"mask" in answer), (422, True), f"masked words: {answer}")
+    expect_alike(server.post("/fill_mask", {"inputs": text}), predicted(folders["masked_lm"], text)[0], "masked words")
+    expect(server.ask("POST", "/fill_mask", {"inputs": "a b"})[0], 422, "a text without a mask")
 
 
 def check_routes(place):
     folders = {name: head_folder(place, name) for name in ("token_classification", "question_answering", "masked_lm")}
-    with Server(TINY, SENTENCES, *folders.values()) as server:
+    with Server(TINY, SENTENCES, *folders.values(), program=(COMPRESS, "serve")) as server:
         expect(server.models, ["tiny", "model", *folders], "names")
         check_classes(server)
         check_vectors(server)
@@ -234,7 +245,7 @@ def check_abuse():
             (request_of("/predict", {"inputs": "the " * 600, "truncate": True}), 200), (request_of("/predict", {"inputs": ""}), 200),
             (request_of("/predict", {"inputs": "\x00 \u202e \U0001f600"}), 200), (request_of("/predict", {"inputs": "x" * 90_000, "truncate": True}), 200),
             (request_of("/predict", {"inputs": "x" * 200_000}), 413), (b"POST /predict HTTP/1.1\r\nContent-Length: 3\r\n\r\n{\"i", 400),
-            (b"POST /predict HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"inputs\":\"\xff\"}  ", 400), (b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+            (b"POST /predict HTTP/1.1\r\nContent-Length: 16\r\n\r\n{\"inputs\":\"\xff\"}  ", 400), (b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
             (b"POST /predict HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 400), (b"POST /predict HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n", 413),
             (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
             (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\n\r\n", 431), (b"DELETE /predict HTTP/1.1\r\n\r\n", 405), (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", 404),
@@ -310,7 +321,7 @@ def check_stop():
                     while True:
                         answer = b""
                         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                            client.sendall(request_of("/predict", {"inputs": " ".join(["the quick"] * (1 + answered[i] % 7))}))
+                            client.sendall(request_of("/predict", {"inputs": " ".join(["the fox"] * (1 + answered[i] % 4))}))
                             answer = read_answer(client)
                         if not answer and is_new:
                             return  # the system took the connection as the server ended
@@ -336,7 +347,7 @@ def check_operations(place):
     keys, log = os.path.join(place, "keys"), os.path.join(place, "access.jsonl")
     with open(keys, "w", encoding="utf-8") as out:
         out.write("first\nsecond\n")
-    with Server("own=" + TINY, "--api-key-file", keys, program=(PROGRAM,), log=log) as server:
+    with Server("own=" + TINY, "--api-key-file", keys, log=log) as server:
         linked = subprocess.run(["ldd", PROGRAM], check=True, capture_output=True, text=True).stdout
         expect([line.split()[0] for line in linked.splitlines() if "torch" in line or "c10" in line], [], "libraries of compress-serve")
         expect(server.models, ["own"], "names")

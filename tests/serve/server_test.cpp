@@ -113,7 +113,8 @@ struct Running {
 
 std::string post(const std::string& text, const std::string& headers = "") {
   const auto body = nlohmann::json{{"inputs", text}}.dump();
-  return "POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body;
+  return "POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers +
+         "\r\n" + body;
 }
 
 bool has(const std::string& answer, const std::string& part) {
@@ -150,7 +151,8 @@ TEST_CASE("A request in pieces, in chunks or with a question first is read") {
   Client client(running.server.port());
   for (const char c : post("a")) client.send(std::string(1, c));
   has(client.receive(), "200 OK");
-  client.send("POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"inputs\r\n6\r\n\":\"a\"}\r\n0\r\n\r\n");
+  client.send(
+      "POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"inputs\r\n6\r\n\":\"a\"}\r\n0\r\n\r\n");
   has(client.receive(), "200 OK");
   client.send("POST /embed HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n");
   has(client.receive(), "100 Continue");
@@ -165,7 +167,8 @@ TEST_CASE("What is too large is refused, and the client can read why") {
     client.send(text);
     return client.receive();
   };
-  has(answer("POST /embed HTTP/1.1\r\nContent-Length: 1001\r\n\r\n" + std::string(1 << 20, 'x')), "413 Payload Too Large");
+  has(answer("POST /embed HTTP/1.1\r\nContent-Length: 1001\r\n\r\n" + std::string(1 << 20, 'x')),
+      "413 Payload Too Large");
   std::string chunks = "POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 1000; ++i) chunks += "10\r\n0123456789abcdef\r\n";
   has(answer(chunks), "413 Payload Too Large");
@@ -229,7 +232,8 @@ TEST_CASE("A full queue is answered with 429 and when to try again") {
   first.send(post("a"));
   running.model->wait_for_batches(1);
   waits.send(post("a b c"));
-  wait_until([&] { return running.service.metrics().gauge("compress_queue_tokens", "", {{"model", "m"}}).value() == 5.0; });
+  wait_until(
+      [&] { return running.service.metrics().gauge("compress_queue_tokens", "", {{"model", "m"}}).value() == 5.0; });
   refused.send(post("a"));
   const auto answer = refused.receive();
   has(answer, "429 Too Many Requests");
