@@ -406,11 +406,11 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
 TEST_CASE("ModernBERT that was cut and quantized is the same in its folder and in its fused file") {
   using enum WeightFormat;
   const auto* name = GENERATE("modernbert", "modernbert_biases");
-  const auto [format, activations, bound] = GENERATE(table<WeightFormat, ActivationScheme, double>(
-      {{float32, ActivationScheme::per_token, 1e-3},
-       {int8, ActivationScheme::per_token, 0.2},
-       {int8, ActivationScheme::static_per_tensor, 0.2},
-       {bfloat16, ActivationScheme::per_token, 0.05}}));
+  const auto [format, activations, bound] =
+      GENERATE(table<WeightFormat, ActivationScheme, double>({{float32, ActivationScheme::per_token, 1e-3},
+                                                              {int8, ActivationScheme::per_token, 0.2},
+                                                              {int8, ActivationScheme::static_per_tensor, 0.2},
+                                                              {bfloat16, ActivationScheme::per_token, 0.05}}));
   INFO(name << ", " << enum_name(format) << ", " << static_cast<int>(activations));
   auto [exact, batch] = with_odd_masks(name, golden_tensors("model/masks.safetensors"));
   std::vector<torch::Tensor> kept;  // other heads and units in each layer
@@ -436,9 +436,8 @@ TEST_CASE("ModernBERT that was cut and quantized is the same in its folder and i
 
 TEST_CASE("heads that read all tokens have the same bits with any number of threads") {
   const auto before = at::get_num_threads();
-  for (const auto* name :
-       {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2",
-        "model/families/modernbert"}) {
+  for (const auto* name : {"model/tiny", "model/families/electra", "model/families/albert", "model/families/deberta-v2",
+                           "model/families/modernbert"}) {
     for (const auto task : {TaskType::masked_lm, TaskType::token_classification}) {
       INFO(name << " " << enum_name(task));
       at::manual_seed(3);
