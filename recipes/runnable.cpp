@@ -33,8 +33,8 @@ void add(const std::vector<std::string>& lines, std::vector<std::string>& all) {
 LogitsFunction checked(LogitsFunction logits, const fs::path& file) {
   return [logits = std::move(logits), name = file.string()](const Batch& batch) {
     auto outputs = logits(batch);
-    if (outputs.isnan().any().item<bool>()) {
-      throw CheckpointError(name + ": found NaN in what it gives for a text, expected numbers");
+    if (!outputs.isfinite().all().item<bool>()) {
+      throw CheckpointError(name + ": found NaN or an infinity in what it gives for a text, expected finite numbers");
     }
     return outputs;
   };

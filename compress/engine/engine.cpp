@@ -280,8 +280,8 @@ class PackedEngine final : public Engine {
       write(rows.subspan(first, last - first), joined, outputs.values.data() + outputs.begin[first] * outputs.width);
       first = last;
     }
-    if (std::ranges::any_of(outputs.values, [](float value) { return std::isnan(value); })) {
-      throw CheckpointError(file_ + ": found NaN in what it gives for a text, expected numbers");
+    if (std::ranges::any_of(outputs.values, [](float value) { return !std::isfinite(value); })) {
+      throw CheckpointError(file_ + ": found NaN or an infinity in what it gives for a text, expected finite numbers");
     }
     return outputs;
   }

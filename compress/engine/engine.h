@@ -53,7 +53,7 @@ class Engine {
   /// (start and end): a row a token. Of masked language modelling: a row a token, as wide as the vocabulary. Of
   /// embedding: a text's vector. A text's row does not depend on the texts beside it. Throws DataError that names the
   /// text: without tokens, with more than the model has positions for, or with an id, type or token that is not there;
-  /// CheckpointError where weights overflow to NaN.
+  /// CheckpointError where weights overflow.
   virtual Outputs run(std::span<const TokenRow> rows) const = 0;
 
   /// What a head is given: the last layer's output, a row a token. Of an embedding model these are the tokens' vectors

@@ -207,6 +207,7 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
 
 std::string runtime_lacks(const ModelConfig& config) {
   if (config.language_head != LanguageHead::none || !config.decoder.empty()) return "a decoder";
+  if (config.input.scaled || config.input.first_position != 0) return "scaled words, or positions that begin later";
   if (config.max_length() > kernels::int16_attention_limit) {
     return fmt::format("texts of {} tokens", config.max_length());
   }

@@ -577,6 +577,9 @@ struct EmbeddingNode : torch::autograd::Node {
   }
 };
 
+bool has_fused_form(const InputSpec& input) {
+  return !input.scaled && input.first_position == 0;
+}
 bool has_fused_form(const BlockSpec& block) {
   const auto& attention = block.attention;
   using enum Positions;
@@ -599,13 +602,16 @@ void linear_products(LinearImpl& linear, const Tensor& x, const Tensor& dy, Arit
 }
 
 bool can_fuse(const ModelConfig& config) {
-  return std::ranges::all_of(config.layers, has_fused_form) && !config.relative.norm && config.decoder.empty();
+  const auto block_has = [](const BlockSpec& block) { return has_fused_form(block); };
+  return std::ranges::all_of(config.layers, block_has) && has_fused_form(config.input) && !config.relative.norm &&
+         config.decoder.empty();
 }
 
 bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
               const Capture& capture) {
   if (capture.attentions || capture.projections || !input_ids.is_cpu() || input_ids.numel() == 0) return false;
-  if (encoder.embeddings->word_embeddings->format() != WeightFormat::float32) return false;
+  const auto& embeddings = *encoder.embeddings;
+  if (embeddings.word_embeddings->format() != WeightFormat::float32 || !has_fused_form(embeddings.spec)) return false;
   bool places = false;  // whether what is computed depends on the tokens' distances
   for (const auto& layer : encoder.layers) {
     if (!has_fused_form(layer->spec) || layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;

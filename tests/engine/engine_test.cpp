@@ -169,7 +169,7 @@ TEST_CASE("a folder with tensors that are odd, missing or misshapen is refused b
   write_state_dict(folder.path(), overflows);
   const std::vector<int64_t> ids{2, 5, 3};
   CHECK_THAT(message_of<CheckpointError>([&] { Engine::load(folder.path())->run(std::vector{TokenRow{ids}}); }),
-             Contains("model.safetensors: found NaN in what it gives for a text"));
+             Contains("model.safetensors: found NaN or an infinity in what it gives for a text"));
 }
 
 TEST_CASE("weights of 16 bits in a folder of Hugging Face's are read") {
