@@ -82,16 +82,19 @@ void Service::add(const std::string& name, std::shared_ptr<const Model> model) {
 void Service::warm_up() {
   for (const auto& served : models_) {
     for (const auto words : {1, 16, 64}) {
-      TextInput input{.text = "a"};
-      for (int i = 1; i < words; ++i) input.text += " word";
-      if (traits_of(served.info().head.task).labels == LabelKind::answers) input.pair = input.text;
+      std::string text = "a";
+      for (int i = 1; i < words; ++i) text += " word";
+      const bool asks = traits_of(served.info().head.task).labels == LabelKind::answers;
+      const auto input = asks ? TextInput{.text = "a", .pair = text} : TextInput{.text = text};
       std::promise<std::exception_ptr> computed;
       try {
         served.batcher->submit(
             std::make_shared<Job>(std::vector{served.model->read(input, {.truncate = true})},
                                   [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
         if (const auto error = computed.get_future().get()) std::rethrow_exception(error);
-      } catch (const RequestError&) {  // a text without a mask: the next request is the first
+      } catch (
+          const RequestError&) {  // a text without a mask, or a model of very short ones: the next request is the first
+      } catch (const DataError&) {
       }
     }
   }

@@ -70,7 +70,8 @@ def expected_logits(ids, hidden=8, units=12):
 def main():
     plain, runtime, compress, folder = sys.argv[1:]
     for file in (plain, runtime):
-        found = [line.split()[0] for line in out_of(["ldd", file]).splitlines() if "torch" in line or "c10" in line]
+        linked = [line.split()[0] for line in out_of(["ldd", file]).splitlines()]
+        found = [name for name in linked if "torch" in name or "c10" in name]
         if found:
             sys.exit(f"plain_test: {file} links {', '.join(found)}, expected nothing of LibTorch's")
     text = "the quick brown fox of the CAFÉ"

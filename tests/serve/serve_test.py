@@ -349,7 +349,8 @@ def check_operations(place):
         out.write("first\nsecond\n")
     with Server("own=" + TINY, "--api-key-file", keys, log=log) as server:
         linked = subprocess.run(["ldd", PROGRAM], check=True, capture_output=True, text=True).stdout
-        expect([line.split()[0] for line in linked.splitlines() if "torch" in line or "c10" in line], [], "libraries of compress-serve")
+        names = [line.split()[0] for line in linked.splitlines()]
+        expect([name for name in names if "torch" in name or "c10" in name], [], "libraries of compress-serve")
         expect(server.models, ["own"], "names")
         body = {"inputs": "the quick"}
         expect(server.ask("POST", "/predict", body)[0], 401, "a request without a key")
