@@ -92,8 +92,7 @@ void Service::warm_up() {
             std::make_shared<Job>(std::vector{served.model->read(input, {.truncate = true})},
                                   [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
         if (const auto error = computed.get_future().get()) std::rethrow_exception(error);
-      } catch (
-          const RequestError&) {  // a text without a mask, or a model of very short ones: the next request is the first
+      } catch (const RequestError&) {  // of a text without a mask: the next request is the first
       } catch (const DataError&) {
       }
     }
