@@ -259,7 +259,8 @@ void AddPositions(const int32_t* HWY_RESTRICT row, int64_t tokens, const float* 
 struct Keys {
   int64_t first, last;
 };
-Keys KeysOf(const Int16Head& head, int64_t query) {
+HWY_INLINE Keys KeysOf(const Int16Head& head, int64_t query) {
+  if (head.before == Int16Head::everywhere && head.after == Int16Head::everywhere) return {0, head.tokens};
   const int64_t place = PlaceOf(head.query_place, query);
   const auto keys_before = [&](int64_t end) {
     if (head.key_place == nullptr) return std::clamp<int64_t>(end, 0, head.tokens);
@@ -351,8 +352,8 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
       }
       const auto own = KeysOf(head, first + r);
       float* row = scores + r * s.padded;
-      std::fill(row + begin, row + own.first, lowest);
-      std::fill(row + own.last, row + end, lowest);
+      for (auto j = begin; j < own.first; ++j) row[j] = lowest;
+      for (auto j = own.last; j < end; ++j) row[j] = lowest;
       const float* bias = OfQuery(head.bias, head, first + r, placed_bias);
       const float sum = Softmax(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, bits.total,
                                 reinterpret_cast<int16_t*>(probabilities + (r * s.padded + begin) / 2));
