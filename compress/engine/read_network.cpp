@@ -15,7 +15,7 @@
 #include "compress/base/json_file.h"                // read_json_file
 #include "compress/checkpoint/checkpoint.h"         // open_checkpoint, counted
 #include "compress/engine/network_state.h"          // network_state, runtime_lacks
-#include "compress/families/families.h"             // find_family
+#include "compress/families/families.h"             // require_encoder
 #include "compress/families/model_config.h"         // read_model_config
 #include "compress/families/name_table.h"           // canonical_names, checkpoint_names, joined_tensors
 #include "compress/kernels/linear.h"                // add_row
@@ -150,10 +150,7 @@ NetworkFolder::NetworkFolder(const fs::path& folder) : folder_(folder), files_(t
   const auto config_file = files_ / "config.json";
   config_ = read_model_config(read_json_file(config_file), config_file.string(), &warnings_);
   for (auto& warning : warnings_) warning = "config.json: " + warning;
-  if (find_family(config_.model_type).is_decoder()) {
-    throw UnsupportedError(fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it",
-                                       folder_.string(), config_.model_type));
-  }
+  require_encoder(config_.model_type, folder_.string());
   find_tensors();
   check_packable(config_, folder_);
   canonical_ = checkpoint_names(config_);

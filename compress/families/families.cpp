@@ -71,4 +71,10 @@ const Family& find_family(const std::string& model_type, const std::string& wher
   throw UnsupportedError(fmt::format("{}: found \"{}\", supported: {}", where, model_type, fmt::join(supported, ", ")));
 }
 
+void require_encoder(const std::string& model_type, const std::string& place) {
+  if (!find_family(model_type).is_decoder()) return;
+  throw UnsupportedError(
+      fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it", place, model_type));
+}
+
 }  // namespace compression

@@ -16,4 +16,7 @@ const std::vector<TokenizerClass>& tokenizer_classes();
 /// Throws UnsupportedError that names the supported families; `where` is where model_type was found.
 const Family& find_family(const std::string& model_type, const std::string& where = "model_type");
 
+/// Throws UnsupportedError for a decoder, or a model that has one; `place`: the folder, or the file, of the model.
+void require_encoder(const std::string& model_type, const std::string& place);
+
 }  // namespace compression

@@ -14,7 +14,7 @@
 #include "compress/base/files.h"         // make_folder
 #include "compress/base/json_file.h"     // read_json_file
 #include "compress/base/limits.h"        // labels
-#include "compress/families/families.h"  // find_family
+#include "compress/families/families.h"  // find_family, require_encoder
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
 #include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
 #include "compress/model_files/checkpoint_head.h"         // settle_head
@@ -215,10 +215,7 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   const auto config_file = files / "config.json";
   auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
   for (auto& warning : loaded.warnings) warning = "config.json: " + warning;
-  if (find_family(config.model_type).is_decoder()) {
-    throw UnsupportedError(fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it",
-                                       folder.string(), config.model_type));
-  }
+  require_encoder(config.model_type, folder.string());
   const auto tensor_files = open_checkpoint(files);
   auto [state, names] = canonical_state(config.model_type, tensor_files, files);
   const auto shapes = shapes_of(state);
