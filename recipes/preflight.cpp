@@ -8,6 +8,7 @@
 
 #include "compress/base/error.h"                   // Error
 #include "compress/engine/network_state.h"         // runtime_lacks
+#include "compress/families/families.h"            // require_encoder
 #include "compress/model_files/fit.h"              // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model_config
 #include "compress/spec/cost.h"                    // encoder_macs
@@ -95,6 +96,7 @@ class Checker {
     if (!fs::is_regular_file(transformer_folder(path) / "config.json", ignored)) return found;  // told elsewhere
     try {
       Known own{.config = load_model_config(path), .name = path.string()};
+      require_encoder(own.config.model_type, path.string());
       own.misfit = head_misfit(path, own.config, head_);
       own.config.task = recipe_.task.type;
       if (traits_of(own.config.task).head == HeadKind::embedding && !own.config.embedding.unsupported.empty()) {

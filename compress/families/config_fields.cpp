@@ -229,13 +229,6 @@ double read_rotary_base(const ConfigFields& fields, const std::string& old_key, 
   return own.real_or(base, "rope_theta", 1.0, 1e12);
 }
 
-void require_even_heads(const FamilyFields& fields, const ModelConfig& config) {
-  const auto size = config.attention_head_size();
-  if (size % 2 == 0) return;
-  fields.all().fail(fields.key("num_attention_heads"), fmt::format("heads of size {}", size),
-                    "an even size, which rotary positions turn in halves");
-}
-
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config) {
   config.language_head = fields.flag_or(tied, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
   config.task = headless_task;

@@ -90,9 +90,6 @@ void write_embedding_size(const ModelConfig& config, nlohmann::json& out);
 double read_rotary_base(const ConfigFields& fields, const std::string& old_key, double fallback,
                         const std::string& type = "");
 
-/// That rotary positions can turn the halves of a head.
-void require_even_heads(const FamilyFields& fields, const ModelConfig& config);
-
 /// tie_word_embeddings of a decoder, `tied` where it is absent, in place of any other head; and its inverse.
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config);
 void write_language_head(const ModelConfig& config, nlohmann::json& out);

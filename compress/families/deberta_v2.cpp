@@ -64,6 +64,10 @@ void read_disentangled(const FamilyFields& family_fields, ModelConfig& config) {
 
 /// The inverse. Keys that say the same in another way stay as the source has them.
 void write_disentangled(const ModelConfig& config, nlohmann::json& out) {
+  for (const auto* key : {"embedding_size", "pooler_hidden_size"}) {
+    if (out.contains(key)) out[key] = config.hidden_size;
+  }
+  if (out.contains("attention_head_size")) out.erase("attention_head_size");  // hidden_size / heads, or of compress
   const auto put = [&](const char* key, const nlohmann::json& value, const nlohmann::json& default_value) {
     if (out.contains(key) || value != default_value) out[key] = value;
   };

@@ -36,7 +36,6 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool bi
     fields.fail("num_key_value_heads", std::to_string(kv_heads),
                 fmt::format("a divisor of num_attention_heads, {}", heads));
   }
-  require_even_heads(family_fields, config);
   fields.require_if_given("use_sliding_window", false);
   const auto base = read_rotary_base(fields, "rope_theta", default_base);
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");

@@ -352,6 +352,11 @@ void check_sizes(const ModelConfig& config, const std::string& file) {
       throw CheckpointError(fmt::format("{}: found {} heads of size {}, expected at most {} features in all", file,
                                         layer.attention.heads, layer.attention.head_size, limits::width));
     }
+    if (layer.attention.positions == Positions::rotary && layer.attention.head_size % 2 != 0) {
+      throw CheckpointError(
+          fmt::format("{}: found heads of size {}, expected an even size, which rotary positions turn in halves", file,
+                      layer.attention.head_size));
+    }
   }
   if (config.pad_token_id >= config.vocab_size) {
     throw CheckpointError(fmt::format("{}: pad_token_id: found {}, expected less than vocab_size, {}", file,

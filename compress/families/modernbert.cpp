@@ -71,7 +71,6 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
     block.attention.bias = block.attention.output_bias = attention_bias;
     block.mlp.bias = mlp_bias;
   }
-  require_even_heads(family_fields, config);
   for (const auto* key : {"decoder_bias", "tie_word_embeddings"}) fields.require_if_given(key, true);
   config.head.dense_bias = fields.flag_or(false, "classifier_bias");
   config.head.activation = family_fields.activation("classifier_activation", config.head.activation);

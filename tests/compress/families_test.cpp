@@ -12,6 +12,7 @@
 #include "compress/model_folder/joined.h"
 #include "compress/spec/cost.h"
 #include "compress/spec/relative_rows.h"
+#include "compress/spec/weights.h"
 #include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
@@ -50,6 +51,23 @@ std::string refusal(const std::string& family, const std::string& key, const jso
 /// Of the padded batch, what is not padding.
 torch::Tensor real_part(const torch::Tensor& states, const torch::Tensor& mask) {
   return states * mask.unsqueeze(-1).to(torch::kFloat);
+}
+
+TEST_CASE("a network that was cut to any hidden size is written and read again, in every family") {
+  for (const auto& name : family_names()) {
+    CAPTURE(name);
+    auto config = load_model_config(golden("model/families/" + name));
+    if (name == "deberta-v2") {  // keys that some of its files have
+      config.source["embedding_size"] = config.source["pooler_hidden_size"] = config.hidden_size;
+      config.source["attention_head_size"] = config.attention_head_size();
+    }
+    for (int64_t less = 1; less < 9; ++less) {
+      const auto cut = with_hidden_size(config, config.hidden_size - less);
+      auto again = read_model_config(write_model_config(cut), "config.json");
+      CHECK(again.hidden_size == cut.hidden_size);
+      CHECK((again.layers == cut.layers));
+    }
+  }
 }
 
 TEST_CASE("hidden states of all-mpnet-base-v2 equal those of transformers", "[real]") {
