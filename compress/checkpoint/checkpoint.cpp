@@ -136,4 +136,9 @@ std::string counted(const std::vector<std::string>& names, std::string_view what
   return fmt::format("{} {} ({}{})", names.size(), what, fmt::join(first, ", "), names.size() > shown ? ", ..." : "");
 }
 
+bool is_listed(const std::string& name, const std::vector<std::string>& list) {
+  return std::ranges::any_of(
+      list, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
+}
+
 }  // namespace compression

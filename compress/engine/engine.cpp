@@ -16,6 +16,7 @@
 #include "compress/kernels/threads.h"              // parallel_for, divide_up
 #include "compress/model_files/checkpoint_head.h"  // head_of
 #include "compress/runtime/encoder.h"              // Encoder
+#include "compress/spec/heads/embedding.h"         // EmbeddingHead
 #include "compress/storage/storage.h"              // StoredMatrix, storage_of
 
 namespace compression {
@@ -23,8 +24,7 @@ namespace {
 
 using kernels::LinearWeight;
 
-constexpr int64_t chunk_tokens = 4096;                           // whose last hidden states are in memory at once
-constexpr double smallest_norm = 1e-12, smallest_weight = 1e-9;  // of EmbeddingHead, which this computes
+constexpr int64_t chunk_tokens = 4096;  // whose last hidden states are in memory at once
 
 /// What follows the last hidden states of a head that the runtime has not: rows of them in, rows of outputs out.
 class Rows {
@@ -38,13 +38,9 @@ class Rows {
 /// As the folder has it, packed.
 LinearWeight packed(const NetworkFolder& folder, const std::string& name) {
   const auto weight = folder.read(name + ".weight"), bias = folder.read(name + ".bias");
-  StoredMatrix matrix{.format = format_of(weight.dtype).value(), .parts = {}};
-  const auto& storage = storage_of(matrix.format);
-  for (const auto& part : storage.parts(weight.size(0), weight.size(1))) {
-    matrix.parts.push_back(part.name == "weight" ? weight : folder.read(fmt::format("{}.{}", name, part.name)));
-  }
-  const std::vector<float> none(static_cast<size_t>(weight.size(0)));
-  auto result = storage.pack(matrix, bias.defined() ? bias.as<float>() : none.data());
+  const auto matrix =
+      stored_matrix(weight, [&](std::string_view part) { return folder.read(fmt::format("{}.{}", name, part)); });
+  auto result = storage_of(matrix.format).pack(matrix, bias.as<float>());
   if (const auto scale = folder.read(name + ".input_scale"); scale.defined()) result.input_scale = *scale.as<float>();
   return result;
 }
@@ -124,7 +120,7 @@ class Steps : public Rows {
     for (auto row = x.begin(); row != x.end(); row += columns) {
       double sum = 0.0;
       for (auto at = row; at != row + columns; ++at) sum += static_cast<double>(*at) * *at;
-      const auto norm = static_cast<float>(std::max(std::sqrt(sum), smallest_norm));
+      const auto norm = static_cast<float>(std::max(std::sqrt(sum), EmbeddingHead::smallest_norm));
       std::for_each(row, row + columns, [&](float& value) { value /= norm; });
     }
   }
@@ -139,12 +135,8 @@ class Words : public Rows {
  public:
   explicit Words(const NetworkFolder& folder, const runtime::EncoderState& state)
       : norm_(folder, "head.LayerNorm"), bias_(folder.read("head.bias")) {
-    const std::string name = "embeddings.word.";
-    const auto& weight = state.tensors.at(name + "weight");
-    table_.format = format_of(weight.dtype).value();
-    for (const auto& part : storage_of(table_.format).parts(weight.size(0), weight.size(1))) {
-      table_.parts.push_back(state.tensors.at(name + std::string(part.name)));
-    }
+    const auto part = [&](std::string_view name) { return state.tensors.at(fmt::format("embeddings.word.{}", name)); };
+    table_ = stored_matrix(part("weight"), part);
   }
 
   int64_t width() const override { return table_.rows(); }
@@ -185,7 +177,7 @@ void pool(Pooling pooling, const float* states, int64_t tokens, int64_t hidden, 
     }
   };
   const auto divide = [&](double by) {
-    const auto divisor = static_cast<float>(std::max(by, smallest_weight));
+    const auto divisor = static_cast<float>(std::max(by, EmbeddingHead::smallest_weight));
     std::for_each(to, to + hidden, [&](float& value) { value /= divisor; });
   };
   const auto one = [](int64_t) { return 1.0f; };

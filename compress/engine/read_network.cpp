@@ -13,7 +13,7 @@
 #include "compress/base/error.h"                    // CheckpointError, UnsupportedError
 #include "compress/base/fields.h"                   // enum_name
 #include "compress/base/json_file.h"                // read_json_file
-#include "compress/checkpoint/checkpoint.h"         // open_checkpoint, counted
+#include "compress/checkpoint/checkpoint.h"         // open_checkpoint, counted, is_listed
 #include "compress/engine/network_state.h"          // network_state, runtime_lacks
 #include "compress/families/families.h"             // require_encoder
 #include "compress/families/model_config.h"         // read_model_config
@@ -94,11 +94,6 @@ void check_finite(const HostTensor& tensor, const std::string& place) {
 /// "a.weight_scale" of "a.weight".
 std::string beside(const std::string& name, std::string_view leaf) {
   return name.substr(0, name.rfind('.') + 1) + std::string(leaf);
-}
-
-bool is_listed(const std::string& name, const std::vector<std::string>& list) {
-  return std::ranges::any_of(
-      list, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
 }
 
 /// Whether it is a linear layer's that quantization changes.

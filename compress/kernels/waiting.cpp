@@ -10,12 +10,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <latch>
 #include <mutex>
 #include <optional>
 #include <stop_token>
 #include <system_error>
-#include <vector>
+
+#include "compress/base/error.h"       // StorageError
+#include "compress/base/processors.h"  // require_threads
 
 namespace compression::kernels {
 namespace {
@@ -36,15 +37,12 @@ std::optional<double> delay_of_threads() {
 
 /// libgomp ends the program where it can't have a thread.
 bool may_have_threads(int count) {
-  std::vector<std::thread> threads;
-  std::latch all(1);
   try {
-    for (int i = 0; i < count; ++i) threads.emplace_back([&] { all.wait(); });
-  } catch (const std::system_error&) {
+    require_threads(count);
+    return true;
+  } catch (const StorageError&) {
+    return false;
   }
-  all.count_down();
-  for (auto& thread : threads) thread.join();
-  return static_cast<int>(threads.size()) == count;
 }
 
 /// Until the thread is to stop, or the time is over: whether it is to stop.

@@ -10,16 +10,12 @@
 
 #include "compress/base/error.h"              // CheckpointError, UnsupportedError
 #include "compress/base/json_file.h"          // excerpt
+#include "compress/checkpoint/checkpoint.h"   // counted, is_listed
 #include "compress/checkpoint/safetensors.h"  // write_safetensors
 #include "compress/ops/host_tensors.h"        // host_tensor, scalar_type
 
 namespace compression {
 namespace {
-
-bool is_listed(const std::string& name, const std::vector<std::string>& list) {
-  return std::ranges::any_of(
-      list, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
-}
 
 bool fits(const StoredTensor& found, const torch::Tensor& expected) {
   const auto is_number = [](torch::Dtype dtype) { return c10::isFloatingType(dtype) && c10::elementSize(dtype) > 1; };

@@ -59,6 +59,17 @@ class Storage {
 
 const Storage& storage_of(WeightFormat format);
 
+/// The matrix of the tensor NAME.weight, whose dtype tells the kind, and of the others that belong to it, which
+/// `part(name)` gives. Throws std::bad_optional_access for a dtype that no weights have.
+template <class Part>
+StoredMatrix stored_matrix(const HostTensor& weight, Part&& part) {
+  StoredMatrix matrix{.format = format_of(weight.dtype).value(), .parts = {}};
+  for (const auto& kind : storage_of(matrix.format).parts(weight.size(0), weight.size(1))) {
+    matrix.parts.push_back(matrix.parts.empty() ? weight : part(kind.name));
+  }
+  return matrix;
+}
+
 /// float32 [rows, columns].
 HostTensor to_floats(const StoredMatrix& matrix);
 

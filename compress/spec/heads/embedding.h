@@ -15,6 +15,9 @@ namespace compression {
 /// A vector a text (Sentence-BERT, arXiv 1908.10084): the last hidden states of tokens that are not padding, pooled,
 /// and what EmbeddingOptions say after that. "Logits": [batch, width].
 struct EmbeddingHead : AnyHead {
+  static constexpr double smallest_norm = 1e-12;   // that a vector is divided by
+  static constexpr double smallest_weight = 1e-9;  // what sums over tokens are divided by at least
+
   static bool reads_first(const ModelConfig& config) {
     return config.embedding.pooling == std::vector<Pooling>{Pooling::cls};
   }
@@ -64,9 +67,6 @@ struct EmbeddingHead : AnyHead {
   }
 
  private:
-  static constexpr double smallest_norm = 1e-12;
-  static constexpr double smallest_weight = 1e-9;  // what sums over tokens are divided by at least
-
   static std::string dense_name(size_t step) { return fmt::format("dense_{}", step); }
 
   /// All poolings' vectors, which follow each other.
