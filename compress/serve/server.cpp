@@ -327,9 +327,9 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
       const auto count = ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
       if (count > 0) return;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return self->watch();
-      self->network_.client_is_gone();
       self->tell(499, 0);
       self->close();
+      self->network_.client_is_gone();  // whoever sees it counted finds its request given up
     });
   }
 
