@@ -1,9 +1,11 @@
 // How fast int8 products run against what the processor can do:
 //
-//     int8_gemm [--threads N] [--seconds S] [ROWSxINxOUT]...
+//     int8_gemm [--threads N] [--seconds S] [--density D] [--rows N] [ROWSxINxOUT]...
 //
 // The peak is that of the instruction the kernel uses, on values in registers, with as many threads. Prints operations
-// a second (two a multiply-add) of the product alone, without and with GELU, and of preparing its rows as well.
+// a second (two a multiply-add) of the product alone, without and with GELU, and of preparing its rows as well. With a
+// density, a share of the weight's blocks of 1x4 stays, and operations are those of the whole: the product with the
+// zeros left out besides, whatever is faster. --rows: of a call, of which a thread makes one after the other.
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -32,6 +34,12 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+struct Options {
+  int64_t threads = 1;
+  double seconds = 1.0, density = 1.0;
+  int64_t rows_at_once = 48;
+};
 
 /// So many multiply-adds of int8 from registers, by the instruction that products use here.
 using Loop = void (*)(int64_t steps);
@@ -132,14 +140,16 @@ double rate(double operations, double seconds, Work&& work) {
   return operations / times[times.size() / 2];
 }
 
-void measure(const std::string& shape, int64_t threads, double seconds, double most) {
+void measure(const std::string& shape, const Options& options, double most) {
+  const auto [threads, seconds, density, rows_at_once] = options;
   int64_t rows = 0, in = 0, out = 0;
   if (std::sscanf(shape.c_str(), "%ldx%ldx%ld", &rows, &in, &out) != 3 || rows < 1 || in < 1 || out < 1) {
     fmt::print(stderr, "found {}, expected ROWSxINxOUT\n", shape);
     std::exit(2);
   }
   const auto x = torch::randn({rows, in}), bias = torch::randn({out}), scale = torch::rand({out});
-  const auto values = torch::randint(-127, 128, {out, in}).to(torch::kChar);
+  const auto stays = torch::rand({out, (in + 3) / 4}).lt(density).repeat_interleave(4, 1).slice(1, 0, in);
+  const auto values = (torch::randint(-127, 128, {out, in}) * stays).to(torch::kChar);
   kernels::LinearWeight weight;
   kernels::pack_linear(kernels::Number::int8, values.data_ptr(), scale.data_ptr<float>(), bias.data_ptr<float>(), out,
                        in, weight);
@@ -151,8 +161,8 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
   const auto product = [&](Activation function, bool prepare) {
     kernels::run_together(threads, [&](const kernels::Member& member) {
       const auto [first, last] = member.share(rows);
-      for (auto begin = first; begin < last; begin += 48) {
-        const auto end = std::min(begin + 48, last);
+      for (auto begin = first; begin < last; begin += rows_at_once) {
+        const auto end = std::min(begin + rows_at_once, last);
         if (prepare) kernels::prepare_rows(x.data_ptr<float>(), in, in, begin, end, input);
         kernels::multiply(input, weight, {begin, end}, {0, weight.panels}, function, y.data_ptr<float>(), out);
       }
@@ -163,6 +173,11 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
     fmt::print("{:>16} {:<22} {:6.3f} Top/s{}\n", shape, name, found / 1e12,
                most > 0 ? fmt::format(", {:.0f} % of the peak", 100.0 * found / most) : "");
   };
+  if (density < 1.0) {
+    show("product with zeros", rate(operations, seconds, [&] { product(Activation::none, false); }));
+    kernels::pack_sparse(values.data_ptr<int8_t>(), out, in, weight);
+    weight.sparse.fewest_rows = 1;
+  }
   show("product", rate(operations, seconds, [&] { product(Activation::none, false); }));
   show("and GELU", rate(operations, seconds, [&] { product(Activation::gelu, false); }));
   show("and rows prepared", rate(operations, seconds, [&] { product(Activation::gelu, true); }));
@@ -171,15 +186,18 @@ void measure(const std::string& shape, int64_t threads, double seconds, double m
 }  // namespace
 
 int main(int argc, char** argv) {
-  int64_t threads = at::get_num_threads();
-  double seconds = 1.0;
+  Options options{.threads = at::get_num_threads()};
   std::vector<std::string> shapes;
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     if (option == "--threads" && i + 1 < argc) {
-      threads = std::atol(argv[++i]);
+      options.threads = std::atol(argv[++i]);
     } else if (option == "--seconds" && i + 1 < argc) {
-      seconds = std::atof(argv[++i]);
+      options.seconds = std::atof(argv[++i]);
+    } else if (option == "--density" && i + 1 < argc) {
+      options.density = std::atof(argv[++i]);
+    } else if (option == "--rows" && i + 1 < argc) {
+      options.rows_at_once = std::max(1L, std::atol(argv[++i]));
     } else {
       shapes.push_back(option);
     }
@@ -188,13 +206,13 @@ int main(int argc, char** argv) {
     shapes = {"16x384x1536",   "128x384x384",   "4096x384x1152", "4096x384x1536",
               "4096x1536x384", "4096x768x3072", "4096x3072x768"};
   }
-  at::set_num_threads(static_cast<int>(threads));
+  at::set_num_threads(static_cast<int>(options.threads));
   const auto instruction = instruction_used();
-  const double most = peak(instruction, threads);
+  const double most = peak(instruction, options.threads);
   fmt::print("{}\nkernel: {}\n", describe(this_machine()), kernels::int8_kernel());
   if (most > 0) {
-    fmt::print("peak of {} from registers, {} threads: {:.3f} Top/s\n", instruction.name, threads, most / 1e12);
+    fmt::print("peak of {} from registers, {} threads: {:.3f} Top/s\n", instruction.name, options.threads, most / 1e12);
   }
-  for (const auto& shape : shapes) measure(shape, threads, seconds, most);
+  for (const auto& shape : shapes) measure(shape, options, most);
   return 0;
 }

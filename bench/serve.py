@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Load on `compress serve`, or on another server: requests and tokens a second, latencies, peak memory, for several numbers of clients.
+"""Load on `compress serve`, or on another server: requests and tokens a second, latencies, and memory, for several numbers of clients.
 
-    python3 bench/serve.py build/release/bin/compress runs/.../int8 --texts data/dev.jsonl
-    python3 bench/serve.py --url http://127.0.0.1:7998 --route /embed --texts data/dev.jsonl      # a server that runs already
+    python3 bench/serve.py build/release/bin/compress-serve runs/.../int8 --texts data/dev.jsonl
+    python3 bench/serve.py ... --peer infinity,7997,/embeddings --peer fastapi,7998,/embed      # and servers that run already, at their ports
 
 Needs wrk (apt: wrk). Texts of the files ("text" of JSON lines) are shuffled and joined, 1 to 18 at a time, so that their lengths differ; each request
-has one, and all clients send one after another. Prints a table in Markdown.
+has one, and all clients send one after another. Beside it what the engine does without a server: the same texts, as many a call as there are
+clients, by the runtime's library from this process. Prints a table in Markdown; tokens of servers that do not count them are ours a request.
+Memory is what the server holds before and after a row's load, and its peak so far: --seconds 600 --clients 64 shows whether it grows.
 """
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import random
@@ -48,7 +52,9 @@ def joined_texts(files, count, seed):
 
 
 def body_of(text, route):
-    return {"model": "m", "input": [text]} if "embeddings" in route else {"inputs": text, "truncate": True}
+    """As OpenAI's and Infinity's routes take a text, or as Text Embeddings Inference's do."""
+    as_list = route.endswith(("/embeddings", "/classify"))
+    return {"model": "m", "input": [text]} if as_list else {"inputs": text, "truncate": True}
 
 
 def metric(url, name):
@@ -62,12 +68,14 @@ def metric(url, name):
     return sum(found) if found else None
 
 
-def peak_megabytes(pid):
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-            return int(re.search(r"VmHWM:\s+(\d+)", status.read())[1]) / 1024
-    except OSError:
-        return None
+def megabytes(pids, field):
+    """Of the processes together: VmRSS, or VmHWM for the peak."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it is gone
+            with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+                total += int(re.search(field + r":\s+(\d+)", status.read())[1]) / 1024
+    return total
 
 
 def measure(url, script, clients, seconds):
@@ -84,54 +92,81 @@ def measure(url, script, clients, seconds):
     return [float(value) for value in found.groups()] + [tokens]
 
 
-def shown(value, form):
-    return form.format(value) if value is not None else "–"
+def alone(library, folder, texts, at_once, seconds):
+    """texts/s, p50 and p99 of a call in ms, of the engine without a server."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples"))
+    from embed import Model, Text
+    model = Model(library, folder)
+    encoded = [text.encode() for text in texts]
+    calls = []
+    for first in range(0, len(encoded) // at_once * at_once, at_once):
+        own = encoded[first:first + at_once]
+        calls.append((Text * at_once)(*(Text(text, len(text), None, 0) for text in own)))
+    took, results = [], ctypes.c_void_p()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begin = time.perf_counter()
+        model.check(model.library.compress_run(model.model, calls[len(took) % len(calls)], at_once, ctypes.byref(results)))
+        took.append(time.perf_counter() - begin)
+        model.library.compress_free_results(results)
+    took.sort()
+    return [at_once * len(took) / sum(took), took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3]
+
+
+def pids_at(port):
+    out = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], check=False, capture_output=True, text=True).stdout
+    return [int(pid) for pid in re.findall(r"pid=(\d+)", out)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", nargs="?", help="compress or compress-serve")
-    parser.add_argument("model", nargs="?", help="folder")
-    parser.add_argument("--url", help="of a server that runs already, in place of the program")
-    parser.add_argument("--pid", type=int, help="of that server, for its memory")
+    parser.add_argument("program", help="compress or compress-serve")
+    parser.add_argument("model", help="folder")
+    parser.add_argument("--peer", action="append", default=[], help="NAME,PORT,ROUTE of a server that runs already")
     parser.add_argument("--texts", nargs="+", required=True, help="JSON lines with a field \"text\"")
-    parser.add_argument("--route", default="/embed")
+    parser.add_argument("--route", default="/embed", help="/predict for a classifier")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=int, default=15)
     parser.add_argument("--count", type=int, default=400, help="different requests")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--options", default="", help="more of the program's, as one argument")
     arguments = parser.parse_args()
-    if (arguments.url is None) == (arguments.model is None):
-        parser.error("expected a program and a model, or --url")
 
-    server = None
-    if arguments.url is None:
-        serve = [] if os.path.basename(arguments.program) == "compress-serve" else ["serve"]
-        command = [arguments.program, *serve, arguments.model, "--port", "0", "--json", "--access-log", "off", *arguments.options.split()]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        line = server.stdout.readline()
-        if not line:
-            sys.exit("serve: the server did not start")
-        url, pid = json.loads(line)["url"], server.pid
-    else:
-        url, pid = arguments.url.rstrip("/"), arguments.pid
+    serve = [] if os.path.basename(arguments.program) == "compress-serve" else ["serve"]
+    command = [arguments.program, *serve, arguments.model, "--port", "0", "--json", "--access-log", "off", *arguments.options.split()]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    line = server.stdout.readline()
+    if not line:
+        sys.exit("serve: the server did not start")
+    servers = [("compress", json.loads(line)["url"], arguments.route, [server.pid])]
+    for peer in arguments.peer:
+        name, port, route = peer.split(",")
+        servers.append((name, f"http://127.0.0.1:{port}", route, pids_at(port)))
+    texts = joined_texts(arguments.texts, arguments.count, arguments.seed)
+    library = re.search(r"libcompress_runtime\S* => (\S+)", subprocess.run(["ldd", arguments.program], check=True, capture_output=True, text=True).stdout)[1]
     try:
-        with tempfile.NamedTemporaryFile("w", suffix=".lua", encoding="utf-8") as script:
-            bodies = [json.dumps(body_of(text, arguments.route)) for text in joined_texts(arguments.texts, arguments.count, arguments.seed)]
-            script.write(SCRIPT % (",\n".join(json.dumps(body) for body in bodies), arguments.route))
-            script.flush()
-            measure(url, script.name, 8, 2)  # warm
-            print("| clients | requests/s | tokens/s | p50 ms | p99 ms | errors | peak MB |\n|---|---|---|---|---|---|---|")
+        with tempfile.TemporaryDirectory() as folder:
+            scripts = []
+            for name, url, route, _ in servers:
+                scripts.append(os.path.join(folder, name + ".lua"))
+                bodies = [json.dumps(body_of(text, route)) for text in texts]
+                with open(scripts[-1], "w", encoding="utf-8") as script:
+                    script.write(SCRIPT % (",\n".join(json.dumps(body) for body in bodies), route))
+                measure(url, scripts[-1], 8, 2)  # warm
+            print("| server | clients | requests/s | tokens/s | p50 ms | p99 ms | errors | MB before | MB after | peak MB |\n|---" + "|---:" * 9 + "|")
             for clients in arguments.clients:
-                rate, middle, late, errors, _, tokens = measure(url, script.name, clients, arguments.seconds)
-                memory = peak_megabytes(pid) if pid else None
-                print(f"| {clients} | {rate:.1f} | {shown(tokens, '{:.0f}')} | {middle:.2f} | {late:.2f} | {errors:.0f} | {shown(memory, '{:.0f}')} |",
-                      flush=True)
+                tokens_each = None
+                for (name, url, _, pids), script in zip(servers, scripts):
+                    before = megabytes(pids, "VmRSS")
+                    rate, middle, late, errors, _, tokens = measure(url, script, clients, arguments.seconds)
+                    tokens_each = tokens / rate if tokens else tokens_each
+                    memory = f"{before:.1f} | {megabytes(pids, 'VmRSS'):.1f} | {megabytes(pids, 'VmHWM'):.1f}"
+                    print(f"| {name} | {clients} | {rate:.1f} | {tokens_each * rate:.0f} | {middle:.2f} | {late:.2f} | {errors:.0f} | {memory} |", flush=True)
+                rate, middle, late = alone(library, arguments.model, texts, clients, arguments.seconds)
+                print(f"| no server, {clients} a call | | {rate:.1f} | {tokens_each * rate:.0f} | {middle:.2f} | {late:.2f} | | | | |", flush=True)
     finally:
-        if server:
-            server.terminate()
-            server.wait()
+        server.terminate()
+        server.wait()
 
 
 main()

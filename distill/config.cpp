@@ -41,7 +41,7 @@ std::vector<Distance> distances(LossType type) {
       return {Distance::kl, Distance::cross_entropy, Distance::mse};
     case LossType::hidden_states:
     case LossType::embeddings:
-      return {Distance::mse, Distance::cosine};
+      return {Distance::mse, Distance::normalized_mse, Distance::cosine};
     case LossType::attentions:
       return {Distance::mse, Distance::kl, Distance::cosine};
     case LossType::labels:

@@ -50,9 +50,11 @@ struct LossConfig {
           "relations: of queries, keys and values, each among themselves (MiniLMv2)",
           Presence::required);
     visit("weight", self.weight, "Share in the sum of losses");
-    visit("distance", self.distance,
-          "logits: kl (the default), cross_entropy, mse; hidden_states and embeddings: mse (the default), cosine; "
-          "attentions: mse (the default), kl, cosine");
+    visit(
+        "distance", self.distance,
+        "logits: kl (the default), cross_entropy, mse; hidden_states and embeddings: mse (the default), normalized_mse "
+        "(SquareHead: divided by the teacher's own square), cosine; "
+        "attentions: mse (the default), kl, cosine");
     visit("temperature", self.temperature,
           "Of logits, kl and cross_entropy: divides both models' logits; the loss is multiplied by its square");
     visit("layers", self.layers, "Pairs [student layer, teacher layer], from 0, in place of layer_map");

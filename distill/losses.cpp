@@ -20,6 +20,8 @@ Autocast in_float32(const Tensor& like) {
   return Autocast(std::nullopt, like.device());
 }
 
+constexpr double smallest = 1e-12;  // mean square of a token that others are divided by
+
 /// 1 - cosine along the last dimension.
 Tensor cosine_distance(const Tensor& a, const Tensor& b) {
   return 1.0 - torch::cosine_similarity(a, b, -1);
@@ -34,6 +36,8 @@ Tensor hidden_distances(const Tensor& student, const Tensor& teacher, Distance d
   switch (distance) {
     case Distance::mse:
       return (full(student) - full(teacher)).square().mean(-1);
+    case Distance::normalized_mse:
+      return (full(student) - full(teacher)).square().mean(-1) / full(teacher).square().mean(-1).clamp_min(smallest);
     case Distance::cosine:
       return cosine_distance(full(student), full(teacher));
     default:

@@ -13,6 +13,8 @@ namespace compression::distill {
 /// Hidden states over the tokens that are not padding; 0 where there is none, as of all losses below. student, teacher:
 /// [batch, sequence, width]; mask: int64 [batch, sequence].
 ///   mse     mean squared difference, as in TinyBERT (arXiv 1909.10351)
+///   normalized_mse  the same, divided by the mean square of the teacher's, as in SquareHead (arXiv 2310.06927): layers
+///           count alike, however large their numbers. Of each token by itself, so that it is a mean over tokens
 ///   cosine  mean of 1 - cosine of each token's vectors, as in DistilBERT (arXiv 1910.01108)
 torch::Tensor hidden_loss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
                           Distance distance = Distance::mse);

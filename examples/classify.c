@@ -1,7 +1,7 @@
 /* What a model says of texts, in C, without LibTorch and without Python: a line a text with what was found in it.
  *   classify FOLDER TEXT...
  * Built apart from compress:
- *   cc classify.c -I/opt/compress/include/compress -L/opt/compress/lib -lcompress_runtime -o classify */
+ *   cc classify.c -I/opt/compress/include/compress -L/opt/compress/lib -Wl,-rpath,/opt/compress/lib -lcompress_runtime -o classify */
 #include <compress.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -15,6 +15,7 @@
 #include "compress/ops/library.h"            // make_encoder_object
 #include "compress/spec/heads.h"             // with_head
 #include "compress/state_dict/state_dict.h"  // load_state_dict
+#include "compress/storage/storage.h"        // storage_of
 #include "compress/task/losses.h"            // labelled_logits
 #include "export/encoder_state.h"            // encoder_state
 #include "export/expression.h"               // Expression
@@ -48,6 +49,7 @@ class LayerOps {
   Value activated(const Value& x, Activation activation) const {
     return activation == Activation::none ? x : let(exporter::activated(activation, x.text()));
   }
+  Value capped(const Value& x, double cap) const { return let("torch.tanh({} / {:.17g}) * {:.17g}", x, cap, cap); }
   Value joined(const std::vector<Value>& parts) const { return let("torch.cat([{}], -1)", fmt::join(parts, ", ")); }
 
  protected:
@@ -166,8 +168,14 @@ class StackOps : public LayerOps {
     return scores;
   }
 
-  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale, double) const {
-    return let("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k, v, bias, scale);
+  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, const Scores& of) const {
+    if (of.cap == 0.0) {
+      return let("torch.scaled_dot_product_attention({}, {}, {}, {}, scale={:.17g})", q, k, v, bias, of.scale);
+    }
+    const auto scores = capped(q.matmul(k.transpose(-1, -2)) * of.scale, of.cap);
+    line("if {} is not None:", bias);
+    line("  {0} = {0} + {1}", scores, bias);
+    return let("torch.softmax({}, -1)", scores).matmul(v);
   }
 
   const Value& memory() const { return inputs_.memory; }
@@ -255,7 +263,7 @@ class HeadOps : public LayerOps {
     return let(script_.layer_norm("head." + name, head_.norms.at(name), x.text()));
   }
   Value words(const Value& x) const {
-    return let("torch.linear({}, {}, {})", x, script_.full_weight("embeddings.word_embeddings", head_.words),
+    return let("torch.linear({}, {}, {})", x, script_.full_weight("embeddings.word_embeddings", *head_.words),
                script_.tensor("head.bias", head_.bias));
   }
   Value dropout(const Value& x) const { return x; }
@@ -303,10 +311,14 @@ Script language_script(const LanguageModel& model) {
     const StackInputs inputs{.ids = "decoder_input_ids", .memory = states, .memory_mask = first.mask()};
     states = StackOps(script, *model->decoder, model->config(), inputs, "decoder.").states();
   }
-  script.returns(model->lm_head ? script.linear("lm_head", model->lm_head, states.text())
-                                : fmt::format("torch.linear({}, {})", states.text(),
-                                              script.full_weight("embeddings.word_embeddings",
-                                                                 model->stack->embeddings->word_embeddings)));
+  const auto own = [&] { return script.linear("lm_head", model->lm_head, states.text()); };
+  const auto tied = [&] {
+    const auto& words = model->stack->embeddings->word_embeddings;
+    return fmt::format("torch.linear({}, {})", states.text(), script.full_weight("embeddings.word_embeddings", *words));
+  };
+  const Expression logits(script, script.let(model->lm_head ? own() : tied()));
+  const auto cap = model->config().logit_cap;
+  script.returns((cap == 0.0 ? logits : LayerOps(script).capped(logits, cap)).text());
   return script;
 }
 
@@ -348,7 +360,8 @@ Model as_runtime(const Model& model, Runtime runtime) {
     other->set_products(Products::libtorch);
     return other;
   }
-  if (config.linear_format != WeightFormat::int8 || config.activations != ActivationScheme::per_tensor) return model;
+  const bool quantizes_inputs = storage_of(config.linear_format).quantizes_inputs();
+  if (!quantizes_inputs || config.activations != ActivationScheme::per_tensor) return model;
   config.activations = ActivationScheme::per_token;
   Model other(config);
   load_state_dict(*other, state_dict(*model));

@@ -14,11 +14,12 @@
 #include <locale>
 #include <memory>
 
-#include "compress/base/error.h"    // CheckpointError, StorageError, UnsupportedError
-#include "compress/base/failure.h"  // is_out_of_memory
-#include "compress/base/limits.h"   // labels
-#include "compress/task/task.h"     // find_task
-#include "export/archive.h"         // check_archive
+#include "compress/base/error.h"       // CheckpointError, StorageError, UnsupportedError
+#include "compress/base/failure.h"     // is_out_of_memory
+#include "compress/base/limits.h"      // labels
+#include "compress/storage/storage.h"  // storage_of
+#include "compress/task/task.h"        // find_task
+#include "export/archive.h"            // check_archive
 
 namespace compression::exporter {
 namespace {
@@ -186,71 +187,63 @@ std::string Script::linear(const std::string& name, const torch::Tensor& weight,
 }
 
 std::string Script::linear(const std::string& name, const Linear& layer, const std::string& x) {
-  const auto float32 = dtype(torch::kFloat);
-  switch (layer->format()) {
-    case WeightFormat::float32:
-      return linear(name, layer->weight, layer->bias, x);
-    case WeightFormat::float16:
-      return fmt::format("torch.linear({}, torch.to({}, {}), {})", x, tensor(name + ".weight", layer->weight), float32,
-                         tensor(name + ".bias", layer->bias));
-    case WeightFormat::bfloat16: {
-      const auto bfloat16 = dtype(torch::kBFloat16);
-      return fmt::format("torch.to(torch.linear(torch.to({0}, {1}), {2}, torch.to({3}, {1})), {4})", x, bfloat16,
-                         tensor(name + ".weight", layer->weight), tensor(name + ".bias", layer->bias_or_zero()),
-                         float32);
-    }
-    case WeightFormat::int8: {
-      if (layer->activations() == ActivationScheme::static_per_tensor) {  // as in LinearImpl::forward()
-        const auto rounded =
-            fmt::format("torch.fake_quantize_per_tensor_affine({}, {}, 0, -128, 127)", x,
-                        attribute(name + ".input_scale", c10::IValue(layer->input_scale.item<double>())));
-        return fmt::format("torch.linear({}, torch.to({}, {}) * {}, {})", rounded,
-                           tensor(name + ".weight", layer->weight), float32,
-                           tensor(name + ".weight_scale", layer->weight_scale), tensor(name + ".bias", layer->bias));
-      }
-      const auto packed = attribute(name + ".packed", Linear(layer)->packed()->value());
-      const auto product = [&](const std::string& input) {
-        return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
-                           PackedInt8::reduce_range ? "True" : "False");
-      };
-      const auto bias = tensor(name + ".bias", layer->bias_or_zero());
-      if (layer->activations() == ActivationScheme::per_tensor) return fmt::format("{} + {}", product(x), bias);
-      // As in PackedInt8::linear().
-      const auto width = layer->weight.size(1);
-      const auto tokens = let(fmt::format("torch.reshape({}, [-1, {}])", x, width));
-      const auto scale = let(
-          fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
-      const auto range = let(fmt::format("torch.full([1, {}], 1.0, dtype={})", width, float32));
-      const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])",
-                                                tokens, scale, range, PackedInt8::range_low)));
-      const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
-      return fmt::format("torch.reshape({}, {}.size()[:-1] + [{}]) + {}", own, x, layer->weight.size(0), bias);
-    }
+  switch (layer->format()) {  // those with products of their own, as in LinearImpl::forward()
+    case WeightFormat::bfloat16:
+      return fmt::format("torch.to(torch.linear(torch.to({0}, {1}), {2}, torch.to({3}, {1})), {4})", x,
+                         dtype(torch::kBFloat16), tensor(name + ".weight", layer->weight),
+                         tensor(name + ".bias", layer->bias_or_zero()), dtype(torch::kFloat));
+    case WeightFormat::int8:
+      return int8_products(name, layer, x);
+    default:
+      return fmt::format("torch.linear({}, {}, {})", x, full_weight(name, *layer), tensor(name + ".bias", layer->bias));
   }
-  throw std::logic_error("weight format");
 }
 
-namespace {
-
-/// `numbers` of the table as float32.
-std::string widened(const std::string& numbers, const Embedding& table) {
-  if (table->weight.scalar_type() == torch::kFloat) return numbers;
-  return fmt::format("torch.to({}, {})", numbers, Script::dtype(torch::kFloat));
+std::string Script::int8_products(const std::string& name, const Linear& layer, const std::string& x) {
+  if (layer->activations() == ActivationScheme::static_per_tensor) {
+    const auto rounded = fmt::format("torch.fake_quantize_per_tensor_affine({}, {}, 0, -128, 127)", x,
+                                     attribute(name + ".input_scale", c10::IValue(layer->input_scale.item<double>())));
+    return fmt::format("torch.linear({}, {}, {})", rounded, full_weight(name, *layer),
+                       tensor(name + ".bias", layer->bias));
+  }
+  const auto packed = attribute(name + ".packed", Linear(layer)->packed()->value());
+  const auto product = [&](const std::string& input) {
+    return fmt::format("ops.quantized.linear_dynamic({}, {}, {})", input, packed,
+                       PackedInt8::reduce_range ? "True" : "False");
+  };
+  const auto bias = tensor(name + ".bias", layer->bias_or_zero());
+  if (layer->activations() == ActivationScheme::per_tensor) return fmt::format("{} + {}", product(x), bias);
+  // As in PackedInt8::linear().
+  const auto width = layer->columns();
+  const auto tokens = let(fmt::format("torch.reshape({}, [-1, {}])", x, width));
+  const auto scale =
+      let(fmt::format("torch.clamp_min(torch.amax(torch.abs({}), -1, True), {})", tokens, PackedInt8::smallest_scale));
+  const auto range = let(fmt::format("torch.full([1, {}], 1.0, dtype={})", width, dtype(torch::kFloat)));
+  const auto rows = let(product(fmt::format("torch.cat([torch.div({0}, {1}), {2}, torch.mul({2}, {3:.17g})])", tokens,
+                                            scale, range, PackedInt8::range_low)));
+  const auto own = let(fmt::format("torch.slice({}, 0, 0, {}.size(0)) * {}", rows, tokens, scale));
+  return fmt::format("torch.reshape({}, {}.size()[:-1] + [{}]) + {}", own, x, layer->rows(), bias);
 }
 
-}  // namespace
+std::string Script::widened(const std::string& name, const StoredModule& module,
+                            const std::function<std::string(const std::string& part)>& of) {
+  const auto& kind = storage_of(module.format());
+  if (!kind.is_product()) return of(tensor(name + ".weight", module.full_weight()));
+  std::vector<std::string> factors;
+  for (const auto& part : kind.parts(module.rows(), module.columns())) {
+    const auto text = of(tensor(fmt::format("{}.{}", name, part.name), module.part(part.name)));
+    factors.push_back(part.dtype == DType::float32 ? text
+                                                   : fmt::format("torch.to({}, {})", text, dtype(torch::kFloat)));
+  }
+  return fmt::format("{}", fmt::join(factors, " * "));
+}
 
 std::string Script::embedding(const std::string& name, const Embedding& table, const std::string& ids) {
-  const auto rows =
-      widened(fmt::format("torch.embedding({}, {})", tensor(name + ".weight", table->weight), ids), table);
-  if (!table->weight_scale.defined()) return rows;
-  return fmt::format("{} * torch.embedding({}, {})", rows, tensor(name + ".weight_scale", table->weight_scale), ids);
+  return widened(name, *table, [&](const auto& part) { return fmt::format("torch.embedding({}, {})", part, ids); });
 }
 
-std::string Script::full_weight(const std::string& name, const Embedding& table) {
-  const auto weight = widened(tensor(name + ".weight", table->weight), table);
-  if (!table->weight_scale.defined()) return weight;
-  return fmt::format("{} * {}", weight, tensor(name + ".weight_scale", table->weight_scale));
+std::string Script::full_weight(const std::string& name, const StoredModule& module) {
+  return widened(name, module, [](const auto& part) { return part; });
 }
 
 std::string Script::layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x) {

@@ -10,6 +10,7 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,7 +48,9 @@ class Script {
                      const std::string& x);
   std::string linear(const std::string& name, const Linear& layer, const std::string& x);
   std::string embedding(const std::string& name, const Embedding& table, const std::string& ids);
-  std::string full_weight(const std::string& name, const Embedding& table);
+
+  /// A module's weight in float32: what is stored, widened by the file itself where LibTorch's operators can.
+  std::string full_weight(const std::string& name, const StoredModule& module);
   std::string layer_norm(const std::string& name, const LayerNorm& norm, const std::string& x);
 
   /// How the source names a dtype: its number, as TorchScript itself writes it.
@@ -59,6 +62,11 @@ class Script {
   torch::jit::Module compile() const;
 
  private:
+  /// The product of a matrix's parts, or of their rows: `of` gives the expression of either by that of a part.
+  std::string widened(const std::string& name, const StoredModule& module,
+                      const std::function<std::string(const std::string& part)>& of);
+  std::string int8_products(const std::string& name, const Linear& layer, const std::string& x);
+
   std::string keep(const std::string& name);
   std::string source_;
   std::vector<std::pair<std::string, torch::Tensor>> tensors_;

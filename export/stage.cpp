@@ -8,6 +8,7 @@
 #include "compress/families/model_config.h"               // write_model_config
 #include "compress/model_folder/model_folder.h"           // load_model
 #include "compress/model_folder/sentence_transformers.h"  // write_sentence_modules
+#include "compress/storage/storage.h"                     // storage_of
 #include "export/config.h"                                // ExportConfig
 #include "export/model_script.h"                          // model_script, check_parity
 
@@ -16,13 +17,13 @@ namespace {
 
 /// Why a file of a runtime computes other numbers than the folder; nothing where it computes the same.
 std::string why_other(const ModelConfig& config, Runtime runtime) {
-  const bool int8 = config.linear_format == WeightFormat::int8;
+  const bool quantizes_inputs = storage_of(config.linear_format).quantizes_inputs();
   if (runtime == Runtime::fused) {
-    if (!int8 || config.activations != ActivationScheme::per_tensor) return "";
+    if (!quantizes_inputs || config.activations != ActivationScheme::per_tensor) return "";
     return "the fused runtime has a scale a token, where the folder has one for all texts of a batch";
   }
   if (config.linear_format == WeightFormat::bfloat16) return "LibTorch's operators round results to bfloat16 too";
-  if (!int8 || config.activations == ActivationScheme::static_per_tensor) return "";
+  if (!quantizes_inputs || config.activations == ActivationScheme::static_per_tensor) return "";
   return "LibTorch's int8 operators leave activations seven bits, the folder and the fused runtime have eight";
 }
 

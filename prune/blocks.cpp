@@ -12,12 +12,12 @@ torch::Tensor Block::sensitivity(const torch::Tensor& sum) const {
 }
 
 std::vector<Linear> Block::makers() const {
-  if (!attention && layer->gate) return {layer->intermediate, layer->gate};
-  if (!attention) return {layer->intermediate};
+  if (!attention && layer->spec.mlp.gated) return {layer->linear(Role::up), layer->linear(Role::gate)};
+  if (!attention) return {layer->linear(Role::up)};
   const bool positions_too =
       layer->spec.attention.positions == Positions::disentangled && !layer->relative.own_projections;
-  if (positions_too) return {layer->value};
-  return {layer->query, layer->key, layer->value};
+  if (positions_too) return {layer->linear(Role::value)};
+  return {layer->linear(Role::query), layer->linear(Role::key), layer->linear(Role::value)};
 }
 
 std::vector<Block> blocks(Model& model) {
@@ -26,6 +26,9 @@ std::vector<Block> blocks(Model& model) {
   }
   std::vector<Block> all;
   for (const auto& layer : model->encoder->layers) {
+    if (layer->spec.place == NormPlace::both) {
+      throw UnsupportedError("layers that norm what attention and FFN give can't be fitted or scored one by one");
+    }
     const bool last = layer.get() == model->encoder->layers.back().get();
     for (const bool attention : {true, false}) all.push_back({layer, attention, last && model->head->reads_first()});
   }

@@ -25,10 +25,10 @@ struct Block {
   torch::Tensor units(const torch::Tensor& x, const AttentionContext& context) const {
     return attention ? layer->attended(read(x), context) : layer->units(read(x));
   }
-  Linear& linear() { return attention ? layer->attention_output : layer->output; }
+  Linear linear() const { return layer->linear(attention ? Role::attention_output : Role::down); }
   /// What makes the units of tokens alone: where queries and keys are of relative positions too, only the values.
   std::vector<Linear> makers() const;
-  const LayerNorm& norm() const { return attention ? layer->attention_norm : layer->output_norm; }
+  LayerNorm norm() const { return layer->norm(attention ? Role::attention_norm : Role::mlp_norm); }
   int64_t width() const { return attention ? layer->head_size() : 1; }
 
   /// The residual with what the block adds.
@@ -38,7 +38,7 @@ struct Block {
 
   /// The next block's input.
   torch::Tensor next(const torch::Tensor& sum) const {
-    return layer->spec.place == NormPlace::after ? LayerNorm(norm())->forward(sum) : sum;
+    return layer->spec.place == NormPlace::after ? norm()->forward(sum) : sum;
   }
 
   /// What an error of the sum is multiplied by in the norm behind it, but for its weight: 1 / deviation. [..., 1]; 1
@@ -46,7 +46,8 @@ struct Block {
   torch::Tensor sensitivity(const torch::Tensor& sum) const;
 };
 
-/// In the order of computing, which is that of prunable_units(). Throws UnsupportedError if layers share weights.
+/// In the order of computing, which is that of prunable_units(). Throws UnsupportedError if layers share weights, or
+/// norm what attention and FFN give.
 std::vector<Block> blocks(Model& model);
 
 /// The logits of what the last block gives.

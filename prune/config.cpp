@@ -7,11 +7,12 @@ void validate(const ScoreConfig& config, Problems& problems) {
                    "found true with " + std::string(enum_name(config.importance)) +
                        "; expected first_order or fisher, which have gradients of single texts");
   const bool soft = config.labels == ScoreLabels::teacher;
-  const bool by_gradients = by_masks(config.importance) || config.importance == ImportanceMethod::taylor;
+  const bool by_gradients = by_masks(config.importance) || config.importance == ImportanceMethod::taylor ||
+                            config.importance == ImportanceMethod::obert;
   problems.require(!soft || by_gradients, "labels",
                    "found teacher with " + std::string(enum_name(config.importance)) +
                        ", which has no use for labels; "
-                       "expected data, or first_order, fisher or taylor");
+                       "expected data, or first_order, fisher, taylor or obert");
   problems.require(!soft || config.teacher, "teacher", "found nothing with labels: teacher; expected a model");
   problems.require(soft || !config.teacher, "labels", "found data with a teacher; expected teacher");
   problems.above("temperature", config.temperature, 0);
@@ -19,15 +20,37 @@ void validate(const ScoreConfig& config, Problems& problems) {
   problems.within("batch_size", config.batch_size, 1, 65536);
 }
 
+namespace {
+
+void validate_pattern(const BudgetConfig& config, Problems& problems) {
+  problems.require(config.pattern || !config.density, "density", "found without pattern; expected both");
+  if (!config.pattern) return;
+  const auto own = shape_of(*config.pattern).density();
+  problems.require(config.density || own > 0.0, "density",
+                   "found nothing with pattern: " + std::string(enum_name(*config.pattern)) +
+                       "; expected the share of weights that stay");
+  if (config.density) {
+    problems.above("density", *config.density, 0);
+    problems.require(
+        *config.density <= 1.0 && *config.density >= own, "density",
+        "found " + number_text(*config.density) + ", expected " + (own > 0.0 ? number_text(own) : "above 0") + " to 1");
+  }
+  problems.require(!config.hidden_size, "hidden_size", "found with pattern; expected it in a prune stage before");
+  problems.require(!config.whole_blocks, "whole_blocks", "found with pattern, which has no whole blocks");
+}
+
+}  // namespace
+
 void validate(const BudgetConfig& config, Problems& problems) {
-  const int budgets = int{config.counts()} + int{config.macs_reduction.has_value()} +
+  const int budgets = int{config.counts()} + int{config.pattern.has_value()} + int{config.macs_reduction.has_value()} +
                       int{config.parameter_reduction.has_value()} + int{config.latency_reduction.has_value()};
   problems.require(budgets > 0 || config.hidden_size, "",
                    "nothing to prune; expected heads, intermediate_size or both, or hidden_size, macs_reduction, "
-                   "parameter_reduction or latency_reduction");
+                   "parameter_reduction, latency_reduction or pattern");
   problems.require(budgets < 2, "",
                    "more than one budget; expected counts (heads, intermediate_size), macs_reduction, "
-                   "parameter_reduction or latency_reduction");
+                   "parameter_reduction, latency_reduction or pattern");
+  validate_pattern(config, problems);
   problems.at_least("heads", config.heads, 1);
   problems.at_least("intermediate_size", config.intermediate_size, 1);
   problems.at_least("hidden_size", config.hidden_size, 1);
@@ -49,10 +72,34 @@ void validate(const ReconstructConfig& config, Problems& problems) {
   problems.within("damping", config.damping, 1e-9, 1e9);
 }
 
+void validate_together(const ScoreConfig& score, const BudgetConfig& budget, const ReconstructConfig& reconstruct,
+                       Problems& problems) {
+  const auto method = score.importance;
+  if (!budget.pattern) {
+    problems.require(!of_single_weights(method), "importance",
+                     "found " + std::string(enum_name(method)) +
+                         ", which scores single weights; expected pattern with it, or another score");
+    return;
+  }
+  problems.require(method != ImportanceMethod::taylor, "importance",
+                   "found taylor with pattern, where it is first_order; expected first_order");
+  problems.require(method != ImportanceMethod::surgeon || budget.allocation == Allocation::uniform, "allocation",
+                   "found global with surgeon, which decides matrix by matrix; expected uniform");
+  problems.require(method != ImportanceMethod::obert || shape_of(*budget.pattern).rows == 1, "pattern",
+                   "found " + std::string(enum_name(*budget.pattern)) +
+                       " with obert; expected one whose blocks are of one output: unstructured, N:M, 1x2, 1x4 or 1x8");
+  problems.require(!score.per_text, "per_text", "found true with pattern; expected false");
+  problems.require(
+      reconstruct.reconstruct == Reconstruction::none, "reconstruct",
+      "found " + std::string(enum_name(reconstruct.reconstruct)) +
+          " with pattern; expected none, or importance: surgeon or obert, which move the weights that stay");
+}
+
 void validate(const PruneConfig& config, Problems& problems) {
   validate(config.score, problems);
   validate(config.budget, problems);
   validate(config.reconstruct, problems);
+  validate_together(config.score, config.budget, config.reconstruct, problems);
   const auto method = config.score.importance;
   problems.require(!config.budget.hidden_size || by_masks(method) || method == ImportanceMethod::magnitude ||
                        method == ImportanceMethod::random,

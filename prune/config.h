@@ -5,16 +5,19 @@
 #include <memory>
 #include <optional>
 
+#include "compress/spec/sparsity.h"   // SparsityPattern
 #include "compress/workflow/stage.h"  // Stage
 
 namespace compression::prune {
 
-enum class ImportanceMethod { first_order, fisher, taylor, surgeon, magnitude, random };
-constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 6> enum_names(ImportanceMethod) {
+enum class ImportanceMethod { first_order, fisher, taylor, surgeon, obert, wanda, magnitude, random };
+constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 8> enum_names(ImportanceMethod) {
   return {{{ImportanceMethod::first_order, "first_order"},
            {ImportanceMethod::fisher, "fisher"},
            {ImportanceMethod::taylor, "taylor"},
            {ImportanceMethod::surgeon, "surgeon"},
+           {ImportanceMethod::obert, "obert"},
+           {ImportanceMethod::wanda, "wanda"},
            {ImportanceMethod::magnitude, "magnitude"},
            {ImportanceMethod::random, "random"}}};
 }
@@ -22,6 +25,11 @@ constexpr std::array<std::pair<ImportanceMethod, std::string_view>, 6> enum_name
 /// Whether a score is made of gradients of masks, which can be of single texts.
 constexpr bool by_masks(ImportanceMethod method) {
   return method == ImportanceMethod::first_order || method == ImportanceMethod::fisher;
+}
+
+/// Whether a score is of single weights and of blocks of them alone: it asks for a pattern.
+constexpr bool of_single_weights(ImportanceMethod method) {
+  return method == ImportanceMethod::wanda || method == ImportanceMethod::obert;
 }
 
 enum class ScoreLabels { data, teacher };
@@ -54,10 +62,15 @@ struct ScoreConfig {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("importance", self.importance,
-          "first_order: |dLoss/dmask| of each unit; fisher: its square; taylor: |sum of weight x dLoss/dweight|; "
-          "surgeon: what the logits lose after least squares (needs no labels); magnitude: length of the unit's "
-          "weights; random");
+    visit(
+        "importance", self.importance,
+        "first_order: |dLoss/dmask| of each unit; fisher: its square; taylor: |sum of weight x dLoss/dweight|; "
+        "surgeon: what the logits lose after least squares (needs no labels), with pattern what a layer's outputs lose "
+        "when the weights that stay make good what they can (SparseGPT); obert, with pattern: what the loss gains when "
+        "the weights of a block that stay make good what they can, by the Fisher information (oBERT), which is "
+        "computed "
+        "anew in each round; wanda, with pattern: weights times what they "
+        "read (needs no labels); magnitude: length of the unit's weights; random");
     visit("per_text", self.per_text,
           "Of first_order and fisher: gradients of each text alone; else of each batch's mean loss");
     visit("labels", self.labels, "What the loss is about: the data's labels, or the teacher's probabilities");
@@ -69,7 +82,7 @@ struct ScoreConfig {
 };
 void validate(const ScoreConfig& config, Problems& problems);
 
-/// What is to be left. Of counts and the reductions, one.
+/// What is to be left. Of counts, the reductions and a pattern, one.
 struct BudgetConfig {
   std::optional<int64_t> heads;
   std::optional<int64_t> intermediate_size;
@@ -77,12 +90,20 @@ struct BudgetConfig {
   std::optional<double> macs_reduction;
   std::optional<double> parameter_reduction;
   std::optional<double> latency_reduction;
+  std::optional<SparsityPattern> pattern;
+  std::optional<double> density;
   Allocation allocation = Allocation::uniform;
   bool normalize = false;
   int64_t multiple_of = 1;
   bool whole_blocks = false;
 
   bool counts() const { return heads || intermediate_size; }
+
+  /// With a pattern: the share of weights that stay.
+  double kept_share() const { return density.value_or(shape_of(*pattern).density()); }
+
+  /// And of those that stay when so much of what goes is gone, 0 to 1.
+  double kept_at(double share) const { return 1.0 - share * (1.0 - kept_share()); }
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -101,8 +122,15 @@ struct BudgetConfig {
     visit("latency_reduction", self.latency_reduction,
           "In place of counts, of prune: how many times less time in the encoder's layers, for one text of "
           "data.max_length tokens, by a table that is measured on this machine's processor when the stage runs");
+    visit(
+        "pattern", self.pattern,
+        "In place of counts: single weights of the blocks' matrices become 0, by themselves (unstructured), in blocks "
+        "of outputs x inputs (1x4), or so many of each few inputs stay (2:4); auto: what this machine's kernels gain "
+        "most from");
+    visit("density", self.density, "With pattern: the share of weights that stay; of N:M it is N/M if absent");
     visit("allocation", self.allocation,
-          "Of counts. uniform: the same in every layer; global: the best of all layers together, at least one a layer");
+          "Of counts and density. uniform: the same in every layer; global: the best of all layers together, of heads "
+          "and FFN units at least one a layer");
     visit("normalize", self.normalize,
           "Each layer's scores are divided by their length before layers are compared (Michel et al.)");
     visit("multiple_of", self.multiple_of, "FFN units of a layer are kept in multiples of this");
@@ -130,6 +158,10 @@ struct ReconstructConfig {
   }
 };
 void validate(const ReconstructConfig& config, Problems& problems);
+
+/// What the three have to agree on.
+void validate_together(const ScoreConfig& score, const BudgetConfig& budget, const ReconstructConfig& reconstruct,
+                       Problems& problems);
 
 struct PruneConfig {
   static constexpr std::string_view kind = "prune";

@@ -16,20 +16,6 @@
 namespace compression::prune {
 namespace {
 
-/// dLoss/dtensor of each; zeros for one that has no elements, as in a block that went whole. The loss's graph may not
-/// hold those. Throws c10::Error if it does not hold another.
-std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const std::vector<torch::Tensor>& tensors) {
-  std::vector<torch::Tensor> filled;
-  for (const auto& tensor : tensors) {
-    if (tensor.numel() > 0) filled.push_back(tensor);
-  }
-  const auto found = filled.empty() ? filled : torch::autograd::grad({loss}, filled);
-  std::vector<torch::Tensor> all;
-  auto next = found.begin();
-  for (const auto& tensor : tensors) all.push_back(tensor.numel() > 0 ? *next++ : torch::zeros_like(tensor));
-  return all;
-}
-
 /// Gives every group a mask of ones that has a gradient; takes them away at the end.
 class Masks {
  public:
@@ -107,8 +93,20 @@ Importance taylor_scores(std::vector<UnitGroup>& groups, const LossSource& next_
   return importance;
 }
 
-/// The losses of a source's batches, of which those without anything that the objective counts are left out. `begin` is
-/// told of a batch before its loss is computed.
+}  // namespace
+
+std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const std::vector<torch::Tensor>& tensors) {
+  std::vector<torch::Tensor> filled;
+  for (const auto& tensor : tensors) {
+    if (tensor.numel() > 0) filled.push_back(tensor);
+  }
+  const auto found = filled.empty() ? filled : torch::autograd::grad({loss}, filled);
+  std::vector<torch::Tensor> all;
+  auto next = found.begin();
+  for (const auto& tensor : tensors) all.push_back(tensor.numel() > 0 ? *next++ : torch::zeros_like(tensor));
+  return all;
+}
+
 LossSource losses(Objective& objective, const BatchSource& source, const Context& context,
                   std::function<void(const Batch& batch)> begin) {
   return [&, begin = std::move(begin), plan = source.plan(0), next = size_t{0}]() mutable {
@@ -123,8 +121,6 @@ LossSource losses(Objective& objective, const BatchSource& source, const Context
     return std::optional<torch::Tensor>();
   };
 }
-
-}  // namespace
 
 void check_finite(const Importance& importance, std::string_view what) {
   for (const auto& group : importance) {
@@ -197,7 +193,7 @@ Importance score_units(Model& model, Objective& objective, const BatchSource& so
   if (options.method == ImportanceMethod::random) return random_scores(*model, context.seed);
   if (options.method == ImportanceMethod::surgeon) return surgeon_scores(model, source, context.seed, context);
   if (!options.per_text) {
-    return score_units(*model, losses(objective, source, context, [](const Batch&) {}), options.method);
+    return score_units(*model, losses(objective, source, context), options.method);
   }
   if (!by_masks(options.method)) {
     throw std::invalid_argument(fmt::format("{} has no gradients of single texts", enum_name(options.method)));

@@ -55,6 +55,16 @@ Importance magnitude_scores(Prunable& model);
 /// Uniform in [0, 1): what every other method has to beat.
 Importance random_scores(Prunable& model, uint64_t seed);
 
+/// dLoss/dtensor of each; zeros for one that has no elements, as in a block that went whole. The loss's graph may not
+/// hold those. Throws c10::Error if it does not hold another.
+std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const std::vector<torch::Tensor>& tensors);
+
+/// The losses of a source's batches, of which those without anything that the objective counts are left out. `begin` is
+/// told of a batch before its loss is computed. Throws Interrupted.
+LossSource losses(
+    Objective& objective, const BatchSource& source, const Context& context,
+    std::function<void(const Batch& batch)> begin = [](const Batch&) {});
+
 struct ScoreOptions {
   ImportanceMethod method = ImportanceMethod::first_order;
   bool per_text = false;  // first_order and fisher: gradients of each text's own mean loss, in place of each batch's

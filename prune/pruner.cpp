@@ -6,8 +6,11 @@
 #include "compress/base/error.h"                 // UnsupportedError
 #include "compress/base/fields.h"                // enum_name
 #include "compress/evaluate/evaluate.h"          // predict
+#include "compress/model/autocast.h"             // OrdinaryMode
 #include "compress/model_folder/model_folder.h"  // load_model
+#include "prune/block_fisher.h"                  // BlockFisher
 #include "prune/reconstruct.h"                   // reconstruct
+#include "prune/sparse.h"                        // block_scores, sparse_gpt
 
 namespace compression::prune {
 
@@ -38,6 +41,33 @@ Importance Pruner::score() const {
 void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
   if (!original_) return;
   prune::reconstruct(model_, original_, kept, *calibration_, reconstruct_.reconstruct, reconstruct_.damping, context_);
+}
+
+void Pruner::sparsify(SparsityPattern pattern, double density, Allocation allocation) {
+  const OrdinaryMode ordinary(context_.device);
+  auto layers = model_->block_linears();
+  std::erase_if(layers, [](const Linear& layer) { return layer->weight.numel() == 0; });  // blocks that went whole
+  const auto shape = shape_of(pattern);
+  model_->config().sparsity = pattern;
+  if (score_.importance == ImportanceMethod::surgeon)
+    return sparse_gpt_layers(model_, shape, density, *texts_, context_);
+  const auto next_loss = losses(*objective_, *texts_, context_);
+  std::optional<BlockFisher> fisher;
+  std::vector<torch::Tensor> scores;
+  if (score_.importance == ImportanceMethod::obert) {
+    fisher.emplace(layers, shape, next_loss);
+    for (size_t i = 0; i < layers.size(); ++i) scores.push_back(fisher->scores(i));
+  } else {
+    scores = block_scores(model_, layers, shape, score_.importance, next_loss, *texts_, context_);
+  }
+  const at::NoGradGuard no_grad;
+  const bool together = allocation == Allocation::global;
+  const auto of_all = together ? kept_of_all(scores, shape, density, layers) : std::vector<torch::Tensor>();
+  for (size_t i = 0; i < layers.size(); ++i) {
+    auto weight = layers[i]->weight;
+    const auto kept = together ? of_all[i] : kept_weights(scores[i], shape, density, weight.size(0), weight.size(1));
+    weight.copy_(fisher ? fisher->pruned(i, kept) : weight * kept);
+  }
 }
 
 std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {

@@ -24,6 +24,11 @@ class Pruner {
   /// Of the model as it is by now, on training texts.
   Importance score() const;
 
+  /// Leaves a share of the weights of the model's blocks, as it is by now, in a pattern that is not automatic, and
+  /// those that were 0 at 0. By importance: surgeon and obert move those that stay. Of N:M, rounds on the way leave
+  /// more of each group.
+  void sparsify(SparsityPattern pattern, double density, Allocation allocation);
+
   /// Fits the model as it is by now to the model as it was, of which it has the units `kept`, on training texts.
   void reconstruct(const std::vector<torch::Tensor>& kept);
 

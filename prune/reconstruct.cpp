@@ -82,7 +82,7 @@ void fit_head(const Model& model, const Model& whole_model, const std::vector<Te
 /// pruned model.
 void fit_block(Block block, Block original, std::vector<Texts>& own, std::vector<Texts>& whole, Reconstruction method,
                double damping, const Context& context) {
-  auto& linear = block.linear();
+  auto linear = block.linear();
   LeastSquares fit(linear->weight.size(1), linear->weight.size(0));
   for (size_t i = 0; i < own.size(); ++i) {
     context.check_stop();

@@ -11,6 +11,8 @@
 #include "prune/hidden.h"                        // hidden_scores, keep_hidden
 #include "prune/pruner.h"                        // Pruner
 #include "prune/rounds.h"                        // prune_in_rounds
+#include "prune/schedule.h"                      // cubic_share
+#include "prune/sparse.h"                        // resolved, sparsity_json, tell_sparsity
 
 namespace compression::prune {
 namespace {
@@ -33,6 +35,7 @@ class PruneStage : public Stage {
     model->to(context.device);
     const auto hidden = config_.budget.hidden_size ? cut_hidden(model, *tokenizer, inputs, context) : nlohmann::json();
     Pruner pruner(model, *tokenizer, config_.score, config_.reconstruct, inputs, context);
+    if (config_.budget.pattern) return sparsified(model, *tokenizer, pruner, context);
     const Budget budget(model, config_.budget, inputs.data.max_length());
     const auto result = prune_in_rounds(
         model, budget, config_.rounds, [&] { return pruner.score(); },
@@ -59,6 +62,22 @@ class PruneStage : public Stage {
   }
 
  private:
+  /// Rounds to the density, and the model as it is then.
+  Artifact sparsified(Model& model, const Tokenizer& tokenizer, Pruner& pruner, const Context& context) const {
+    const auto& budget = config_.budget;
+    const auto pattern = resolved(*budget.pattern);
+    for (int64_t round = 1; round <= config_.rounds; ++round) {
+      const auto share = cubic_share(static_cast<double>(round) / static_cast<double>(config_.rounds));
+      pruner.sparsify(pattern, budget.kept_at(share), budget.allocation);
+    }
+    model->to(torch::kCPU);
+    save_model(model, tokenizer, context.work_folder);
+    auto notes = sparsity_json(model);
+    tell_sparsity(model, context);
+    notes["scored_examples"] = pruner.scored_texts();
+    return {context.work_folder, std::move(notes)};
+  }
+
   /// Scores hidden dimensions, and leaves the model with the best of them.
   nlohmann::json cut_hidden(Model& model, const Tokenizer& tokenizer, const Inputs& inputs,
                             const Context& context) const {

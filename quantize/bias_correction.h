@@ -1,7 +1,7 @@
 #pragma once
 // Biases that take back what rounding moves the outputs by on average.
 
-#include "quantize/calibrate.h"  // each_input
+#include "compress/evaluate/inputs.h"  // each_input
 
 namespace compression::quantize {
 

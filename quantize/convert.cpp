@@ -1,16 +1,18 @@
 #include "quantize/convert.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/types.h>
 
 #include <algorithm>
 
-#include "compress/base/error.h"             // UnsupportedError
+#include "compress/base/error.h"             // ConfigError, UnsupportedError
 #include "compress/base/fields.h"            // enum_name
-#include "compress/families/name_table.h"    // checkpoint_names
+#include "compress/families/name_table.h"    // checkpoint_names, unknown_layers
 #include "compress/ops/host_tensors.h"       // scalar_type
 #include "compress/spec/weights.h"           // weights
 #include "compress/state_dict/state_dict.h"  // state_dict, not_finite
+#include "compress/storage/storage.h"        // storage_of
 
 namespace compression::quantize {
 
@@ -35,12 +37,20 @@ void require_float32(const Model& model) {
   }
 }
 
+void require_layers(const Model& model, const std::vector<std::string>& names) {
+  auto config = model->config();
+  config.unquantized = names;
+  const auto unknown = unknown_layers(config);
+  if (unknown.empty()) return;
+  throw ConfigError(fmt::format("unquantized: found {}, which no linear layer is called", fmt::join(unknown, ", ")));
+}
+
 namespace {
 
 /// Throws UnsupportedError if a number of the weight has no place in the 16-bit format.
 void require_fits(const std::string& name, const torch::Tensor& weight, WeightFormat format) {
   if (!is_16bit(format)) return;
-  const auto odd = not_finite(weight.to(ops::scalar_type(dtype_of(format))));
+  const auto odd = not_finite(weight.to(ops::scalar_type(storage_of(format).parts(1, 1).front().dtype)));
   if (odd.empty()) return;
   const auto largest = weight.abs().max().item<double>();
   throw UnsupportedError(fmt::format(
@@ -53,6 +63,7 @@ void require_fits(const std::string& name, const torch::Tensor& weight, WeightFo
 
 void quantize(Model& model, const Formats& formats) {
   require_float32(model);
+  require_layers(model, formats.unquantized);
   const c10::InferenceMode ordinary(false);  // tensors that tell when they change
   for (auto& [name, linear] : model->named_linears()) {
     const bool stays = std::ranges::find(formats.unquantized, name) != formats.unquantized.end();
@@ -65,7 +76,7 @@ void quantize(Model& model, const Formats& formats) {
   }
   auto& config = model->config();
   const bool is_static =
-      formats.linear == WeightFormat::int8 && formats.activations == ActivationScheme::static_per_tensor;
+      storage_of(formats.linear).quantizes_inputs() && formats.activations == ActivationScheme::static_per_tensor;
   const auto input_scale = [&](const std::string& name) -> torch::Tensor {
     if (!is_static) return {};
     const auto found = formats.input_scales.find(name);
@@ -78,7 +89,7 @@ void quantize(Model& model, const Formats& formats) {
     if (std::ranges::find(formats.unquantized, name) != formats.unquantized.end()) continue;
     const auto scale = input_scale(name);
     linear->store(formats.linear);
-    if (formats.linear == WeightFormat::int8) linear->quantize_inputs(formats.activations, scale);
+    if (storage_of(formats.linear).quantizes_inputs()) linear->quantize_inputs(formats.activations, scale);
   }
   for (auto& table : model->embeddings()) table->store(formats.embeddings);
   config.linear_format = formats.linear;

@@ -22,10 +22,12 @@ struct Formats {
 /// Throws UnsupportedError if the model's weights are not float32.
 void require_float32(const Model& model);
 
+/// Throws ConfigError that tells the names which none of the model's linear layers has.
+void require_layers(const Model& model, const std::vector<std::string>& names);
+
 /// Changes a float32 model in place, to the nearest weights of each format (compress/storage): linear layers of the
-/// encoder and pooler, and embedding tables. LayerNorm, biases
-/// and the classifier stay float32. Throws UnsupportedError if the model is not float32, or if activations are static
-/// and an int8 layer has no input scale.
+/// encoder and pooler, and embedding tables. LayerNorm, biases and the classifier stay float32. Throws UnsupportedError
+/// if the model is not float32, or if activations are static and an int8 layer has no input scale; as require_layers().
 void quantize(Model& model, const Formats& formats);
 
 /// The weight format of a scheme.

@@ -55,11 +55,11 @@ std::vector<Fold> folds(Model& model, const std::vector<std::string>& unquantize
   for (size_t i = 0; i < model->encoder->layers.size(); ++i) {
     if (config.first_use(i) < i) continue;
     const auto& layer = *model->encoder->layers[i];
-    if (layer.spec.attention.group == 1) add(layer.value, layer.attention_output);
-    if (layer.gate) {
-      add(layer.gate, layer.output);
+    if (layer.spec.attention.group == 1) add(layer.linear(Role::value), layer.linear(Role::attention_output));
+    if (layer.spec.mlp.gated) {
+      add(layer.linear(Role::gate), layer.linear(Role::down));
     } else if (layer.spec.mlp.activation == Activation::relu) {
-      add(layer.intermediate, layer.output);
+      add(layer.linear(Role::up), layer.linear(Role::down));
     }
   }
   return all;
@@ -104,6 +104,7 @@ void apply(Fold& fold, const torch::Tensor& factor) {
 
 std::vector<SmoothedLayer> smooth(Model& model, const Formats& formats, const ObserverOptions& observer,
                                   std::optional<double> strength, const BatchSource& texts, const Context& context) {
+  require_layers(model, formats.unquantized);
   const OrdinaryMode ordinary(context.device);
   const at::NoGradGuard no_grad;
   auto all = folds(model, formats.unquantized);

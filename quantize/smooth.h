@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "quantize/calibrate.h"  // each_input
-#include "quantize/convert.h"    // Formats
+#include "compress/evaluate/inputs.h"  // each_input
+#include "quantize/convert.h"          // Formats
+#include "quantize/observer.h"         // ObserverOptions
 
 namespace compression::quantize {
 
@@ -23,7 +24,8 @@ struct SmoothedLayer {
 /// tokens and not features; and intermediate what output reads, where the activation is ReLU. LayerNorm and GELU allow
 /// none. Layers that share weights are smoothed once. Without `strength`, each layer has that of 0, 0.1, ... 0.9 whose
 /// output in int8, as `formats` and `observer` say, has the least squared error on a sample of the texts' tokens.
-/// Layers of `formats.unquantized` stay. Throws DataError if there are no texts; Interrupted.
+/// Layers of `formats.unquantized` stay. Throws DataError if there are no texts; Interrupted; as
+/// require_layers().
 std::vector<SmoothedLayer> smooth(Model& model, const Formats& formats, const ObserverOptions& observer,
                                   std::optional<double> strength, const BatchSource& texts, const Context& context);
 

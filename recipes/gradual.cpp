@@ -20,6 +20,7 @@
 #include "prune/allocate.h"                      // Budget
 #include "prune/pruner.h"                        // Pruner
 #include "prune/schedule.h"                      // GradualSchedule
+#include "prune/sparse.h"                        // resolved, tell_sparsity
 
 namespace compression::recipes {
 namespace {
@@ -134,9 +135,12 @@ class GradualStage : public Stage {
       const auto reached = validation(folder, inputs, context);
       const auto macs = encoder_macs(load_model_config(folder), length);
       const auto fewer = static_cast<double>(start_macs) / static_cast<double>(std::max<int64_t>(macs, 1));
+      const auto left = config_.prune.budget.pattern ? fmt::format("{:.1f} % of the blocks' weights",
+                                                                   100.0 * config_.prune.budget.kept_at(share))
+                                                     : fmt::format("{:.2f} times fewer multiply-adds", fewer);
       const bool kept = !config_.max_drop || reached.within(teacher, *config_.max_drop);
-      context.logger->info("round {}: {:.2f} times fewer multiply-adds, validation {} {:.4f}, the teacher's {:.4f}{}",
-                           number, fewer, metric, reached.value(), teacher.value(), kept ? "" : ": undone");
+      context.logger->info("round {}: {}, validation {} {:.4f}, the teacher's {:.4f}{}", number, left, metric,
+                           reached.value(), teacher.value(), kept ? "" : ": undone");
       rounds.push_back({{"position", *position},
                         {"share", share},
                         {"encoder_macs", macs},
@@ -145,6 +149,7 @@ class GradualStage : public Stage {
                         {"validation_loss", reached.loss},
                         {"kept", kept},
                         {"training", notes.value("training", json())}});
+      if (config_.prune.budget.pattern) rounds.back()["density"] = config_.prune.budget.kept_at(share);
       files.write(rounds);
       if (kept) {
         current = folder;
@@ -212,9 +217,14 @@ class GradualStage : public Stage {
     const auto tokenizer = load_tokenizer(current);
     model->to(context.device);
     prune::Pruner pruner(model, *tokenizer, config_.prune.score, config_.prune.reconstruct, inputs, context);
-    const auto kept = budget.choose(pruner.score(), share);
-    prune::cut_units(*model, kept);
-    pruner.reconstruct(kept);
+    if (const auto& pattern = config_.prune.budget.pattern) {
+      pruner.sparsify(prune::resolved(*pattern), config_.prune.budget.kept_at(share), config_.prune.budget.allocation);
+      if (share == 1.0) prune::tell_sparsity(model, context);
+    } else {
+      const auto kept = budget.choose(pruner.score(), share);
+      prune::cut_units(*model, kept);
+      pruner.reconstruct(kept);
+    }
     model->to(torch::kCPU);
     save_model(model, *tokenizer, folder);
   }
@@ -233,6 +243,7 @@ void validate(const RoundCut& config, Problems& problems) {
                    "found with gradual, whose rounds have to be the same when they are made again; expected "
                    "macs_reduction, or a prune stage");
   validate(config.reconstruct, problems);
+  prune::validate_together(config.score, config.budget, config.reconstruct, problems);
 }
 
 void validate(const RoundTraining& config, Problems& problems) {

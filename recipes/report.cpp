@@ -36,6 +36,21 @@ std::string throughput_text(const StageReport& stage) {
   return fmt::format("{:.0f} ({:.0f} to {:.0f})", per_second(median), per_second(high), per_second(low));
 }
 
+void put_throughput(nlohmann::json& json, const std::string& key, const Timing& timing) {
+  json[key] = per_second(timing.median_ms);
+  json[key + "_spread"] = {per_second(timing.high_ms), per_second(timing.low_ms)};
+  json[key + "_runs"] = timing.runs;
+}
+
+nlohmann::json zeros_json(const ZerosReport& zeros) {
+  nlohmann::json json = {{"pattern", zeros.pattern},
+                         {"density", zeros.density},
+                         {"layers", zeros.layers},
+                         {"sparse_layers", zeros.sparse}};
+  if (zeros.as_if_dense) put_throughput(json, "dense_throughput", *zeros.as_if_dense);
+  return json;
+}
+
 nlohmann::json timing_json(const StageReport& stage) {
   nlohmann::json json = {{"latency_ms", nullptr}, {"latency_spread_ms", nullptr}, {"latency_runs", 0},
                          {"throughput", nullptr}, {"throughput_spread", nullptr}, {"throughput_runs", 0}};
@@ -44,11 +59,7 @@ nlohmann::json timing_json(const StageReport& stage) {
     json["latency_spread_ms"] = {stage.latency->low_ms, stage.latency->high_ms};
     json["latency_runs"] = stage.latency->runs;
   }
-  if (stage.throughput) {
-    json["throughput"] = per_second(stage.throughput->median_ms);
-    json["throughput_spread"] = {per_second(stage.throughput->high_ms), per_second(stage.throughput->low_ms)};
-    json["throughput_runs"] = stage.throughput->runs;
-  }
+  if (stage.throughput) put_throughput(json, "throughput", *stage.throughput);
   return json;
 }
 
@@ -72,6 +83,27 @@ std::string unfinished_markdown(const Report& report) {
   return out;
 }
 
+/// What zeros bring, of stages that have them.
+std::string zeros_markdown(const std::vector<StageReport>& stages) {
+  std::string rows;
+  for (const auto& s : stages) {
+    if (!s.zeros) continue;
+    const auto& zeros = *s.zeros;
+    std::string speed = "weights are not int8, zeros are multiplied | |";
+    if (zeros.as_if_dense && s.throughput) {
+      speed =
+          fmt::format("{:.4g} | {:.4g} | {:.2f}", per_second(s.throughput->median_ms),
+                      per_second(zeros.as_if_dense->median_ms), zeros.as_if_dense->median_ms / s.throughput->median_ms);
+    }
+    rows += fmt::format("| {} | {} | {:.1f} % | {} of {} | {} |\n", in_cell(s.id), zeros.pattern, 100.0 * zeros.density,
+                        zeros.sparse, zeros.layers, speed);
+  }
+  if (rows.empty()) return "";
+  return "\n## Zeros\n\n| stage | pattern | weights that stay | layers with the sparse kernel | texts/s | with zeros "
+         "multiplied | times |\n|---|---|---:|---:|---:|---:|---:|\n" +
+         rows;
+}
+
 /// "teacher: at step 12 the loss is nan (median before 0.41): back to step 10, with 0.5 times the learning rate"
 std::string rollback_text(const std::string& stage, const nlohmann::json& r) {
   const auto factor = r.at("learning_rate_factor").get<double>();
@@ -85,11 +117,14 @@ std::string rollback_text(const std::string& stage, const nlohmann::json& r) {
 /// The rounds of a gradual pruning, a row each.
 std::string rounds_markdown(const StageReport& stage, Metric metric) {
   const auto name = enum_name(metric);
-  std::string out = fmt::format(
-      "\n## Rounds of `{}`\n\n| round | multiply-adds | validation {} | |\n|---:|---:|---:|---|\n", stage.id, name);
+  const bool sparse = !stage.rounds.empty() && stage.rounds.front().contains("density");
+  std::string out = fmt::format("\n## Rounds of `{}`\n\n| round | {} | validation {} | |\n|---:|---:|---:|---|\n",
+                                stage.id, sparse ? "weights that stay" : "multiply-adds", name);
   for (size_t i = 0; i < stage.rounds.size(); ++i) {
     const auto& round = stage.rounds[i];
-    out += fmt::format("| {} | {:.2f}x | {} | {} |\n", i + 1, round.at("macs_reduction").get<double>(),
+    const auto left = sparse ? fmt::format("{:.1f} %", 100.0 * round.at("density").get<double>())
+                             : fmt::format("{:.2f}x", round.at("macs_reduction").get<double>());
+    out += fmt::format("| {} | {} | {} | {} |\n", i + 1, left,
                        value_text(metric, round.at(fmt::format("validation_{}", name)).get<double>()),
                        round.at("kept").get<bool>() ? "kept" : "**undone**");
   }
@@ -143,6 +178,7 @@ nlohmann::json rows_json(const Report& report, const std::vector<StageReport>& r
                     {"rounds", s.rounds}});
     json.back().update(timing_json(s));
     json.back().update(nlohmann::json(s.reached));
+    if (s.zeros) json.back()["zeros"] = zeros_json(*s.zeros);
     json.back()["peak_memory_bytes"] = s.peak_memory ? nlohmann::json(*s.peak_memory) : nlohmann::json();
     if (s.peak_device_memory) json.back()["peak_device_memory_bytes"] = *s.peak_device_memory;
   }
@@ -234,6 +270,7 @@ std::string report_markdown(const Report& report) {
   for (const auto& s : report.stages) {
     if (!s.rounds.empty()) out += rounds_markdown(s, report.metric);
   }
+  out += zeros_markdown(report.stages);
   if (!report.warnings.empty()) out += fmt::format("\n## Warnings\n\n- {}\n", fmt::join(report.warnings, "\n- "));
   if (!report.goals.empty()) {
     out += "\n## Goals\n\n| goal | wanted | reached | |\n|---|---|---|---|\n";

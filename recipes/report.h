@@ -12,6 +12,16 @@
 
 namespace compression::recipes {
 
+/// What zeros in a pattern bring on this machine.
+struct ZerosReport {
+  std::string pattern;
+  double density = 1.0;               // of the blocks' linear layers
+  int64_t layers = 0, sparse = 0;     // linear layers of the blocks; those whose zeros a kernel leaves out
+  std::optional<Timing> as_if_dense;  // the throughput where none does; absent: no weight is int8
+
+  bool operator==(const ZerosReport&) const = default;
+};
+
 struct StageReport {
   std::string id, kind, fingerprint;
   Evaluation reached;       // on the split that is reported on; without values of a folder without a head for the task
@@ -24,6 +34,7 @@ struct StageReport {
   std::optional<int64_t> peak_memory, peak_device_memory;  // bytes, while the stage ran; absent where not known
   nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
   nlohmann::json rounds = nlohmann::json::array();         // of gradual pruning, as in compress.json
+  std::optional<ZerosReport> zeros;                        // of a model with a pattern, once it was measured
   bool skipped = false;                                    // it was there already
 
   double value() const { return reached.value(); }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "compress/base/byte_size.h"                      // shown_bytes, shown_count
 #include "compress/base/config_json.h"                    // config_json
@@ -15,15 +16,18 @@
 #include "compress/base/json_file.h"                      // read_json_file, write_text_file
 #include "compress/base/message.h"                        // json_text
 #include "compress/checkpoint/checkpoint.h"               // weight_bytes
-#include "compress/model_folder/model_folder.h"           // head_misfit, load_model_config
+#include "compress/kernels/sparse_choice.h"               // set_sparse_choice
+#include "compress/model_folder/model_folder.h"           // head_misfit, load_model, load_model_config
 #include "compress/model_folder/sentence_transformers.h"  // limit_sentence_length
 #include "compress/spec/cost.h"                           // encoder_macs, parameter_count
+#include "compress/storage/storage.h"                     // storage_of
 #include "compress/tokenizer/sentence_settings.h"         // transformer_folder
 #include "compress/workflow/folder_lock.h"                // FolderLock
 #include "compress/workflow/folder_writer.h"              // FolderWriter, clear_leftovers
 #include "compress/workflow/input_files.h"                // InputFiles
 #include "compress/workflow/own_folder.h"                 // manifest_name, require_ours
 #include "compress/workflow/peak_memory.h"                // PeakMemory
+#include "prune/sparse.h"                                 // density_of, layer_zeros
 #include "recipes/benchmark.h"                            // latency, throughput
 #include "recipes/data_report.h"                          // look_at
 #include "recipes/load.h"                                 // throw_if_any
@@ -308,11 +312,43 @@ bool reuse_timing(StageReport& stage, const json& earlier, const Machine& machin
   }
   if (old.at("latency_ms").is_null() || old.at("throughput").is_null()) return false;  // that run ended early
   const auto batch_ms = [](double per_second) { return StageReport::throughput_batch * 1e3 / per_second; };
+  const auto throughput = [&](const json& row, const std::string& key) {
+    const auto& spread = row.at(key + "_spread");
+    return Timing{batch_ms(row.at(key)), batch_ms(spread.at(1)), batch_ms(spread.at(0)), row.at(key + "_runs")};
+  };
   stage.latency = Timing{old.at("latency_ms"), old.at("latency_spread_ms").at(0), old.at("latency_spread_ms").at(1),
                          old.at("latency_runs")};
-  stage.throughput = Timing{batch_ms(old.at("throughput")), batch_ms(old.at("throughput_spread").at(1)),
-                            batch_ms(old.at("throughput_spread").at(0)), old.at("throughput_runs")};
+  stage.throughput = throughput(old, "throughput");
+  if (const auto zeros = old.value("zeros", json()); !zeros.is_null()) {
+    stage.zeros = {zeros.at("pattern"), zeros.at("density"), zeros.at("layers"), zeros.at("sparse_layers"), {}};
+    if (zeros.contains("dense_throughput")) stage.zeros->as_if_dense = throughput(zeros, "dense_throughput");
+  }
   return true;
+}
+
+/// While it lives, models that are packed leave no zeros out.
+struct ZerosMultiplied {
+  ZerosMultiplied() { kernels::set_sparse_choice(kernels::SparseChoice()); }
+  ~ZerosMultiplied() { kernels::set_sparse_choice(std::nullopt); }
+  ZerosMultiplied(const ZerosMultiplied&) = delete;
+  ZerosMultiplied& operator=(const ZerosMultiplied&) = delete;
+};
+
+/// What the zeros of a model bring, if it has a pattern; `measure` times its batches.
+std::optional<ZerosReport> zeros_report(const fs::path& folder, const std::function<Timing()>& measure) {
+  if (!fs::exists(folder / "model.safetensors")) return std::nullopt;
+  const auto config = load_model_config(folder);
+  if (!config.sparsity) return std::nullopt;
+  auto model = load_model(folder).model;
+  ZerosReport report{.pattern = std::string(enum_name(*config.sparsity)),
+                     .density = prune::density_of(model->block_linears())};
+  const auto layers = prune::layer_zeros(model);
+  report.layers = std::ssize(layers);
+  if (!storage_of(config.linear_format).quantizes_inputs()) return report;
+  report.sparse = std::ranges::count_if(layers, [](const auto& layer) { return layer.choice.fewest_rows > 0; });
+  const ZerosMultiplied zeros_multiplied;
+  report.as_if_dense = measure();
+  return report;
 }
 
 /// The stages and folders that have no timings yet.
@@ -326,9 +362,14 @@ void measure_stages(Report& report, const Recipe& recipe, const Context& context
     }
     context.check_stop();
     context.logger->info("{}: measuring latency and throughput", stage.id);
-    const auto model = open_model(folder, std::nullopt, context.device);
-    stage.latency = measure_batch(model, 1, recipe.data.max_length, 1.0);
-    stage.throughput = measure_batch(model, StageReport::throughput_batch, recipe.data.max_length, 1.0);
+    const auto of_batch = [&](const Runnable& model, int64_t texts) {
+      return measure_batch(model, texts, recipe.data.max_length, 1.0);
+    };
+    const auto open = [&] { return open_model(folder, std::nullopt, context.device); };
+    const auto model = open();
+    stage.latency = of_batch(model, 1);
+    stage.throughput = of_batch(model, StageReport::throughput_batch);
+    stage.zeros = zeros_report(folder, [&] { return of_batch(open(), StageReport::throughput_batch); });
   };
   for (auto& folder : report.references) measure(folder, folder.id);
   for (auto& stage : report.stages) measure(stage, recipe.output / stage.id);

@@ -28,7 +28,7 @@ LAYERS = {
     "spec": {"base"},
     "workflow": {"base"},
     "state_dict": {"checkpoint", "ops"},
-    "families": {"spec", "tokenizer"},
+    "families": {"spec", "storage", "tokenizer"},
     "model_files": {"families"},
     "engine": {"runtime", "model_files"},
     "pipeline": {"engine"},

@@ -19,6 +19,7 @@
 #include "compress/base/number.h"       // number_of
 #include "compress/kernels/waiting.h"   // WaitingThreads
 #include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
+#include "options.h"                    // between
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
 #include "serve_command.h"
@@ -36,18 +37,6 @@ struct Settings {
   double tell_every = 30.0;
   bool json = false;
 };
-
-/// As CLI::Range, but nan is refused.
-CLI::Validator between(double low, double high) {
-  return CLI::Validator(
-      [=](const std::string& text) {
-        const auto value = number_of<double>(text);
-        return value && *value >= low && *value <= high
-                   ? std::string()
-                   : fmt::format("found {}, expected from {} to {}", recipes::in_quotes(text), low, high);
-      },
-      "FLOAT");
-}
 
 Context make_context(const Settings& settings) {
   Context context;
@@ -146,6 +135,7 @@ class CommandLine {
       if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
       throw ConfigError(one_line(usage_problem(app_, error)) + "; compress --help tells more");
     }
+    if (app_.got_subcommand("serve")) settings_.tell_every = 0.0;  // it has no end that could be told of
     auto context = make_context(settings_);
     const kernels::WaitingThreads waiting;
     context.checkpoints.seconds = checkpoint_every_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -18,21 +19,25 @@
 #include "compress/base/limits.h"                         // text_bytes
 #include "compress/base/message.h"                        // json_text, printable
 #include "compress/base/number.h"                         // number_of
+#include "compress/checkpoint/checkpoint.h"               // open_checkpoint
 #include "compress/checkpoint/gguf.h"                     // gguf_file
 #include "compress/families/families.h"                   // find_family
-#include "compress/families/model_config.h"               // read_model_config
+#include "compress/families/model_config.h"               // foreign_head, read_model_config
 #include "compress/kernels/bfloat16_choice.h"             // bfloat16_choice
 #include "compress/kernels/linear.h"                      // int8_kernel
 #include "compress/model_folder/language_model_folder.h"  // load_language_config
-#include "compress/model_folder/model_folder.h"           // load_model_config
+#include "compress/model_folder/model_folder.h"           // check_weights, load_model_config
 #include "compress/pipeline/pipeline.h"                   // Pipeline
 #include "compress/spec/cost.h"                           // parameter_count
+#include "compress/storage/storage.h"                     // storage_of
 #include "compress/task/task.h"                           // default_metric, check_metric
+#include "compress/tokenizer/sentence_settings.h"         // transformer_folder
 #include "compress/workflow/machine.h"                    // this_machine
 #include "datasets/dataset.h"                             // read_dataset
 #include "datasets/encoded.h"                             // make_batch_source
 #include "datasets/examples.h"                            // encode_examples
 #include "prune/importance.h"                             // read_importance
+#include "prune/sparse.h"                                 // layer_zeros
 #include "recipes/benchmark.h"                            // measure_instances
 #include "recipes/runnable.h"                             // open_model
 #include "recipes/text.h"                                 // in_quotes
@@ -284,13 +289,43 @@ int eval_command(const EvalOptions& options, Context& context, bool as_json) {
 
 namespace {
 
-std::string_view task_of(const ModelConfig& config) {
-  if (!find_family(config.model_type).is_decoder()) return enum_name(config.task);
-  return config.language_head == LanguageHead::none ? "a decoder without a head" : "language modelling";
+std::string task_of(const ModelConfig& config) {
+  if (!find_family(config.model_type).is_decoder()) return std::string(enum_name(config.task));
+  if (config.language_head != LanguageHead::none) return "language modelling";
+  const auto other = foreign_head(config);
+  return other.empty() ? "a decoder without a head" : fmt::format("a decoder, read without the head of {}", other);
+}
+
+/// The files that a model's weights are in; none where there are no weights that we read. Throws as open_checkpoint().
+TensorFiles weights_of(const fs::path& model) {
+  std::error_code ignored;
+  const auto folder = fs::is_directory(model, ignored) ? transformer_folder(model) : model;
+  const auto there = [&](const char* name) { return fs::exists(folder / name, ignored); };
+  const bool has_weights = there("model.safetensors") || there("model.safetensors.index.json") || gguf_file(folder);
+  return has_weights ? open_checkpoint(folder) : TensorFiles();
+}
+
+/// By encoding, its tensors and their bytes.
+json stored_as(const TensorFiles& files) {
+  struct Amount {
+    int64_t tensors = 0;
+    uint64_t bytes = 0;
+  };
+  std::map<std::string, Amount> amounts;
+  for (const auto& [name, file] : files) {
+    const auto& info = file->info(name);
+    auto& amount = amounts[std::string(file->encoding(name))];
+    ++amount.tensors;
+    amount.bytes += info.end - info.begin;
+  }
+  json stored = json::object();
+  for (const auto& [encoding, of] : amounts) stored[encoding] = {{"tensors", of.tensors}, {"bytes", of.bytes}};
+  return stored;
 }
 
 /// What a folder's files say of its model, for reading by programs.
-json facts_of(const fs::path& folder, const ModelConfig& config) {
+json facts_of(const fs::path& model, const fs::path& folder, const ModelConfig& config) {
+  const auto weights = weights_of(model);
   const auto length = std::min<int64_t>(config.max_length(), 128);
   json out = {{"model_type", config.model_type},
               {"hidden_size", config.hidden_size},
@@ -298,22 +333,30 @@ json facts_of(const fs::path& folder, const ModelConfig& config) {
               {"vocab_size", config.vocab_size},
               {"task", task_of(config)},
               {"labels", config.labels},
-              {"linear_format", enum_name(config.linear_format)},
-              {"embedding_format", enum_name(config.embedding_format)},
               {"parameters", parameter_count(config)},
               {"macs", encoder_macs(config, length)},
               {"macs_length", length}};
+  if (!find_family(config.model_type).is_decoder()) {  // whose weights are as their file has them
+    out["linear_format"] = enum_name(config.linear_format);
+    out["embedding_format"] = enum_name(config.embedding_format);
+  }
+  if (config.sparsity) out["sparsity_pattern"] = enum_name(*config.sparsity);
   const auto add_layers = [&](const char* key, const std::vector<BlockSpec>& layers) {
     for (const auto& layer : layers) {
-      out[key].push_back({{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}});
-      if (layer.attention.group > 1) out[key].back()["num_key_value_heads"] = layer.attention.kv_heads();
+      auto& shape = out[key].emplace_back();
+      shape = {{"num_attention_heads", layer.attention.heads}, {"intermediate_size", layer.mlp.units}};
+      if (layer.attention.group > 1) shape["num_key_value_heads"] = layer.attention.kv_heads();
+      if (layer.attention.head_size != config.attention_head_size()) {
+        shape["attention_head_size"] = layer.attention.head_size;
+      }
+      if (layer.cross) shape["cross_attention_heads"] = layer.cross->heads;
     }
   };
   add_layers("layers", config.layers);
   add_layers("decoder_layers", config.decoder);
-  for (const auto* name : {"model.safetensors", "model.pt"}) {
-    if (fs::exists(folder / name)) out["files"][name] = fs::file_size(folder / name);
-  }
+  if (!weights.empty()) out["stored"] = stored_as(weights);
+  for (const auto& [name, file] : weights) out["files"][file->path().filename().string()] = fs::file_size(file->path());
+  if (fs::exists(folder / "model.pt")) out["files"]["model.pt"] = fs::file_size(folder / "model.pt");
   if (fs::exists(folder / "compress.json")) out["manifest"] = read_json_file(folder / "compress.json");
   if (fs::exists(folder / "importance.json")) out["importance"] = read_json_file(folder / "importance.json");
   return out;
@@ -323,14 +366,33 @@ void print_facts(const json& facts, const ModelConfig& config, const fs::path& f
   const auto stacks = config.decoder.empty()
                           ? fmt::format("{} layers", config.layers.size())
                           : fmt::format("{} layers and a decoder of {}", config.layers.size(), config.decoder.size());
-  std::cout << fmt::format("{}: {}, hidden size {}, {}, heads of {}; {}{}\n", printable(folder.string()),
-                           printable(config.model_type), config.hidden_size, stacks, config.attention_head_size(),
-                           task_of(config),
+  auto heads = fmt::format("heads of {}", config.attention_head_size());
+  if (!config.decoder.empty() && config.decoder.front().attention.head_size != config.attention_head_size()) {
+    heads += fmt::format(", of {} in the decoder", config.decoder.front().attention.head_size);
+  }
+  std::cout << fmt::format("{}: {}, hidden size {}, {}, {}; {}{}\n", printable(folder.string()),
+                           printable(config.model_type), config.hidden_size, stacks, heads, printable(task_of(config)),
                            config.labels.size() > 1 ? fmt::format(", {} classes", config.labels.size()) : "");
-  std::cout << fmt::format(
-      "weights: linear layers {}, embeddings {}; {:.2f} M parameters; {:.1f} M multiply-adds for {} tokens\n",
-      enum_name(config.linear_format), enum_name(config.embedding_format), facts.at("parameters").get<double>() / 1e6,
-      facts.at("macs").get<double>() / 1e6, facts.at("macs_length").get<int64_t>());
+  std::vector<std::string> weights;
+  if (facts.contains("linear_format")) {
+    weights.push_back(fmt::format("linear layers {}, embeddings {}", facts["linear_format"].get<std::string>(),
+                                  facts["embedding_format"].get<std::string>()));
+  }
+  if (facts.contains("sparsity_pattern")) {
+    weights.push_back(fmt::format("zeros in pattern {}", facts["sparsity_pattern"].get<std::string>()));
+  }
+  weights.push_back(fmt::format("{:.2f} M parameters", facts.at("parameters").get<double>() / 1e6));
+  weights.push_back(fmt::format("{:.1f} M multiply-adds for {} tokens", facts.at("macs").get<double>() / 1e6,
+                                facts.at("macs_length").get<int64_t>()));
+  std::cout << fmt::format("weights: {}\n", fmt::join(weights, "; "));
+  if (facts.contains("stored")) {
+    std::vector<std::string> parts;
+    for (const auto& [encoding, of] : facts["stored"].items()) {
+      parts.push_back(fmt::format("{} {} in {} tensors", encoding, shown_bytes(of.at("bytes").get<int64_t>(), 2),
+                                  of.at("tensors").get<int64_t>()));
+    }
+    std::cout << fmt::format("stored: {}\n", fmt::join(parts, ", "));
+  }
   if (facts.contains("files")) {
     for (const auto& [name, bytes] : facts["files"].items()) {
       std::cout << fmt::format("{}: {}\n", name, shown_bytes(bytes.get<int64_t>(), 2));
@@ -359,6 +421,64 @@ void print_layers(const ModelConfig& config, const fs::path& folder) {
     const auto [heads, units] = std::pair(config.decoder[i].attention.heads, config.decoder[i].mlp.units);
     std::cout << fmt::format("{:>5}  {:<28}  {}\n", config.layers.size() + i, drawn(heads, heads, 12),
                              drawn(units, units, 24));
+  }
+}
+
+/// What the zeros of a model's linear layers are worth on this machine, a layer each.
+json zeros_facts(const fs::path& folder) {
+  auto model = load_model(folder).model;
+  auto facts = json::array();
+  for (const auto& zeros : prune::layer_zeros(model)) {
+    facts.push_back({{"name", zeros.name},
+                     {"layer", zeros.layer},
+                     {"out", zeros.out},
+                     {"in", zeros.in},
+                     {"density", zeros.density},
+                     {"words", zeros.words},
+                     {"kernel", zeros.choice.fewest_rows > 0 ? "sparse" : "dense"},
+                     {"fewest_rows", zeros.choice.fewest_rows},
+                     {"speedup", zeros.choice.speedup}});
+  }
+  return facts;
+}
+
+/// Layer by layer, what all linear layers of it have together.
+void print_zeros(const json& facts, bool int8) {
+  struct Together {
+    int64_t linears = 0, sparse = 0, fewest_rows = 0;
+    double weights = 0.0, stay = 0.0, words = 0.0, time = 0.0;
+  };
+  std::map<int64_t, Together> layers;
+  for (const auto& zeros : facts) {
+    auto& layer = layers[zeros.at("layer")];
+    const auto weights = zeros.at("out").get<double>() * zeros.at("in").get<double>();
+    const auto rows = zeros.at("fewest_rows").get<int64_t>();
+    ++layer.linears;
+    layer.sparse += rows > 0 ? 1 : 0;
+    layer.fewest_rows = std::max(layer.fewest_rows, rows);
+    layer.weights += weights;
+    layer.stay += weights * zeros.at("density").get<double>();
+    layer.words += weights * zeros.at("words").get<double>();
+    layer.time += weights / zeros.at("speedup").get<double>();
+  }
+  std::cout << fmt::format("zeros, and what int8 products gain from them on this machine{}:\n",
+                           int8 ? "" : " (these weights are not int8: they are multiplied with their zeros)");
+  std::cout << fmt::format("{:>5}  {:>9}  {:>11}  {:<34}  {}\n", "layer", "not 0", "words not 0", "kernel",
+                           "times faster");
+  bool gains = false;
+  for (const auto& [i, layer] : layers) {
+    const auto kernel = layer.sparse == 0
+                            ? std::string("dense")
+                            : fmt::format("sparse for {} of {}, from {} {} on", layer.sparse, layer.linears,
+                                          layer.fewest_rows, layer.fewest_rows == 1 ? "token" : "tokens");
+    gains |= layer.sparse > 0;
+    std::cout << fmt::format("{:>5}  {:>7.1f} %  {:>9.1f} %  {:<34}  {:.2f}\n", i, 100.0 * layer.stay / layer.weights,
+                             100.0 * layer.words / layer.weights, kernel, layer.weights / layer.time);
+  }
+  if (!gains) {
+    std::cout << fmt::format(
+        "nothing is gained: a kernel leaves out {} neighbouring inputs of an output that are all 0, and too few are\n",
+        kernels::sparse_word());
   }
 }
 
@@ -393,8 +513,12 @@ int inspect_command(const InspectOptions& options, bool as_json) {
   }
   const auto folder = recipes::folder_of(options.model);
   const bool is_folder = fs::exists(folder / "config.json") || !gguf_file(options.model);
-  const auto config = is_folder ? load_model_config(folder) : load_language_config(options.model);
-  auto facts = facts_of(folder, config);
+  std::vector<std::string> warnings;
+  const auto config = is_folder ? load_model_config(folder, &warnings) : load_language_config(options.model, &warnings);
+  if (!find_family(config.model_type).is_decoder()) check_weights(folder, config);
+  auto facts = facts_of(is_folder ? folder : fs::path(options.model), folder, config);
+  if (!warnings.empty()) facts["warnings"] = warnings;
+  if (config.sparsity && fs::exists(folder / "model.safetensors")) facts["zeros"] = zeros_facts(folder);
   const auto importance = facts.contains("importance")
                               ? prune::read_importance(facts["importance"], (folder / "importance.json").string())
                               : prune::Importance();
@@ -410,7 +534,9 @@ int inspect_command(const InspectOptions& options, bool as_json) {
   if (options.kernels) print_kernels(facts["kernels"]);
   print_facts(facts, config, folder);
   print_layers(config, folder);
+  if (facts.contains("zeros")) print_zeros(facts["zeros"], storage_of(config.linear_format).quantizes_inputs());
   print_importance(importance);
+  for (const auto& warning : warnings) std::cout << fmt::format("warning: {}\n", printable(warning));
   return success;
 }
 

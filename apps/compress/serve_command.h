@@ -19,7 +19,7 @@ struct ServeArguments {
   uint16_t port = 8080;
   std::optional<int64_t> max_length;
   double max_wait = 0.0;  // milliseconds
-  int64_t batch_tokens = 1024, queue_tokens = 65'536, instances = 1;
+  int64_t batch_tokens = 512, queue_tokens = 65'536;
   int64_t max_texts = 256, connections = 4096;
   bool truncate = false;
   std::string max_body = "2MiB", max_header = "16KiB";

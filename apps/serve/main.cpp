@@ -6,9 +6,8 @@
 #include <iostream>
 
 #include "apps/compress/serve_command.h"
-#include "compress/base/error.h"       // ConfigError, StorageError
-#include "compress/base/failure.h"     // failure_text
-#include "compress/kernels/waiting.h"  // WaitingThreads
+#include "compress/base/error.h"    // ConfigError, StorageError
+#include "compress/base/failure.h"  // failure_text
 
 int main(int argc, char** argv) {
   using namespace compression;
@@ -24,7 +23,6 @@ int main(int argc, char** argv) {
   app.footer("Exit codes: 0 stopped, 1 internal error, 2 bad input, 4 the system refused.");
   try {
     app.parse(argc, argv);
-    const kernels::WaitingThreads waiting;
     return app::serve_command(arguments, threads, json,
                               [](const std::string& line) { std::cerr << "compress-serve: " << line << '\n'; });
   } catch (const CLI::ParseError& error) {

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -97,12 +99,34 @@ struct HostTensor {
   }
 };
 
-/// Zeros, and where they may be written.
-inline std::pair<HostTensor, char*> new_tensor(DType dtype, std::vector<int64_t> shape) {
-  HostTensor tensor{dtype, std::move(shape)};
-  const auto words = std::make_shared<uint64_t[]>(static_cast<size_t>(tensor.bytes() / 8 + 1));
-  tensor.data = words;
-  return {std::move(tensor), reinterpret_cast<char*>(words.get())};
-}
+/// Zeros, and where they may be written. What is large has pages of its own, which nobody has touched yet, and which go
+/// back to the system with the tensor. Throws std::bad_alloc.
+std::pair<HostTensor, char*> new_tensor(DType dtype, std::vector<int64_t> shape);
+
+/// A tensor whose numbers are read when they are asked for.
+struct LazyTensor {
+  DType dtype = DType::float32;
+  std::vector<int64_t> shape = {};
+  std::function<HostTensor()> numbers = {};  // of that dtype, and as many as the shape says; empty: there is no tensor
+
+  LazyTensor() = default;
+  LazyTensor(DType type, std::vector<int64_t> sizes, std::function<HostTensor()> read)
+      : dtype(type), shape(std::move(sizes)), numbers(std::move(read)) {}
+  LazyTensor(HostTensor tensor)  // NOLINT(google-explicit-constructor): one that is in memory is read already
+      : dtype(tensor.dtype), shape(tensor.shape) {
+    if (tensor.defined()) numbers = [tensor = std::move(tensor)] { return tensor; };
+  }
+
+  bool defined() const { return numbers != nullptr; }
+  HostTensor read() const {
+    auto tensor = numbers();
+    tensor.shape = shape;
+    return tensor;
+  }
+};
+
+/// The first NaN or infinity of a tensor of floats of 16 bits or more: "nan at [3, 5]"; empty where there is none.
+/// `first_row`: where the tensor begins in that which it is rows of.
+std::string not_finite(const HostTensor& tensor, int64_t first_row = 0);
 
 }  // namespace compression

@@ -136,9 +136,16 @@ std::string counted(const std::vector<std::string>& names, std::string_view what
   return fmt::format("{} {} ({}{})", names.size(), what, fmt::join(first, ", "), names.size() > shown ? ", ..." : "");
 }
 
+std::string excess_warning(const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  return counted(names, names.size() == 1 ? "tensor in excess is ignored" : "tensors in excess are ignored");
+}
+
 bool is_listed(const std::string& name, const std::vector<std::string>& list) {
-  return std::ranges::any_of(
-      list, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
+  return std::ranges::any_of(list, [&](const std::string& entry) {
+    if (entry.starts_with('.')) return name.ends_with(entry);
+    return entry.ends_with('.') ? name.starts_with(entry) : name == entry;
+  });
 }
 
 }  // namespace compression

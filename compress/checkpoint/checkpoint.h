@@ -31,7 +31,11 @@ int64_t weight_bytes(const std::filesystem::path& folder);
 /// "3 tensors missing (a, b, c)"; of many names the first five.
 std::string counted(const std::vector<std::string>& names, std::string_view what);
 
-/// Whether an entry is the name, or, where it ends in a dot ("cls."), a beginning of it.
+/// What is said of tensors that a network has no place for; nothing where there are none.
+std::string excess_warning(const std::vector<std::string>& names);
+
+/// Whether an entry is the name; or, where it ends in a dot ("cls."), a beginning of it; where it begins with one
+/// (".attn.bias"), its end.
 bool is_listed(const std::string& name, const std::vector<std::string>& list);
 
 }  // namespace compression

@@ -378,6 +378,11 @@ GgufFile::GgufFile(const fs::path& path) : TensorFile(path) {
   }
 }
 
+std::string_view GgufFile::encoding(const std::string& name) const {
+  info(name);
+  return encodings_.at(name)->name;
+}
+
 void GgufFile::fill(const std::string& name, const TensorInfo& info, std::span<std::byte> memory) const {
   const auto& encoding = *encodings_.at(name);
   if (encoding.dequantize == nullptr) return file().read(data_begin_ + info.begin, memory);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compress/checkpoint/tensor_file.h"  // TensorFile
@@ -25,6 +26,8 @@ class GgufFile : public TensorFile {
 
   /// An object by key: "general.architecture", "llama.block_count", "tokenizer.ggml.tokens". Strings may be any bytes.
   const nlohmann::json& metadata() const { return metadata_; }
+
+  std::string_view encoding(const std::string& name) const override;
 
   struct Encoding;  // how a tensor's numbers are stored
 

@@ -181,9 +181,9 @@ std::pair<std::map<std::string, TensorInfo>, std::map<std::string, std::string>>
   return {std::move(tensors), std::move(metadata)};
 }
 
-using Entry = std::pair<const std::string, TensorToWrite>;
+using Entry = std::pair<const std::string, LazyTensor>;
 
-std::vector<const Entry*> in_writing_order(const std::map<std::string, TensorToWrite>& tensors,
+std::vector<const Entry*> in_writing_order(const std::map<std::string, LazyTensor>& tensors,
                                            const std::filesystem::path& path) {
   std::vector<const Entry*> entries;
   for (const auto& entry : tensors) {
@@ -231,7 +231,7 @@ void SafetensorsFile::fill(const std::string&, const TensorInfo& info, std::span
   for (auto& byte : memory) byte = std::byte{byte != std::byte{0}};
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, LazyTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const auto entries = in_writing_order(tensors, path);
   std::string header;
@@ -243,7 +243,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   FileWriter file(path);
   file.write(header.data(), header.size());
   for (const auto* entry : entries) {
-    const auto numbers = entry->second.numbers();
+    const auto numbers = entry->second.read();
     file.write(numbers.data.get(), static_cast<size_t>(numbers.bytes()));
   }
   file.finish();

@@ -2,7 +2,6 @@
 // The safetensors format (https://huggingface.co/docs/safetensors): 8 bytes with the header's length, little-endian; a
 // JSON header that gives dtype, shape and place of every tensor; the tensors' bytes, row by row.
 
-#include <functional>
 #include <map>
 #include <string>
 
@@ -29,17 +28,10 @@ class SafetensorsFile : public TensorFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// A tensor that is written when it is its turn; `numbers` gives it then, with this dtype and shape.
-struct TensorToWrite {
-  DType dtype;
-  std::vector<int64_t> shape;
-  std::function<HostTensor()> numbers;
-};
-
-/// Writes `tensors` in the order of the reference library (widest dtype first, then by name), so that the bytes are the
-/// same as its own. Throws UnsupportedError for a name that the format cannot hold, StorageError if the file cannot be
-/// written.
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
+/// Writes `tensors`, each read when it is its turn, in the order of the reference library (widest dtype first, then by
+/// name), so that the bytes are the same as its own. Throws UnsupportedError for a name that the format cannot hold,
+/// StorageError if the file cannot be written.
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, LazyTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 /// "U64, I64, ...": the dtypes that the format has.

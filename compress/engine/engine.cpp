@@ -11,13 +11,14 @@
 #include "compress/base/error.h"                   // CheckpointError, DataError
 #include "compress/engine/network_state.h"         // network_state
 #include "compress/engine/read_network.h"          // NetworkFolder
+#include "compress/kernels/buffer.h"               // Buffer
 #include "compress/kernels/float_mode.h"           // OrdinaryFloats
 #include "compress/kernels/linear.h"               // LinearWeight, multiply_rows
 #include "compress/kernels/threads.h"              // parallel_for, divide_up
 #include "compress/model_files/checkpoint_head.h"  // head_of
 #include "compress/runtime/encoder.h"              // Encoder
 #include "compress/spec/heads/embedding.h"         // EmbeddingHead
-#include "compress/storage/storage.h"              // StoredMatrix, storage_of
+#include "compress/storage/storage.h"              // stored_matrix, storage_of
 
 namespace compression {
 namespace {
@@ -37,9 +38,9 @@ class Rows {
 
 /// As the folder has it, packed.
 LinearWeight packed(const NetworkFolder& folder, const std::string& name) {
-  const auto weight = folder.read(name + ".weight"), bias = folder.read(name + ".bias");
+  const auto bias = folder.read(name + ".bias");
   const auto matrix =
-      stored_matrix(weight, [&](std::string_view part) { return folder.read(fmt::format("{}.{}", name, part)); });
+      stored_matrix(name, [&](std::string_view part) { return folder.tensor(fmt::format("{}.{}", name, part)); });
   auto result = storage_of(matrix.format).pack(matrix, bias.as<float>());
   if (const auto scale = folder.read(name + ".input_scale"); scale.defined()) result.input_scale = *scale.as<float>();
   return result;
@@ -129,15 +130,12 @@ class Steps : public Rows {
   std::vector<LinearWeight> weights_;
 };
 
-/// The norm and the products with all words' embeddings. These are packed a block at a time, for the call: a second
-/// copy of the largest weight would stay otherwise.
+/// The norm and the products with all words' embeddings, which are the encoder's. These are packed a block at a time,
+/// for the call: a second copy of the largest weight would stay otherwise.
 class Words : public Rows {
  public:
-  explicit Words(const NetworkFolder& folder, const runtime::EncoderState& state)
-      : norm_(folder, "head.LayerNorm"), bias_(folder.read("head.bias")) {
-    const auto part = [&](std::string_view name) { return state.tensors.at(fmt::format("embeddings.word.{}", name)); };
-    table_ = stored_matrix(part("weight"), part);
-  }
+  explicit Words(const NetworkFolder& folder, const runtime::Encoder& encoder)
+      : norm_(folder, "head.LayerNorm"), bias_(folder.read("head.bias")), table_(encoder.words()) {}
 
   int64_t width() const override { return table_.rows(); }
 
@@ -149,12 +147,13 @@ class Words : public Rows {
     kernels::parallel_for(kernels::divide_up(words, block), 1, [&](int64_t begin, int64_t end) {
       const kernels::OrdinaryFloats ordinary;
       LinearWeight weight;
+      const kernels::Buffer<float> wide(block * columns);
       std::vector<float> y(static_cast<size_t>(rows * block));
       for (auto first = begin * block; first < std::min(end * block, words); first += block) {
         const auto count = std::min(block, words - first);
-        const auto wide = to_floats(table_.rows(first, first + count));
-        kernels::pack_linear(kernels::Number::float32, wide.data.get(), nullptr, bias_.as<float>() + first, count,
-                             columns, weight);
+        to_floats(table_.rows(first, first + count), wide.data());
+        kernels::pack_linear(kernels::Number::float32, wide.data(), nullptr, bias_.as<float>() + first, count, columns,
+                             weight);
         multiply(x.data(), rows, weight, y.data());
         for (int64_t r = 0; r < rows; ++r) std::copy_n(y.data() + r * count, count, out + r * words + first);
       }
@@ -164,7 +163,7 @@ class Words : public Rows {
  private:
   const HeadNorm norm_;
   const HostTensor bias_;
-  StoredMatrix table_;
+  const StoredMatrix table_;
 };
 
 /// states: float32 [tokens, hidden] of one text; to: [hidden].
@@ -228,12 +227,12 @@ std::string beyond(std::span<const int64_t> values, int64_t rows, std::string_vi
 
 class PackedEngine final : public Engine {
  public:
-  PackedEngine(const NetworkFolder& folder, runtime::EncoderState state)
+  explicit PackedEngine(const NetworkFolder& folder)
       : config_(folder.config()),
         warnings_(folder.warnings()),
         file_(folder.file().string()),
-        rows_(make_rows(folder, state)),
-        encoder_(std::move(state)) {}
+        encoder_(network_state(config_, [&](const std::string& own) { return folder.tensor(own); })),
+        rows_(make_rows(folder, encoder_)) {}
 
   const ModelConfig& config() const override { return config_; }
   const std::vector<std::string>& warnings() const override { return warnings_; }
@@ -278,7 +277,7 @@ class PackedEngine final : public Engine {
     return outputs;
   }
 
-  static std::unique_ptr<const Rows> make_rows(const NetworkFolder& folder, const runtime::EncoderState& state) {
+  static std::unique_ptr<const Rows> make_rows(const NetworkFolder& folder, const runtime::Encoder& encoder) {
     switch (head_of(folder.config())) {
       case HeadKind::text:
         return nullptr;
@@ -286,7 +285,7 @@ class PackedEngine final : public Engine {
       case HeadKind::spans:
         return std::make_unique<const Classifier>(folder);
       case HeadKind::words:
-        return std::make_unique<const Words>(folder, state);
+        return std::make_unique<const Words>(folder, encoder);
       case HeadKind::embedding:
         return std::make_unique<const Steps>(folder);
     }
@@ -366,16 +365,14 @@ class PackedEngine final : public Engine {
   const ModelConfig config_;
   const std::vector<std::string> warnings_;
   const std::string file_;
-  const std::unique_ptr<const Rows> rows_;  // null: the runtime has the head
   const runtime::Encoder encoder_;
+  const std::unique_ptr<const Rows> rows_;  // null: the runtime has the head
 };
 
 }  // namespace
 
 std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& folder) {
-  const NetworkFolder files(folder);
-  auto state = network_state(files.config(), [&](const std::string& own) { return files.read(own); });
-  return std::make_shared<const PackedEngine>(files, std::move(state));
+  return std::make_shared<const PackedEngine>(NetworkFolder(folder));
 }
 
 }  // namespace compression

@@ -37,9 +37,10 @@ struct Outputs {
 /// omp_set_num_threads() said in it.
 class Engine {
  public:
-  /// A stage's folder, or one of Hugging Face's, in fp32, 16 bits or int8: weights are read one after the other and
-  /// packed for this processor, bf16 and int8 in as many bits as they have in the file. Throws CheckpointError
-  /// (missing, damaged, misshapen, NaN or infinite), UnsupportedError (a network that the runtime has no kernels for).
+  /// A stage's folder, or one of Hugging Face's, in any kind of storage: weights are read one after the other, packed
+  /// for this processor and let go of, so that the peak of memory is the packed size and one tensor. bf16 and int8 have
+  /// as many bits as in the file. Throws CheckpointError (missing, damaged, misshapen, NaN or infinite),
+  /// UnsupportedError (a network that the runtime has no kernels for).
   static std::shared_ptr<const Engine> load(const std::filesystem::path& folder);
 
   virtual ~Engine() = default;

@@ -11,12 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "compress/base/error.h"               // CheckpointError
-#include "compress/base/fields.h"              // enum_name
-#include "compress/kernels/int16_attention.h"  // int16_attention_limit
-#include "compress/spec/relative_rows.h"       // alibi_slopes, relative_rows
-#include "compress/spec/weights.h"             // weights
-#include "compress/storage/storage.h"          // storage_of
+#include "compress/base/error.h"              // CheckpointError
+#include "compress/base/fields.h"             // enum_name
+#include "compress/kernels/head_attention.h"  // attention_limit
+#include "compress/runtime/plain_linear.h"    // parts_in_state
+#include "compress/spec/relative_rows.h"      // alibi_slopes, relative_rows
+#include "compress/spec/weights.h"            // weights
+#include "compress/storage/storage.h"         // kind_of
 
 namespace compression {
 namespace {
@@ -83,21 +84,12 @@ HostTensor host_tensor(DType dtype, std::vector<int64_t> shape, std::vector<T> v
 }
 
 /// The tensor, which has to be float32 and of these sizes: its numbers are read here.
-HostTensor floats(const std::string& name, const HostTensor& tensor, const std::vector<int64_t>& shape) {
-  if (tensor.defined() && tensor.dtype == DType::float32 && tensor.shape == shape) return tensor;
+HostTensor floats(const std::string& name, const LazyTensor& tensor, const std::vector<int64_t>& shape) {
+  if (tensor.defined() && tensor.dtype == DType::float32 && tensor.shape == shape) return tensor.read();
   throw CheckpointError(fmt::format(
       "tensor {}: found {}, expected F32 [{}]", name,
       tensor.defined() ? fmt::format("{} [{}]", enum_name(tensor.dtype), fmt::join(tensor.shape, ", ")) : "none",
       fmt::join(shape, ", ")));
-}
-
-/// What its storage keeps beside a weight's numbers.
-std::vector<StoredPart> parts_beside(const HostTensor& numbers) {
-  const auto format = format_of(numbers.dtype);
-  if (!numbers.defined() || !format || numbers.dim() != 2) return {};
-  auto parts = storage_of(*format).parts(numbers.size(0), numbers.size(1));
-  parts.erase(parts.begin());
-  return parts;
 }
 
 /// The rows of the table of each key - query; relative_rows() are by query - key.
@@ -134,8 +126,8 @@ void add_positions(const ModelConfig& config, const HostTensor& table, runtime::
   for (const auto row : rows) own.push_back(static_cast<int32_t>(row - first));
   const auto width = table.size(1);
   const auto* begin = table.as<float>() + first * width;
-  state.tensors["relative.table.weight"] = {
-      DType::float32, {last - first + 1, width}, std::shared_ptr<const void>(table.data, begin)};
+  state.tensors["relative.table.weight"] =
+      HostTensor{DType::float32, {last - first + 1, width}, std::shared_ptr<const void>(table.data, begin)};
   const auto count = static_cast<int64_t>(own.size());
   state.tensors["relative.rows"] = host_tensor(DType::int32, {count}, std::move(own));
   state.numbers["content_to_position"] = config.relative.content_to_position ? 1.0 : 0.0;
@@ -152,7 +144,8 @@ void share_scales(const std::string& block, std::initializer_list<std::string_vi
     names.push_back(fmt::format("{}.{}.input_scale", block, part));
     const auto found = state.tensors.find(names.back());
     if (found == state.tensors.end()) continue;
-    if (!largest.defined() || *found->second.as<float>() > *largest.as<float>()) largest = found->second;
+    const auto scale = found->second.read();
+    if (!largest.defined() || *scale.as<float>() > *largest.as<float>()) largest = scale;
   }
   const bool all = std::ranges::all_of(names, [&](const std::string& name) { return state.tensors.contains(name); });
   for (const auto& name : names) {
@@ -164,21 +157,13 @@ void share_scales(const std::string& block, std::initializer_list<std::string_vi
   }
 }
 
-const NormSpec& spec_of(const WeightSpec& norm, const ModelConfig& config) {
-  if (norm.block < 0) return config.norm;
-  const auto& block = config.layers[static_cast<size_t>(norm.block)];
-  const bool of_heads = norm.role == Role::query_norm || norm.role == Role::key_norm;
-  return of_heads ? *block.attention.head_norm : block.norm;
-}
-
 std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind head) {
-  const auto& relative = config.relative;
-  const int terms = 1 + (relative.content_to_position ? 1 : 0) + (relative.position_to_content ? 1 : 0);
+  const auto scale = [&](const AttentionSpec& attention) { return attention.score_scale(config.relative.terms()); };
   std::map<std::string, double> numbers{
       {"format", 1},
       {"layers", static_cast<double>(config.layers.size())},
       {"head_size", static_cast<double>(config.attention_head_size())},
-      {"score_scale", 1.0 / std::sqrt(static_cast<double>(config.attention_head_size() * terms))},
+      {"score_scale", config.layers.empty() ? 1.0 : scale(config.layers.front().attention)},
       {"eps", config.norm.eps},
       {"rms_norm", config.norm.kind == NormKind::rms ? 1.0 : 0.0},
       {"max_length", static_cast<double>(config.max_length())},
@@ -208,17 +193,24 @@ std::map<std::string, double> numbers_of(const ModelConfig& config, HeadKind hea
 std::string runtime_lacks(const ModelConfig& config) {
   if (config.language_head != LanguageHead::none || !config.decoder.empty()) return "a decoder";
   if (config.input.scaled || config.input.first_position != 0) return "scaled words, or positions that begin later";
-  if (config.max_length() > kernels::int16_attention_limit) {
+  if (config.max_length() > kernels::attention_limit) {
     return fmt::format("texts of {} tokens", config.max_length());
+  }
+  for (const auto& block : config.layers) {
+    if (block.place == NormPlace::both) return "norms of what attention and FFN give";
+    if (block.attention.score_cap != 0.0) return "attention whose scores have a cap";
   }
   const auto table_of = [](Positions positions) {
     return positions == Positions::bias || positions == Positions::disentangled ? positions : Positions::none;
   };
   const auto alike = [&](const BlockSpec& block) {
     return block.attention.head_size == config.attention_head_size() && block.mlp.activation == config.hidden_act() &&
+           block.attention.score_scale() == config.layers.front().attention.score_scale() &&
            table_of(block.attention.positions) == table_of(config.positions());
   };
-  return std::ranges::all_of(config.layers, alike) ? "" : "blocks whose heads' size, activation or distances differ";
+  return std::ranges::all_of(config.layers, alike)
+             ? ""
+             : "blocks whose heads' size, scores' scale, activation or distances differ";
 }
 
 runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& tensor) {
@@ -228,9 +220,6 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
     return head == HeadKind::text || (head != HeadKind::embedding && weight.role == Role::head_dense);
   };
   runtime::EncoderState state{.tensors = {}, .numbers = numbers_of(config, head)};
-  const auto put = [&](const std::string& name, const HostTensor& value) {
-    if (value.defined()) state.tensors[name] = value;
-  };
   HostTensor table;
   for (const auto& weight : weights(config)) {
     if (weight.role == Role::relative_table) {
@@ -238,23 +227,32 @@ runtime::EncoderState network_state(const ModelConfig& config, const TensorOf& t
     }
     const auto module = runtime_module(weight);
     if (!has(weight, module)) continue;
-    const auto numbers = tensor(weight.name);
-    if (!numbers.defined()) throw CheckpointError(fmt::format("the tensor {} is missing", weight.name));
-    put(module + (weight.bias ? ".bias" : ".weight"), numbers);
-    if (weight.is_norm()) {
-      const auto& norm = spec_of(weight, config);
-      if (norm.eps != config.norm.eps) state.numbers[module + ".eps"] = norm.eps;
-      if (norm.kind != config.norm.kind) state.numbers[module + ".rms_norm"] = norm.kind == NormKind::rms ? 1.0 : 0.0;
-    }
-    if (weight.bias || weight.is_norm()) continue;
     const auto own = weight.name.substr(0, weight.name.rfind('.'));
-    for (const auto& part : parts_beside(numbers)) {
-      auto beside = tensor(fmt::format("{}.{}", own, part.name));
-      if (beside.defined() && !weight.is_table()) beside.shape = {beside.count()};
-      put(fmt::format("{}.{}", module, part.name), beside);
+    const auto part = [&](std::string_view leaf) { return tensor(fmt::format("{}.{}", own, leaf)); };
+    const auto put = [&](std::string_view leaf) -> LazyTensor& {
+      auto found = part(leaf);
+      if (!found.defined()) throw CheckpointError(fmt::format("the tensor {}.{} is missing", own, leaf));
+      return state.tensors[fmt::format("{}.{}", module, leaf)] = std::move(found);
+    };
+    if (const auto& norm = weight.norm) {
+      if (norm->eps != config.norm.eps) state.numbers[module + ".eps"] = norm->eps;
+      if (norm->kind != config.norm.kind) state.numbers[module + ".rms_norm"] = norm->kind == NormKind::rms ? 1.0 : 0.0;
     }
-    if (const auto scale_of_input = tensor(own + ".input_scale"); scale_of_input.defined()) {
-      put(module + ".input_scale", floats(own + ".input_scale", scale_of_input, {1}));
+    const auto* kind = weight.bias || weight.is_norm() ? nullptr : kind_of(part);
+    if (kind == nullptr) {  // of a matrix: none that we know, and the runtime refuses it
+      put(weight.bias ? "bias" : "weight");
+      continue;
+    }
+    const auto size = kind->matrix_size(part).value();
+    const auto parts = kind->parts(size.rows, size.columns);
+    const auto in_state =
+        parts_in_state(*kind, size, weight.is_table() ? runtime::MatrixOf::table : runtime::MatrixOf::linear);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      auto& found = put(parts[i].name);
+      if (found.shape == parts[i].shape) found.shape = in_state[i].shape;
+    }
+    if (const auto scale = part("input_scale"); scale.defined()) {
+      state.tensors[module + ".input_scale"] = floats(own + ".input_scale", scale, {1});
     }
   }
   for (size_t i = 0; i < config.layers.size(); ++i) {

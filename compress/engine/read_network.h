@@ -5,10 +5,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "compress/base/host_tensor.h"        // HostTensor
+#include "compress/base/host_tensor.h"        // HostTensor, LazyTensor
 #include "compress/checkpoint/tensor_file.h"  // TensorFile
 #include "compress/runtime/encoder_state.h"   // EncoderState
 #include "compress/spec/config.h"             // ModelConfig
@@ -34,8 +35,12 @@ class NetworkFolder {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   /// A tensor by the name that our modules have for it (network_state.h: TensorOf), undefined where there is none.
-  /// Matrices as they are in the file, but for bfloat16 that config.json does not ask for: the rest is float32. Throws
-  /// CheckpointError that names file and tensor where a number is NaN or infinite.
+  /// Matrices as they are in the file, but for bfloat16 that config.json does not ask for: the rest is float32. What it
+  /// reads from is open as long as it lives. Reading throws CheckpointError that names file and tensor where a number
+  /// is NaN or infinite.
+  LazyTensor tensor(const std::string& own) const;
+
+  /// The tensor read.
   HostTensor read(const std::string& own) const;
 
  private:
@@ -43,7 +48,8 @@ class NetworkFolder {
   struct Place {
     std::shared_ptr<const TensorFile> file;
     std::string name;
-    int64_t first = 0, rows = -1;  // -1: all
+    int64_t first = 0;
+    std::optional<int64_t> rows = std::nullopt;  // absent: all
   };
 
   void find_tensors();
@@ -53,15 +59,17 @@ class NetworkFolder {
   void check_tied() const;
   void tell_excess();
   const Place* find(const std::string& own) const;
-  std::vector<int64_t> shape_at(const Place& place) const;
-  HostTensor read_at(const Place& place) const;
+  static std::vector<int64_t> shape_at(const Place& place);
+  static HostTensor read_at(const Place& place);
 
   std::filesystem::path folder_, files_;  // files_: where those of the encoder are
   std::filesystem::path file_;
   ModelConfig config_;
   std::function<std::string(const std::string&)> canonical_;  // checkpoint_names()
+  std::string words_;                                         // canonical name of the table of words
   std::map<std::string, Place> places_;                       // by canonical name
   std::map<std::string, WeightSpec> weights_;                 // by our name
+  std::map<std::string, DType> expected_;                     // of every tensor that the description asks for, by ours
   std::vector<std::string> warnings_;
 };
 
@@ -70,7 +78,8 @@ struct Network {
   runtime::EncoderState state;
 };
 
-/// The folder's encoder, with its head where the runtime has it. Throws as NetworkFolder.
+/// The folder's encoder, with its head where the runtime has it; of the state, tensors are read when it is asked for
+/// them. Throws as NetworkFolder.
 Network read_network(const std::filesystem::path& folder);
 
 }  // namespace compression

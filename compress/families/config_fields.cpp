@@ -56,6 +56,7 @@ constexpr std::array<ActivationName, 9> activation_names{{{"gelu", Activation::g
                                                           {"gelu_python_tanh", Activation::gelu_tanh},
                                                           {"gelu_fast", Activation::gelu_tanh},
                                                           {"gelu_accurate", Activation::gelu_tanh}}};
+constexpr std::string_view global_type = "full_attention", local_type = "sliding_attention";  // of layer_types
 constexpr size_t usual_activations = 5;  // of them: those that messages name
 
 std::optional<Activation> activation_of(std::string_view name) {
@@ -229,6 +230,60 @@ double read_rotary_base(const ConfigFields& fields, const std::string& old_key, 
   return own.real_or(base, "rope_theta", 1.0, 1e12);
 }
 
+void write_rotary_base(double base, json& out) {
+  out.erase("rope_theta");
+  out["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", base}};
+}
+
+int64_t read_group(const ConfigFields& fields, int64_t heads, int64_t fallback) {
+  const auto kv_heads = fields.integer_or(fallback, "num_key_value_heads", 1, heads);
+  if (heads % kv_heads == 0) return heads / kv_heads;
+  fields.fail("num_key_value_heads", std::to_string(kv_heads),
+              fmt::format("a divisor of num_attention_heads, {}", heads));
+}
+
+std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers,
+                                    const std::function<bool(size_t)>& otherwise) {
+  std::vector<bool> local;
+  if (!fields.find("layer_types")) {
+    for (size_t i = 0; i < layers; ++i) local.push_back(otherwise(i));
+    return local;
+  }
+  for (const auto& type : fields.array("layer_types")) {
+    if (type != global_type && type != local_type) {
+      fields.fail_unsupported("layer_types", excerpt(type), fmt::format("{}, {}", global_type, local_type));
+    }
+    local.push_back(type == local_type);
+  }
+  if (local.size() != layers) {
+    fields.fail("layer_types", fmt::format("{} layers", local.size()),
+                fmt::format("{}, as num_hidden_layers says", layers));
+  }
+  return local;
+}
+
+void write_local_layers(const ModelConfig& config, json& out) {
+  out["layer_types"] = json::array();
+  for (const auto& block : config.layers) {
+    out["layer_types"].push_back(block.attention.window > 0 ? local_type : global_type);
+  }
+}
+
+RotaryBases read_rotary_bases(const ConfigFields& fields, const std::string& old_local, const std::string& old_global,
+                              RotaryBases fallback) {
+  return {.local = read_rotary_base(fields, old_local, fallback.local, std::string(local_type)),
+          .global = read_rotary_base(fields, old_global, fallback.global, std::string(global_type))};
+}
+
+void write_rotary_bases(const ModelConfig& config, json& out) {
+  auto& bases = out["rope_parameters"] = json::object();
+  for (const auto& block : config.layers) {
+    const auto& attention = block.attention;
+    bases[std::string(attention.window > 0 ? local_type : global_type)] = {{"rope_type", "default"},
+                                                                           {"rope_theta", attention.rotary_base}};
+  }
+}
+
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config) {
   config.language_head = fields.flag_or(tied, "tie_word_embeddings") ? LanguageHead::tied : LanguageHead::own;
   config.task = headless_task;
@@ -236,6 +291,7 @@ void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& conf
 }
 
 void write_language_head(const ModelConfig& config, json& out) {
+  if (config.language_head == LanguageHead::none) return;
   out["tie_word_embeddings"] = config.language_head == LanguageHead::tied;
 }
 

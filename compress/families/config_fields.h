@@ -2,11 +2,13 @@
 // The members of a config.json, read one by one, with messages that name file and key.
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "compress/families/family.h"  // Family
 #include "compress/spec/config.h"      // ModelConfig
@@ -89,6 +91,25 @@ void write_embedding_size(const ModelConfig& config, nlohmann::json& out);
 /// transformers 5. Scaled ones are refused.
 double read_rotary_base(const ConfigFields& fields, const std::string& old_key, double fallback,
                         const std::string& type = "");
+void write_rotary_base(double base, nlohmann::json& out);
+
+/// Heads that share a key and a value, of `heads` and num_key_value_heads.
+int64_t read_group(const ConfigFields& fields, int64_t heads, int64_t fallback);
+
+/// Whether each layer's attention is local: layer_types says so, or where it is absent `otherwise` of a layer's number.
+std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers,
+                                    const std::function<bool(size_t)>& otherwise);
+
+/// layer_types, a layer with a window being local.
+void write_local_layers(const ModelConfig& config, nlohmann::json& out);
+
+/// The rotary base of local layers, and of the others, by the names that layer_types has for them.
+struct RotaryBases {
+  double local = 0.0, global = 0.0;
+};
+RotaryBases read_rotary_bases(const ConfigFields& fields, const std::string& old_local, const std::string& old_global,
+                              RotaryBases fallback);
+void write_rotary_bases(const ModelConfig& config, nlohmann::json& out);
 
 /// tie_word_embeddings of a decoder, `tied` where it is absent, in place of any other head; and its inverse.
 void read_language_head(const ConfigFields& fields, bool tied, ModelConfig& config);

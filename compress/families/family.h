@@ -43,6 +43,7 @@ struct Family {
   std::vector<OtherName> layer_modules = {};  // below a layer
   std::vector<JoinedName> joined = {};        // below a layer, by the names of layer_modules
   bool transposed_blocks = false;             // whether linear layers of blocks are stored as [in, out] (GPT-2)
+  bool norms_less_one = false;                // whether factors of norms are stored less 1 (Gemma); not in GGUF
   std::vector<OtherName> modules = {};        // anywhere else in the encoder, whole names
   std::vector<OtherName> sequence_head = {};  // of the class for one label a text
   std::vector<OtherName> tokens_head = {{"head.classifier", "classifier"}};  // of the class for a label a token
@@ -51,9 +52,10 @@ struct Family {
   /// GGUF: the architecture's name there, and modules by their names there, with {} for a layer's index. Empty: none.
   std::string_view gguf = "";
   std::vector<OtherName> gguf_modules = {};
+  std::vector<OtherName> gguf_keys = {};   // of config.json, by what metadata there call them, besides the usual ones
   bool gguf_turns_neighbours = false;      // rotary positions there turn neighbours (gguf_rotary_rows), not halves
-  std::vector<std::string> not_ours = {};  // names, or prefixes that end in a dot, that we have no place for, besides
-                                           // those of all families (ignorable_names)
+  std::vector<std::string> not_ours = {};  // names, prefixes that end in a dot, or ends that begin with one, that we
+                                           // have no place for, besides those of all families (ignorable_names)
   std::vector<std::string> zeros = {};     // of them, tensors that we can do without only where they are 0
 
   std::vector<TokenizerClass> tokenizers = {};  // its tokenizer's class, and others that work alike
@@ -78,6 +80,8 @@ Family bert();
 Family deberta_v2();
 Family distilbert();
 Family electra();
+Family gemma2();
+Family gemma3();
 Family gpt2();
 Family llama();
 Family modernbert();

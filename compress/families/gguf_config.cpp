@@ -45,6 +45,7 @@ json gguf_config(const json& metadata, int64_t words, bool own_head, const std::
   copy("context_length", "max_position_embeddings", true);
   copy("attention.layer_norm_rms_epsilon", "layer_norm_eps", true);
   copy("rope.freq_base", "rope_theta", false);
+  for (const auto& [own, theirs] : family->gguf_keys) copy(theirs, own, false);
   if (const auto scaling = find("rope.scaling.type"); scaling != metadata.end() && *scaling != "none") {
     throw UnsupportedError(
         fmt::format("{}: {}.rope.scaling.type: found {}, supported: none", file, family->gguf, excerpt(*scaling)));

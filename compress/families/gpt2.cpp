@@ -69,6 +69,7 @@ Family gpt2() {
           .modules = {{"bert.embeddings.word_embeddings", "transformer.wte"},
                       {"bert.embeddings.position_embeddings", "transformer.wpe"},
                       {"bert.encoder.LayerNorm", "transformer.ln_f"}},
+          .not_ours = {".attn.bias", ".attn.masked_bias"},  // the causal mask
           .tokenizers = {{"GPT2",
                           TokenizerRules::bytes,
                           {.unk = "<|endoftext|>", .bos = "<|endoftext|>", .eos = "<|endoftext|>"},

@@ -1,6 +1,3 @@
-#include <fmt/format.h>
-
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,16 +28,12 @@ std::vector<BlockSpec> blocks() {
 void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool biases, bool head_norms) {
   const auto& fields = family_fields.all();
   const auto heads = config.layers.front().attention.heads;
-  const auto kv_heads = fields.integer_or(heads, "num_key_value_heads", 1, heads);
-  if (heads % kv_heads != 0) {
-    fields.fail("num_key_value_heads", std::to_string(kv_heads),
-                fmt::format("a divisor of num_attention_heads, {}", heads));
-  }
+  const auto group = read_group(fields, heads, heads);
   fields.require_if_given("use_sliding_window", false);
   const auto base = read_rotary_base(fields, "rope_theta", default_base);
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
   for (auto& block : config.layers) {
-    block.attention.group = heads / kv_heads;
+    block.attention.group = group;
     block.attention.rotary_base = base;
     block.attention.bias = attention_bias || biases;
     block.attention.output_bias = attention_bias;
@@ -54,8 +47,7 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool bi
 void write_blocks(const ModelConfig& config, json& out) {
   const auto& attention = config.layers.front().attention;
   out["num_key_value_heads"] = attention.kv_heads();
-  out.erase("rope_theta");
-  out["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", attention.rotary_base}};
+  write_rotary_base(attention.rotary_base, out);
   out["attention_bias"] = attention.output_bias;
   out["mlp_bias"] = config.layers.front().mlp.bias;
   write_language_head(config, out);

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -19,6 +20,7 @@
 #include "compress/families/families.h"       // Family
 #include "compress/families/name_table.h"     // checkpoint_names
 #include "compress/spec/weights.h"            // number_count
+#include "compress/storage/storage.h"         // storages
 
 namespace compression {
 namespace {
@@ -51,6 +53,15 @@ bool is_class(const ConfigFields& fields, HeadKind head) {
   const auto suffix = first_task(head).class_suffix;
   return std::ranges::any_of(class_names(fields.value()),
                              [&](const std::string& name) { return name.ends_with(suffix); });
+}
+
+/// A class of "architectures" whose head is not for the next word; or nothing.
+std::string other_head(const json& config) {
+  for (const auto& name : class_names(config)) {
+    const bool is_of_words = name.ends_with("ForCausalLM") || name.ends_with("ForConditionalGeneration");
+    if (name.find("For") != std::string::npos && !is_of_words) return name;
+  }
+  return "";
 }
 
 /// "BertForSequenceClassification" tells the family where model_type is missing, as before transformers 3.
@@ -176,18 +187,30 @@ BlockSpec read_usual_block(const FamilyFields& fields, int64_t hidden_size, bool
   return block;
 }
 
-/// supports(format): whether it may stand there.
+/// supports(storage): whether the kind may stand there.
 template <class Supports>
 WeightFormat read_format(const ConfigFields& compress, const std::string& key, Supports&& supports) {
   if (!compress.find(key)) return WeightFormat::float32;
   const auto name = compress.text(key);
   std::vector<std::string_view> names;
-  for (const auto& [format, format_name] : enum_names(WeightFormat())) {
-    if (!supports(format)) continue;
-    names.push_back(format_name);
-    if (format_name == name) return format;
+  for (const auto* storage : storages()) {
+    if (!supports(*storage)) continue;
+    names.push_back(storage->name());
+    if (storage->name() == name) return storage->format();
   }
   compress.fail_unsupported(key, excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
+}
+
+std::optional<SparsityPattern> read_pattern(const ConfigFields& compress) {
+  if (!compress.find("sparsity_pattern")) return std::nullopt;
+  const auto name = compress.text("sparsity_pattern");
+  std::vector<std::string_view> names;
+  for (const auto& [pattern, pattern_name] : enum_names(SparsityPattern())) {
+    if (pattern == SparsityPattern::automatic) continue;
+    names.push_back(pattern_name);
+    if (pattern_name == name) return pattern;
+  }
+  compress.fail_unsupported("sparsity_pattern", excerpt(name), fmt::format("{}", fmt::join(names, ", ")));
 }
 
 /// Which columns of the shared table of position biases the heads of a pruned layer read.
@@ -265,14 +288,15 @@ void read_compress(const ConfigFields& compress, ModelConfig& config) {
   if (const auto found = compress.integer("format", 0, limits::rows); found != format_version) {
     compress.fail_unsupported("format", std::to_string(found), std::to_string(format_version));
   }
-  compress.allow_only({"format", "attention_head_size", "layers", "weight_format", "embedding_format"});
+  compress.allow_only(
+      {"format", "attention_head_size", "layers", "weight_format", "embedding_format", "sparsity_pattern"});
   const auto head_size = compress.integer_or(config.attention_head_size(), "attention_head_size", 1, limits::width);
   for (auto& layer : config.layers) layer.attention.head_size = head_size;
   if (compress.find("layers")) read_layers(compress, config);
-  // int8 linear layers are those of quantization_config.
   config.linear_format =
-      read_format(compress, "weight_format", [](WeightFormat format) { return format != WeightFormat::int8; });
-  config.embedding_format = read_format(compress, "embedding_format", [](WeightFormat) { return true; });
+      read_format(compress, "weight_format", [](const Storage& storage) { return !storage.quantizes_inputs(); });
+  config.embedding_format = read_format(compress, "embedding_format", [](const Storage&) { return true; });
+  config.sparsity = read_pattern(compress);
 }
 
 /// What the family calls the last layer of the head, which is never quantized (Model::linears): none or one name.
@@ -340,7 +364,7 @@ void read_quantization(const ConfigFields& quantization, ModelConfig& config) {
   config.unquantized = read_unquantized(quantization, config);
   if (config.linear_format != WeightFormat::float32) {
     quantization.fail("quant_method",
-                      fmt::format("int8, but compress.weight_format is {}", enum_name(config.linear_format)),
+                      fmt::format("int8, but compress.weight_format is {}", storage_of(config.linear_format).name()),
                       "one of the two");
   }
   config.linear_format = WeightFormat::int8;
@@ -414,8 +438,10 @@ json compress_fields(const ModelConfig& config, const UsualSizes& usual) {
       fields["layers"].push_back(std::move(shape));
     }
   }
-  if (is_16bit(config.linear_format)) fields["weight_format"] = enum_name(config.linear_format);
-  if (config.embedding_format != WeightFormat::float32) fields["embedding_format"] = enum_name(config.embedding_format);
+  const auto &linear = storage_of(config.linear_format), &embedding = storage_of(config.embedding_format);
+  if (linear.format() != WeightFormat::float32 && !linear.quantizes_inputs()) fields["weight_format"] = linear.name();
+  if (embedding.format() != WeightFormat::float32) fields["embedding_format"] = embedding.name();
+  if (config.sparsity) fields["sparsity_pattern"] = enum_name(*config.sparsity);
   if (!fields.empty()) fields["format"] = format_version;
   return fields;
 }
@@ -455,10 +481,13 @@ void write_head(json& out, const Family& family, const ModelConfig& config) {
 
 /// What most of the tensors are; "dtype" is the name of transformers 5, "torch_dtype" of those before it.
 void write_dtype(json& out, WeightFormat linear_format) {
-  const bool narrow = is_16bit(linear_format);
-  const char* name = !narrow ? "float32" : linear_format == WeightFormat::float16 ? "float16" : "bfloat16";
+  constexpr std::array<std::pair<DType, std::string_view>, 2> narrow{
+      {{DType::float16, "float16"}, {DType::bfloat16, "bfloat16"}}};
+  const auto parts = storage_of(linear_format).parts(1, 1);
+  const auto* found = std::ranges::find(narrow, parts.front().dtype, &decltype(narrow)::value_type::first);
+  const bool is_narrow = parts.size() == 1 && found != narrow.end();  // a number a weight
   for (const char* key : {"dtype", "torch_dtype"}) {
-    if (narrow || out.contains(key)) out[key] = name;
+    if (is_narrow || out.contains(key)) out[key] = is_narrow ? found->second : "float32";
   }
 }
 
@@ -474,6 +503,16 @@ std::optional<TaskType> named_task(const ModelConfig& config) {
     }
   }
   return std::nullopt;
+}
+
+std::string foreign_head(const ModelConfig& config) {
+  return find_family(config.model_type).is_decoder() ? other_head(config.source) : "";
+}
+
+bool is_of_bare_class(const ModelConfig& config) {
+  return std::ranges::any_of(class_names(config.source), [](const std::string& name) {
+    return name.ends_with("Model") && !name.ends_with("LMHeadModel");
+  });
 }
 
 TaskHead head_of_classes(const ModelConfig& config, TaskType task, int64_t classes) {
@@ -525,6 +564,7 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
   config.task = head.task;
   config.labels = std::move(head.labels);
   if (family.read != nullptr) family.read(fields, config);
+  if (!other_head(json).empty()) config.language_head = LanguageHead::none;
   if (!has_compress || !all.object("compress").find("layers")) read_pruned_heads(fields, config);
   if (notes) note_contradictions(all, *notes);
 
@@ -570,7 +610,7 @@ nlohmann::json write_model_config(const ModelConfig& config) {
   out.erase("compress");
   if (auto fields = compress_fields(config, usual); !fields.empty()) out["compress"] = std::move(fields);
   out.erase("quantization_config");
-  if (config.linear_format == WeightFormat::int8) out["quantization_config"] = quantization_fields(config);
+  if (storage_of(config.linear_format).quantizes_inputs()) out["quantization_config"] = quantization_fields(config);
   return out;
 }
 

@@ -25,6 +25,13 @@ ModelConfig read_model_config(const nlohmann::json& json, const std::string& fil
 /// Of tasks that have one class, the first (compress/spec/task.h).
 std::optional<TaskType> named_task(const ModelConfig& config);
 
+/// Of a decoder, the class that config.json names if its head is not for the next word: "BartForQuestionAnswering";
+/// else nothing. Such a decoder is read without its head.
+std::string foreign_head(const ModelConfig& config);
+
+/// Whether it names a class without any head: "LlamaModel".
+bool is_of_bare_class(const ModelConfig& config);
+
 /// What config.json says of a head of `task` with so many classes: its labels, LABEL_i for those without a name, and of
 /// a head for whole texts whether it is for classification, multi_label or regression. A task without classes has no
 /// labels, whatever `classes` is.

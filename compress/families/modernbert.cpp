@@ -1,10 +1,4 @@
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
-#include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "compress/base/json_file.h"          // excerpt
@@ -16,9 +10,6 @@ namespace compression {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::string_view global_type = "full_attention", local_type = "sliding_attention";
-constexpr double global_base = 160000.0, local_base = 10000.0;
 
 std::vector<BlockSpec> blocks() {
   auto blocks = blocks_of(22, 12, 1152);
@@ -33,33 +24,18 @@ std::vector<BlockSpec> blocks() {
   return blocks;
 }
 
-/// Whether each layer's attention is local: layer_types, or every n-th is not, from the first on.
-std::vector<bool> read_local_layers(const ConfigFields& fields, size_t layers) {
-  std::vector<bool> local;
-  if (!fields.find("layer_types")) {
-    const auto every = fields.integer_or(3, "global_attn_every_n_layers", 1, limits::layers);
-    for (size_t i = 0; i < layers; ++i) local.push_back(static_cast<int64_t>(i) % every != 0);
-    return local;
-  }
-  for (const auto& type : fields.array("layer_types")) {
-    if (type != global_type && type != local_type) {
-      fields.fail_unsupported("layer_types", excerpt(type), fmt::format("{}, {}", global_type, local_type));
-    }
-    local.push_back(type == local_type);
-  }
-  if (local.size() != layers) {
-    fields.fail("layer_types", fmt::format("{} layers", local.size()),
-                fmt::format("{}, as num_hidden_layers says", layers));
-  }
-  return local;
-}
-
 void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
   const auto& fields = family_fields.all();
-  const auto local = read_local_layers(fields, config.layers.size());
+  const auto local = read_local_layers(fields, config.layers.size(), [&](size_t i) {
+    return static_cast<int64_t>(i) % fields.integer_or(3, "global_attn_every_n_layers", 1, limits::layers) != 0;
+  });
   const auto window = fields.integer_or(128, "local_attention", 2, limits::positions) / 2;
-  const auto far = read_rotary_base(fields, "global_rope_theta", global_base, std::string(global_type));
-  const auto near = read_rotary_base(fields, "local_rope_theta", local_base, std::string(local_type));
+  // Without a base of their own local layers have that of the others: so says null, and not a key that is absent.
+  const auto& json = fields.value();
+  const bool shares_base = json.contains("local_rope_theta") && json.at("local_rope_theta").is_null();
+  auto bases =
+      read_rotary_bases(fields, "local_rope_theta", "global_rope_theta", {.local = 10000.0, .global = 160000.0});
+  if (shares_base && !fields.find("rope_parameters")) bases.local = bases.global;
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
   config.norm.bias = fields.flag_or(false, "norm_bias");
   for (size_t i = 0; i < config.layers.size(); ++i) {
@@ -67,7 +43,7 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
     block.norm = config.norm;
     block.attention_norm = i > 0;  // the first block reads what the embeddings' norm made
     block.attention.window = local[i] ? window : 0;
-    block.attention.rotary_base = local[i] ? near : far;
+    block.attention.rotary_base = local[i] ? bases.local : bases.global;
     block.attention.bias = block.attention.output_bias = attention_bias;
     block.mlp.bias = mlp_bias;
   }
@@ -82,19 +58,12 @@ void read_blocks(const FamilyFields& family_fields, ModelConfig& config) {
 }
 
 void write_blocks(const ModelConfig& config, json& out) {
-  json types = json::array(), bases = json::object();
   int64_t window = 0;
-  for (const auto& block : config.layers) {
-    const auto& attention = block.attention;
-    const auto type = std::string(attention.window > 0 ? local_type : global_type);
-    types.push_back(type);
-    bases[type] = {{"rope_type", "default"}, {"rope_theta", attention.rotary_base}};
-    window = std::max(window, attention.window);
-  }
+  for (const auto& block : config.layers) window = std::max(window, block.attention.window);
   const auto& first = config.layers.front();
   out.erase("global_attn_every_n_layers");
-  out["layer_types"] = types;
-  out["rope_parameters"] = bases;
+  write_local_layers(config, out);
+  write_rotary_bases(config, out);
   if (window > 0) out["local_attention"] = 2 * window;
   out["norm_bias"] = config.norm.bias;
   out["attention_bias"] = first.attention.bias;

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <stdexcept>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "compress/base/error.h"         // CheckpointError, UnsupportedError
 #include "compress/families/families.h"  // Family
@@ -139,6 +142,14 @@ std::function<std::string(const std::string&)> checkpoint_names(const ModelConfi
   };
 }
 
+std::string canonical_name(ModelConfig config, Role role) {
+  if (role == Role::language_head) config.language_head = LanguageHead::own;
+  const auto all = weights(config);
+  const auto found = std::ranges::find_if(all, [&](const auto& weight) { return weight.role == role && !weight.bias; });
+  if (found == all.end() || found->block >= 0) throw std::logic_error("no weight is alone in its role");
+  return checkpoint_names(config)(found->name);
+}
+
 std::vector<JoinedTensor> joined_tensors(const ModelConfig& config) {
   const auto& family = find_family(config.model_type);
   if (family.joined.empty()) return {};
@@ -155,12 +166,79 @@ std::vector<JoinedTensor> joined_tensors(const ModelConfig& config) {
         auto& found = by_name[whole];
         found.name = whole;
         found.parts.push_back({name, weight.axes.front().size});
+        if (found.sizes.empty()) {
+          for (const auto& axis : weight.axes) found.sizes.push_back(axis.size);
+        } else {
+          found.sizes.front() += weight.axes.front().size;
+        }
       }
     }
   }
   std::vector<JoinedTensor> all;
   for (auto& [name, joined] : by_name) all.push_back(std::move(joined));
   return all;
+}
+
+std::function<std::string(const std::string&)> names_in_file(const ModelConfig& config) {
+  std::map<std::string, std::string> modules;  // of parts, those of the whole
+  for (const auto& joined : joined_tensors(config)) {
+    for (const auto& part : joined.parts) {
+      modules.emplace(module_of(part.name), module_of(joined.name));
+    }
+  }
+  return [modules = std::move(modules)](const std::string& canonical) {
+    const auto module = module_of(canonical);
+    const auto found = modules.find(std::string(module));
+    return found == modules.end() ? canonical : found->second + canonical.substr(module.size());
+  };
+}
+
+std::string beside(std::string_view name, std::string_view leaf) {
+  return fmt::format("{}.{}", module_of(name), leaf);
+}
+
+std::vector<PartOfJoined> parts_of_joined(const ModelConfig& config, const TensorShapes& shapes,
+                                          const std::string& source) {
+  const auto joined_list = joined_tensors(config);
+  const auto turned = transposed_tensors(config);
+  std::vector<PartOfJoined> result;
+  const auto take_apart = [&](const JoinedTensor& joined, const std::string& whole, bool of_all) {
+    int64_t first = 0;
+    for (const auto& part : joined.parts) {
+      PartOfJoined own{.whole = whole, .name = beside(part.name, whole.substr(module_of(whole).size() + 1))};
+      if (!of_all) std::tie(own.first, own.rows) = std::pair(first, part.rows);
+      result.push_back(std::move(own));
+      first += part.rows;
+    }
+  };
+  for (const auto& joined : joined_list) {
+    int64_t rows = 0;
+    for (const auto& part : joined.parts) rows += part.rows;
+    const auto has_rows = [&](const std::vector<int64_t>& shape) { return !shape.empty() && shape.front() == rows; };
+    if (const auto found = shapes.find(joined.name); found != shapes.end()) {
+      const auto& shape = found->second;
+      if (shape != joined.sizes) {
+        auto there = shape, expected = joined.sizes;
+        if (std::ranges::find(turned, joined.name) != turned.end()) {  // as the file has it
+          std::ranges::reverse(there);
+          std::ranges::reverse(expected);
+        }
+        throw CheckpointError(fmt::format("{}: tensor {}: found [{}], expected [{}]", source, joined.name,
+                                          fmt::join(there, ", "), fmt::join(expected, ", ")));
+      }
+      take_apart(joined, joined.name, /*of_all=*/false);
+    }
+    if (!joined.name.ends_with(".weight")) continue;
+    const auto module = beside(joined.name, "");
+    for (auto found = shapes.lower_bound(module); found != shapes.end() && found->first.starts_with(module); ++found) {
+      const auto& [name, shape] = *found;
+      const bool is_joined = std::ranges::find(joined_list, name, &JoinedTensor::name) != joined_list.end();
+      if (is_joined || name.find('.', module.size()) != std::string::npos) continue;
+      const bool of_all = shape.empty() || shape == std::vector<int64_t>{1};
+      if (of_all || has_rows(shape)) take_apart(joined, name, of_all);
+    }
+  }
+  return result;
 }
 
 std::vector<std::string> transposed_tensors(const ModelConfig& config) {
@@ -180,12 +258,43 @@ std::vector<std::string> transposed_tensors(const ModelConfig& config) {
   return {names.begin(), names.end()};
 }
 
+std::vector<std::string> norms_less_one(const ModelConfig& config) {
+  std::vector<std::string> names;
+  if (!find_family(config.model_type).norms_less_one) return names;
+  const auto canonical = checkpoint_names(config);
+  for (const auto& weight : weights(config)) {
+    if (weight.is_norm() && !weight.bias) names.push_back(canonical(weight.name));
+  }
+  return names;
+}
+
+std::vector<std::string> unknown_layers(const ModelConfig& config) {
+  const auto canonical = checkpoint_names(config);
+  std::set<std::string> known;
+  for (const auto& weight : weights(config)) {
+    if (weight.is_linear()) known.emplace(module_of(canonical(weight.name)));
+  }
+  std::vector<std::string> unknown;
+  for (const auto& name : config.unquantized) {
+    if (!known.contains(name)) unknown.push_back(name);
+  }
+  return unknown;
+}
+
+std::string unknown_layers_warning(const ModelConfig& config) {
+  const auto unknown = unknown_layers(config);
+  if (unknown.empty()) return "";
+  return fmt::format("config.json: quantization_config.ignore: found {}, which no linear layer is called",
+                     fmt::join(unknown, ", "));
+}
+
 std::vector<std::string> ignorable_names(const std::string& model_type) {
   const auto& family = find_family(model_type);
   auto names = family.not_ours;
   for (const auto* buffer : {"position_ids", "token_type_ids"}) {  // of older checkpoints
     names.push_back(fmt::format("{}.embeddings.{}", family.base, buffer));
   }
+  names.emplace_back(".rotary_emb.inv_freq");  // the angles, which follow from the config
   for (const auto& task : task_traits) {
     for (const auto& module : family.head(task.head)) names.push_back(fmt::format("{}.", module.theirs));
   }

@@ -5,10 +5,14 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "compress/spec/config.h"  // ModelConfig
+#include "compress/checkpoint/checkpoint.h"  // TensorShapes
+#include "compress/spec/config.h"            // ModelConfig
+#include "compress/spec/weights.h"           // Role
 
 namespace compression {
 
@@ -24,9 +28,14 @@ CanonicalNames canonical_names(const std::string& model_type, const std::vector<
 /// The canonical name of a tensor, or of a module with a dot at its end, by the name that our Model has for it.
 std::function<std::string(const std::string&)> checkpoint_names(const ModelConfig& config);
 
+/// The canonical name of a weight that no block has, by its role: Role::words, or Role::language_head, whether this
+/// network has one of its own or not. Throws std::logic_error for roles that are not alone.
+std::string canonical_name(ModelConfig config, Role role);
+
 /// A tensor of the file whose rows, or of transposed ones columns, are those of several of ours.
 struct JoinedTensor {
-  std::string name;  // canonical
+  std::string name;            // canonical
+  std::vector<int64_t> sizes;  // rows of all parts first
   struct Part {
     std::string name;  // canonical, of none in the file
     int64_t rows;
@@ -37,8 +46,33 @@ struct JoinedTensor {
 /// Those of the config's family and sizes; of bare weights and biases, not of what quantization adds to them.
 std::vector<JoinedTensor> joined_tensors(const ModelConfig& config);
 
+/// What messages call a tensor, by its canonical name: a part of a joined one is told by the whole, as the file has it.
+std::function<std::string(const std::string&)> names_in_file(const ModelConfig& config);
+/// "a.weight_scale" of "a.weight".
+std::string beside(std::string_view name, std::string_view leaf);
+
+/// A tensor of ours that is in a joined one of the file.
+struct PartOfJoined {
+  std::string whole, name;                     // canonical
+  int64_t first = 0;                           // its rows in `whole`
+  std::optional<int64_t> rows = std::nullopt;  // absent: it is all of it
+};
+
+/// All that are in the tensors of `shapes`: in joined ones, and in those that storage and quantization keep beside a
+/// weight, which have its rows, or are a single number, which is every part's. Throws CheckpointError, which begins
+/// with `source`, where the rows of a joined one are not those of the parts.
+std::vector<PartOfJoined> parts_of_joined(const ModelConfig& config, const TensorShapes& shapes,
+                                          const std::string& source);
+
 /// Canonical names, as the file has them, of matrices that are stored as [in, out].
 std::vector<std::string> transposed_tensors(const ModelConfig& config);
+
+/// Canonical names of norms' factors that are stored less 1.
+std::vector<std::string> norms_less_one(const ModelConfig& config);
+
+/// Those of config.unquantized that are no linear layer's, and what is said of them: a line, or nothing.
+std::vector<std::string> unknown_layers(const ModelConfig& config);
+std::string unknown_layers_warning(const ModelConfig& config);
 
 /// Canonical names that published checkpoints hold and our model may have no place for, other heads' among them: they
 /// are not worth a word. For LoadOptions::ignore.

@@ -228,7 +228,7 @@ void SoftmaxRowBackward(const Head& head, int64_t query, const Keys& block, cons
   for (int64_t c = 0; c < head.size; ++c) dot += context[c] * d_context[c];
   const auto log_sum = hn::Set(d, head.log_sum[query]), mean = hn::Set(d, dot);
   EachVector(own, [&](int64_t c, auto valid) HWY_ATTR {
-    const auto e = ExpOfNegative(hn::Min(hn::Sub(hn::Load(d, p_row + c), log_sum), hn::Zero(d)));
+    const auto e = ExpOfNegative(AtMost(hn::Sub(hn::Load(d, p_row + c), log_sum), 0.0f));
     const auto p = hn::IfThenElseZero(valid, e);
     auto dp = hn::Load(d, s_row + c);
     auto dropped = p;

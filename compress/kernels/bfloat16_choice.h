@@ -1,6 +1,7 @@
 #pragma once
-// Whether weights in bfloat16 are multiplied as they are or as float32: whichever is faster here. The instructions for
-// bfloat16 are no faster than float32's on some processors, and widening in the kernel is slower on those without them.
+// Whether weights in bfloat16 are multiplied with activations in bfloat16 or in float32: whichever is faster here. The
+// instructions for bfloat16 are no faster than float32's on some processors, and others have none. Weights take as much
+// memory in either case.
 
 #include <cstdint>
 #include <optional>
@@ -10,7 +11,7 @@
 namespace compression::kernels {
 
 struct BFloat16Choice {
-  Number number = Number::bfloat16;            // or float32, with activations that are not rounded either
+  Number number = Number::bfloat16;            // or float32, in which activations are not rounded
   double bfloat16_ms = 0.0, float32_ms = 0.0;  // what was measured; 0: by rule
 };
 
@@ -18,7 +19,7 @@ struct BFloat16Choice {
 /// that number (a power of two), as products of 128 rows and of 16. Any number of threads may call it.
 BFloat16Choice bfloat16_choice(int64_t in);
 
-/// float32 where it takes less than 95 % of the time, since its weights take twice the memory.
+/// bfloat16 where it takes less than 95 % of the time, since float32 is more exact.
 Number faster_number(double bfloat16_ms, double float32_ms);
 
 /// Tests: as if that had been measured; absent: it is measured.

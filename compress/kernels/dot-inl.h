@@ -169,6 +169,36 @@ struct Int8InPairs : Words<VI32> {
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return MultiplyAddInt16(a, b, sum); }
 };
 
+/// A vector of floats, from a row of numbers of fewer bits too.
+HWY_INLINE VF LoadFloats(const float* from) {
+  return hn::LoadU(F(), from);
+}
+HWY_INLINE VF LoadFloats(const int8_t* from) {
+  const hn::Rebind<int8_t, F> quarter;
+  return hn::ConvertTo(F(), hn::PromoteTo(I32(), hn::LoadU(quarter, from)));
+}
+HWY_INLINE VF LoadFloats(const hwy::bfloat16_t* from) {
+  const hn::Rebind<hwy::bfloat16_t, F> half;
+  return hn::PromoteTo(F(), hn::LoadU(half, from));
+}
+HWY_INLINE VF LoadFloats(const hwy::float16_t* from) {
+#if (KERNELS_X86 && HWY_TARGET <= HWY_AVX2) || KERNELS_ARM
+  const hn::Rebind<hwy::float16_t, F> half;
+  return hn::PromoteTo(F(), hn::LoadU(half, from));
+#else  // Highway's own makes a number of an infinity
+  const U32 d;
+  const hn::Rebind<uint16_t, F> half;
+  const auto bits = hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const uint16_t*>(from)));
+  const auto magnitude = hn::And(bits, hn::Set(d, 0x7FFF));
+  const auto rebased = hn::Add(hn::ShiftLeft<13>(magnitude), hn::Set(d, 112u << 23));
+  const auto infinite = hn::Or(hn::ShiftLeft<13>(magnitude), hn::Set(d, 0x7F800000));
+  const auto small = hn::Mul(hn::ConvertTo(F(), hn::BitCast(I32(), magnitude)), hn::Set(F(), 0x1p-24f));
+  auto wide = hn::IfThenElse(hn::Gt(magnitude, hn::Set(d, 0x7BFF)), infinite, rebased);
+  wide = hn::IfThenElse(hn::Gt(hn::Set(d, 0x400), magnitude), hn::BitCast(d, small), wide);
+  return hn::BitCast(F(), hn::Or(wide, hn::ShiftLeft<16>(hn::Xor(bits, magnitude))));
+#endif
+}
+
 struct Float32 {
   static constexpr bool kStrided = false;
   static constexpr int64_t kNarrow = 1;
@@ -179,6 +209,13 @@ struct Float32 {
   static HWY_INLINE A Spread(const uint32_t* a) { return hn::BitCast(F(), BroadcastWord(a)); }
   static HWY_INLINE B Read(const uint32_t* b) { return hn::BitCast(F(), LoadWords(b)); }
   static HWY_INLINE Sum MultiplyAdd(A a, B b, Sum sum) { return hn::MulAdd(a, b, sum); }
+};
+
+/// a: float32, b: floats of 16 bits, widened as they are read: the sums of Float32.
+template <class T>
+struct NarrowFloat : Float32 {
+  static constexpr int64_t kNarrow = 2;
+  static HWY_INLINE B Read(const uint32_t* b) { return LoadFloats(reinterpret_cast<const T*>(b)); }
 };
 
 /// Widened to float, as bfloat16 arithmetic is not in every target.

@@ -1,14 +1,9 @@
 #include "compress/kernels/linear.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
@@ -18,48 +13,10 @@
 
 #include "compress/kernels/bfloat16-inl.h"
 #include "compress/kernels/dot-inl.h"
+#include "compress/kernels/epilogue-inl.h"
+#include "compress/kernels/multiplier-inl.h"
 #include "compress/kernels/norm-inl.h"
 #include "compress/kernels/tiles.h"
-
-#ifndef COMPRESS_KERNELS_LINEAR_SHARED
-#define COMPRESS_KERNELS_LINEAR_SHARED
-namespace compression::kernels {
-
-inline Multiplier multiplier = Multiplier::best;
-
-inline bool use_avx_vnni() {
-#if defined(__x86_64__)
-  static const bool has = [] {  // not __builtin_cpu_supports(), of which not every compiler knows the feature
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
-  }();
-  return has && multiplier == Multiplier::best;
-#else
-  return false;
-#endif
-}
-
-/// Of ARM's extensions, what the kernel says of the processor: a bit of a word of getauxval().
-inline bool has_capability([[maybe_unused]] int word, [[maybe_unused]] int bit) {
-#if defined(__aarch64__) && defined(__linux__)
-  return multiplier == Multiplier::best && (getauxval(word == 1 ? AT_HWCAP : AT_HWCAP2) >> bit & 1) != 0;
-#else
-  return false;
-#endif
-}
-inline bool use_dot_product() {
-  return has_capability(1, 20);  // HWCAP_ASIMDDP
-}
-inline bool use_mixed_products() {
-  return has_capability(2, 13);  // HWCAP2_I8MM
-}
-
-inline bool use_amx(Number number) {
-  return multiplier == Multiplier::best && has_amx(number);
-}
-
-}  // namespace compression::kernels
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace compression::kernels {
@@ -67,57 +24,6 @@ namespace HWY_NAMESPACE {
 
 int64_t PanelColumns() {
   return PanelWidth();
-}
-
-/// x Phi(x) by a polynomial: Phi(x) - 1/2 is x times one in x^2, of degree 8, fitted for least error of GELU where
-/// |x| < 4.325 and constant beyond.
-HWY_INLINE VF FastGelu(VF x) {
-  const F d;
-  const auto c = hn::Max(hn::Set(d, -4.325f), hn::Min(x, hn::Set(d, 4.325f)));
-  const auto s = hn::Mul(c, c);
-  auto p = hn::Set(d, 4.031996958531181e-11f);
-  p = hn::MulAdd(p, s, hn::Set(d, -4.120771279758628e-09f));
-  p = hn::MulAdd(p, s, hn::Set(d, 1.861127998381562e-07f));
-  p = hn::MulAdd(p, s, hn::Set(d, -4.935721335641574e-06f));
-  p = hn::MulAdd(p, s, hn::Set(d, 8.642228931421414e-05f));
-  p = hn::MulAdd(p, s, hn::Set(d, -0.0010674194199964404f));
-  p = hn::MulAdd(p, s, hn::Set(d, 0.009682753123342991f));
-  p = hn::MulAdd(p, s, hn::Set(d, -0.06613709032535553f));
-  p = hn::MulAdd(p, s, hn::Set(d, 0.3987927734851837f));
-  return hn::Mul(x, hn::MulAdd(c, p, hn::Set(d, 0.5f)));
-}
-
-template <class Change>
-HWY_INLINE void EachInTile(int64_t rows, float* y, int64_t ld, Change&& change) {
-  const F d;
-  const int64_t n = Lanes();
-  for (int64_t r = 0; r < rows; ++r) {
-    float* row = y + r * ld;
-    hn::StoreU(change(hn::LoadU(d, row)), d, row);
-    hn::StoreU(change(hn::LoadU(d, row + n)), d, row + n);
-  }
-}
-
-template <class Dot>
-void Apply(const Epilogue& epilogue, int64_t rows, float* y, int64_t ld) {
-  if (epilogue.function != Activation::none) {
-    WithActivation(epilogue.function, [&](auto kind) HWY_ATTR {
-      constexpr Activation activation = kind();
-      EachInTile(rows, y, ld, [](VF x) HWY_ATTR {
-        if constexpr (activation == Activation::gelu && !std::is_same_v<Dot, Float32>) return FastGelu(x);
-        return Activate<activation>(x);
-      });
-    });
-  }
-  if (epilogue.factor == nullptr) return;
-  const F d;
-  const int64_t n = Lanes();
-  for (int64_t r = 0; r < rows; ++r) {
-    float* row = y + r * ld;
-    const float* by = epilogue.factor + r * ld;
-    hn::StoreU(hn::Mul(hn::LoadU(d, row), hn::LoadU(d, by)), d, row);
-    hn::StoreU(hn::Mul(hn::LoadU(d, row + n), hn::LoadU(d, by + n)), d, row + n);
-  }
 }
 
 template <class Dot>
@@ -137,8 +43,8 @@ void MultiplyPanels(const LinearInput& x, const LinearWeight& w, Range rows, Ran
       constexpr bool is_signed = requires { requires Dot::kSigned; };
       tile({.a = x.values + row * x.stride,
             .a_row = x.stride,
-            .b = w.values.data() + p * w.words * width,
-            .words = w.words * Dot::kNarrow,
+            .b = w.values.data() + p * w.steps * width / Dot::kNarrow,
+            .words = w.steps,
             .start = integers && !is_signed ? w.start.data() + column : nullptr,
             .row_scale = integers ? x.scale + row : nullptr,
             .column_scale = integers ? w.scale.data() + column : nullptr,
@@ -234,13 +140,7 @@ bool MultipliedOnTiles([[maybe_unused]] const LinearInput& x, [[maybe_unused]] c
 /// Whether int8 is multiplied as bytes here, so that pack_linear() makes words of four inputs.
 bool MultipliesBytes() {
   if (KERNELS_TILES && (multiplier == Multiplier::plain_tiles || use_amx(Number::int8))) return true;
-#if KERNELS_X86 && HWY_TARGET == HWY_AVX2
-  return use_avx_vnni();
-#elif KERNELS_ARM
-  return use_dot_product() || use_mixed_products();
-#else
-  return KERNELS_VNNI;
-#endif
+  return MultipliesByteVectors();
 }
 
 /// Widens some rows at a time to int16, for all panels.
@@ -249,7 +149,7 @@ void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Ra
   constexpr int64_t block = 8 * Int8InPairs::kRows;
   const hn::ScalableTag<uint16_t> d16;
   const hn::Rebind<uint8_t, decltype(d16)> d8;
-  const auto stride = 2 * w.words, bytes = 4 * w.words, n = static_cast<int64_t>(hn::Lanes(d16));
+  const auto stride = w.steps, bytes = 4 * w.words, n = static_cast<int64_t>(hn::Lanes(d16));
   static thread_local Buffer<uint32_t> memory;
   LinearInput wide{.number = Number::int8, .stride = stride, .values = memory.resize(block * stride)};
   for (int64_t first = rows.first; first < rows.last; first += block) {
@@ -268,7 +168,7 @@ void MultiplyInPairs(const LinearInput& x, const LinearWeight& w, Range rows, Ra
 
 void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                   float* y, int64_t ld) {
-  if (w.pairs) return MultiplyInPairs(x, w, rows, panels, epilogue, y, ld);
+  if (w.step_bytes == 2) return MultiplyInPairs(x, w, rows, panels, epilogue, y, ld);
   if (MultipliedOnTiles<Int8InPairs, Number::int8>(x, w, rows, panels, epilogue, y, ld)) return;
 #if KERNELS_VNNI
   MultiplyPanels<Int8>(x, w, rows, panels, epilogue, y, ld);
@@ -281,7 +181,10 @@ void MultiplyInt8(const LinearInput& x, const LinearWeight& w, Range rows, Range
 }
 void MultiplyFloat(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                    float* y, int64_t ld) {
-  MultiplyPanels<Float32>(x, w, rows, panels, epilogue, y, ld);
+  const auto multiply = [&](auto dot) HWY_ATTR { MultiplyPanels<decltype(dot)>(x, w, rows, panels, epilogue, y, ld); };
+  if (w.dtype == DType::float16) return multiply(NarrowFloat<hwy::float16_t>());
+  if (w.dtype == DType::bfloat16) return multiply(NarrowFloat<hwy::bfloat16_t>());
+  multiply(Float32());
 }
 void MultiplyBFloat16(const LinearInput& x, const LinearWeight& w, Range rows, Range panels, const Epilogue& epilogue,
                       float* y, int64_t ld) {
@@ -348,35 +251,21 @@ void PrepareRows(const float* x, int64_t ld, int64_t columns, int64_t first, int
   for (int64_t r = first; r < last; ++r) PrepareRow(x + r * ld, columns, r, result);
 }
 
-HWY_INLINE VF Widen(hn::Vec<hn::Rebind<int8_t, F>> v) {
-  return hn::ConvertTo(F(), hn::PromoteTo(I32(), v));
-}
-HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::float16_t, F>> v) {
-  return hn::PromoteTo(F(), v);
-}
-HWY_INLINE VF Widen(hn::Vec<hn::Rebind<hwy::bfloat16_t, F>> v) {
-  return hn::PromoteTo(F(), v);
-}
-HWY_INLINE VF Widen(VF v) {
-  return v;
-}
-
 template <class T>
 void AddValues(const void* row, float by, int64_t width, float* HWY_RESTRICT to) {
   const F d;
-  const hn::Rebind<T, F> narrow;
   const int64_t n = Lanes();
   const auto* from = static_cast<const T*>(row);
   const auto factor = hn::Set(d, by);
   int64_t c = 0;
   for (; c + n <= width; c += n) {
-    hn::StoreU(hn::MulAdd(Widen(hn::LoadU(narrow, from + c)), factor, hn::LoadU(d, to + c)), d, to + c);
+    hn::StoreU(hn::MulAdd(LoadFloats(from + c), factor, hn::LoadU(d, to + c)), d, to + c);
   }
   if (c == width) return;
   HWY_ALIGN T rest[HWY_MAX_BYTES / sizeof(float)] = {};
   HWY_ALIGN float sums[HWY_MAX_BYTES / sizeof(float)];
   std::copy_n(from + c, width - c, rest);
-  hn::Store(hn::Mul(Widen(hn::Load(narrow, rest)), factor), d, sums);
+  hn::Store(hn::Mul(LoadFloats(rest), factor), d, sums);
   for (int64_t i = 0; c < width; ++c, ++i) to[c] += sums[i];
 }
 
@@ -442,79 +331,81 @@ HWY_EXPORT(PrepareRows);
 HWY_EXPORT(AddRow);
 HWY_EXPORT(NormRows);
 
-namespace {
-
-int64_t bytes_of(Number number) {
-  return 4 / values_per_word(number);
-}
-
-/// Where word k of output o begins, and, of a weight in pairs, its second half.
-struct Place {
-  unsigned char *first, *second;
-};
-Place place_of(const LinearWeight& weight, int64_t width, int64_t o, int64_t k) {
-  auto* panel = reinterpret_cast<unsigned char*>(weight.values.data() + o / width * weight.words * width);
-  const auto column = o % width;
-  if (!weight.pairs) {
-    auto* word = panel + (k * width + column) * 4;
-    return {word, word + 2};
-  }
-  return {panel + (2 * k * width + column) * 2, panel + ((2 * k + 1) * width + column) * 2};
-}
-
-}  // namespace
-
 int64_t panel_width() {
   return HWY_DYNAMIC_DISPATCH(PanelColumns)();
 }
 
-void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
-                 LinearWeight& result) {
-  const int64_t width = panel_width(), bytes = bytes_of(number);
+namespace {
+
+/// Calls visit(row's bytes, the weight's, how many) for each step of each output, whose rows are in `values`.
+template <int64_t bytes, class Byte, class Visit>
+void each_step_of(const LinearWeight& weight, Byte* values, Visit&& visit) {
+  const auto width = panel_width(), row_bytes = weight.in * size_of(weight.dtype);
+  auto* packed = reinterpret_cast<unsigned char*>(weight.values.data());
+  for (int64_t o = 0; o < weight.out; ++o) {
+    auto* column = packed + (o / width * weight.steps * width + o % width) * bytes;
+    auto* row = values + o * row_bytes;
+    int64_t i = 0;
+    for (; i + bytes <= row_bytes; i += bytes, column += width * bytes) visit(row + i, column, size_t{bytes});
+    if (i < row_bytes) visit(row + i, column, static_cast<size_t>(row_bytes - i));
+  }
+}
+template <class Byte, class Visit>
+void each_step(const LinearWeight& weight, Byte* values, Visit&& visit) {
+  weight.step_bytes == 2 ? each_step_of<2>(weight, values, visit) : each_step_of<4>(weight, values, visit);
+}
+
+void pack(Number number, DType dtype, const void* values, const float* scale, const float* bias, int64_t out,
+          int64_t in, LinearWeight& result) {
+  const int64_t width = panel_width();
+  const bool in_pairs = number == Number::int8 && !HWY_DYNAMIC_DISPATCH(MultipliesBytes)();
+  const bool widened = number == Number::float32 && dtype != DType::float32;
   result.number = number;
+  result.dtype = dtype;
   result.out = out;
   result.in = in;
   result.words = divide_up(in, values_per_word(number));
   result.panels = divide_up(out, width);
+  result.steps = in_pairs ? 2 * result.words : result.words;
+  result.step_bytes = in_pairs || widened ? 2 : 4;
   const int64_t padded = result.panels * width;
-  const int64_t weights = padded * result.words, after = tile_words * width;  // see TileBlock
-  auto* to = result.values.resize(weights + after);
-  std::fill_n(to + weights, after, 0);
+  const auto weights = padded * result.steps * result.step_bytes / 4, after = tile_words * width;  // see TileBlock
+  std::fill_n(result.values.resize(weights + after), weights + after, 0);
+  each_step(result, static_cast<const unsigned char*>(values),
+            [](const unsigned char* from, unsigned char* to, size_t bytes) { std::memcpy(to, from, bytes); });
   auto* scales = result.scale.resize(padded);
   auto* biases = result.bias.resize(padded);
   auto* starts = result.start.resize(padded);
-  result.pairs = number == Number::int8 && !HWY_DYNAMIC_DISPATCH(MultipliesBytes)();
   for (int64_t o = 0; o < padded; ++o) {
     const bool inside = o < out;
     scales[o] = inside && scale != nullptr ? scale[o] : 1.0f;
     biases[o] = inside && bias != nullptr ? bias[o] : 0.0f;
-    const auto* row = static_cast<const unsigned char*>(values) + o * in * bytes;
     int32_t sum = 0;
-    for (int64_t k = 0; k < result.words; ++k) {
-      uint32_t word = 0;
-      if (inside) std::memcpy(&word, row + k * 4, static_cast<size_t>(std::min<int64_t>(4, in * bytes - k * 4)));
-      const auto place = place_of(result, width, o, k);
-      std::memcpy(place.first, &word, 2);
-      std::memcpy(place.second, reinterpret_cast<const char*>(&word) + 2, 2);
-      if (number != Number::int8) continue;
-      for (int byte = 0; byte < 4; ++byte) sum += static_cast<int8_t>(word >> (8 * byte));
+    if (inside && number == Number::int8) {
+      const auto* row = static_cast<const int8_t*>(values) + o * in;
+      sum = std::accumulate(row, row + in, 0);
     }
     starts[o] = -128 * sum;
   }
 }
 
+}  // namespace
+
+void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
+                 LinearWeight& result) {
+  const auto dtype = number == Number::int8       ? DType::int8
+                     : number == Number::bfloat16 ? DType::bfloat16
+                                                  : DType::float32;
+  pack(number, dtype, values, scale, bias, out, in, result);
+}
+
+void pack_floats(DType dtype, const void* values, const float* bias, int64_t out, int64_t in, LinearWeight& result) {
+  pack(Number::float32, dtype, values, nullptr, bias, out, in, result);
+}
+
 void unpack_linear(const LinearWeight& weight, void* values) {
-  const int64_t width = panel_width(), row_bytes = weight.in * bytes_of(weight.number);
-  for (int64_t o = 0; o < weight.out; ++o) {
-    auto* row = static_cast<unsigned char*>(values) + o * row_bytes;
-    for (int64_t k = 0; k < weight.words; ++k) {
-      const auto place = place_of(weight, width, o, k);
-      uint32_t word = 0;
-      std::memcpy(&word, place.first, 2);
-      std::memcpy(reinterpret_cast<char*>(&word) + 2, place.second, 2);
-      std::memcpy(row + k * 4, &word, static_cast<size_t>(std::min<int64_t>(4, row_bytes - k * 4)));
-    }
-  }
+  each_step(weight, static_cast<unsigned char*>(values),
+            [](unsigned char* to, const unsigned char* from, size_t bytes) { std::memcpy(to, from, bytes); });
 }
 
 void prepare_rows(const float* x, int64_t ld, int64_t columns, int64_t first, int64_t last, const LinearInput& result) {
@@ -534,6 +425,9 @@ void multiply(const LinearInput& x, const LinearWeight& weight, Range rows, Rang
               float* y, int64_t ld) {
   switch (weight.number) {
     case Number::int8:
+      if (weight.sparse.fewest_rows > 0 && rows.last - rows.first >= weight.sparse.fewest_rows) {
+        return multiply_sparse(x, weight, rows, panels, epilogue, y, ld);
+      }
       return HWY_DYNAMIC_DISPATCH(MultiplyInt8)(x, weight, rows, panels, epilogue, y, ld);
     case Number::bfloat16:
       return HWY_DYNAMIC_DISPATCH(MultiplyBFloat16)(x, weight, rows, panels, epilogue, y, ld);

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "compress/base/activation.h"     // Activation
-#include "compress/base/weight_format.h"  // DType, WeightFormat
+#include "compress/base/host_tensor.h"    // DType
+#include "compress/base/weight_format.h"  // WeightFormat
 #include "compress/kernels/buffer.h"      // Buffer
+#include "compress/kernels/sparse.h"      // SparseWords
 
 namespace compression::kernels {
 
@@ -23,15 +25,19 @@ constexpr int64_t values_per_word(Number number) {
 /// A weight [out, in] in panels of columns.
 struct LinearWeight {
   Number number = Number::float32;
-  WeightFormat stored = WeightFormat::float32;  // what `number` may be wider than: compress/storage keeps it
+  DType dtype = DType::float32;                 // of the values: as narrow as their number, or of 16 bits and widened
+  WeightFormat stored = WeightFormat::float32;  // what they were made of: compress/storage keeps it
   int64_t out = 0, in = 0;
-  int64_t words = 0, panels = 0;  // of a column; of the weight
+  int64_t words = 0, panels = 0;  // of a row of its input; of the weight
   float input_scale = 0.0f;       // int8: of each row of its input; 0: measured for each row
-  bool pairs = false;             // int8: words of two columns each, [panel][pair of inputs][column][2]
-  Buffer<uint32_t> values;        // [panel][word][column], and zeros that tiles read
-  bool has_bias = true;           // else `bias` is 0; the caller of pack_linear() keeps it
-  Buffer<float> scale, bias;      // [panel][column]
-  Buffer<int32_t> start;          // int8: what 128 in each activation adds to the sums, negative
+  /// Values lie as [panel][step][column], so many bytes a column: a word, or, where it is widened as it is read, a
+  /// half. Behind them are zeros that tiles read.
+  int64_t steps = 0, step_bytes = 4;
+  Buffer<uint32_t> values;
+  bool has_bias = true;       // else `bias` is 0; the caller of pack_linear() keeps it
+  Buffer<float> scale, bias;  // [panel][column]
+  Buffer<int32_t> start;      // int8: what 128 in each activation adds to the sums, negative
+  SparseWords sparse;         // int8: the same numbers without the zeros
 };
 
 /// Columns of a panel on this machine.
@@ -41,7 +47,11 @@ int64_t panel_width();
 void pack_linear(Number number, const void* values, const float* scale, const float* bias, int64_t out, int64_t in,
                  LinearWeight& result);
 
-/// The inverse: values [out, in].
+/// For products of float32; values: float16, bfloat16 or float32 [out, in]. Those of 16 bits stay so, and are widened
+/// while they are multiplied: the same bits come out as of the same numbers in float32.
+void pack_floats(DType dtype, const void* values, const float* bias, int64_t out, int64_t in, LinearWeight& result);
+
+/// The inverse: values [out, in] of the weight's dtype.
 void unpack_linear(const LinearWeight& weight, void* values);
 
 /// Rows of activations as products take them, in memory of the caller's. int8: clamp(round(x / scale), -128, 127) +

@@ -36,11 +36,23 @@ HWY_INLINE void EachColumn(int64_t width, Vector&& vector, Tail&& tail) {
   for (; c < width; ++c) tail(c);
 }
 
+/// The larger; NaN stays NaN, of which Max() makes a number on some targets.
+HWY_INLINE VF AtLeast(VF x, float least) {
+  const auto low = hn::Set(F(), least);
+  return hn::IfThenElse(hn::Lt(x, low), low, x);
+}
+
+/// The smaller, in the same way.
+HWY_INLINE VF AtMost(VF x, float most) {
+  const auto high = hn::Set(F(), most);
+  return hn::IfThenElse(hn::Gt(x, high), high, x);
+}
+
 /// exp of x <= 0, relative error below 2e-7: 2^n by the exponent's bits, a polynomial of degree 6 for the rest.
 HWY_INLINE VF ExpOfNegative(VF x) {
   const F d;
   const I32 di;
-  x = hn::Max(hn::Set(d, -87.0f), x);  // in this order NaN stays NaN
+  x = AtLeast(x, -87.0f);
   const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
   auto r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
@@ -97,7 +109,7 @@ HWY_INLINE VF Activate(VF x) {
   if constexpr (kind == Activation::none) {
     return x;
   } else if constexpr (kind == Activation::relu) {
-    return hn::Max(x, hn::Zero(F()));
+    return AtLeast(x, 0.0f);
   } else if constexpr (kind == Activation::gelu_tanh) {
     return GeluTanh(x);
   } else if constexpr (kind == Activation::tanh) {

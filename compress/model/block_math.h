@@ -23,7 +23,7 @@ struct Distances {
 template <class Ops>
 typename Ops::Value embedded(Ops& ops, const EmbeddingsImpl& input) {
   auto x = ops.rows(input.word_embeddings, ops.ids());
-  if (input.spec.scaled) x = x * std::sqrt(static_cast<double>(input.word_embeddings->weight.size(1)));
+  if (input.spec.scaled) x = x * std::sqrt(static_cast<double>(input.word_embeddings->columns()));
   if (input.token_type_embeddings) x = x + ops.rows(input.token_type_embeddings, ops.token_types());
   if (input.position_embeddings) {
     auto positions = ops.places();
@@ -41,6 +41,11 @@ typename Ops::Value embedded(Ops& ops, const EmbeddingsImpl& input) {
   return input.projection ? ops.linear(input.projection, x) : x;
 }
 
+/// What becomes of the scores, which a bias is added to last, and of their probabilities.
+struct Scores {
+  double scale, cap, dropout;
+};
+
 /// Heads are split as [batch, heads, sequence, head size].
 template <class Ops>
 class BlockMath {
@@ -51,26 +56,27 @@ class BlockMath {
 
   /// x: [batch, sequence, hidden].
   Value block(const Value& x, const Distances<Value>& distances) {
-    const auto add = [&](const Value& in, const LayerNorm& norm, auto&& part) -> Value {
-      if (layer_.spec.place == NormPlace::after) return ops_.norm(norm, part(in) + in);
-      return part(norm ? ops_.norm(norm, in) : in) + in;
+    const auto add = [&](const Value& in, Role norm, Role result_norm, auto&& part) -> Value {
+      if (layer_.spec.place == NormPlace::after) return normed(norm, part(in) + in);
+      return normed(result_norm, part(normed(norm, in))) + in;
     };
-    auto y = add(x, layer_.attention_norm, [&](const Value& in) { return attention(in, distances); });
-    if (layer_.spec.cross) y = add(y, layer_.cross_norm, [&](const Value& in) { return cross_attention(in); });
-    return add(y, layer_.output_norm, [&](const Value& in) { return mlp(in); });
+    using enum Role;
+    auto y = add(x, attention_norm, attention_result_norm, [&](const Value& in) { return attention(in, distances); });
+    if (layer_.spec.cross) {
+      y = add(y, cross_norm, cross_result_norm, [&](const Value& in) { return cross_attention(in); });
+    }
+    return add(y, mlp_norm, mlp_result_norm, [&](const Value& in) { return mlp(in); });
   }
 
   /// What attention_output reads: [batch, sequence, heads * head size].
   Value attended(const Value& x, const Distances<Value>& distances) {
-    auto q = ops_.linear(layer_.query, x), k = ops_.linear(layer_.key, x), v = ops_.linear(layer_.value, x);
+    auto q = linear(Role::query, x), k = linear(Role::key, x), v = linear(Role::value, x);
     ops_.see_projections(q, k, v);
     q = split(q, attention_.heads, attention_.head_size);
     k = split(k, attention_.kv_heads(), attention_.head_size);
     v = split(v, attention_.kv_heads(), attention_.head_size);
-    if (layer_.query_norm) {
-      q = ops_.norm(layer_.query_norm, q);
-      k = ops_.norm(layer_.key_norm, k);
-    }
+    q = normed(Role::query_norm, q);
+    k = normed(Role::key_norm, k);
     if (attention_.positions == Positions::rotary) {
       q = rotated(q);
       k = rotated(k);
@@ -78,39 +84,46 @@ class BlockMath {
     k = shared(k, attention_);
     v = shared(v, attention_);
     const auto bias = ops_.masked(of_distances(q, k, distances), attention_);
-    const auto heads = ops_.attention(q, k, v, bias, layer_.score_scale(), layer_.attention_dropout);
+    const auto heads =
+        ops_.attention(q, k, v, bias, {layer_.score_scale(), attention_.score_cap, layer_.attention_dropout});
     return joined(ops_.pruned_heads(heads, layer_));
   }
 
   /// What output reads: [batch, sequence, units].
   Value units(const Value& x) {
-    auto all = ops_.activated(ops_.linear(layer_.intermediate, x), layer_.spec.mlp.activation);
-    if (layer_.gate) all = all * ops_.linear(layer_.gate, x);
+    auto all = ops_.activated(linear(Role::up, x), layer_.spec.mlp.activation);
+    if (layer_.spec.mlp.gated) all = all * linear(Role::gate, x);
     return ops_.pruned_units(all, layer_);
   }
 
  private:
+  Value linear(Role role, const Value& x) { return ops_.linear(layer_.linear(role), x); }
+  /// x itself where the block has no such norm.
+  Value normed(Role role, const Value& x) {
+    const auto norm = layer_.norm(role);
+    return norm ? ops_.norm(norm, x) : x;
+  }
+
   Value attention(const Value& x, const Distances<Value>& distances) {
-    const auto sum = attention_.heads == 0 ? ops_.bias_alone(layer_.attention_output, x)
-                                           : ops_.linear(layer_.attention_output, attended(x, distances));
+    const auto sum = attention_.heads == 0 ? ops_.bias_alone(layer_.linear(Role::attention_output), x)
+                                           : linear(Role::attention_output, attended(x, distances));
     return ops_.dropout(sum, layer_.hidden_dropout);
   }
 
   Value cross_attention(const Value& x) {
     const auto& spec = *layer_.spec.cross;
     const auto& memory = ops_.memory();
-    const auto q = split(ops_.linear(layer_.cross_query, x), spec.heads, spec.head_size);
-    const auto k = split(ops_.linear(layer_.cross_key, memory), spec.kv_heads(), spec.head_size);
-    const auto v = split(ops_.linear(layer_.cross_value, memory), spec.kv_heads(), spec.head_size);
-    const double scale = 1.0 / std::sqrt(static_cast<double>(spec.head_size));
-    const auto heads =
-        ops_.attention(q, shared(k, spec), shared(v, spec), ops_.memory_mask(), scale, layer_.attention_dropout);
-    return ops_.dropout(ops_.linear(layer_.cross_output, joined(heads)), layer_.hidden_dropout);
+    const auto q = split(linear(Role::cross_query, x), spec.heads, spec.head_size);
+    const auto k = split(linear(Role::cross_key, memory), spec.kv_heads(), spec.head_size);
+    const auto v = split(linear(Role::cross_value, memory), spec.kv_heads(), spec.head_size);
+    const auto heads = ops_.attention(q, shared(k, spec), shared(v, spec), ops_.memory_mask(),
+                                      {spec.score_scale(), spec.score_cap, layer_.attention_dropout});
+    return ops_.dropout(linear(Role::cross_output, joined(heads)), layer_.hidden_dropout);
   }
 
   Value mlp(const Value& x) {
     const auto sum =
-        layer_.spec.mlp.units == 0 ? ops_.bias_alone(layer_.output, x) : ops_.linear(layer_.output, units(x));
+        layer_.spec.mlp.units == 0 ? ops_.bias_alone(layer_.linear(Role::down), x) : linear(Role::down, units(x));
     return ops_.dropout(sum, layer_.hidden_dropout);
   }
 
@@ -152,17 +165,18 @@ class BlockMath {
     }
     if (attention_.positions != Positions::disentangled) return {};
     const auto rows = ops_.dropout(distances.part, layer_.hidden_dropout);
-    const auto by_pair = [&](const Value& content, const Linear& projection, const Value& pairs) {
-      const auto projected = split(ops_.linear(projection, rows), attention_.heads, attention_.head_size);
+    const bool own = layer_.relative.own_projections;
+    const auto by_pair = [&](const Value& content, Role projection, const Value& pairs) {
+      const auto projected = split(linear(projection, rows), attention_.heads, attention_.head_size);
       const auto all = content.matmul(projected.transpose(-1, -2));
       return all.take_along_dim(pairs.expand({1, 1, -1, -1}), -1) * layer_.score_scale();
     };
     Value scores{};
     if (layer_.relative.content_to_position) {
-      scores = by_pair(q, layer_.position_key ? layer_.position_key : layer_.key, distances.rows);
+      scores = by_pair(q, own ? Role::position_key : Role::key, distances.rows);
     }
     if (layer_.relative.position_to_content) {
-      const auto& projection = layer_.position_query ? layer_.position_query : layer_.query;
+      const auto projection = own ? Role::position_query : Role::query;
       const auto term = by_pair(k, projection, distances.rows.transpose(-1, -2)).transpose(-1, -2);
       scores = layer_.relative.content_to_position ? scores + term : term;
     }

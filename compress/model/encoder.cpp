@@ -16,6 +16,25 @@ std::shared_ptr<torch::nn::Module> scope(torch::nn::Module& parent, const std::s
   return parent.register_module(name, std::make_shared<torch::nn::Module>(name));
 }
 
+/// Registers a module under a path of names: "attention.self.query".
+template <class Module>
+Module registered(torch::nn::Module& parent, const std::string& path, const Module& module) {
+  const auto dot = path.find('.');
+  if (dot == std::string::npos) return parent.register_module(path, module);
+  const auto first = path.substr(0, dot);
+  const auto children = parent.named_children();
+  const auto* there = children.find(first);
+  return registered(there ? **there : *scope(parent, first), path.substr(dot + 1), module);
+}
+
+template <class Module>
+Module of_role(const std::vector<std::pair<Role, Module>>& modules, Role role) {
+  for (const auto& [own, module] : modules) {
+    if (own == role) return module;
+  }
+  return nullptr;
+}
+
 /// In the dtype of scores, in which float32's lowest number, the mask, may be infinite: a row without any key would
 /// then be NaN.
 torch::Tensor to_scores(const torch::Tensor& bias, torch::Dtype dtype) {
@@ -117,50 +136,26 @@ EncoderLayerImpl::EncoderLayerImpl(const ModelConfig& config, const BlockSpec& b
       relative(config.relative),
       hidden_dropout(config.hidden_dropout_prob),
       attention_dropout(config.attention_probs_dropout_prob) {
-  const auto hidden = config.hidden_size;
-  const auto& heads = spec.attention;
-  const auto attention = scope(*this, "attention");
-  const auto self = scope(*attention, "self");
-  query = self->register_module("query", Linear(hidden, heads.width(), heads.bias));
-  key = self->register_module("key", Linear(hidden, heads.kv_width(), heads.bias));
-  value = self->register_module("value", Linear(hidden, heads.kv_width(), heads.bias));
-  if (relative.own_projections) {
-    const auto projection = [&](bool wanted, const char* name) {
-      return wanted ? self->register_module(name, Linear(hidden, heads.width())) : Linear(nullptr);
-    };
-    position_key = projection(relative.content_to_position, "position_key");
-    position_query = projection(relative.position_to_content, "position_query");
+  for (const auto& module : modules_of(block_weights(config, spec))) {
+    if (module.norm) {
+      norms_.emplace_back(module.role, registered(*this, module.name, layer_norm(module)));
+    } else {
+      linears_.emplace_back(module.role, registered(*this, module.name, linear_layer(module)));
+    }
   }
-  if (heads.head_norm) {
-    query_norm = self->register_module("query_norm", LayerNorm(heads.head_size, *heads.head_norm));
-    key_norm = self->register_module("key_norm", LayerNorm(heads.head_size, *heads.head_norm));
-  }
-  const auto attention_end = scope(*attention, "output");
-  attention_output = attention_end->register_module("dense", Linear(heads.width(), hidden, heads.output_bias));
-  if (spec.attention_norm) attention_norm = attention_end->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
-  if (spec.cross) {
-    const auto& cross = *spec.cross;
-    const auto crossattention = scope(*this, "crossattention");
-    const auto inner = scope(*crossattention, "self"), outer = scope(*crossattention, "output");
-    cross_query = inner->register_module("query", Linear(hidden, cross.width(), cross.bias));
-    cross_key = inner->register_module("key", Linear(hidden, cross.kv_width(), cross.bias));
-    cross_value = inner->register_module("value", Linear(hidden, cross.kv_width(), cross.bias));
-    cross_output = outer->register_module("dense", Linear(cross.width(), hidden, cross.output_bias));
-    cross_norm = outer->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
-  }
-  const auto middle = scope(*this, "intermediate");
-  intermediate = middle->register_module("dense", Linear(hidden, spec.mlp.units, spec.mlp.bias));
-  if (spec.mlp.gated) gate = middle->register_module("gate", Linear(hidden, spec.mlp.units, spec.mlp.bias));
-  const auto end = scope(*this, "output");
-  output = end->register_module("dense", Linear(spec.mlp.units, hidden, spec.mlp.bias));
-  output_norm = end->register_module("LayerNorm", LayerNorm(hidden, spec.norm));
+}
+
+Linear EncoderLayerImpl::linear(Role role) const {
+  return of_role(linears_, role);
+}
+
+LayerNorm EncoderLayerImpl::norm(Role role) const {
+  return of_role(norms_, role);
 }
 
 std::vector<Linear> EncoderLayerImpl::linears() const {
-  std::vector<Linear> all{query, key, value, attention_output, intermediate, output};
-  for (const auto& linear : {gate, position_key, position_query, cross_query, cross_key, cross_value, cross_output}) {
-    if (linear) all.push_back(linear);
-  }
+  std::vector<Linear> all;
+  for (const auto& [role, linear] : linears_) all.push_back(linear);
   return all;
 }
 
@@ -175,11 +170,6 @@ void EncoderLayerImpl::keep_units(UnitKind kind, const std::vector<int64_t>& kep
     attention.position_heads = std::move(columns);
   }
   units_of(spec, kind) = count;
-}
-
-double EncoderLayerImpl::score_scale() const {
-  const int terms = 1 + (relative.content_to_position ? 1 : 0) + (relative.position_to_content ? 1 : 0);
-  return 1.0 / std::sqrt(static_cast<double>(head_size() * terms));
 }
 
 namespace {
@@ -224,18 +214,18 @@ class TensorOps : public LayerOps {
     return bias.defined() ? bias + mask : mask;
   }
 
-  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, double scale,
-                  double dropout_probability) const {
-    if (!capture_.attentions) {
+  Value attention(const Value& q, const Value& k, const Value& v, const Value& bias, const Scores& of) const {
+    if (!capture_.attentions && of.cap == 0.0) {
       const auto added = bias.defined() ? std::optional(to_scores(bias, q.scalar_type())) : std::nullopt;
-      return torch::scaled_dot_product_attention(q, k, v, added, training_ ? dropout_probability : 0.0,
-                                                 /*is_causal=*/false, scale);
+      return torch::scaled_dot_product_attention(q, k, v, added, training_ ? of.dropout : 0.0,
+                                                 /*is_causal=*/false, of.scale);
     }
-    auto scores = torch::matmul(q, k.transpose(-1, -2)) * scale;
+    auto scores = torch::matmul(q, k.transpose(-1, -2)) * of.scale;
+    if (of.cap != 0.0) scores = torch::tanh(scores / of.cap) * of.cap;
     if (bias.defined()) scores = scores + bias;
     const auto probabilities = torch::softmax(scores, -1, torch::kFloat);
-    out_.attentions.push_back(probabilities);
-    return torch::matmul(dropout(probabilities, dropout_probability).to(v.scalar_type()), v);
+    if (capture_.attentions) out_.attentions.push_back(probabilities);
+    return torch::matmul(dropout(probabilities, of.dropout).to(v.scalar_type()), v);
   }
 
   void see_projections(const Value& q, const Value& k, const Value& v) const {

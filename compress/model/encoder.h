@@ -6,11 +6,14 @@
 #include <torch/nn/pimpl.h>
 
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "compress/model/layers.h"              // Linear, Embedding, LayerNorm, Arithmetic
 #include "compress/model/relative_positions.h"  // RelativeTable
 #include "compress/model/units.h"               // UnitGroup
 #include "compress/spec/config.h"               // ModelConfig
+#include "compress/spec/weights.h"              // Role
 
 namespace compression {
 
@@ -95,7 +98,7 @@ struct AttentionContext {
   torch::Tensor mask_of(const AttentionSpec& attention) const;
 };
 
-/// Self-attention, cross-attention where BlockSpec has it, and FFN, each with a norm and a residual.
+/// Self-attention, cross-attention where BlockSpec has it, and FFN, each with its norms and a residual.
 class EncoderLayerImpl : public torch::nn::Module {
  public:
   EncoderLayerImpl(const ModelConfig& config, const BlockSpec& spec);
@@ -115,18 +118,12 @@ class EncoderLayerImpl : public torch::nn::Module {
   /// Tells the layer that its tensors were cut to these of its units.
   void keep_units(UnitKind kind, const std::vector<int64_t>& kept);
 
-  /// Every linear layer that there is.
-  std::vector<Linear> linears() const;
+  /// Those that block_weights() lists (compress/spec/weights.h); null where the block has none of the role.
+  Linear linear(Role role) const;
+  LayerNorm norm(Role role) const;
 
-  Linear query{nullptr}, key{nullptr}, value{nullptr}, attention_output{nullptr};
-  Linear intermediate{nullptr}, output{nullptr};
-  Linear gate{nullptr};                                   // of a gated FFN; may be null
-  Linear position_key{nullptr}, position_query{nullptr};  // disentangled with projections of its own; may be null
-  LayerNorm query_norm{nullptr}, key_norm{nullptr};       // of each head; may be null
-  LayerNorm attention_norm{nullptr};                      // may be null
-  Linear cross_query{nullptr}, cross_key{nullptr}, cross_value{nullptr}, cross_output{nullptr};  // may be null
-  LayerNorm cross_norm{nullptr};                                                                 // may be null
-  LayerNorm output_norm{nullptr};
+  /// Every linear layer that there is, in that order.
+  std::vector<Linear> linears() const;
 
   BlockSpec spec;
   const RelativeSpec relative;
@@ -137,8 +134,11 @@ class EncoderLayerImpl : public torch::nn::Module {
   int64_t heads() const { return spec.attention.heads; }
   int64_t head_size() const { return spec.attention.head_size; }
 
-  /// What the scores are multiplied by: 1 / sqrt(head size x terms that are added up in them).
-  double score_scale() const;
+  double score_scale() const { return spec.attention.score_scale(relative.terms()); }
+
+ private:
+  std::vector<std::pair<Role, Linear>> linears_;
+  std::vector<std::pair<Role, LayerNorm>> norms_;
 };
 TORCH_MODULE(EncoderLayer);
 

@@ -211,9 +211,9 @@ class LayerPass {
       : layer_(std::move(layer)),
         pass_(std::move(pass)),
         first_only_(first_only),
-        begin_norm_(norms_before() ? layer_->attention_norm : LayerNorm(nullptr)),
-        middle_norm_(norms_before() ? layer_->output_norm : layer_->attention_norm),
-        end_norm_(norms_before() ? LayerNorm(nullptr) : layer_->output_norm) {
+        begin_norm_(norms_before() ? layer_->norm(Role::attention_norm) : LayerNorm(nullptr)),
+        middle_norm_(norms_before() ? layer_->norm(Role::mlp_norm) : layer_->norm(Role::attention_norm)),
+        end_norm_(norms_before() ? LayerNorm(nullptr) : layer_->norm(Role::mlp_norm)) {
     const auto& spec = layer_->spec.attention;
     attention_ = {.sequences = pass_.packed->sequences(),
                   .begin = pass_.packed->begin.data(),
@@ -250,12 +250,13 @@ class LayerPass {
   Tensor backward(const Tensor& dy) {
     if (input_.defined()) compute(input_, true);
     auto& layer = *layer_;
-    const auto [d_end, d_output] = end_norm_
-                                       ? norm_backward(end_norm_, dy, kept_end_, after_output_, layer.output->bias)
-                                       : std::pair(dy, dropout_backward(dy, after_output_, layer.output));
+    const auto [d_end, d_output] =
+        end_norm_ ? norm_backward(end_norm_, dy, kept_end_, after_output_, layer.linear(Role::down)->bias)
+                  : std::pair(dy, dropout_backward(dy, after_output_, layer.linear(Role::down)));
     const auto d_middle = mlp_backward(d_output, end_norm_ ? d_end : Tensor());
-    const auto [d_sum, d_attended] = norm_backward(middle_norm_, d_middle, kept_middle_, after_attention_,
-                                                   layer.attention_output->bias, end_norm_ ? Tensor() : d_end);
+    const auto [d_sum, d_attended] =
+        norm_backward(middle_norm_, d_middle, kept_middle_, after_attention_,
+                      layer.linear(Role::attention_output)->bias, end_norm_ ? Tensor() : d_end);
     return attention_backward(d_attended, d_sum);
   }
 
@@ -267,11 +268,11 @@ class LayerPass {
   Tensor compute(const Tensor& x, bool keep) {
     attend(begin_norm_ ? add_norm(begin_norm_, x, {}, {}, keep, kept_begin_) : x);
     auto y = new_floats({attention_.queries(), x.size(1)});
-    linear_forward(*layer_->attention_output, *context_operand_, pass_.arithmetic, y);
+    linear_forward(*layer_->linear(Role::attention_output), *context_operand_, pass_.arithmetic, y);
     const auto middle_sum = end_norm_ ? Tensor() : torch::empty_like(y);
     const auto middle = add_norm(middle_norm_, y, first_rows(x), after_attention_, keep, kept_middle_, middle_sum);
     activate_units(middle);
-    linear_forward(*layer_->output, *units_, pass_.arithmetic, y);
+    linear_forward(*layer_->linear(Role::down), *units_, pass_.arithmetic, y);
     if (end_norm_) {
       y = add_norm(end_norm_, y, middle, after_output_, keep, kept_end_);
     } else {
@@ -307,7 +308,7 @@ class LayerPass {
     return {d_sum, d_x};
   }
 
-  static Tensor dropout_backward(const Tensor& dy, const kernels::Dropout& dropout, Linear& before) {
+  static Tensor dropout_backward(const Tensor& dy, const kernels::Dropout& dropout, const Linear& before) {
     auto dx = dy;
     if (dropout.enabled()) {
       dx = torch::empty_like(dy);
@@ -317,7 +318,7 @@ class LayerPass {
     return dx;
   }
 
-  static void sum_bias(Linear& linear, const Tensor& d) {
+  static void sum_bias(const Linear& linear, const Tensor& d) {
     if (auto* sums = sums_of(linear->bias)) {
       kernels::add_column_sums(d.size(0), d.size(1), floats(d), d.stride(0), sums);
     }
@@ -334,9 +335,9 @@ class LayerPass {
     query_ = new_floats({queries, attention_.width()});
     key_ = new_floats({x.size(0), attention_.kv_width()});
     value_ = new_floats({x.size(0), attention_.kv_width()});
-    linear_forward(*layer.query, query_operand(), arithmetic, query_);
-    linear_forward(*layer.key, *x_, arithmetic, key_);
-    linear_forward(*layer.value, *x_, arithmetic, value_);
+    linear_forward(*layer.linear(Role::query), query_operand(), arithmetic, query_);
+    linear_forward(*layer.linear(Role::key), *x_, arithmetic, key_);
+    linear_forward(*layer.linear(Role::value), *x_, arithmetic, value_);
     rotate(query_, key_, /*back=*/false);
     context_ = new_floats({queries, attention_.width()});
     log_sum_ = new_floats({attention_.heads, queries});
@@ -350,7 +351,7 @@ class LayerPass {
     const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
     const auto d_context = torch::empty_like(context_);
-    linear_backward(*layer.attention_output, dy, *context_operand_, arithmetic, d_context, false);
+    linear_backward(*layer.linear(Role::attention_output), dy, *context_operand_, arithmetic, d_context, false);
     const auto d_query = torch::empty_like(query_), d_key = torch::empty_like(key_),
                d_value = torch::empty_like(value_);
     const bool biased = bias_.defined() && pass_.relative->table->weight.requires_grad();
@@ -360,15 +361,15 @@ class LayerPass {
                                 rows_of(d_key), rows_of(d_value), biased ? floats(d_distances) : nullptr);
     if (biased) add_distances(d_distances);
     rotate(d_query, d_key, /*back=*/true);
-    sum_bias(layer.query, d_query);
-    sum_bias(layer.key, d_key);
-    sum_bias(layer.value, d_value);
+    sum_bias(layer.linear(Role::query), d_query);
+    sum_bias(layer.linear(Role::key), d_key);
+    sum_bias(layer.linear(Role::value), d_value);
     // Where attention reads the layer's input itself, its gradient is added to the sum's.
     const auto d_first = begin_norm_ ? torch::empty_like(d_sum) : d_sum;
-    linear_backward(*layer.query, d_query, query_operand(), arithmetic, d_first, !begin_norm_);
+    linear_backward(*layer.linear(Role::query), d_query, query_operand(), arithmetic, d_first, !begin_norm_);
     auto dx = first_only_ ? new_floats({x_tokens_, d_sum.size(1)}) : d_first;
-    linear_backward(*layer.key, d_key, *x_, arithmetic, dx, !first_only_);
-    linear_backward(*layer.value, d_value, *x_, arithmetic, dx, true);
+    linear_backward(*layer.linear(Role::key), d_key, *x_, arithmetic, dx, !first_only_);
+    linear_backward(*layer.linear(Role::value), d_value, *x_, arithmetic, dx, true);
     if (first_only_) add_to_first(dx, d_first);
     if (!begin_norm_) return dx;
     dx = norm_backward(begin_norm_, dx, kept_begin_, {}, {}, first_only_ ? Tensor() : d_sum).first;
@@ -381,11 +382,11 @@ class LayerPass {
     const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
     middle_ = operand(x, arithmetic);
-    inner_ = new_floats({x.size(0), layer.intermediate->weight.size(0)});
-    linear_forward(*layer.intermediate, *middle_, arithmetic, inner_);
-    if (layer.gate) {
+    inner_ = new_floats({x.size(0), layer.linear(Role::up)->weight.size(0)});
+    linear_forward(*layer.linear(Role::up), *middle_, arithmetic, inner_);
+    if (auto gate = layer.linear(Role::gate)) {
       gate_ = torch::empty_like(inner_);
-      linear_forward(*layer.gate, *middle_, arithmetic, gate_);
+      linear_forward(*gate, *middle_, arithmetic, gate_);
     }
     const auto units = torch::empty_like(inner_);
     kernels::activation_forward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
@@ -398,19 +399,20 @@ class LayerPass {
     const auto arithmetic = pass_.arithmetic;
     auto& layer = *layer_;
     const auto d_units = torch::empty_like(inner_);
-    linear_backward(*layer.output, dy, *units_, arithmetic, d_units, false);
+    linear_backward(*layer.linear(Role::down), dy, *units_, arithmetic, d_units, false);
     units_.reset();
-    const auto d_gate = layer.gate ? torch::empty_like(gate_) : Tensor();
+    auto gate = layer.linear(Role::gate);
+    const auto d_gate = gate ? torch::empty_like(gate_) : Tensor();
     kernels::activation_backward(layer.spec.mlp.activation, inner_.size(0), inner_.size(1), floats(inner_),
-                                 floats(d_units), floats(d_units), sums_of(layer.intermediate->bias), floats_of(gate_),
-                                 layer.gate ? floats(d_gate) : nullptr,
-                                 layer.gate ? sums_of(layer.gate->bias) : nullptr);
+                                 floats(d_units), floats(d_units), sums_of(layer.linear(Role::up)->bias),
+                                 floats_of(gate_), gate ? floats(d_gate) : nullptr,
+                                 gate ? sums_of(gate->bias) : nullptr);
     inner_.reset();
     gate_.reset();
     const bool adds = dx.defined();
     if (!adds) dx = torch::empty_like(dy);
-    linear_backward(*layer.intermediate, d_units, *middle_, arithmetic, dx, adds);
-    if (layer.gate) linear_backward(*layer.gate, d_gate, *middle_, arithmetic, dx, true);
+    linear_backward(*layer.linear(Role::up), d_units, *middle_, arithmetic, dx, adds);
+    if (gate) linear_backward(*gate, d_gate, *middle_, arithmetic, dx, true);
     middle_.reset();
     return dx;
   }
@@ -583,7 +585,7 @@ bool has_fused_form(const InputSpec& input) {
 bool has_fused_form(const BlockSpec& block) {
   const auto& attention = block.attention;
   using enum Positions;
-  return !attention.head_norm && !block.cross &&
+  return !attention.head_norm && !block.cross && block.place != NormPlace::both && attention.score_cap == 0.0 &&
          (attention.positions == none || attention.positions == bias || attention.positions == rotary);
 }
 
@@ -615,7 +617,7 @@ bool can_fuse(const EncoderImpl& encoder, const torch::Tensor& input_ids, const 
   bool places = false;  // whether what is computed depends on the tokens' distances
   for (const auto& layer : encoder.layers) {
     if (!has_fused_form(layer->spec) || layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
-    if (layer->query->format() != WeightFormat::float32) return false;
+    if (layer->linear(Role::query)->format() != WeightFormat::float32) return false;
     places = places || layer->spec.attention.window > 0;
   }
   if (encoder.relative) {

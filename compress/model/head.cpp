@@ -58,23 +58,22 @@ class HeadOps {
 
 Head::Head(const ModelConfig& of, Embedding table) : config(of), words(std::move(table)) {
   with_head(kind(), [&](auto head) { head.check(config); });
-  const auto all = weights(config);
-  for (const auto& weight : all) {
-    if (!weight.name.starts_with("head.")) continue;
-    const auto name = weight.name.substr(5, weight.name.rfind('.') - 5);
-    if (weight.role == Role::head_bias) {
-      bias = register_parameter("bias", torch::empty({weight.axes.front().size}, torch::kFloat));
-      words->read_elsewhere = true;
-    } else if (weight.bias) {
-      continue;
-    } else if (weight.is_norm()) {
-      norms.emplace(name, register_module(name, LayerNorm(weight.axes.front().size, config.norm)));
+  constexpr std::string_view of_head = "head.";
+  auto all = weights(config);
+  std::erase_if(all, [&](const WeightSpec& weight) { return !weight.name.starts_with(of_head); });
+  for (const auto& module : modules_of(all)) {
+    const auto name = module.name.substr(of_head.size());
+    if (module.norm) {
+      norms.emplace(name, register_module(name, layer_norm(module)));
     } else {
-      const bool biased = std::ranges::find(all, "head." + name + ".bias", &WeightSpec::name) != all.end();
-      const Linear linear(weight.axes[1].size, weight.axes[0].size, biased);
-      layers.emplace(name, register_module(name, linear));
-      if (weight.role == Role::classifier) classifier = linear;
+      layers.emplace(name, register_module(name, linear_layer(module)));
+      if (module.role == Role::classifier) classifier = layers.at(name);
     }
+  }
+  const auto own = std::ranges::find(all, Role::head_bias, &WeightSpec::role);
+  if (own != all.end()) {
+    bias = register_parameter("bias", torch::empty({own->axes.front().size}, torch::kFloat));
+    words->read_elsewhere = true;
   }
   set_dropout(std::nullopt);
 }

@@ -32,8 +32,11 @@ torch::Tensor LanguageModelImpl::forward(const torch::Tensor& input_ids, const t
     const Memory memory{states, stack->attention_context(input_ids, attention_mask).mask};
     states = decoder->forward(decoder_input_ids, decoder_attention_mask, {}, all, memory).last_hidden_state;
   }
-  if (lm_head) return lm_head->forward(states).to(torch::kFloat);
-  return torch::linear(states, stack->embeddings->word_embeddings->full_weight()).to(torch::kFloat);
+  const auto logits =
+      (lm_head ? lm_head->forward(states) : torch::linear(states, stack->embeddings->word_embeddings->full_weight()))
+          .to(torch::kFloat);
+  const auto cap = config_.logit_cap;
+  return cap == 0.0 ? logits : torch::tanh(logits / cap) * cap;
 }
 
 torch::Tensor next_word_loss(const torch::Tensor& logits, const torch::Tensor& input_ids,

@@ -5,12 +5,16 @@
 #include <torch/nn/pimpl.h>
 
 #include <functional>
+#include <string_view>
+#include <vector>
 
 #include "compress/kernels/int16_matmul.h"  // Int16Weight
 #include "compress/kernels/linear.h"        // LinearWeight
 #include "compress/model/derived.h"         // Derived
 #include "compress/model/int8_linear.h"     // PackedInt8
 #include "compress/spec/config.h"           // WeightFormat, ActivationScheme
+#include "compress/spec/weights.h"          // ModuleSpec
+#include "compress/storage/storage.h"       // StoredMatrix
 
 namespace compression {
 
@@ -21,7 +25,8 @@ enum class Arithmetic { float32, bfloat16, int16 };
 /// LibTorch's operators, which a portable file has.
 enum class Products { ours, libtorch };
 
-/// A module whose weight [rows, columns] may be kept in any format (compress/storage).
+/// A module whose weight [rows, columns] may be kept in any format: as a parameter in float32, else as a buffer for
+/// each part of its kind of storage (compress/storage), by the names that these have.
 class StoredModule : public torch::nn::Module {
  public:
   /// The weight is float32 and not initialised: a model is built to be filled.
@@ -33,28 +38,45 @@ class StoredModule : public torch::nn::Module {
   void store(WeightFormat format);
   void make_room(WeightFormat format);
 
+  /// Makes all numbers of a weight in another format than float32 zeros.
+  void clear();
+
+  /// A part of the kind's. Throws std::invalid_argument where it has none of this name.
+  torch::Tensor part(std::string_view name) const;
+
+  /// All of them, in the order of Storage::parts().
+  std::vector<torch::Tensor> parts() const { return format_ == WeightFormat::float32 ? std::vector{weight} : parts_; }
+
   /// The weight in float32, widened where it is stored in less.
   torch::Tensor full_weight() const;
 
   WeightFormat format() const { return format_; }
+  int64_t rows() const { return format_ == WeightFormat::float32 ? weight.size(0) : size_.rows; }
+  int64_t columns() const { return format_ == WeightFormat::float32 ? weight.size(1) : size_.columns; }
+  bool empty() const { return rows() * columns() == 0; }
 
-  torch::Tensor weight;        // [rows, columns]
-  torch::Tensor weight_scale;  // float32 [rows, 1] with int8
+  torch::Tensor weight;  // the part of this name, [rows, columns] in formats of ours; undefined in one that has none
+
+ protected:
+  /// What is stored, on the CPU.
+  StoredMatrix matrix() const;
 
  private:
   WeightFormat format_ = WeightFormat::float32;
+  MatrixSize size_;  // of another format than float32, and its parts
+  std::vector<torch::Tensor> parts_;
 };
 
 class LinearImpl : public StoredModule {
  public:
   LinearImpl(int64_t in_features, int64_t out_features, bool has_bias = true);
 
-  /// x: [..., in] -> [..., out]. Weights in float16 are widened to compute. bfloat16: x is rounded to it, products are
-  /// added in float32, and so is the bias; with Products::libtorch the result is rounded to bfloat16 too. int8: q w^T *
-  /// scale * weight_scale + bias, with exact sums, where q = clamp(round(x / scale), -128, 127), ties to even, and
-  /// scale = max |x| / 127 of each token (per_token) or of all of x (per_tensor), or input_scale (static_per_tensor).
-  /// With Products::libtorch: PackedInt8; static activations in float32. Results of int8 have no gradient. Any number
-  /// of threads may call it while nobody changes the layer.
+  /// x: [..., in] -> [..., out]. Weights in float16, and in a program's own formats, are widened to compute. bfloat16:
+  /// x is rounded to it, products are added in float32, and so is the bias; with Products::libtorch the result is
+  /// rounded to bfloat16 too. int8: q w^T * scale * weight_scale + bias, with exact sums, where q = clamp(round(x /
+  /// scale), -128, 127), ties to even, and scale = max |x| / 127 of each token (per_token) or of all of x (per_tensor),
+  /// or input_scale (static_per_tensor). With Products::libtorch: PackedInt8; static activations in float32. Results of
+  /// int8 have no gradient. Any number of threads may call it while nobody changes the layer.
   torch::Tensor forward(const torch::Tensor& x);
 
   /// How the inputs of an int8 weight are quantized; static activations need `input_scale`, float32 [1].
@@ -81,6 +103,7 @@ class LinearImpl : public StoredModule {
   Products products = Products::ours;
 
  private:
+  torch::Tensor bfloat16_products(const torch::Tensor& x) const;
   torch::Tensor int8_products(const torch::Tensor& x);
   torch::Tensor libtorch_int8(const torch::Tensor& x);
 
@@ -136,5 +159,9 @@ class LayerNormImpl : public torch::nn::Module {
   const double eps;
 };
 TORCH_MODULE(LayerNorm);
+
+/// What the description lists.
+Linear linear_layer(const ModuleSpec& module);
+LayerNorm layer_norm(const ModuleSpec& module);
 
 }  // namespace compression

@@ -38,7 +38,7 @@ ModelImpl::ModelImpl(ModelConfig config) : config_(std::move(config)) {
   for (auto& [name, linear] : named_linears()) {
     if (std::erase(unknown, name) > 0) continue;
     linear->make_room(config_.linear_format);
-    if (config_.linear_format == WeightFormat::int8) {
+    if (storage_of(config_.linear_format).quantizes_inputs()) {
       linear->quantize_inputs(config_.activations, torch::ones({1}, torch::kFloat));
     }
   }
@@ -54,7 +54,8 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
   if (capture.hidden_states || capture.attentions || capture.projections) return false;
   if (!batch.input_ids().is_cpu() || batch.input_ids().numel() == 0 || !can_pack(config_)) return false;
   // One scale for the whole input is not what the runtime has: it never sees all texts at once.
-  if (config_.linear_format == WeightFormat::int8 && config_.activations == ActivationScheme::per_tensor) return false;
+  const bool quantizes = storage_of(config_.linear_format).quantizes_inputs();
+  if (quantizes && config_.activations == ActivationScheme::per_tensor) return false;
   if (head->in_runtime() == RuntimePart::all && head->reads_first() && refuses_first(config_, batch.attention_mask())) {
     return false;
   }
@@ -62,7 +63,7 @@ bool ModelImpl::computes_packed(const Batch& batch, const Capture& capture) {
     if (layer->head_mask.defined() || layer->intermediate_mask.defined()) return false;
   }
   for (const auto& linear : linears()) {
-    if (linear->watch || !linear->weight.is_cpu()) return false;
+    if (linear->watch || !linear->parts().front().is_cpu()) return false;
   }
   return true;
 }
@@ -103,12 +104,15 @@ void ModelImpl::initialize() {
       p.fill_(weight.is_norm() && !weight.bias ? 1.0 : 0.0);
     }
   }
-  for (const auto& linear : linears()) {
-    if (linear->format() != WeightFormat::float32) linear->weight.zero_();
+  for (auto& linear : linears()) {
+    if (linear->format() != WeightFormat::float32) linear->clear();
   }
-  for (const auto& table : embeddings()) {
-    if (table->format() != WeightFormat::float32) table->weight.zero_();
-    if (table->padding_id() >= 0) table->weight[table->padding_id()].zero_();
+  for (auto& table : embeddings()) {
+    if (table->format() != WeightFormat::float32) {
+      table->clear();
+    } else if (table->padding_id() >= 0) {
+      table->weight[table->padding_id()].zero_();
+    }
   }
 }
 
@@ -167,13 +171,18 @@ UnitGroup ModelImpl::unit_group(UnitKind kind, size_t index) {
 }
 
 std::vector<Linear> ModelImpl::linears() {
+  auto all = block_linears();
+  if (encoder->embeddings->projection) all.insert(all.begin(), encoder->embeddings->projection);
+  for (const auto& linear : head->linears()) all.push_back(linear);
+  return all;
+}
+
+std::vector<Linear> ModelImpl::block_linears() {
   std::vector<Linear> all;
-  if (encoder->embeddings->projection) all.push_back(encoder->embeddings->projection);
   for (size_t i = 0; i < encoder->layers.size(); ++i) {
     if (config_.first_use(i) < i) continue;
     for (const auto& linear : encoder->layers[i]->linears()) all.push_back(linear);
   }
-  for (const auto& linear : head->linears()) all.push_back(linear);
   return all;
 }
 

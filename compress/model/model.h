@@ -51,6 +51,8 @@ class ModelImpl : public torch::nn::Module, public Prunable {
 
   /// Every linear layer but the classifier, and the embedding tables: what quantization changes.
   std::vector<Linear> linears();
+  /// Those of the blocks alone, in the order of computing: what becomes sparse.
+  std::vector<Linear> block_linears();
   /// The same with their names in the checkpoint: "bert.encoder.layer.0.attention.self.query".
   std::vector<std::pair<std::string, Linear>> named_linears();
   std::vector<Embedding> embeddings();

@@ -27,7 +27,7 @@ ops::EncoderState packed_state(const torch::nn::Module& model, const ModelConfig
   each_tensor(model, [&](const std::string& name, const torch::Tensor& t) { tensors[name] = t; });
   return ops::torch_state(network_state(config, [&](const std::string& name) {
     const auto found = tensors.find(name);
-    return found == tensors.end() ? HostTensor() : ops::host_tensor(found->second.detach());
+    return found == tensors.end() ? LazyTensor() : LazyTensor(ops::host_tensor(found->second.detach()));
   }));
 }
 

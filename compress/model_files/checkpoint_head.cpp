@@ -1,11 +1,14 @@
 #include "compress/model_files/checkpoint_head.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "compress/base/error.h"             // CheckpointError
+#include "compress/base/fields.h"            // enum_name
 #include "compress/base/limits.h"            // labels
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task
 #include "compress/families/name_table.h"    // canonical_names, checkpoint_names
@@ -84,24 +87,30 @@ void take(TaskHead head, ModelConfig& config) {
   config.labels = std::move(head.labels);
 }
 
-void settle_head(const TensorShapes& shapes, ModelConfig& config) {
+std::string settle_head(const TensorShapes& shapes, ModelConfig& config) {
   const auto named = named_task(config);
+  std::vector<HeadKind> there;
+  for (const auto candidate : {HeadKind::words, HeadKind::spans, HeadKind::tokens, HeadKind::text}) {
+    const bool choice = candidate == HeadKind::text && foreign_class(config).ends_with("ForMultipleChoice");
+    const bool left_over = candidate == HeadKind::words && named == headless_task;
+    if (!choice && !left_over && has_head(shapes, config, candidate)) there.push_back(candidate);
+  }
   if (config.task == headless_task || !has_head(shapes, config, head_of(config))) {
-    if (named && named != headless_task) return;
-    auto head = HeadKind::embedding;
-    for (const auto candidate : {HeadKind::words, HeadKind::spans, HeadKind::tokens, HeadKind::text}) {
-      const bool choice = candidate == HeadKind::text && foreign_class(config).ends_with("ForMultipleChoice");
-      const bool left_over = candidate == HeadKind::words && named == headless_task;
-      if (!choice && !left_over && has_head(shapes, config, candidate)) head = candidate;
-    }
-    take(head_there(shapes, config, head), config);
+    if (named && named != headless_task) return "";
+    take(head_there(shapes, config, there.empty() ? HeadKind::embedding : there.back()), config);
   }
   // Names for each class that contradict the head are an error of shapes later.
-  if (config.labels.empty() || has_label_names(config)) return;
-  const auto count = class_count(shapes, config, head_of(config));
-  if (count != static_cast<int64_t>(config.labels.size())) {
-    take(head_of_classes(config, config.task, count), config);
+  if (!config.labels.empty() && !has_label_names(config)) {
+    const auto count = class_count(shapes, config, head_of(config));
+    if (count != static_cast<int64_t>(config.labels.size())) {
+      take(head_of_classes(config, config.task, count), config);
+    }
   }
+  if (named || there.size() < 2) return "";
+  std::vector<std::string> heads;
+  for (const auto kind : there) heads.push_back(head_tensor(config, kind));
+  return fmt::format("there are tensors of {} heads, {}, and config.json names no class: the one for {} is taken",
+                     heads.size(), fmt::join(heads, ", "), enum_name(config.task));
 }
 
 TensorShapes canonical_shapes(const std::string& model_type, const TensorShapes& shapes) {

@@ -27,8 +27,9 @@ TaskHead head_there(const TensorShapes& shapes, const ModelConfig& config, HeadK
 void take(TaskHead head, ModelConfig& config);
 
 /// Makes the config's head the one whose tensors are there, if it is not: where config.json names no class, or one that
-/// has it among others. A class that is named, and whose head is not there, stays. Throws as head_there().
-void settle_head(const TensorShapes& shapes, ModelConfig& config);
+/// has it among others. A class that is named, and whose head is not there, stays. Of several heads, that for texts,
+/// for tokens, for spans or for words is taken, in this order; a line that says so, or nothing. Throws as head_there().
+std::string settle_head(const TensorShapes& shapes, ModelConfig& config);
 
 /// The class that config.json names, if it is for none of our tasks: "BertForMultipleChoice".
 std::string foreign_class(const ModelConfig& config);

@@ -202,6 +202,13 @@ void read_sentence_modules(const fs::path& folder, ModelConfig& config) {
   }
 }
 
+bool leaves_out_prompts(const fs::path& folder) {
+  return std::ranges::any_of(read_modules(folder), [&](const Module& module) {
+    const fs::path file = folder / module.path / "config.json";
+    return module.kind == "Pooling" && !flag(read_object_if_there(file), "include_prompt", true, file);
+  });
+}
+
 std::vector<fs::path> step_folders(const fs::path& folder) {
   std::vector<fs::path> folders;
   for (const auto& module : read_modules(folder)) {

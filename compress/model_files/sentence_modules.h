@@ -37,6 +37,9 @@ inline constexpr std::array<std::pair<std::string_view, Activation>, 6> module_a
 /// config.embedding.unsupported. Throws CheckpointError (damaged file).
 void read_sentence_modules(const std::filesystem::path& folder, ModelConfig& config);
 
+/// Whether the vector of a text is of those tokens that no prompt has made. Throws CheckpointError.
+bool leaves_out_prompts(const std::filesystem::path& folder);
+
 /// The folder of each of config.embedding.steps, where the weights of a dense one are. Throws CheckpointError.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& folder);
 

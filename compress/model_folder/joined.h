@@ -9,8 +9,8 @@
 
 namespace compression {
 
-/// What quantization adds goes the same way. Throws CheckpointError, which begins with `source`, where the rows are not
-/// those of the parts.
+/// What quantization adds goes the same way. Throws CheckpointError, which begins with `source`, and names the tensor
+/// of the file, where its sizes are not those of the parts together.
 void take_apart(const ModelConfig& config, StoredState& state, const std::string& source);
 void put_together(const ModelConfig& config, StateDict& state);
 

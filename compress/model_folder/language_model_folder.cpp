@@ -4,18 +4,21 @@
 #include <fmt/ranges.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "compress/base/error.h"             // CheckpointError, UnsupportedError
 #include "compress/base/json_file.h"         // read_json_file
+#include "compress/checkpoint/checkpoint.h"  // excess_warning, is_listed
 #include "compress/checkpoint/gguf.h"        // GgufFile
 #include "compress/families/families.h"      // find_family
 #include "compress/families/gguf_config.h"   // gguf_config, gguf_name
-#include "compress/families/model_config.h"  // read_model_config
-#include "compress/families/name_table.h"    // canonical_names, checkpoint_names, ignorable_names
+#include "compress/families/model_config.h"  // foreign_head, is_of_bare_class, read_model_config
+#include "compress/families/name_table.h"    // canonical_name, canonical_names, checkpoint_names, names_in_file
 #include "compress/model_folder/joined.h"    // take_apart
 #include "compress/spec/weights.h"           // weights
 #include "compress/state_dict/state_dict.h"  // StoredState, load_state_dict
@@ -30,6 +33,23 @@ std::optional<fs::path> gguf_of(const fs::path& path) {
   std::error_code ignored;
   if (fs::exists(path / "config.json", ignored)) return std::nullopt;
   return gguf_file(path);
+}
+
+/// What a state calls a tensor by our name for it, and the file by the state's.
+struct Names {
+  std::function<std::string(const std::string&)> in_state, in_file;
+};
+
+Names folder_names(const ModelConfig& config) {
+  return {checkpoint_names(config), names_in_file(config)};
+}
+
+/// Those of a GGUF file, whose state has our names.
+Names gguf_names(const ModelConfig& config) {
+  std::map<std::string, std::string> theirs;
+  for (const auto& weight : weights(config)) theirs.emplace(weight.name, gguf_name(config, weight));
+  return {[](const std::string& own) { return own; },
+          [theirs = std::move(theirs)](const std::string& own) { return theirs.at(own); }};
 }
 
 ModelConfig config_of(const GgufFile& file) {
@@ -81,29 +101,68 @@ StoredState state_of(const fs::path& folder, const ModelConfig& config) {
   for (const auto& [name, file] : files) names.push_back(name);
   auto state = renamed(stored_state(files), canonical_names(config.model_type, names).of);
   take_apart(config, state, folder.string());
-  if (config.language_head == LanguageHead::tied) state.erase("lm_head.weight");  // the words once more
+  if (config.language_head == LanguageHead::tied) {  // the words once more
+    state.erase(canonical_name(config, Role::language_head));
+  }
   return state;
 }
 
-/// That the weights which the description has are there, and have its sizes.
-void check_sizes(const ModelConfig& config, const StoredState& state,
-                 const std::function<std::string(const std::string&)>& name, const fs::path& path) {
+/// That the weights which the description has are there, and have its sizes. Those of joined tensors are held against
+/// them where these are taken apart.
+void check_sizes(const ModelConfig& config, const StoredState& state, const fs::path& path, const Names& names) {
+  std::map<std::string, std::vector<int64_t>> joined;  // sizes of the whole
+  for (const auto& whole : joined_tensors(config)) joined[whole.name] = whole.sizes;
+  const auto turned = transposed_tensors(config);
   for (const auto& weight : weights(config)) {
+    const auto name = names.in_state(weight.name), shown = names.in_file(name);
     std::vector<int64_t> sizes;
     for (const auto& axis : weight.axes) sizes.push_back(axis.size);
-    const auto found = state.find(name(weight.name));
+    const auto found = state.find(name);
+    if (found != state.end() && found->second.sizes() == at::IntArrayRef(sizes)) continue;
+    const auto stored = [&](std::vector<int64_t> all) {
+      if (std::ranges::find(turned, shown) != turned.end()) std::ranges::reverse(all);
+      return fmt::format("[{}]", fmt::join(all, ", "));
+    };
     if (found == state.end()) {
-      throw CheckpointError(fmt::format("{}: found no tensor {}, expected one of [{}]", path.string(),
-                                        name(weight.name), fmt::join(sizes, ", ")));
+      const auto whole = joined.find(shown);
+      throw CheckpointError(fmt::format("{}: found no tensor {}, expected one of {}", path.string(), shown,
+                                        stored(whole == joined.end() ? sizes : whole->second)));
     }
-    if (found->second.sizes() == at::IntArrayRef(sizes)) continue;
-    throw CheckpointError(fmt::format("{}: tensor {}: found [{}], expected [{}]", path.string(), name(weight.name),
-                                      fmt::join(found->second.sizes(), ", "), fmt::join(sizes, ", ")));
+    throw CheckpointError(fmt::format("{}: tensor {}: found {}, expected {}", path.string(), shown,
+                                      stored(found->second.sizes().vec()), stored(sizes)));
   }
 }
 
-LanguageModel filled(const ModelConfig& config, const StoredState& state, const fs::path& path,
-                     std::function<std::string(const std::string&)> name) {
+/// The keys of tensors.
+std::vector<std::string> names_of(const auto& tensors) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors) names.push_back(name);
+  return names;
+}
+
+/// Warns of those of `there`, a state's or a GGUF file's, that are no weight's.
+void tell_excess(const std::vector<std::string>& there, const ModelConfig& config, const Names& names,
+                 std::vector<std::string>* warnings) {
+  if (warnings == nullptr) return;
+  std::set<std::string> known;
+  for (const auto& weight : weights(config)) {
+    const auto name = names.in_state(weight.name);
+    known.insert({name, names.in_file(name)});
+  }
+  const auto ignored = ignorable_names(config.model_type);
+  std::vector<std::string> excess;
+  for (const auto& name : there) {
+    if (!known.contains(name) && !is_listed(name, ignored)) excess.push_back(name);
+  }
+  if (auto warning = excess_warning(excess); !warning.empty()) warnings->push_back(std::move(warning));
+}
+
+LanguageModel filled(const ModelConfig& config, const StoredState& state, const fs::path& path, const Names& names) {
+  if (config.language_head == LanguageHead::none) {
+    throw UnsupportedError(fmt::format("{}: architectures: found {}, supported: a class for language modelling",
+                                       (path / "config.json").string(), foreign_head(config)));
+  }
+  check_sizes(config, state, path, names);
   const c10::InferenceMode ordinary(false);
   for (const auto& zero : find_family(config.model_type).zeros) {
     const auto found = state.find(zero);
@@ -116,8 +175,10 @@ LanguageModel filled(const ModelConfig& config, const StoredState& state, const 
   load.source = path.string();
   load.ignore = ignorable_names(config.model_type);
   load.allow_unexpected = true;
-  load.name = std::move(name);
-  load.place = [&](const std::string& tensor) { return fmt::format("{}: tensor {}", path.string(), tensor); };
+  load.name = names.in_state;
+  load.place = [&](const std::string& name) {
+    return fmt::format("{}: tensor {}", path.string(), names.in_file(name));
+  };
   load_state_dict(*model, state, load);
   model->eval();
   return model;
@@ -125,31 +186,44 @@ LanguageModel filled(const ModelConfig& config, const StoredState& state, const 
 
 }  // namespace
 
-ModelConfig load_language_config(const fs::path& path) {
-  const auto gguf = gguf_of(path);
-  const auto file = gguf ? std::make_shared<const GgufFile>(GgufFile::open(*gguf)) : nullptr;
-  auto config = file ? config_of(*file) : config_of(path);
-  std::error_code ignored;
-  const bool has_weights = file || fs::exists(path / "model.safetensors", ignored) ||
-                           fs::exists(path / "model.safetensors.index.json", ignored);
-  if (!has_weights) return config;
-  const auto state = file ? state_of(file, config) : state_of(path, config);
-  if (config.language_head == LanguageHead::own && !state.contains("lm_head.weight")) {
-    config.language_head = LanguageHead::none;  // of a class without one
+ModelConfig load_language_config(const fs::path& path, std::vector<std::string>* warnings) {
+  if (const auto gguf = gguf_of(path)) {
+    const auto file = std::make_shared<const GgufFile>(GgufFile::open(*gguf));
+    const auto config = config_of(*file);
+    const auto names = gguf_names(config);
+    check_sizes(config, state_of(file, config), *gguf, names);
+    tell_excess(names_of(file->tensors()), config, names, warnings);
+    return config;
   }
-  const auto in_folder = checkpoint_names(config);
-  check_sizes(config, state, [&](const std::string& own) { return file ? own : in_folder(own); }, gguf ? *gguf : path);
+  auto config = config_of(path);
+  std::error_code ignored;
+  if (!fs::exists(path / "model.safetensors", ignored) && !fs::exists(path / "model.safetensors.index.json", ignored)) {
+    return config;
+  }
+  const auto state = state_of(path, config);
+  const bool has_head = state.contains(canonical_name(config, Role::language_head));
+  if (config.language_head == LanguageHead::own && !has_head && is_of_bare_class(config)) {
+    config.language_head = LanguageHead::none;
+  }
+  const auto names = folder_names(config);
+  check_sizes(config, state, path, names);
+  tell_excess(names_of(state), config, names, warnings);
   return config;
 }
 
-LanguageModel load_language_model(const fs::path& path) {
+LanguageModel load_language_model(const fs::path& path, std::vector<std::string>* warnings) {
   if (const auto found = gguf_of(path)) {
     const auto file = std::make_shared<const GgufFile>(GgufFile::open(*found));
     const auto config = config_of(*file);
-    return filled(config, state_of(file, config), *found, {});
+    const auto names = gguf_names(config);
+    tell_excess(names_of(file->tensors()), config, names, warnings);
+    return filled(config, state_of(file, config), *found, names);
   }
   const auto config = config_of(path);
-  return filled(config, state_of(path, config), path, checkpoint_names(config));
+  const auto state = state_of(path, config);
+  const auto names = folder_names(config);
+  tell_excess(names_of(state), config, names, warnings);
+  return filled(config, state, path, names);
 }
 
 }  // namespace compression

@@ -2,17 +2,21 @@
 // A decoder from a folder of Hugging Face's, or from a GGUF file.
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "compress/model/language_model.h"  // LanguageModel
 
 namespace compression {
 
 /// Reads a folder with config.json and weights, or a GGUF file (or a folder with one and without a config.json), tensor
-/// by tensor, in evaluation mode. Weights in 16 bits or in blocks become float32. Throws CheckpointError (missing,
+/// by tensor, in evaluation mode. Weights in 16 bits or in blocks become float32. `warnings`, where
+/// given, get a line on tensors that the network has no place for. Throws CheckpointError (missing,
 /// damaged, misshapen, NaN or infinite), UnsupportedError (no decoder, another architecture).
-LanguageModel load_language_model(const std::filesystem::path& path);
+LanguageModel load_language_model(const std::filesystem::path& path, std::vector<std::string>* warnings = nullptr);
 
-/// The description alone: of the weights only headers are read. Throws as load_language_model().
-ModelConfig load_language_config(const std::filesystem::path& path);
+/// The description alone: of the weights only headers are read. Warns and throws as load_language_model(), but that a
+/// class without a head is described without one.
+ModelConfig load_language_config(const std::filesystem::path& path, std::vector<std::string>* warnings = nullptr);
 
 }  // namespace compression

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "compress/base/error.h"         // CheckpointError, StorageError
 #include "compress/base/fields.h"        // enum_name
@@ -16,7 +17,7 @@
 #include "compress/base/limits.h"        // labels
 #include "compress/families/families.h"  // find_family, require_encoder
 #include "compress/families/model_config.h"  // has_label_names, head_of_classes, named_task, read_model_config, write_model_config
-#include "compress/families/name_table.h"                 // canonical_names, checkpoint_names
+#include "compress/families/name_table.h"  // canonical_name, canonical_names, checkpoint_names, names_in_file, unknown_layers
 #include "compress/model_files/checkpoint_head.h"         // settle_head
 #include "compress/model_files/sentence_modules.h"        // read_sentence_modules
 #include "compress/model_folder/joined.h"                 // put_together, take_apart
@@ -44,7 +45,7 @@ void take_head(const TensorShapes& shapes, const TaskHead& wanted, ModelConfig& 
 
 /// One tensor of two names stands under either of them.
 void complete_ties(const ModelConfig& config, StoredState& state) {
-  const auto words = checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight";
+  const auto words = canonical_name(config, Role::words);
   const auto decoder = head_module(config, HeadKind::words, "decoder");
   if (const auto found = state.find(decoder + "weight"); found != state.end() && !state.contains(words)) {
     state.emplace(words, found->second);
@@ -57,7 +58,7 @@ void complete_ties(const ModelConfig& config, StoredState& state) {
 
 /// Throws UnsupportedError if the words that are guessed have a matrix of their own.
 void check_tied(const ModelConfig& config, const StoredState& state, const std::string& folder) {
-  const auto words = state.find(checkpoint_names(config)("bert.embeddings.word_embeddings.") + "weight");
+  const auto words = state.find(canonical_name(config, Role::words));
   const auto decoder = state.find(head_module(config, HeadKind::words, "decoder") + "weight");
   if (head_of(config) != HeadKind::words || words == state.end() || decoder == state.end()) return;
   if (words->second.sizes() == decoder->second.sizes() &&
@@ -185,21 +186,54 @@ void check_input_scales(Model& model, const std::string& folder) {
 
 }  // namespace
 
-ModelConfig load_model_config(const fs::path& folder) {
+ModelConfig load_model_config(const fs::path& folder, std::vector<std::string>* warnings) {
   const auto files = transformer_folder(folder);
   const auto file = files / "config.json";
   auto config = read_model_config(read_json_file(file), file.string());
-  if (find_family(config.model_type).is_decoder()) return load_language_config(folder);
+  if (find_family(config.model_type).is_decoder()) return load_language_config(folder, warnings);
   std::error_code ignored;
   if (fs::exists(files / "model.safetensors", ignored) || fs::exists(files / "model.safetensors.index.json", ignored)) {
     try {
-      settle_head(canonical_shapes(config.model_type, read_tensor_shapes(files)), config);
+      auto note = settle_head(canonical_shapes(config.model_type, read_tensor_shapes(files)), config);
+      if (!note.empty() && warnings != nullptr) warnings->push_back(std::move(note));
     } catch (const CheckpointError&) {
       return config;  // who reads the weights is told
     }
   }
   read_sentence_modules(folder, config);
   return config;
+}
+
+void check_weights(const fs::path& folder, const ModelConfig& config) {
+  const auto files = transformer_folder(folder);
+  std::error_code ignored;
+  const bool has_weights =
+      fs::exists(files / "model.safetensors", ignored) || fs::exists(files / "model.safetensors.index.json", ignored);
+  if (!has_weights) return;
+  auto [state, names] = canonical_state(config.model_type, open_checkpoint(files), files);
+  complete_ties(config, state);
+  take_apart(config, state, files.string());
+  const auto canonical = checkpoint_names(config), in_file = names_in_file(config);
+  std::set<std::string> missing, misfit;
+  for (const auto& weight : weights(config)) {
+    const auto name = canonical(weight.name);
+    const auto found = state.find(name);
+    std::vector<int64_t> sizes;
+    for (const auto& axis : weight.axes) sizes.push_back(axis.size);
+    if (found == state.end()) {
+      if (!weight.name.starts_with("head.")) missing.insert(in_file(name));
+    } else if (found->second.sizes() != sizes) {
+      misfit.insert(fmt::format("{}: found [{}], expected [{}]", in_file(name), fmt::join(found->second.sizes(), ", "),
+                                fmt::join(sizes, ", ")));
+    }
+  }
+  std::vector<std::string> problems;
+  const auto add = [&](const std::set<std::string>& all, std::string_view what) {
+    if (!all.empty()) problems.push_back(counted({all.begin(), all.end()}, what));
+  };
+  add(missing, "tensors missing");
+  add(misfit, "tensors that do not fit");
+  if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", files.string(), fmt::join(problems, "; ")));
 }
 
 std::string head_misfit(const fs::path& folder, ModelConfig config, const TaskHead& wanted) {
@@ -219,7 +253,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   const auto tensor_files = open_checkpoint(files);
   auto [state, names] = canonical_state(config.model_type, tensor_files, files);
   const auto shapes = shapes_of(state);
-  settle_head(shapes, config);
+  if (auto note = settle_head(shapes, config); !note.empty() && !options.head) {
+    loaded.warnings.push_back(std::move(note));
+  }
   read_sentence_modules(folder, config);
   if (options.head) take_head(shapes, *options.head, config);
   complete_ties(config, state);
@@ -246,6 +282,10 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   }
 
   take_apart(config, state, files.string());
+  if (const auto warning = unknown_layers_warning(config); !warning.empty()) {
+    loaded.warnings.push_back(warning);
+    for (const auto& layer : unknown_layers(config)) std::erase(config.unquantized, layer);
+  }
   const auto name = checkpoint_names(config);
   if (head_of(config) == HeadKind::embedding) read_dense_weights(folder, config, name, state);
   check_amount(config, state, files);
@@ -257,10 +297,12 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   load.name = name;
   std::map<std::string, std::string> written;  // the names in the file
   for (const auto& [theirs, canonical] : names.of) written.emplace(canonical, theirs);
-  const auto in_file = [&](const std::string& canonical) {
+  const auto in_file = [&, whole = names_in_file(config)](const std::string& part) {
+    const auto canonical = whole(part);
     const auto found = written.find(canonical);
     return found == written.end() ? canonical : found->second;
   };
+  load.shown = names_in_file(config);
   load.place = [&](const std::string& canonical) {
     const auto found = tensor_files.find(in_file(canonical));
     const auto& file = found == tensor_files.end() ? files : found->second->path();
@@ -278,12 +320,9 @@ LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) 
   for (const auto& tensor : report.left_as_initialised) {
     if (!tensor.starts_with(name("head.classifier."))) loaded.notes.push_back("new: " + tensor);
   }
-  if (!report.unexpected.empty()) {
-    std::vector<std::string> theirs;
-    for (const auto& tensor : report.unexpected) theirs.push_back(in_file(tensor));
-    loaded.warnings.push_back(
-        counted(theirs, theirs.size() == 1 ? "tensor in excess is ignored" : "tensors in excess are ignored"));
-  }
+  std::vector<std::string> excess;
+  for (const auto& tensor : report.unexpected) excess.push_back(in_file(tensor));
+  if (auto warning = excess_warning(excess); !warning.empty()) loaded.warnings.push_back(std::move(warning));
   check_input_scales(loaded.model, folder.string());
   loaded.model->eval();
   return loaded;

@@ -37,8 +37,14 @@ LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptio
 LoadedModel load_model(const std::filesystem::path& folder, const LoadModelOptions& options, const Context& context);
 
 /// Only config.json, of weights that are beside it the names and shapes, which tell the head, and of a
-/// sentence-transformers folder what its modules are. Throws as load_model.
-ModelConfig load_model_config(const std::filesystem::path& folder);
+/// sentence-transformers folder what its modules are. Of a decoder as load_language_config(). `warnings`, where given,
+/// get lines on what the tensors have besides. Throws as load_model.
+ModelConfig load_model_config(const std::filesystem::path& folder, std::vector<std::string>* warnings = nullptr);
+
+/// Compares the weights beside config.json with what it says of them, by their headers; does nothing where there are
+/// none. `config`: load_model_config()'s. A head may be missing. Throws CheckpointError that names tensor, found and
+/// expected.
+void check_weights(const std::filesystem::path& folder, const ModelConfig& config);
 
 /// Why load_model() would not take the wanted head from a folder: "has no head for classification; fine-tune it first".
 /// Empty if it would. From the files' headers alone; `config`: load_model_config()'s; no labels: the classes are not

@@ -82,7 +82,7 @@ Encoder::Encoder(const EncoderState& state)
 EncoderState torch_state(const runtime::EncoderState& state) {
   EncoderState result;
   for (const auto& [name, number] : state.numbers) result.numbers.insert(name, number);
-  for (const auto& [name, tensor] : state.tensors) result.tensors.insert(name, torch_tensor(tensor));
+  for (const auto& [name, tensor] : state.tensors) result.tensors.insert(name, torch_tensor(tensor.read()));
   return result;
 }
 

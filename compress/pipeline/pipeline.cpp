@@ -72,6 +72,15 @@ Pipeline Pipeline::load(const std::filesystem::path& folder, const PipelineOptio
   auto warnings = tokenizer.warnings();
   for (auto& line : check_fit_for_task(tokenizer, config, folder)) warnings.push_back(std::move(line));
   for (const auto& line : engine->warnings()) warnings.push_back(fmt::format("{}: {}", folder.string(), line));
+  const bool is_asked = traits_of(config.task).labels == LabelKind::answers;
+  if (!is_asked && (options.stride || options.answers)) {
+    warnings.push_back(fmt::format("{}: found options of question answering, {}, for a model for {}: they are not used",
+                                   folder.string(),
+                                   options.stride && options.answers ? "stride and answers"
+                                   : options.stride                  ? "stride"
+                                                                     : "answers",
+                                   enum_name(config.task)));
+  }
   parts.max_length = options.max_length.value_or(longest_text(config, tokenizer, trained));
   if (options.max_length && (*options.max_length < 1 || *options.max_length > config.max_length())) {
     throw ConfigError(fmt::format("max_length: found {}, expected from 1 to {}, the positions that {} has",

@@ -27,6 +27,10 @@ int64_t Encoder::classes() const {
   return weights_->classifier ? weights_->classifier->out : weights_->hidden;
 }
 
+const StoredMatrix& Encoder::words() const {
+  return weights_->word;
+}
+
 int64_t Encoder::state_width() const {
   return weights_->reads_all_tokens() ? weights_->dense->out : weights_->hidden;
 }

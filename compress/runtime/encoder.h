@@ -10,6 +10,10 @@
 
 #include "compress/runtime/encoder_state.h"  // EncoderState
 
+namespace compression {
+struct StoredMatrix;
+}
+
 namespace compression::runtime {
 
 /// Texts as rows of one length, one after the other: [rows, columns] each. Of the mask what is not 0 counts.
@@ -32,7 +36,8 @@ struct Space;
 class Encoder {
  public:
   /// Throws CheckpointError that names what is missing or does not fit. Tables, norms and biases of positions stay
-  /// those of the state; a matrix is given back as soon as it is packed, where nobody else has it.
+  /// those of the state; a matrix is read when it is its turn, and given back as soon as it is packed, where nobody
+  /// else has it.
   explicit Encoder(EncoderState state);
   ~Encoder();
 
@@ -58,6 +63,9 @@ class Encoder {
   /// Columns of what forward() computes: the head's classes; without a head the width of the last layer's output, which
   /// it then is of first tokens.
   int64_t classes() const;
+
+  /// The table of words, in the kind of storage that the state has it in.
+  const StoredMatrix& words() const;
   int64_t state_width() const;
 
  private:

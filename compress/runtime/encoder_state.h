@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "compress/base/host_tensor.h"  // HostTensor
+#include "compress/base/host_tensor.h"  // LazyTensor
 
 namespace compression::runtime {
 
@@ -29,10 +29,11 @@ namespace compression::runtime {
 ///   layer.N.causal       1: a token attends to itself and those before it
 ///   layer.N.window       a token attends to those at most so far away; 0: to all
 ///   layer.N.rotary_base  queries and keys have rotary positions of this base
-/// `tensors`, those of linear layers being NAME.weight (int8, bfloat16, float16 or float32 [out, in]), NAME.bias (may
-/// be absent) and, of int8, NAME.weight_scale (float32 [out]) and, where activations have a scale that is known before,
-/// NAME.input_scale (float32 [1], the same for those that read one input); of norms NAME.weight and NAME.bias (may be
-/// absent), float32; of tables NAME.weight and, of int8, NAME.weight_scale [rows, 1]:
+/// `tensors`, those of linear layers being the parts of their kind of storage (compress/storage: NAME.weight in int8,
+/// bfloat16, float16 or float32 [out, in], of int8 with NAME.weight_scale, float32 [out]), NAME.bias (may be absent)
+/// and, where activations have a scale that is known before, NAME.input_scale (float32 [1], the same for those that
+/// read one input); of norms NAME.weight and NAME.bias (may be absent), float32; of tables the parts too, where of int8
+/// NAME.weight_scale is [rows, 1]:
 ///   embeddings.word, .position, .token_type, .norm (the last three may be absent); embeddings.projection, if the
 ///   layers are wider; layer.N.query, .key, .value, .attention_output, .attention_norm, .intermediate, .output,
 ///   .output_norm; layer.N.gate (may be absent), whose product the intermediate layer's, behind its function, is
@@ -45,7 +46,7 @@ namespace compression::runtime {
 ///   head.classifier, of a head of texts; head.dense alone ([the embeddings' width, hidden]), of one of tokens.
 /// Keys and values may have fewer heads than queries: as many queries' heads each, which follow each other, share one.
 struct EncoderState {
-  std::map<std::string, HostTensor> tensors;
+  std::map<std::string, LazyTensor> tensors;
   std::map<std::string, double> numbers;
 };
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "compress/kernels/int16_attention.h"  // int16_attention
+#include "compress/kernels/head_attention.h"  // head_attention
 
 namespace compression::runtime {
 
@@ -67,7 +67,11 @@ void reserve(const Weights& w, const Batch& batch, const std::vector<Group>& gro
   space.input_scale.resize(rows);
   space.inner_input.resize(std::max(inner, texts) * w.inner_stride);
   space.inner_scale.resize(std::max(inner, texts));
-  space.scratch_words = kernels::int16_attention_scratch(longest, w.head_size, w.position_rows());
+  space.scratch_words = 0;
+  for (const auto& layer : w.layers) {
+    space.scratch_words = std::max(space.scratch_words, kernels::head_attention_scratch(
+                                                            layer->attention, longest, w.head_size, w.position_rows()));
+  }
   space.scratch.resize(members * space.scratch_words);
   turn(w, columns, space);
 }
@@ -283,7 +287,7 @@ void GroupPass::attend(const Layer& l, int64_t text, int64_t head, bool first_on
   const bool equal = keys == Batch::Keys::equal;
   const int64_t skipped = keys == Batch::Keys::but_first ? 1 : 0;
   const float* base = space_.qkv.data() + begin * ld;
-  kernels::Int16Head task;
+  kernels::AttentionHead task{.number = l.attention};
   task.tokens = tokens - skipped;
   task.queries = first_only ? 1 : tokens;
   task.size = size;
@@ -292,7 +296,7 @@ void GroupPass::attend(const Layer& l, int64_t text, int64_t head, bool first_on
   task.value = task.key + l.kv_part;
   task.ld = ld;
   task.scale = equal ? 0.0f : weights_.score_scale;
-  kernels::Int16Positions positions;
+  kernels::HeadPositions positions;
   if (weights_.position_rows() > 0 && !equal) {
     positions = weights_.positions_of(l, head);
     task.positions = &positions;
@@ -300,7 +304,7 @@ void GroupPass::attend(const Layer& l, int64_t text, int64_t head, bool first_on
   if (l.position_bias.defined() && !equal) {
     task.bias = l.position_bias.as<float>() + head * (2 * weights_.max_length - 1) + weights_.max_length - 1;
   }
-  const bool near = !equal && std::min(l.before, l.after) < kernels::Int16Head::everywhere;
+  const bool near = !equal && std::min(l.before, l.after) < kernels::AttentionHead::everywhere;
   if (near) {
     task.before = l.before;
     task.after = l.after;
@@ -317,7 +321,7 @@ void GroupPass::attend(const Layer& l, int64_t text, int64_t head, bool first_on
   }
   task.context = space_.context.data() + (first_only ? text : begin) * width + head * size;
   task.ld_context = width;
-  int16_attention(task, space_.scratch.data() + member_.index * space_.scratch_words);
+  head_attention(task, space_.scratch.data() + member_.index * space_.scratch_words);
 }
 
 /// The units by `multiply(panels, epilogue)`; gates first, for the others are multiplied by them.

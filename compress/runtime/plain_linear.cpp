@@ -11,12 +11,6 @@ using kernels::LinearWeight;
 
 namespace {
 
-/// A part's shape in a file of the runtime.
-std::vector<int64_t> shape_in_file(const StoredPart& part, MatrixOf what) {
-  if (what == MatrixOf::table || part.name == "weight") return part.shape;
-  return {part.shape.front()};
-}
-
 HostTensor float_tensor(const float* from, int64_t count) {
   auto [tensor, memory] = new_tensor(DType::float32, {count});
   std::copy_n(from, count, reinterpret_cast<float*>(memory));
@@ -25,26 +19,32 @@ HostTensor float_tensor(const float* from, int64_t count) {
 
 }  // namespace
 
+std::vector<StoredPart> parts_in_state(const Storage& kind, const MatrixSize& size, MatrixOf what) {
+  auto parts = kind.parts(size.rows, size.columns);
+  for (size_t i = 1; i < parts.size() && what == MatrixOf::linear; ++i) {
+    if (auto& shape = parts[i].shape; shape.size() == 2 && shape[1] == 1) shape.pop_back();
+  }
+  return parts;
+}
+
 StoredMatrix read_matrix(const StateReader& reader, const std::string& name, int64_t rows, int64_t columns,
                          MatrixOf what) {
-  const auto type = reader.tensor(name + ".weight", {rows, columns}).dtype;
-  const auto format = format_of(type);
-  if (!format) refuse("{}.weight: found {}, expected Char, BFloat16, Half or Float", name, type_name(type));
-  StoredMatrix matrix{.format = *format, .parts = {}};
-  for (const auto& part : storage_of(*format).parts(rows, columns)) {
-    matrix.parts.push_back(
-        reader.of_type(fmt::format("{}.{}", name, part.name), shape_in_file(part, what), part.dtype));
-    matrix.parts.back().shape = part.shape;
+  const auto& kind = reader.kind(name);
+  StoredMatrix matrix{.format = kind.format(), .size = {rows, columns}};
+  for (const auto& part : parts_in_state(kind, matrix.size, what)) {
+    matrix.parts.push_back(reader.of_type(fmt::format("{}.{}", name, part.name), part.shape, part.dtype));
   }
+  size_t i = 0;
+  for (auto& part : kind.parts(rows, columns)) matrix.parts[i++].shape = std::move(part.shape);
   return matrix;
 }
 
-void write_matrix(std::map<std::string, HostTensor>& tensors, const std::string& name, const StoredMatrix& matrix,
-                  MatrixOf what) {
+void write_matrix(EncoderState& state, const std::string& name, const StoredMatrix& matrix, MatrixOf what) {
   size_t i = 0;
-  for (const auto& part : storage_of(matrix.format).parts(matrix.rows(), matrix.columns())) {
-    auto& tensor = tensors[fmt::format("{}.{}", name, part.name)] = matrix.parts[i++];
-    tensor.shape = shape_in_file(part, what);
+  for (const auto& part : parts_in_state(storage_of(matrix.format), matrix.size, what)) {
+    auto tensor = matrix.parts[i++];
+    tensor.shape = part.shape;
+    state.tensors[fmt::format("{}.{}", name, part.name)] = std::move(tensor);
   }
 }
 
@@ -58,7 +58,7 @@ PlainLinear PlainLinear::rows(int64_t first, int64_t last) const {
 PlainLinear read_linear(const StateReader& reader, const std::string& name, int64_t out, int64_t in) {
   PlainLinear linear{.weight = read_matrix(reader, name, out, in, MatrixOf::linear), .bias = {}};
   if (reader.has(name + ".bias")) linear.bias = reader.floats(name + ".bias", {out});
-  if (linear.weight.format == WeightFormat::int8 && reader.has(name + ".input_scale")) {
+  if (storage_of(linear.weight.format).quantizes_inputs() && reader.has(name + ".input_scale")) {
     linear.input_scale = reader.floats(name + ".input_scale", {1}).as<float>()[0];
     if (!std::isfinite(linear.input_scale) || linear.input_scale <= 0.0f) {
       refuse("{}.input_scale: found {}, expected a finite number above 0", name, linear.input_scale);
@@ -67,19 +67,21 @@ PlainLinear read_linear(const StateReader& reader, const std::string& name, int6
   return linear;
 }
 
-void write_linear(std::map<std::string, HostTensor>& tensors, const std::string& name, const PlainLinear& linear) {
-  write_matrix(tensors, name, linear.weight, MatrixOf::linear);
-  if (linear.bias.defined()) tensors[name + ".bias"] = linear.bias;
-  if (linear.input_scale > 0.0f) tensors[name + ".input_scale"] = float_tensor(&linear.input_scale, 1);
+void write_linear(EncoderState& state, const std::string& name, const PlainLinear& linear) {
+  write_matrix(state, name, linear.weight, MatrixOf::linear);
+  if (linear.bias.defined()) state.tensors[name + ".bias"] = linear.bias;
+  if (linear.input_scale > 0.0f) state.tensors[name + ".input_scale"] = float_tensor(&linear.input_scale, 1);
 }
 
-PlainLinear joined(const std::string& names, const std::vector<PlainLinear>& parts, int64_t panel) {
+PlainLinear joined(const std::string& names, std::vector<PlainLinear> parts, int64_t panel) {
   const auto& first = parts[0];
-  const bool alike =
-      std::ranges::all_of(parts, [&](const PlainLinear& each) { return each.weight.format == first.weight.format; });
+  const auto format = first.weight.format;
+  const bool alike = std::ranges::all_of(parts, [&](const PlainLinear& each) { return each.weight.format == format; });
   std::vector<StoredMatrix> weights;
-  for (const auto& each : parts) {
-    weights.push_back(each.weight);
+  std::vector<int64_t> rows;
+  for (auto& each : parts) {
+    rows.push_back(kernels::divide_up(each.weight.rows(), panel) * panel);
+    weights.push_back(std::move(each.weight));
     if (!alike || each.input_scale == first.input_scale) continue;
     refuse("{} read one input, but have the input scales {} and {}; expected the same", names, first.input_scale,
            each.input_scale);
@@ -90,11 +92,10 @@ PlainLinear joined(const std::string& names, const std::vector<PlainLinear>& par
   char* biases = nullptr;
   std::tie(all.bias, biases) = new_tensor(DType::float32, {all.weight.rows()});
   int64_t row = 0;
-  for (const auto& each : parts) {
-    if (each.bias.defined()) {
-      std::copy_n(each.bias.as<float>(), each.bias.count(), reinterpret_cast<float*>(biases) + row);
-    }
-    row += kernels::divide_up(each.weight.rows(), panel) * panel;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& bias = parts[i].bias;
+    if (bias.defined()) std::copy_n(bias.as<float>(), bias.count(), reinterpret_cast<float*>(biases) + row);
+    row += rows[i];
   }
   return all;
 }

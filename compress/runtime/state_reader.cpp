@@ -68,35 +68,52 @@ bool StateReader::flag(const std::string& name) const {
   return has_number(name) && integer(name, 0, 1) == 1;
 }
 
-HostTensor StateReader::tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+HostTensor StateReader::of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const {
   const auto found = state_.tensors.find(name);
   if (found == state_.tensors.end()) refuse("the tensor {} is missing", name);
-  if (found->second.shape != shape) {
-    refuse("{}: found [{}], expected [{}]", name, fmt::join(found->second.shape, ", "), fmt::join(shape, ", "));
+  const auto& tensor = found->second;
+  if (tensor.shape != shape) {
+    refuse("{}: found [{}], expected [{}]", name, fmt::join(tensor.shape, ", "), fmt::join(shape, ", "));
   }
-  return found->second;
-}
-
-HostTensor StateReader::of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const {
-  auto found = tensor(name, shape);
-  if (found.dtype != type) refuse("{}: found {}, expected {}", name, type_name(found.dtype), type_name(type));
-  return found;
+  if (tensor.dtype != type) refuse("{}: found {}, expected {}", name, type_name(tensor.dtype), type_name(type));
+  return tensor.read();
 }
 
 HostTensor StateReader::floats(const std::string& name, const std::vector<int64_t>& shape) const {
   return of_type(name, shape, DType::float32);
 }
 
-std::pair<int64_t, int64_t> StateReader::matrix(const std::string& name) const {
-  const auto found = state_.tensors.find(name);
-  if (found == state_.tensors.end() || found->second.dim() != 2) refuse("the matrix {} is missing", name);
-  return {found->second.size(0), found->second.size(1)};
+PartOf StateReader::parts(const std::string& module) const {
+  return [this, module](std::string_view part) {
+    const auto found = state_.tensors.find(fmt::format("{}.{}", module, part));
+    return found == state_.tensors.end() ? LazyTensor() : found->second;
+  };
 }
 
-int64_t StateReader::rows(const std::string& name, int64_t least) const {
-  const auto found = matrix(name).first;
-  if (found < least) refuse("{}: found {} rows, expected {} or more", name, found, least);
+const Storage& StateReader::kind(const std::string& module) const {
+  if (const auto* found = kind_of(parts(module))) return *found;
+  const auto weight = parts(module)("weight");
+  if (!weight.defined() || weight.shape.size() != 2) refuse("the matrix {} is missing", module);
+  std::vector<std::string_view> types;
+  for (const auto* storage : storages()) types.push_back(type_name(storage->parts(1, 1).front().dtype));
+  refuse("{}.weight: found {}, expected one of {}", module, type_name(weight.dtype), fmt::join(types, ", "));
+}
+
+MatrixSize StateReader::matrix_size(const std::string& module) const {
+  return kind(module).matrix_size(parts(module)).value();
+}
+
+int64_t StateReader::rows(const std::string& module, int64_t least) const {
+  const auto found = matrix_size(module).rows;
+  if (found < least) refuse("{}: found {} rows, expected {} or more", module, found, least);
   return found;
+}
+
+void StateReader::drop(const std::string& module) {
+  const auto size = matrix_size(module);
+  for (const auto& part : kind(module).parts(size.rows, size.columns)) {
+    state_.tensors.erase(fmt::format("{}.{}", module, part.name));
+  }
 }
 
 }  // namespace compression::runtime

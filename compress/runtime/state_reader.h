@@ -11,6 +11,7 @@
 
 #include "compress/base/error.h"             // CheckpointError
 #include "compress/runtime/encoder_state.h"  // EncoderState
+#include "compress/storage/storage.h"        // Storage, MatrixSize, PartOf
 
 namespace compression::runtime {
 
@@ -33,18 +34,23 @@ class StateReader {
 
   bool has_number(const std::string& name) const { return state_.numbers.contains(name); }
   bool has(const std::string& name) const { return state_.tensors.contains(name); }
-  HostTensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor floats(const std::string& name, const std::vector<int64_t>& shape) const;
   HostTensor of_type(const std::string& name, const std::vector<int64_t>& shape, DType type) const;
-  /// Rows and columns of a matrix.
-  std::pair<int64_t, int64_t> matrix(const std::string& name) const;
-  int64_t rows(const std::string& name, int64_t least = 0) const;
 
-  /// Takes a linear layer's weight out of the state, which need not keep its numbers once they are packed.
-  void drop(const std::string& linear) { state_.tensors.erase(linear + ".weight"); }
+  /// A module's matrix, by the name of the module; its parts are as a state has them (plain_linear.h).
+  bool has_matrix(const std::string& module) const {
+    return kind_of(parts(module)) != nullptr || has(module + ".weight");
+  }
+  MatrixSize matrix_size(const std::string& module) const;
+  int64_t rows(const std::string& module, int64_t least = 0) const;
+  const Storage& kind(const std::string& module) const;
+
+  /// Takes a module's matrix out of the state, which need not keep its numbers once they are packed.
+  void drop(const std::string& module);
 
  private:
   double number(const std::string& name) const;
+  PartOf parts(const std::string& module) const;
 
   EncoderState& state_;
 };

@@ -45,7 +45,7 @@ class WeightsReader {
       refuse("the file's format is {}, this library reads format {}", version, format_version);
     }
     weights_.head_size = reader_.integer("head_size", 1, widest_head);
-    weights_.max_length = reader_.integer("max_length", 1, kernels::int16_attention_limit);
+    weights_.max_length = reader_.integer("max_length", 1, kernels::attention_limit);
     weights_.padding_position = reader_.integer("padding_position", -1, int64_t{1} << 40);
     weights_.masks_queries = reader_.flag("masks_queries");
     weights_.function = activation("function");
@@ -60,10 +60,10 @@ class WeightsReader {
   }
 
   StoredMatrix table(const std::string& name, int64_t width) const {
-    return read_matrix(reader_, name, reader_.rows(name + ".weight", 1), width, MatrixOf::table);
+    return read_matrix(reader_, name, reader_.rows(name, 1), width, MatrixOf::table);
   }
   StoredMatrix table_or_none(const std::string& name, int64_t width) const {
-    return reader_.has(name + ".weight") ? table(name, width) : StoredMatrix();
+    return reader_.has_matrix(name) ? table(name, width) : StoredMatrix();
   }
 
   NormWeight norm(const std::string& name, int64_t width) const {
@@ -89,15 +89,15 @@ class WeightsReader {
 
   void embeddings() {
     auto& w = weights_;
-    w.embedding_size = reader_.matrix("embeddings.word.weight").second;
-    if (w.embedding_size < 1) refuse("embeddings.word.weight: found no columns");
+    w.embedding_size = reader_.matrix_size("embeddings.word").columns;
+    if (w.embedding_size < 1) refuse("embeddings.word: found no columns");
     w.word = table("embeddings.word", w.embedding_size);
     w.position = table_or_none("embeddings.position", w.embedding_size);
     w.token_type = table_or_none("embeddings.token_type", w.embedding_size);
     w.embedding_norm = norm_or_none("embeddings.norm", w.embedding_size);
     w.hidden = w.embedding_size;
-    if (reader_.has("embeddings.projection.weight")) {
-      w.hidden = reader_.rows("embeddings.projection.weight", 1);
+    if (reader_.has_matrix("embeddings.projection")) {
+      w.hidden = reader_.rows("embeddings.projection", 1);
       w.projection = linear("embeddings.projection", w.hidden, w.embedding_size);
     }
   }
@@ -105,7 +105,7 @@ class WeightsReader {
   void relative_positions() {
     auto& w = weights_;
     if (!w.content_to_position && !w.position_to_content) return;
-    const auto rows = reader_.rows("relative.table.weight", 1);
+    const auto rows = reader_.rows("relative.table", 1);
     w.relative_table = w.relative_input = reader_.floats("relative.table.weight", {rows, w.hidden});
     w.relative_rows = reader_.of_type("relative.rows", {2 * w.max_length - 1}, DType::int32);
     const auto* row = w.relative_rows.as<int32_t>();
@@ -124,34 +124,39 @@ class WeightsReader {
   std::shared_ptr<const Layer> layer(const std::string& name) {
     auto& w = weights_;
     auto layer = std::make_shared<Layer>();
-    const auto width = reader_.rows(name + ".query.weight"), kv_width = reader_.rows(name + ".key.weight");
+    const auto width = reader_.rows(name + ".query"), kv_width = reader_.rows(name + ".key");
     if (width % w.head_size != 0) {
-      refuse("{}.query.weight: found {} rows, expected a multiple of {}", name, width, w.head_size);
+      refuse("{}.query: found {} rows, expected a multiple of {}", name, width, w.head_size);
     }
     const bool alike = w.content_to_position || w.position_to_content;  // what heads of positions are
     if (kv_width % w.head_size != 0 || (kv_width == 0) != (width == 0) || (width > 0 && width % kv_width != 0) ||
         (alike && kv_width != width)) {
-      refuse("{}.key.weight: found {} rows, expected heads of {}, each for as many of the queries' {} rows", name,
-             kv_width, w.head_size, width);
+      refuse("{}.key: found {} rows, expected heads of {}, each for as many of the queries' {} rows", name, kv_width,
+             w.head_size, width);
     }
     const auto panel = kernels::panel_width();
     layer->heads = width / w.head_size;
     layer->kv_heads = kv_width / w.head_size;
     layer->part = kernels::divide_up(width, panel) * panel;
     layer->kv_part = kernels::divide_up(kv_width, panel) * panel;
-    const auto part = [&](const char* of, int64_t rows) {
-      auto linear = read_linear(reader_, name + of, rows, w.hidden);
-      reader_.drop(name + of);
-      return linear;
+    const auto joined_parts = [&](const char* what, const std::vector<std::pair<const char*, int64_t>>& parts) {
+      std::vector<PlainLinear> linears;
+      for (const auto& [part, rows] : parts) {
+        linears.push_back(read_linear(reader_, name + part, rows, w.hidden));
+        reader_.drop(name + part);
+      }
+      return packed(joined(name + what, std::move(linears), panel));
     };
-    layer->qkv = packed(joined(name + ": query, key and value",
-                               {part(".query", width), part(".key", kv_width), part(".value", kv_width)}, panel));
-    const auto inner = reader_.rows(name + ".intermediate.weight");
+    layer->qkv = joined_parts(": query, key and value", {{".query", width}, {".key", kv_width}, {".value", kv_width}});
+    // As exact as the products that queries, keys and values are of.
+    layer->attention = layer->qkv.number == kernels::Number::float32 ? kernels::AttentionNumber::float32
+                                                                     : kernels::AttentionNumber::int16;
+    const auto inner = reader_.rows(name + ".intermediate");
     layer->attention_output = linear(name + ".attention_output", w.hidden, width);
-    layer->gated = reader_.has(name + ".gate.weight");
-    layer->intermediate = layer->gated ? packed(joined(name + ": intermediate and gate",
-                                                       {part(".intermediate", inner), part(".gate", inner)}, panel))
-                                       : linear(name + ".intermediate", inner, w.hidden);
+    layer->gated = reader_.has_matrix(name + ".gate");
+    layer->intermediate = layer->gated
+                              ? joined_parts(": intermediate and gate", {{".intermediate", inner}, {".gate", inner}})
+                              : linear(name + ".intermediate", inner, w.hidden);
     layer->output = linear(name + ".output", w.hidden, inner);
     layer->pre_norm = reader_.flag(name + ".pre_norm");
     layer->attention_norm =
@@ -177,8 +182,8 @@ class WeightsReader {
 
   void attention_reach(const std::string& name, Layer& layer) {
     const auto window =
-        reader_.has_number(name + ".window") ? reader_.integer(name + ".window", 0, kernels::int16_attention_limit) : 0;
-    layer.before = window == 0 ? kernels::Int16Head::everywhere : window;
+        reader_.has_number(name + ".window") ? reader_.integer(name + ".window", 0, kernels::attention_limit) : 0;
+    layer.before = window == 0 ? kernels::AttentionHead::everywhere : window;
     layer.after = reader_.flag(name + ".causal") ? 0 : layer.before;
     weights_.reach = std::min(weights_.reach, layer.after);
   }
@@ -196,7 +201,7 @@ class WeightsReader {
   void position_rows(const std::string& name, int64_t column, const Layer& layer, Layer::Rows& rows) {
     if (layer.heads == 0) return;
     const auto size = weights_.head_size, width = layer.heads * size, count = weights_.position_rows();
-    const bool has_own = reader_.has(name + ".weight");
+    const bool has_own = reader_.has_matrix(name);
     if (has_own) rows.own = linear(name, width, weights_.hidden);
     if (count * width > most_position_values) {
       refuse("relative.table.weight: found {} rows, expected at most {} where heads have {} columns", count,
@@ -205,24 +210,24 @@ class WeightsReader {
     const auto& projection = has_own ? *rows.own : layer.qkv;
     kernels::Buffer<float> all(count * projection.out);
     kernels::multiply_rows(weights_.relative_input.as<float>(), count, projection, projection.input_scale, all.data());
-    const auto words = kernels::int16_rows_words(count, size);
+    const auto words = kernels::head_rows_words(layer.attention, count, size);
     rows.words.resize(layer.heads * words);
     const float* from = all.data() + (has_own ? 0 : column);
     for (int64_t h = 0; h < layer.heads; ++h) {
-      rows.step.push_back(
-          kernels::pack_int16_rows(from + h * size, count, size, projection.out, rows.words.data() + h * words));
+      rows.step.push_back(kernels::pack_head_rows(layer.attention, from + h * size, count, size, projection.out,
+                                                  rows.words.data() + h * words));
     }
   }
 
   void head() {
-    if (!reader_.has("head.dense.weight")) return;
+    if (!reader_.has_matrix("head.dense")) return;
     auto& w = weights_;
     w.head_function = activation("head.function");
-    const bool of_texts = reader_.has("head.classifier.weight");
-    const bool as_wide = of_texts || reader_.rows("head.dense.weight") == w.hidden;
+    const bool of_texts = reader_.has_matrix("head.classifier");
+    const bool as_wide = of_texts || reader_.rows("head.dense") == w.hidden;
     w.dense = linear("head.dense", as_wide ? w.hidden : w.embedding_size, w.hidden);
     if (!of_texts) return;
-    w.classifier = linear("head.classifier", reader_.rows("head.classifier.weight", 1), w.hidden);
+    w.classifier = linear("head.classifier", reader_.rows("head.classifier", 1), w.hidden);
     w.head_norm = norm_or_none("head.norm", w.hidden);
     w.head_mean = reader_.flag("head.mean");
   }
@@ -249,9 +254,9 @@ kernels::Norm norm_of(const NormWeight& norm, int64_t width) {
   return {width, norm.eps, norm.gamma.as<float>(), norm.beta.as<float>(), norm.rms};
 }
 
-kernels::Int16Positions Weights::positions_of(const Layer& layer, int64_t head) const {
-  kernels::Int16Positions positions{.row = relative_rows.as<int32_t>() + max_length - 1, .rows = position_rows()};
-  const auto words = kernels::int16_rows_words(positions.rows, head_size);
+kernels::HeadPositions Weights::positions_of(const Layer& layer, int64_t head) const {
+  kernels::HeadPositions positions{.row = relative_rows.as<int32_t>() + max_length - 1, .rows = position_rows()};
+  const auto words = kernels::head_rows_words(layer.attention, positions.rows, head_size);
   const auto at = static_cast<size_t>(head);
   if (content_to_position) {
     positions.key = layer.position_key.words.data() + head * words;

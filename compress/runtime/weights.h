@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "compress/base/activation.h"          // Activation
-#include "compress/kernels/buffer.h"           // Buffer
-#include "compress/kernels/int16_attention.h"  // Int16Positions
-#include "compress/kernels/linear.h"           // LinearWeight, Norm
-#include "compress/runtime/encoder_state.h"    // EncoderState
-#include "compress/storage/storage.h"          // StoredMatrix
+#include "compress/base/activation.h"         // Activation
+#include "compress/kernels/buffer.h"          // Buffer
+#include "compress/kernels/head_attention.h"  // HeadPositions
+#include "compress/kernels/linear.h"          // LinearWeight, Norm
+#include "compress/runtime/encoder_state.h"   // EncoderState
+#include "compress/storage/storage.h"         // StoredMatrix
 
 namespace compression::runtime {
 
@@ -32,12 +32,13 @@ struct Layer {
           kv_part = 0;  // columns in `qkv`, whole panels: of the queries; of the keys and of the values behind
   bool gated = false;   // gates are the second half of the columns of `intermediate`, whole panels
   bool pre_norm = false;
-  int64_t before = 0, after = 0;  // as Int16Head has them
+  kernels::AttentionNumber attention = kernels::AttentionNumber::float32;
+  int64_t before = 0, after = 0;  // as AttentionHead has them
   int64_t rotary = -1;            // its base, of Weights::rotary_bases; -1: none
   kernels::LinearWeight qkv, attention_output, intermediate, output;
   NormWeight attention_norm, output_norm, query_norm, key_norm;
   HostTensor position_bias;
-  /// The table's rows as keys and as queries, a head after the other (pack_int16_rows), and the projections of their
+  /// The table's rows as keys and as queries, a head after the other (pack_head_rows), and the projections of their
   /// own that made them.
   struct Rows {
     std::optional<kernels::LinearWeight> own;
@@ -58,7 +59,7 @@ struct Weights {
   std::vector<double> rotary_bases;
   bool masks_queries = false, head_mean = false;
   int64_t embedding_size = 0, hidden = 0, head_size = 0, max_length = 0, padding_position = -1;
-  int64_t reach = kernels::Int16Head::everywhere;  // how far behind itself a token attends in every layer
+  int64_t reach = kernels::AttentionHead::everywhere;  // how far behind itself a token attends in every layer
   float score_scale = 1.0f;
   Activation function = Activation::gelu, head_function = Activation::tanh;
   int64_t stride = 0, inner_stride = 0;  // words of a row of any product's input; of the inner products'
@@ -67,7 +68,7 @@ struct Weights {
 
   bool reads_all_tokens() const { return dense && !classifier; }
   int64_t position_rows() const { return relative_input.defined() ? relative_input.size(0) : 0; }
-  kernels::Int16Positions positions_of(const Layer& layer, int64_t head) const;
+  kernels::HeadPositions positions_of(const Layer& layer, int64_t head) const;
 };
 
 /// Of one that is not there: that which changes nothing.

@@ -37,14 +37,14 @@ class StateWriter {
     if (value.defined()) state_.tensors[name] = value;
   }
   void table(const std::string& name, const StoredMatrix& value) {
-    if (value.present()) write_matrix(state_.tensors, name, value, MatrixOf::table);
+    if (value.present()) write_matrix(state_, name, value, MatrixOf::table);
   }
   void norm(const std::string& name, const NormWeight& value) {
     tensor(name + ".weight", value.gamma);
     if (value.has_bias) tensor(name + ".bias", value.beta);
   }
   void linear(const std::string& name, const kernels::LinearWeight& value) {
-    write_linear(state_.tensors, name, unpacked(value));
+    write_linear(state_, name, unpacked(value));
   }
   void linear(const std::string& name, const std::optional<kernels::LinearWeight>& value) {
     if (value) linear(name, *value);
@@ -52,7 +52,7 @@ class StateWriter {
 
   void layer(const std::string& name, const Layer& layer) {
     const auto rows_of = [&](const PlainLinear& joined, const char* part, int64_t first, int64_t count) {
-      write_linear(state_.tensors, name + part, joined.rows(first, first + count));
+      write_linear(state_, name + part, joined.rows(first, first + count));
     };
     const auto joined = unpacked(layer.qkv);
     rows_of(joined, ".query", 0, layer.heads * weights_.head_size);

@@ -22,7 +22,7 @@ Plan objects(const Service& service, const Served& served, std::vector<TextInput
           }};
 }
 
-struct TextsBody : Cutting {
+struct TextsBody : CuttingEnds {
   TextInputs inputs;
 
   template <class Self, class Visitor>
@@ -69,9 +69,7 @@ struct Questions {
 void read(const json& value, const std::string& key, Questions& to) {
   to.is_batch = value.is_array();
   if (!to.is_batch) return read_value(value, key, to.items.emplace_back());
-  if (value.empty()) {
-    throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one question");
-  }
+  if (value.empty()) refuse_empty(key);
   read_value(value, key, to.items);
 }
 

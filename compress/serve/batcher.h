@@ -1,6 +1,8 @@
 #pragma once
 // Dynamic batching: texts of several requests are computed together, up to a budget of tokens. The runtime leaves
-// padding out, so tokens are what a batch costs, whatever the lengths of its texts.
+// padding out, so tokens are what a batch costs, whatever the lengths of its texts. As many batches are computed at
+// once as there are texts for: threads that need not wait for each other compute more, and a single text has all of
+// them.
 
 #include <atomic>
 #include <chrono>
@@ -21,12 +23,11 @@
 namespace compression::serve {
 
 struct BatchLimits {
-  int64_t batch_tokens = 1024;  // of a batch; a longer text is one by itself
+  int64_t batch_tokens = 512;  // of a batch; a longer text is one by itself
   std::chrono::microseconds max_wait{
       0};                         // that a request waits for others to be computed with, where nothing else runs
-  int64_t queue_tokens = 65'536;  // that wait to be computed; a request beyond is refused, but not the first
-  int64_t instances = 1;          // batches at once
-  int64_t threads = 1;            // of all of them together
+  int64_t queue_tokens = 65'536;  // of a model, that wait to be computed; a request beyond is refused, not the first
+  int64_t threads = 1;            // of all batches at once together
 };
 
 /// The texts of a request, on their way through the queue.
@@ -66,19 +67,32 @@ class Job {
   double compute_seconds_ = 0.0;
 };
 
-/// The queue of one model, and the threads that compute.
+/// The threads that compute, and a queue for each model.
 class Batcher {
  public:
-  /// model and metrics must outlive it. name: the model's, a label of the metrics.
-  Batcher(const Model& model, const std::string& name, const BatchLimits& limits, Metrics& metrics);
+  /// metrics must outlive it.
+  Batcher(const BatchLimits& limits, Metrics& metrics);
 
-  /// Finishes what is in the queue first.
+  /// Finishes what is in the queues first.
   ~Batcher();
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
+  /// Threads that a batcher for `threads` at once starts at most. A team of OpenMP's stays with the thread that began
+  /// it, so those that begin the later batches have smaller ones.
+  static int64_t most_started(int64_t threads) {
+    int64_t all = 0;
+    for (int64_t i = 0; i < threads; ++i) all += threads / (i + 1);
+    return all;
+  }
+
+  class Queue;
+
+  /// model must outlive the batcher. name: the model's, a label of the metrics. Any thread may call it.
+  Queue& add(const Model& model, const std::string& name);
+
   /// Throws RequestError 429 that says when to try again, where the queue is full. Any thread may call it.
-  void submit(std::shared_ptr<Job> job);
+  void submit(Queue& queue, std::shared_ptr<Job> job);
 
  private:
   struct Part {
@@ -86,26 +100,57 @@ class Batcher {
     size_t text;
     const Reading& reading() const { return job->readings_[text]; }
   };
+  struct Batch {
+    Queue& queue;
+    std::vector<Part> parts = {};
+    int64_t tokens = 0, threads = 1;
+  };
+  enum class State { called, idle, awake };  // called: looks for work as soon as it runs
+  struct Worker {
+    std::condition_variable wake;
+    State state = State::called;
+  };
   using Lock = std::unique_lock<std::mutex>;
 
-  void work(int64_t instance);
-  std::vector<Part> take();
-  void drop_unwanted();
-  void compute(const std::vector<Part>& batch, Lock& lock);
-  std::vector<Result> run(std::span<const Part> parts, std::vector<std::exception_ptr>& errors) const;
+  void work(int64_t index);
+  int64_t most_threads(int64_t index) const { return limits_.threads / (index + 1); }
+  int64_t wanted_threads(const Queue& queue) const;
+  bool is_first(int64_t index) const;
+  void wake_one();
+  Queue* oldest() const;
+  Batch take(Queue& queue, int64_t threads);
+  void compute(const Batch& batch, Lock& lock);
 
-  const Model& model_;
   const BatchLimits limits_;
-  Histogram &queue_seconds_, &compute_seconds_, &batch_texts_, &batch_tokens_;
-  Number &tokens_, &texts_, &unwanted_, &queue_size_;
+  Metrics& metrics_;
 
   std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::shared_ptr<Job>> queue_;  // with a text that is in no batch yet
-  int64_t queued_tokens_ = 0;               // of the texts in no batch yet
-  double tokens_a_second_ = 0.0;            // of the last batches; 0: none yet
+  std::vector<std::unique_ptr<Queue>> queues_;
+  std::vector<Worker> workers_;
+  int64_t free_threads_;
   bool stopping_ = false;
   std::vector<std::jthread> threads_;  // last: what they use is there before and after
+};
+
+/// A model's.
+class Batcher::Queue {
+ public:
+  Queue(const Model& model, const std::string& name, Metrics& metrics);
+
+ private:
+  friend class Batcher;
+  void drop_unwanted();
+  void say_size() { size_.set(static_cast<double>(tokens_)); }
+
+  const Model& model_;
+  Histogram &queue_seconds_, &compute_seconds_, &batch_texts_, &batch_tokens_;
+  Number &computed_tokens_, &computed_texts_, &unwanted_, &size_;
+
+  // The batcher's mutex guards these.
+  std::deque<std::shared_ptr<Job>> jobs_;  // with a text that is in no batch yet
+  int64_t texts_ = 0, tokens_ = 0;         // of theirs, in no batch yet
+  int64_t tokens_at_work_ = 0;             // of batches that are being computed
+  double tokens_a_second_ = 0.0;           // of all threads, after the last batches; 0: none yet
 };
 
 }  // namespace compression::serve

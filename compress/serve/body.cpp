@@ -12,12 +12,8 @@ namespace {
 std::vector<int64_t> read_ids(const json& value, const std::string& key) {
   std::vector<int64_t> ids;
   read_value(value, key, ids);
-  if (ids.empty()) throw RequestError(400, ErrorType::empty, key + ": found no token ids, expected at least one");
+  if (ids.empty()) refuse_empty(key);
   return ids;
-}
-
-[[noreturn]] void refuse_empty(const std::string& key) {
-  throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one text");
 }
 
 json list_schema(json items) {
@@ -30,6 +26,10 @@ void refuse_value(const std::string& key, const json& found, std::string_view ex
   throw RequestError(
       422, ErrorType::validation,
       (key.empty() ? "the body" : key) + ": found " + excerpt(found) + ", expected " + std::string(expected));
+}
+
+void refuse_empty(const std::string& key) {
+  throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one entry");
 }
 
 json parse_body(std::string_view body) {
@@ -117,6 +117,15 @@ void read(const json& value, const std::string& key, TextInputs& to) {
 json schema_of(const TextInputs*) {
   const json text{{"type", "string"}};
   return {{"anyOf", {text, list_schema(text)}}};
+}
+
+void read(const json& value, const std::string& key, Count& to) {
+  read_value(value, key, to.value);
+  if (to.value < 1) refuse_value(key, value, "a whole number of at least 1");
+}
+
+json schema_of(const Count*) {
+  return {{"type", "integer"}, {"format", "int64"}, {"minimum", 1}};
 }
 
 void append_numbers(std::string& text, std::span<const float> numbers) {

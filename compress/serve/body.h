@@ -1,7 +1,8 @@
 #pragma once
 // The JSON of requests: one list of fields a body (compress/base/fields.h), from which it is read, wrong types are
-// told by their key, and its schema in the OpenAPI page is made. Null is as if an optional key were not there. Keys
-// that no list has are ignored, as Text Embeddings Inference does: clients of other servers send some of their own.
+// told by their key, and its schema in the OpenAPI page is made. Null is as if an optional key were not there, and a
+// list that is required has at least one entry. Keys that nothing here names are ignored, as Text Embeddings Inference
+// does: clients of other servers send some of their own.
 
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -21,6 +22,9 @@ using nlohmann::json;
 
 /// 422: "inputs[1]: found 7, expected a string".
 [[noreturn]] void refuse_value(const std::string& key, const json& found, std::string_view expected);
+
+/// 400.
+[[noreturn]] void refuse_empty(const std::string& key);
 
 /// 400 where it is no JSON, nested too deeply, or no object.
 json parse_body(std::string_view body);
@@ -47,6 +51,13 @@ struct TextInputs {
 };
 void read(const json& value, const std::string& key, TextInputs& to);
 json schema_of(const TextInputs*);
+
+/// A whole number of at least 1.
+struct Count {
+  int64_t value = 1;
+};
+void read(const json& value, const std::string& key, Count& to);
+json schema_of(const Count*);
 
 /// A value of a type of its own.
 template <class T>
@@ -94,9 +105,14 @@ void read_value(const json& value, const std::string& key, T& to) {
       const auto found = value.find(std::string(name));
       const auto path = join_key(key, name);
       const bool is_optional = presence == Presence::optional;
-      if (found != value.end() && !(is_optional && found->is_null())) return read_value(*found, path, field);
-      if (is_optional) return;
-      throw RequestError(422, ErrorType::validation, path + ": not there, expected it");
+      if (found == value.end() || (is_optional && found->is_null())) {
+        if (is_optional) return;
+        throw RequestError(422, ErrorType::validation, path + ": not there, expected it");
+      }
+      read_value(*found, path, field);
+      if constexpr (ListValue<std::remove_cvref_t<decltype(field)>>) {
+        if (!is_optional && field.empty()) refuse_empty(path);
+      }
     });
   }
 }
@@ -135,6 +151,7 @@ json schema() {
                 if constexpr (NamedEnum<Field>) property["default"] = enum_name(field);
                 if (presence == Presence::required) {
                   required.push_back(name);
+                  if constexpr (ListValue<Field>) property["minItems"] = 1;
                 } else {
                   property["nullable"] = true;
                   if (property.contains("enum")) property["enum"].push_back(nullptr);

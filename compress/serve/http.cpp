@@ -24,6 +24,14 @@ Response error_response(const RequestError& error) {
   return response;
 }
 
+Response openai_error(Response error) {
+  const auto known = nlohmann::json::parse(error.body);
+  const nlohmann::ordered_json told{
+      {"message", known.at("error")}, {"type", known.at("error_type")}, {"param", nullptr}, {"code", known.at("code")}};
+  error.body = json_text(nlohmann::ordered_json{{"error", told}});
+  return error;
+}
+
 Response error_response(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);

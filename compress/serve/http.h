@@ -54,6 +54,10 @@ class RequestError : public Error {
 /// {"error": "inputs: found ...", "error_type": "validation", "code": 422}, with Retry-After where it says when.
 Response error_response(const RequestError& error);
 
+/// The answer of an error as OpenAI's clients read it: {"error": {"message": ..., "type": "validation", "param": null,
+/// "code": 422}}.
+Response openai_error(Response error);
+
 /// Of an exception of any kind: what is wrong with a text is 422, memory that ran out 503, what a model fails at 424,
 /// and a mistake of ours 500.
 Response error_response(const std::exception_ptr& error);

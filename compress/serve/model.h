@@ -45,8 +45,9 @@ struct Result {
 };
 
 struct ReadOptions {
-  bool truncate = false;  // a text that is too long; else it is refused
-  bool keep_end = false;  // of what is cut: the last tokens stay, not the first
+  bool truncate = false;                        // a text that is too long; else it is refused
+  bool keep_end = false;                        // of what is cut: the last tokens stay, not the first
+  std::optional<std::string> prompt_name = {};  // before each text, in place of the one that all get
 };
 
 /// A token of a text, as /tokenize tells it.

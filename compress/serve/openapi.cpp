@@ -23,6 +23,12 @@ constexpr auto components = R"({
       "error": {"type": "string", "description": "The key, what was found and what was expected"},
       "error_type": {"type": "string", "enum": ["validation", "empty", "tokenizer", "backend", "overloaded", "unhealthy", "timeout", "not_found", "unauthorized"]},
       "code": {"type": "integer", "description": "The status code"}}},
+    "OpenAIError": {"type": "object", "required": ["error"], "properties": {
+      "error": {"type": "object", "required": ["message", "type", "param", "code"], "properties": {
+        "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": "string", "nullable": true},
+        "code": {"type": "integer"}}}}},
+    "Model": {"type": "object", "required": ["id", "object"], "properties": {
+      "id": {"type": "string"}, "object": {"type": "string"}, "created": {"type": "integer"}, "owned_by": {"type": "string"}}},
     "Prediction": {"type": "object", "required": ["score", "label"], "properties": {
       "score": {"type": "number"}, "label": {"type": "string"}}},
     "Tags": {"type": "object", "required": ["words", "tags"], "properties": {
@@ -92,7 +98,7 @@ ordered_json operation(const Route& route) {
   for (const auto& status : statuses) {
     if (status.of_bodies && route.body == nullptr) continue;
     const auto code = std::to_string(status.code);
-    responses[code] = {{"$ref", "#/components/responses/" + code}};
+    responses[code] = {{"$ref", "#/components/responses/" + (is_openai(route.path) ? "OpenAI" + code : code)}};
   }
   result["responses"] = responses;
   if (!route.open) result["security"] = {{{"key", ordered_json::array()}}, ordered_json::object()};
@@ -112,12 +118,21 @@ double memory(std::string_view field) {
   return 0.0;
 }
 
+/// Whether the header Accept names a type, and not with q=0.
+bool accepts(const std::string& accept, std::string_view type) {
+  const auto at = accept.find(type);
+  if (at == std::string::npos) return false;
+  const auto range = accept.substr(at, accept.find(',', at) - at);
+  const auto quality = range.find("q=");
+  return quality == std::string::npos || std::strtod(range.c_str() + quality + 2, nullptr) > 0.0;
+}
+
 Plan metrics(const Service& service, const Request& request) {
   auto& all = service.metrics();
   all.gauge("process_resident_memory_bytes", "Memory that the process has").set(memory("VmRSS:"));
   all.gauge("compress_peak_memory_bytes", "Memory that the process had at most").set(memory("VmHWM:"));
   all.gauge("compress_ready", "1 where the server is ready").set(service.is_ready() ? 1.0 : 0.0);
-  const bool open = request.accept.find("application/openmetrics-text") != std::string::npos;
+  const bool open = accepts(request.accept, "application/openmetrics-text");
   const auto* type =
       open ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8";
   return at_once({.type = type, .body = all.text(open)});
@@ -170,9 +185,11 @@ ordered_json openapi_page(std::string_view version) {
   }
   auto shared = ordered_json::parse(components);
   for (const auto& status : statuses) {
-    shared["responses"][std::to_string(status.code)] = {
-        {"description", status.meaning},
-        {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}};
+    for (const std::string dialect : {"", "OpenAI"}) {
+      shared["responses"][dialect + std::to_string(status.code)] = {
+          {"description", status.meaning},
+          {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/" + dialect + "Error"}}}}}}}};
+    }
   }
   return {{"openapi", "3.0.3"},
           {"info",

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
+#include "compress/base/message.h"  // one_line
 #include "compress/engine/engine.h"
-#include "compress/model_files/fit.h"  // unusable_token
+#include "compress/model_files/fit.h"               // unusable_token
+#include "compress/model_files/sentence_modules.h"  // leaves_out_prompts
 #include "compress/pipeline/pipeline.h"
 #include "compress/serve/http.h"  // RequestError
 
@@ -43,7 +46,8 @@ class PipelineModel final : public Model {
       : pipeline_(std::move(pipeline)),
         engine_(*pipeline_.engine()),
         info_(info_of(pipeline_, engine_.config())),
-        no_pairs_(pairs_problem(pipeline_.tokenizer(), engine_.config(), folder)) {}
+        no_pairs_(pairs_problem(pipeline_.tokenizer(), engine_.config(), folder)),
+        has_prompts_(embeds() && !leaves_out_prompts(folder)) {}
 
   const ModelInfo& info() const override { return info_; }
 
@@ -60,6 +64,8 @@ class PipelineModel final : public Model {
              fmt::format("found token ids, expected texts: {} tells places in them", task().name));
     }
     if (ids.empty()) refuse(422, ErrorType::tokenizer, "found no token ids, expected at least one");
+    if (options.prompt_name)
+      refuse(422, ErrorType::validation, "prompt_name: found a name with token ids, expected texts");
     check_range(ids, engine_.config().vocab_size, "id");
     check_range(types, std::max<int64_t>(engine_.config().type_vocab_size, 1), "token type");
     const auto most = info_.max_length;
@@ -129,6 +135,17 @@ class PipelineModel final : public Model {
     refuse(422, ErrorType::tokenizer, fmt::format("found the {} {}, expected from 0 to {}", what, *odd, end - 1));
   }
 
+  std::string_view prompt(const std::string& name) const {
+    static const std::map<std::string, std::string> none;
+    const auto& prompts = has_prompts_ ? pipeline_.tokenizer().sentence().prompts : none;
+    if (const auto found = prompts.find(name); found != prompts.end()) return found->second;
+    std::string known;
+    for (const auto& [own, text] : prompts) known += (known.empty() ? "one of " : ", ") + one_line(own, 40);
+    refuse(422, ErrorType::validation,
+           fmt::format("prompt_name: found \"{}\", expected {}", one_line(name, 40),
+                       known.empty() ? "none: the model's folder has no prompts" : known));
+  }
+
   void check_encoding(const Encoding& encoding) const {
     if (encoding.input_ids.empty()) {
       refuse(422, ErrorType::tokenizer, "the tokenizer makes no token of the text, expected at least one");
@@ -146,6 +163,7 @@ class PipelineModel final : public Model {
     const auto& tokenizer = pipeline_.tokenizer();
     EncodeOptions how{.max_length = options.truncate ? most : most + 1, .sentence = embeds()};
     if (options.truncate && options.keep_end) how = {.max_length = 0, .offsets = true, .sentence = embeds()};
+    if (options.prompt_name) how.prompt = prompt(*options.prompt_name);
     auto encoding = tokenizer.encode(input, how);
     if (options.truncate && options.keep_end) keep_end(encoding);
     if (std::ssize(encoding.input_ids) > most) refuse_length();
@@ -246,6 +264,7 @@ class PipelineModel final : public Model {
   const Engine& engine_;
   const ModelInfo info_;
   const std::string no_pairs_;
+  const bool has_prompts_;
 };
 
 }  // namespace

@@ -61,8 +61,8 @@ bool classifies(const ModelInfo& info) {
   return traits_of(info.head.task).head == HeadKind::text;
 }
 
-std::vector<float> cut_vector(const std::vector<float>& vector, std::optional<int64_t> dimensions, bool normalize) {
-  std::vector<float> cut(vector.begin(), dimensions ? vector.begin() + *dimensions : vector.end());
+std::vector<float> cut_vector(const std::vector<float>& vector, std::optional<Count> dimensions, bool normalize) {
+  std::vector<float> cut(vector.begin(), dimensions ? vector.begin() + dimensions->value : vector.end());
   if (!normalize) return cut;
   double sum = 0.0;
   for (const auto x : cut) sum += static_cast<double>(x) * x;
@@ -73,12 +73,12 @@ std::vector<float> cut_vector(const std::vector<float>& vector, std::optional<in
   return cut;
 }
 
-void check_dimensions(const Served& served, std::optional<int64_t> dimensions) {
+void check_dimensions(const Served& served, std::optional<Count> dimensions) {
   const auto width = served.info().width;
-  if (!dimensions || (*dimensions >= 1 && *dimensions <= width)) return;
+  if (!dimensions || dimensions->value <= width) return;
   throw RequestError(422, ErrorType::validation,
                      fmt::format("dimensions: found {}, expected from 1 to {}, the numbers of {}'s vectors",
-                                 *dimensions, width, served.name));
+                                 dimensions->value, width, served.name));
 }
 
 std::vector<float> scores_of(const ModelInfo& info, std::vector<float> logits, bool raw) {

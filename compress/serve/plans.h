@@ -14,22 +14,37 @@
 namespace compression::serve {
 
 enum class Direction { right, left };
-constexpr std::array<std::pair<Direction, std::string_view>, 2> enum_names(Direction) {
-  return {{{Direction::right, "Right"}, {Direction::left, "Left"}}};
+constexpr std::array<std::pair<Direction, std::string_view>, 4> enum_names(
+    Direction) {  // in lower case: huggingface_hub
+  return {
+      {{Direction::right, "Right"}, {Direction::left, "Left"}, {Direction::right, "right"}, {Direction::left, "left"}}};
 }
 
 /// The fields that all requests with texts have.
-struct Cutting {
+struct CuttingEnds {
   std::optional<bool> truncate;
-  Direction direction = Direction::right;
   std::optional<std::string> model;
 
   template <class Self, class Visitor>
   static void visit_in(Self& self, Visitor&& visit) {
     visit("truncate", self.truncate,
           "Texts that are too long are cut, not refused; if absent as the server was started");
-    visit("truncation_direction", self.direction, "The end of a text that is cut off");
     visit("model", self.model, "The model's name; if absent the first that can answer");
+  }
+
+  ReadOptions options(const Service& service) const {
+    return {.truncate = truncate.value_or(service.settings().truncate)};
+  }
+};
+
+/// And those that ask for a number or a vector a text, of which either end may be cut off.
+struct Cutting : CuttingEnds {
+  Direction direction = Direction::right;
+
+  template <class Self, class Visitor>
+  static void visit_in(Self& self, Visitor&& visit) {
+    visit("truncation_direction", self.direction, "The end of a text that is cut off");
+    CuttingEnds::visit_in(self, visit);
   }
 
   ReadOptions options(const Service& service) const {
@@ -62,10 +77,10 @@ bool embeds(const ModelInfo& info);
 bool classifies(const ModelInfo& info);
 
 /// The vector's first numbers, so many of them as are asked for, and of length 1 where that is asked for.
-std::vector<float> cut_vector(const std::vector<float>& vector, std::optional<int64_t> dimensions, bool normalize);
+std::vector<float> cut_vector(const std::vector<float>& vector, std::optional<Count> dimensions, bool normalize);
 
 /// Throws RequestError 422 where the model's vectors have fewer numbers.
-void check_dimensions(const Served& served, std::optional<int64_t> dimensions);
+void check_dimensions(const Served& served, std::optional<Count> dimensions);
 
 /// Of the logits of one text: of a class the softmax, of any number of classes the sigmoid of each, a number as it is.
 std::vector<float> scores_of(const ModelInfo& info, std::vector<float> logits, bool raw);

@@ -23,6 +23,9 @@ struct Route {
 
 std::span<const Route> routes();
 
+/// Whether a path, of a route or not, is one whose errors OpenAI's clients read.
+bool is_openai(std::string_view path);
+
 // Its parts, each in a file of its own.
 std::vector<Route> embedding_inference_routes();  // tei_routes.cpp: as Text Embeddings Inference
 std::vector<Route> answer_routes();               // answer_routes.cpp: tags, answers, masked words

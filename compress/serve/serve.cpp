@@ -10,6 +10,7 @@
 #include "compress/base/json_file.h"   // read_text_file
 #include "compress/base/limits.h"      // KiB
 #include "compress/base/processors.h"  // require_threads
+#include "compress/kernels/waiting.h"  // SleepingTeam
 
 namespace compression::serve {
 namespace {
@@ -91,9 +92,8 @@ void serve(const ServeOptions& options, const ModelLoader& load, const ServeMess
                                  server_settings.connections));
     server_settings.connections = most;
   }
-  const auto& batches = service_settings.batches;
-  const auto computing = static_cast<int64_t>(folders.size()) * std::max(batches.threads, batches.instances);
-  require_threads(computing + service_settings.workers + 2);
+  require_threads(Batcher::most_started(service_settings.batches.threads) + service_settings.workers + 2);
+  const kernels::SleepingTeam team;  // threads that compute leave their processors to those that answer, when they wait
   Service service(std::move(service_settings));
   std::optional<AccessLog> log;
   if (options.access_log) log.emplace(*options.access_log, service.metrics());

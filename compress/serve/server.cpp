@@ -26,6 +26,7 @@
 
 #include "compress/base/error.h"    // ConfigError, StorageError
 #include "compress/base/message.h"  // one_line
+#include "compress/serve/routes.h"  // is_openai
 
 namespace compression::serve {
 namespace {
@@ -334,6 +335,7 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
   }
 
   void respond(Response response, bool keep_alive) {
+    if (response.status >= 400 && is_openai(request_.path)) response = openai_error(std::move(response));
     error_code ignored;
     if (state_ == State::working) socket_.cancel(ignored);  // the watch
     state_ = State::writing;

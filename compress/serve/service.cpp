@@ -29,6 +29,8 @@ bool matches(const Route& route, const std::vector<std::string>& segments, std::
   return true;
 }
 
+constexpr size_t short_body = 2048;  // bytes, read in less time than a thread may take to wake up
+
 /// Whether they are equal, in a time that tells nothing of where they differ.
 bool same(std::string_view found, std::string_view key) {
   unsigned difference = found.size() == key.size() ? 0 : 1;
@@ -59,6 +61,14 @@ Response answer_of(const Job& job, const std::function<Response(const std::vecto
 
 }  // namespace
 
+Call::Call(std::atomic<int64_t>& open) : open_(open) {
+  ++open_;
+}
+
+Call::~Call() {
+  --open_;
+}
+
 void Call::cancel() {
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
@@ -68,15 +78,16 @@ void Call::cancel() {
 Service::Service(ServiceSettings settings)
     : settings_(std::move(settings)),
       started_at_(std::time(nullptr)),
-      workers_(std::make_unique<Workers>(settings_.workers)) {
+      workers_(std::make_unique<Workers>(settings_.workers)),
+      batcher_(settings_.batches, metrics_) {
   metrics_.gauge("process_start_time_seconds", "Since 1970").set(static_cast<double>(started_at_));
 }
 
 Service::~Service() = default;
 
 void Service::add(const std::string& name, std::shared_ptr<const Model> model) {
-  auto batcher = std::make_unique<Batcher>(*model, name, settings_.batches, metrics_);
-  models_.push_back({name, std::move(model), std::move(batcher)});
+  auto& queue = batcher_.add(*model, name);
+  models_.push_back({name, std::move(model), &queue});
 }
 
 void Service::warm_up() {
@@ -88,9 +99,9 @@ void Service::warm_up() {
       const auto input = asks ? TextInput{.text = "a", .pair = text} : TextInput{.text = text};
       std::promise<std::exception_ptr> computed;
       try {
-        served.batcher->submit(
-            std::make_shared<Job>(std::vector{served.model->read(input, {.truncate = true})},
-                                  [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
+        submit(served,
+               std::make_shared<Job>(std::vector{served.model->read(input, {.truncate = true})},
+                                     [&](const std::shared_ptr<Job>& job) { computed.set_value(job->error()); }));
         if (const auto error = computed.get_future().get()) std::rethrow_exception(error);
       } catch (const RequestError&) {  // of a text without a mask: the next request is the first
       } catch (const DataError&) {
@@ -192,7 +203,11 @@ const Served& Service::find(const std::optional<std::string>& name, const std::f
 }
 
 std::shared_ptr<Call> Service::start(Request request, Done done) {
-  auto call = std::make_shared<Call>();
+  auto call = std::make_shared<Call>(open_calls_);
+  if (open_calls_ == 1 && request.body.size() <= short_body) {  // it is alone: another thread would only wake up for it
+    answer(call, request, done);
+    return call;
+  }
   workers_->add(
       [this, call, request = std::move(request), done = std::move(done)]() mutable { answer(call, request, done); });
   return call;
@@ -218,21 +233,19 @@ void Service::answer(const std::shared_ptr<Call>& call, Request& request, const 
     account.texts = static_cast<int64_t>(plan.readings.size());
     if (plan.readings.empty()) return done(plan.answer({}), account);
 
-    auto job = std::make_shared<Job>(std::move(plan.readings), [this, done, account, answer = std::move(plan.answer)](
-                                                                   const std::shared_ptr<Job>& finished) {
-      workers_->add([done, account, answer, finished]() mutable {
-        account.tokens = finished->tokens();
-        account.queue_seconds = finished->queue_seconds();
-        account.compute_seconds = finished->compute_seconds();
-        done(answer_of(*finished, answer), account);
-      });
+    auto job = std::make_shared<Job>(std::move(plan.readings), [done, account, answer = std::move(plan.answer)](
+                                                                   const std::shared_ptr<Job>& finished) mutable {
+      account.tokens = finished->tokens();
+      account.queue_seconds = finished->queue_seconds();
+      account.compute_seconds = finished->compute_seconds();
+      done(answer_of(*finished, answer), account);
     });
     {
       const std::lock_guard lock(call->mutex_);
       if (call->cancelled_) return;
       call->job_ = job;
     }
-    plan.served->batcher->submit(std::move(job));
+    submit(*plan.served, std::move(job));
   } catch (...) {
     done(error_response(std::current_exception()), account);
   }

@@ -34,7 +34,7 @@ struct ServiceSettings {
 struct Served {
   std::string name;
   std::shared_ptr<const Model> model;
-  std::unique_ptr<Batcher> batcher;
+  Batcher::Queue* queue;
 
   const ModelInfo& info() const { return model->info(); }
 };
@@ -51,11 +51,18 @@ struct Account {
 /// A request that is being answered. Any thread may call it.
 class Call {
  public:
+  /// open: counts the calls that are there, and outlives them.
+  explicit Call(std::atomic<int64_t>& open);
+  ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
   /// Nobody waits for the answer any more: what is not computed yet will not be.
   void cancel();
 
  private:
   friend class Service;
+  std::atomic<int64_t>& open_;
   std::mutex mutex_;
   bool cancelled_ = false;
   std::shared_ptr<Job> job_;
@@ -93,7 +100,8 @@ class Service {
 
   using Done = std::function<void(Response, const Account&)>;
 
-  /// Answers in a worker's thread, once, but not where the call was cancelled. Any thread may call it.
+  /// Answers once, but not where the call was cancelled: in a thread of its own or, what is known soon, in the
+  /// caller's. Any thread may call it.
   std::shared_ptr<Call> start(Request request, Done done);
 
   /// How long the request may take. Throws RequestError 422 where it says something that is no number.
@@ -104,6 +112,9 @@ class Service {
 
   /// Counts an answer, which took so many seconds from the request's end.
   void count(std::string_view route, int status, double seconds);
+
+  /// Texts of a model, to be computed. Throws as Batcher::submit().
+  void submit(const Served& served, std::shared_ptr<Job> job) { batcher_.submit(*served.queue, std::move(job)); }
 
   // For routes. The model by name, or where that is empty the first that `fits`. Throws RequestError 404, 424 with what
   // is `expected` of it.
@@ -125,8 +136,10 @@ class Service {
   mutable Metrics metrics_;
   const int64_t started_at_;
   std::atomic<State> state_{State::loading};
-  std::unique_ptr<Workers> workers_;  // goes after the models, whose batchers give it work
+  std::atomic<int64_t> open_calls_{0};
+  std::unique_ptr<Workers> workers_;  // goes after the batcher, which gives it work
   std::vector<Served> models_;
+  Batcher batcher_;
 };
 
 }  // namespace compression::serve

@@ -11,36 +11,40 @@
 namespace compression::serve {
 namespace {
 
-/// The folder's default prompt is before each text already, and others are not read.
-void refuse_prompt(const std::optional<std::string>& name) {
-  if (!name) return;
-  throw RequestError(
-      422, ErrorType::validation,
-      "prompt_name: found a name, expected none: only the prompt that the model's folder has for all texts is "
-      "put before them");
-}
+/// The fields of requests with texts that get a vector.
+struct Sentences : Cutting {
+  std::optional<std::string> prompt_name;
 
-constexpr auto prompt_doc = "Refused: the model's default prompt is put before each text";
+  template <class Self, class Visitor>
+  static void visit_in(Self& self, Visitor&& visit) {
+    visit("prompt_name", self.prompt_name,
+          "One of the prompts that the model's folder has, put before each text in place of the default one");
+    Cutting::visit_in(self, visit);
+  }
 
-struct EmbedBody : Cutting {
+  ReadOptions options(const Service& service) const {
+    auto options = Cutting::options(service);
+    options.prompt_name = prompt_name;
+    return options;
+  }
+};
+
+struct EmbedBody : Sentences {
   Inputs inputs;
   bool normalize = true;
-  std::optional<std::string> prompt_name;
-  std::optional<int64_t> dimensions;
+  std::optional<Count> dimensions;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("inputs", self.inputs, "Texts or token ids", Presence::required);
     visit("normalize", self.normalize, "Vectors have length 1");
     visit("dimensions", self.dimensions, "So many of a vector's first numbers");
-    visit("prompt_name", self.prompt_name, prompt_doc);
     visit_in(self, visit);
   }
 };
 
 Plan embed(const Service& service, const Request& request) {
   auto body = read_body<EmbedBody>(request.body);
-  refuse_prompt(body.prompt_name);
   const auto& served = service.find(body.model, embeds, "one of embedding");
   check_dimensions(served, body.dimensions);
   return {.served = &served,
@@ -58,21 +62,18 @@ Plan embed(const Service& service, const Request& request) {
 
 constexpr int64_t most_numbers = 1 << 23;  // of an answer: some 90 MB as JSON
 
-struct EmbedAllBody : Cutting {
+struct EmbedAllBody : Sentences {
   Inputs inputs;
-  std::optional<std::string> prompt_name;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("inputs", self.inputs, "Texts or token ids", Presence::required);
-    visit("prompt_name", self.prompt_name, prompt_doc);
     visit_in(self, visit);
   }
 };
 
 Plan embed_all(const Service& service, const Request& request) {
   auto body = read_body<EmbedAllBody>(request.body);
-  refuse_prompt(body.prompt_name);
   const auto& served = service.find(body.model, embeds, "one of embedding");
   auto readings = read_inputs(service, served, std::move(body.inputs), body.options(service));
   int64_t numbers_told = 0;
@@ -155,14 +156,8 @@ struct RerankBody : Cutting {
   }
 };
 
-void refuse_none(const std::vector<std::string>& texts, const std::string& key) {
-  if (texts.empty())
-    throw RequestError(400, ErrorType::empty, key + ": found an empty list, expected at least one text");
-}
-
 Plan rerank(const Service& service, const Request& request) {
   auto body = read_body<RerankBody>(request.body);
-  refuse_none(body.texts, "texts");
   const auto& served = service.find(
       body.model, [](const ModelInfo& info) { return classifies(info) && info.width == 1; },
       "one with a single output, which scores pairs");
@@ -189,18 +184,6 @@ Plan rerank(const Service& service, const Request& request) {
           }};
 }
 
-/// What the first model is for, as Hugging Face's clients ask it.
-Plan main_route(const Service& service, const Request& request) {
-  const auto& info = service.models().front().info();
-  if (embeds(info)) return embed(service, request);
-  return classifies(info) && info.width == 1 && parse_body(request.body).contains("query") ? rerank(service, request)
-                                                                                           : predict(service, request);
-}
-
-json main_schema() {
-  return {{"anyOf", {schema<EmbedBody>(), schema<PredictBody>(), schema<RerankBody>()}}};
-}
-
 struct SimilarityInputs {
   std::string source_sentence;
   std::vector<std::string> sentences;
@@ -212,12 +195,9 @@ struct SimilarityInputs {
   }
 };
 
-struct SimilarityParameters : Cutting {
-  std::optional<std::string> prompt_name;
-
+struct SimilarityParameters : Sentences {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("prompt_name", self.prompt_name, prompt_doc);
     visit_in(self, visit);
   }
 };
@@ -225,20 +205,20 @@ struct SimilarityParameters : Cutting {
 struct SimilarityBody {
   SimilarityInputs inputs;
   std::optional<SimilarityParameters> parameters;
+  std::optional<std::string> model;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("inputs", self.inputs, "The sentences", Presence::required);
     visit("parameters", self.parameters, "How they are read");
+    visit("model", self.model, "The model's name, here or among the parameters; if absent the first that can answer");
   }
 };
 
 Plan similarity(const Service& service, const Request& request) {
   auto body = read_body<SimilarityBody>(request.body);
-  refuse_none(body.inputs.sentences, "inputs.sentences");
   const auto parameters = body.parameters.value_or(SimilarityParameters());
-  refuse_prompt(parameters.prompt_name);
-  const auto& served = service.find(parameters.model, embeds, "one of embedding");
+  const auto& served = service.find(body.model ? body.model : parameters.model, embeds, "one of embedding");
   std::vector<TextInput> texts{{.text = body.inputs.source_sentence}};
   for (auto& sentence : body.inputs.sentences) texts.push_back({.text = std::move(sentence)});
   return {.served = &served,
@@ -254,6 +234,22 @@ Plan similarity(const Service& service, const Request& request) {
             append_numbers(response.body, cosines);
             return response;
           }};
+}
+
+/// What the first model is for, as Hugging Face's clients ask it.
+Plan main_route(const Service& service, const Request& request) {
+  const auto& info = service.models().front().info();
+  const auto body = parse_body(request.body);
+  if (embeds(info)) {
+    const bool compares = body.contains("inputs") && body.at("inputs").is_object();
+    return compares ? similarity(service, request) : embed(service, request);
+  }
+  const bool ranks = classifies(info) && info.width == 1 && body.contains("query");
+  return ranks ? rerank(service, request) : predict(service, request);
+}
+
+json main_schema() {
+  return {{"anyOf", {schema<EmbedBody>(), schema<SimilarityBody>(), schema<PredictBody>(), schema<RerankBody>()}}};
 }
 
 struct TokenizeBody {
@@ -272,7 +268,10 @@ struct TokenizeBody {
 
 Plan tokenize(const Service& service, const Request& request) {
   const auto body = read_body<TokenizeBody>(request.body);
-  refuse_prompt(body.prompt_name);
+  if (body.prompt_name) {
+    throw RequestError(422, ErrorType::validation,
+                       "prompt_name: found a name, expected none: texts are tokenized as they are");
+  }
   check_count(service, body.inputs.items.size());
   const auto& served = service.find(body.model, [](const ModelInfo&) { return true; }, "");
   Response response{.body = "["};
@@ -355,9 +354,22 @@ constexpr auto information =
 
 std::vector<Route> embedding_inference_routes() {
   constexpr auto tag = "Text Embeddings Inference";
+  constexpr auto main = "What /embed, /similarity, /predict or /rerank answers, as the first model is for";
+  const auto health_at = [&](std::string_view path, std::string_view id) {
+    return Route{.method = "GET",
+                 .path = path,
+                 .id = id,
+                 .tag = tag,
+                 .summary = "Whether the server is ready",
+                 .body = nullptr,
+                 .answer = "",
+                 .plan = health,
+                 .open = true,
+                 .waits = false};
+  };
   return {
-      {"POST", "/", "main", tag, "What /embed, /predict or /rerank answers, as the first model is for", main_schema,
-       anything, main_route},
+      {"POST", "/", "main", tag, main, main_schema, anything, main_route},
+      {"POST", "/invocations", "invocations", tag, main, main_schema, anything, main_route},
       {"POST", "/embed", "embed", tag, "A vector for each text", body_schema<EmbedBody>, vectors, embed},
       {"POST", "/embed_all", "embed_all", tag, "A vector for each token of each text", body_schema<EmbedAllBody>,
        token_vectors, embed_all},
@@ -368,16 +380,9 @@ std::vector<Route> embedding_inference_routes() {
        similarity},
       {"POST", "/tokenize", "tokenize", tag, "Tokens of each text", body_schema<TokenizeBody>, tokens, tokenize},
       {"GET", "/info", "info", tag, "The first model, and the server's limits", nullptr, information, info},
-      {.method = "GET",
-       .path = "/health",
-       .id = "health",
-       .tag = tag,
-       .summary = "Whether the server is ready",
-       .body = nullptr,
-       .answer = "",
-       .plan = health,
-       .open = true,
-       .waits = false},
+      health_at("/health", "health"),
+      health_at("/", "main_health"),
+      health_at("/ping", "ping"),
   };
 }
 

@@ -1,6 +1,5 @@
 #pragma once
-// Threads that do what is short, but too long for the one that all connections wait for: reading JSON, tokenizing,
-// writing answers.
+// Threads that do what is short, but too long for the one that all connections wait for: reading JSON, tokenizing.
 
 #include <condition_variable>
 #include <deque>

@@ -2,6 +2,7 @@
 // The blocks that a network is a stack of: attention and FFN, each with a norm and a residual.
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -15,8 +16,9 @@ namespace compression {
 /// layer: LayerNorm (arXiv 1607.06450); rms: RMSNorm (arXiv 1910.07467), without mean and bias.
 enum class NormKind { layer, rms };
 
-/// Where a norm stands: behind the residual's sum (BERT), or before what attention and FFN read (GPT-2).
-enum class NormPlace { after, before };
+/// Where norms stand: behind the residual's sum (BERT); before what attention and FFN read (GPT-2); or there and behind
+/// what they give, before it is added (Gemma 2, arXiv 2408.00118).
+enum class NormPlace { after, before, both };
 
 struct NormSpec {
   NormKind kind = NormKind::layer;
@@ -52,10 +54,17 @@ struct AttentionSpec {
   bool bias = true;                          // of queries, keys and values
   bool output_bias = true;
   std::optional<NormSpec> head_norm = {};  // of each head's queries and keys (Qwen3)
+  std::optional<int64_t> score_size = {};  // scores are divided by its square root; absent: head_size
+  double score_cap = 0.0;                  // not 0: scores are score_cap tanh(score / score_cap) (Gemma 2)
 
   int64_t kv_heads() const { return heads / group; }
   int64_t width() const { return heads * head_size; }
   int64_t kv_width() const { return kv_heads() * head_size; }
+
+  /// What scores are multiplied by that are sums of so many terms: 1 / sqrt(score_size x terms).
+  double score_scale(int64_t terms = 1) const {
+    return 1.0 / std::sqrt(static_cast<double>(score_size.value_or(head_size) * terms));
+  }
 
   bool operator==(const AttentionSpec&) const = default;
 };
@@ -75,7 +84,8 @@ struct BlockSpec {
   MlpSpec mlp = {};
   NormSpec norm = {};
   NormPlace place = NormPlace::after;
-  bool attention_norm = true;  // before: whether what attention reads is normalised (not in ModernBERT's first block)
+  bool attention_norm =
+      true;  // not after: whether what attention reads is normalised (not in ModernBERT's first block)
   /// Attention to what the stack before this one gives, between that to its own and the FFN, with a norm as theirs
   /// (Vaswani et al., arXiv 1706.03762).
   std::optional<AttentionSpec> cross = {};

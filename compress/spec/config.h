@@ -13,6 +13,7 @@
 #include "compress/base/activation.h"     // Activation
 #include "compress/base/weight_format.h"  // WeightFormat
 #include "compress/spec/block.h"          // BlockSpec, NormSpec
+#include "compress/spec/sparsity.h"       // SparsityPattern
 #include "compress/spec/task.h"           // TaskType
 
 namespace compression {
@@ -51,6 +52,9 @@ struct RelativeSpec {
   bool content_to_position = false, position_to_content = false;
   bool own_projections = false;  // else keys and queries of positions are made as those of the content
   bool norm = false;             // the table goes through a LayerNorm
+
+  /// That are added up in the scores: content with content, and what of positions there is.
+  int64_t terms() const { return 1 + (content_to_position ? 1 : 0) + (position_to_content ? 1 : 0); }
 
   bool operator==(const RelativeSpec&) const = default;
 };
@@ -127,6 +131,7 @@ struct ModelConfig {
   double initializer_range = 0.02;
 
   LanguageHead language_head = LanguageHead::none;  // of a decoder, whose task is none of those below
+  double logit_cap = 0.0;                           // not 0: its logits are logit_cap tanh(logit / logit_cap)
   TaskType task = headless_task;                    // of the head
   std::vector<std::string> labels = {};  // names of the classes or tags, by id; empty for tasks that have none
   HeadOptions head = {};
@@ -137,6 +142,9 @@ struct ModelConfig {
   std::vector<std::string> unquantized = {};
   WeightFormat embedding_format = WeightFormat::float32;
   ActivationScheme activations = ActivationScheme::per_token;  // of int8 linear layers
+
+  /// The pattern that the zeros of the blocks' matrices are in; training holds them. Absent: the matrices are dense.
+  std::optional<SparsityPattern> sparsity = {};
 
   nlohmann::json source = nullptr;  // config.json as it was read: keys that we do not use are written back
 

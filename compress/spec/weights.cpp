@@ -47,9 +47,9 @@ Axis heads_axis(const AttentionSpec& attention, Label label, Label shared) {
   return {.label = attention.group == 1 ? label : shared, .size = attention.kv_width(), .width = attention.head_size};
 }
 
-void list_block(WeightList& list, const BlockSpec& spec, int64_t own) {
+void list_block(WeightList& list, const BlockSpec& spec) {
   const auto& relative = list.config.relative;
-  const auto at = fmt::format("encoder.layer.{}.", own), self = at + "attention.self.";
+  const std::string self = "attention.self.";
   const auto hidden = list.hidden();
   const auto& attention = spec.attention;
   const auto heads = heads_axis(attention, Label::heads),
@@ -66,23 +66,37 @@ void list_block(WeightList& list, const BlockSpec& spec, int64_t own) {
     list.norm(Role::query_norm, self + "query_norm", one, *attention.head_norm);
     list.norm(Role::key_norm, self + "key_norm", one, *attention.head_norm);
   }
-  list.linear(Role::attention_output, at + "attention.output.dense", hidden, heads, attention.output_bias);
-  if (spec.attention_norm) list.norm(Role::attention_norm, at + "attention.output.LayerNorm", hidden, spec.norm);
+  list.linear(Role::attention_output, "attention.output.dense", hidden, heads, attention.output_bias);
+  if (spec.attention_norm) list.norm(Role::attention_norm, "attention.output.LayerNorm", hidden, spec.norm);
+  const auto result_norm = [&](Role role, const char* name) {
+    if (spec.place == NormPlace::both) list.norm(role, name, hidden, spec.norm);
+  };
+  result_norm(Role::attention_result_norm, "attention.output.result_norm");
   if (spec.cross) {
     const auto& cross = *spec.cross;
     const auto cross_heads = heads_axis(cross, Label::cross_heads),
                cross_kv_heads = heads_axis(cross, Label::cross_heads, Label::cross_kv_heads);
-    list.linear(Role::cross_query, at + "crossattention.self.query", cross_heads, hidden, cross.bias);
-    list.linear(Role::cross_key, at + "crossattention.self.key", cross_kv_heads, hidden, cross.bias);
-    list.linear(Role::cross_value, at + "crossattention.self.value", cross_kv_heads, hidden, cross.bias);
-    list.linear(Role::cross_output, at + "crossattention.output.dense", hidden, cross_heads, cross.output_bias);
-    list.norm(Role::cross_norm, at + "crossattention.output.LayerNorm", hidden, spec.norm);
+    list.linear(Role::cross_query, "crossattention.self.query", cross_heads, hidden, cross.bias);
+    list.linear(Role::cross_key, "crossattention.self.key", cross_kv_heads, hidden, cross.bias);
+    list.linear(Role::cross_value, "crossattention.self.value", cross_kv_heads, hidden, cross.bias);
+    list.linear(Role::cross_output, "crossattention.output.dense", hidden, cross_heads, cross.output_bias);
+    list.norm(Role::cross_norm, "crossattention.output.LayerNorm", hidden, spec.norm);
+    result_norm(Role::cross_result_norm, "crossattention.output.result_norm");
   }
   const Axis units{.label = Label::units, .size = spec.mlp.units};
-  list.linear(Role::up, at + "intermediate.dense", units, hidden, spec.mlp.bias);
-  if (spec.mlp.gated) list.linear(Role::gate, at + "intermediate.gate", units, hidden, spec.mlp.bias);
-  list.linear(Role::down, at + "output.dense", hidden, units, spec.mlp.bias);
-  list.norm(Role::mlp_norm, at + "output.LayerNorm", hidden, spec.norm);
+  list.linear(Role::up, "intermediate.dense", units, hidden, spec.mlp.bias);
+  if (spec.mlp.gated) list.linear(Role::gate, "intermediate.gate", units, hidden, spec.mlp.bias);
+  list.linear(Role::down, "output.dense", hidden, units, spec.mlp.bias);
+  list.norm(Role::mlp_norm, "output.LayerNorm", hidden, spec.norm);
+  result_norm(Role::mlp_result_norm, "output.result_norm");
+}
+
+/// `own`: the block's number among those that have weights of their own.
+void list_block(WeightList& list, const BlockSpec& spec, int64_t own) {
+  const auto before = list.prefix;
+  list.prefix += fmt::format("encoder.layer.{}.", own);
+  list_block(list, spec);
+  list.prefix = before;
 }
 
 void list_final_norm(WeightList& list) {
@@ -92,25 +106,13 @@ void list_final_norm(WeightList& list) {
 
 }  // namespace
 
-bool WeightSpec::is_norm() const {
-  switch (role) {
-    case Role::input_norm:
-    case Role::relative_norm:
-    case Role::query_norm:
-    case Role::key_norm:
-    case Role::attention_norm:
-    case Role::cross_norm:
-    case Role::mlp_norm:
-    case Role::final_norm:
-    case Role::head_norm:
-      return true;
-    default:
-      return false;
-  }
-}
-
 bool WeightSpec::is_table() const {
   return role == Role::words || role == Role::places || role == Role::segments;
+}
+
+bool WeightSpec::is_linear() const {
+  if (bias || axes.size() != 2 || is_table()) return false;
+  return role != Role::classifier && role != Role::head_step && role != Role::relative_table;
 }
 
 double WeightSpec::count() const {
@@ -147,6 +149,25 @@ std::vector<WeightSpec> weights(const ModelConfig& config) {
     list.linear(Role::language_head, "lm_head", words, list.hidden(), /*bias=*/false);
   }
   return std::move(list.weights);
+}
+
+std::vector<WeightSpec> block_weights(const ModelConfig& config, const BlockSpec& block) {
+  WeightList list{.config = config};
+  list_block(list, block);
+  return std::move(list.weights);
+}
+
+std::vector<ModuleSpec> modules_of(const std::vector<WeightSpec>& weights) {
+  std::vector<ModuleSpec> modules;
+  for (const auto& weight : weights) {
+    auto name = weight.name.substr(0, weight.name.rfind('.'));
+    if (!weight.bias) {
+      modules.push_back({.name = std::move(name), .role = weight.role, .axes = weight.axes, .norm = weight.norm});
+    } else if (!modules.empty() && modules.back().name == name) {
+      modules.back().bias = true;
+    }
+  }
+  return modules;
 }
 
 double number_count(const ModelConfig& config) {

@@ -3,6 +3,7 @@
 // counts or compares weights follows these labels; nothing else knows a weight by its name.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,15 +56,18 @@ enum class Role {
   key_norm,
   attention_output,
   attention_norm,
+  attention_result_norm,  // NormPlace::both
   cross_query,
   cross_key,
   cross_value,
   cross_output,
   cross_norm,
+  cross_result_norm,
   gate,
   up,
   down,
   mlp_norm,
+  mlp_result_norm,
   final_norm,
   language_head,
   head_dense,
@@ -76,17 +80,34 @@ enum class Role {
 struct WeightSpec {
   std::string name;  // as our modules have it: "bert.encoder.layer.0.attention.self.query.weight"
   Role role;
-  int64_t block = -1;      // those of the decoder behind those of the first stack; -1: of no block
-  bool bias = false;       // else a matrix, a table, or the factors of a norm
-  std::vector<Axis> axes;  // of a matrix: out, in
+  int64_t block = -1;                 // those of the decoder behind those of the first stack; -1: of no block
+  bool bias = false;                  // else a matrix, a table, or the factors of a norm
+  std::vector<Axis> axes;             // of a matrix: out, in
+  std::optional<NormSpec> norm = {};  // that it is a weight of
 
-  bool is_norm() const;
-  bool is_table() const;  // of the input's embeddings
-  double count() const;   // numbers in it
+  bool is_norm() const { return norm.has_value(); }
+  bool is_table() const;   // of the input's embeddings
+  bool is_linear() const;  // the matrix of a linear layer that quantization changes
+  double count() const;    // numbers in it
 };
 
 /// Every float32 weight, in the order of computing; those that layers share once.
 std::vector<WeightSpec> weights(const ModelConfig& config);
+
+/// The weights of one of its blocks, by their names in it: "attention.self.query.weight".
+std::vector<WeightSpec> block_weights(const ModelConfig& config, const BlockSpec& block);
+
+/// A module that weights of one role are: a linear layer, a norm or a table, which may have a bias.
+struct ModuleSpec {
+  std::string name;  // "attention.self.query"
+  Role role;
+  std::vector<Axis> axes;
+  bool bias = false;
+  std::optional<NormSpec> norm = {};
+};
+
+/// The modules that the weights are of, in their order. One that is a bias alone is none.
+std::vector<ModuleSpec> modules_of(const std::vector<WeightSpec>& weights);
 
 /// Numbers in all of them. A double: sizes that a file gives may make more than an integer holds.
 double number_count(const ModelConfig& config);

@@ -6,7 +6,7 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
-#include <cmath>
+#include <set>
 
 #include "compress/base/error.h"              // CheckpointError, UnsupportedError
 #include "compress/base/json_file.h"          // excerpt
@@ -120,7 +120,7 @@ StateDict read_state_dict(const std::filesystem::path& folder) {
 
 void write_safetensors(const std::filesystem::path& path, const StateDict& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::map<std::string, TensorToWrite> writing;
+  std::map<std::string, LazyTensor> writing;
   for (const auto& [name, tensor] : tensors) {
     const bool is_dense = tensor.defined() && tensor.layout() == torch::kStrided;
     const auto dtype = is_dense ? ops::host_dtype(tensor.scalar_type()) : std::nullopt;
@@ -143,15 +143,21 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, co
 
 LoadReport load_state_dict(torch::nn::Module& module, const StoredState& state, const LoadOptions& options) {
   LoadReport report;
-  std::vector<std::string> missing, unexpected, misshapen;
+  const auto shown = [&](const std::string& name) { return options.shown ? options.shown(name) : name; };
+  std::set<std::string> missing;
+  std::vector<std::string> unexpected, misshapen;
   StateDict targets;
   for (auto& [name, tensor] : state_dict(module)) targets[options.name ? options.name(name) : name] = tensor;
   for (const auto& [name, target] : targets) {
     const auto found = state.find(name);
     if (found == state.end()) {
-      (is_listed(name, options.allow_missing) ? report.left_as_initialised : missing).push_back(name);
+      if (is_listed(name, options.allow_missing)) {
+        report.left_as_initialised.push_back(name);
+      } else {
+        missing.insert(shown(name));
+      }
     } else if (!fits(found->second, target)) {
-      misshapen.push_back(fmt::format("{}: found {}, expected {}", name,
+      misshapen.push_back(fmt::format("{}: found {}, expected {}", shown(name),
                                       type_text(found->second.dtype(), found->second.sizes()),
                                       type_text(target.scalar_type(), target.sizes())));
     }
@@ -162,7 +168,7 @@ LoadReport load_state_dict(torch::nn::Module& module, const StoredState& state, 
   if (options.allow_unexpected) std::swap(report.unexpected, unexpected);
 
   std::vector<std::string> problems;
-  if (!missing.empty()) problems.push_back(counted(missing, "tensors missing"));
+  if (!missing.empty()) problems.push_back(counted({missing.begin(), missing.end()}, "tensors missing"));
   if (!unexpected.empty()) problems.push_back(counted(unexpected, "tensors unexpected"));
   if (!misshapen.empty()) problems.push_back(counted(misshapen, "tensors that do not fit"));
   if (!problems.empty()) throw CheckpointError(fmt::format("{}: {}", options.source, fmt::join(problems, "; ")));
@@ -179,16 +185,7 @@ LoadReport load_state_dict(torch::nn::Module& module, const StoredState& state, 
 }
 
 std::string not_finite(const torch::Tensor& tensor) {
-  if (!tensor.is_floating_point() || tensor.numel() == 0) return "";
-  const auto values = tensor.detach();
-  const auto [least, most] = values.aminmax();  // NaN if any is: one pass, and no copy
-  if (std::isfinite(least.item<double>()) && std::isfinite(most.item<double>())) return "";
-  const auto place = values.isfinite().logical_not().nonzero()[0].to(torch::kCPU).contiguous();
-  const std::vector<int64_t> at(place.data_ptr<int64_t>(), place.data_ptr<int64_t>() + place.numel());
-  auto value = values;
-  for (const auto index : at) value = value[index];
-  const auto number = value.item<double>();
-  return fmt::format("{} at [{}]", std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf", fmt::join(at, ", "));
+  return tensor.is_floating_point() ? not_finite(ops::host_tensor(tensor)) : "";
 }
 
 StateDict state_dict(const torch::nn::Module& module) {

@@ -27,7 +27,8 @@ class StoredTensor {
       : tensor_(std::move(tensor)), dtype_(tensor_.scalar_type()), sizes_(tensor_.sizes().vec()) {}
   StoredTensor(std::shared_ptr<const TensorFile> file, std::string name);
 
-  /// What `make` makes of it, of the same dtype: it is read and made when it is asked for.
+  /// What `make` makes of it, of the same dtype or, of floats, another of theirs: it is read and made when it is asked
+  /// for.
   StoredTensor derived(std::vector<int64_t> sizes, std::function<torch::Tensor(const torch::Tensor&)> make) const;
 
   torch::Dtype dtype() const { return dtype_; }
@@ -79,8 +80,10 @@ struct LoadOptions {
   std::vector<std::string> allow_missing = {};  // tensors of the module that `state` may lack: they stay as they are
   std::vector<std::string> ignore = {};         // tensors of `state` that the module may lack: they are skipped
   bool allow_unexpected = false;                // others that it lacks are skipped too, else they are an error
-  /// What `state` calls a tensor of the module; all lists and messages have these names. Absent: as the module does.
+  /// What `state` calls a tensor of the module; all lists have these names. Absent: as the module does.
   std::function<std::string(const std::string&)> name = {};
+  /// What messages call a tensor of `state` that is missing or does not fit. Absent: as `state` does.
+  std::function<std::string(const std::string&)> shown = {};
   /// Set: NaN and infinities are an error that begins with what it says of a name, such as "FILE: tensor NAME".
   std::function<std::string(const std::string&)> place = {};
   /// Called before anything is copied, where there are tensors that stay as they are: gives the module its first

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <stdexcept>
@@ -33,30 +34,32 @@ uint16_t bfloat16_of(float value) {
 
 class FloatStorage : public Storage {
  public:
-  explicit FloatStorage(WeightFormat format) : format_(format) {}
+  FloatStorage(WeightFormat format, DType dtype) : format_(format), dtype_(dtype) {}
+
+  WeightFormat format() const override { return format_; }
+
+  bool is_product() const override { return true; }
 
   std::vector<StoredPart> parts(int64_t rows, int64_t columns) const override {
-    return {{"weight", dtype_of(format_), {rows, columns}, 0.0f}};
+    return {{"weight", dtype_, {rows, columns}, 0.0f}};
+  }
+
+  std::optional<MatrixSize> matrix_size(const PartOf& part) const override {
+    const auto weight = part("weight");
+    if (!weight.defined() || weight.dtype != dtype_ || weight.shape.size() != 2) return std::nullopt;
+    return MatrixSize{weight.shape[0], weight.shape[1]};
   }
 
   StoredMatrix from_floats(const float* values, int64_t rows, int64_t columns) const override {
-    auto [tensor, memory] = new_tensor(dtype_of(format_), {rows, columns});
+    auto [tensor, memory] = new_tensor(dtype_, {rows, columns});
     const auto* end = values + rows * columns;
-    auto* halves = reinterpret_cast<uint16_t*>(memory);
-    switch (format_) {
-      case WeightFormat::float32:
-        std::copy(values, end, reinterpret_cast<float*>(memory));
-        break;
-      case WeightFormat::float16:
-        std::transform(values, end, halves, float16_of);
-        break;
-      case WeightFormat::bfloat16:
-        std::transform(values, end, halves, bfloat16_of);
-        break;
-      case WeightFormat::int8:
-        throw std::logic_error("int8 is no kind of floats");
+    if (dtype_ == DType::float32) {
+      std::copy(values, end, reinterpret_cast<float*>(memory));
+    } else {
+      auto* halves = reinterpret_cast<uint16_t*>(memory);
+      std::transform(values, end, halves, dtype_ == DType::float16 ? float16_of : bfloat16_of);
     }
-    return {.format = format_, .parts = {std::move(tensor)}};
+    return {.format = format_, .size = {rows, columns}, .parts = {std::move(tensor)}};
   }
 
   void add_row(const StoredMatrix& matrix, int64_t row, float* to) const override {
@@ -65,36 +68,40 @@ class FloatStorage : public Storage {
     kernels::add_row(values.dtype, values.as<char>() + row * width * size_of(values.dtype), 1.0f, width, to);
   }
 
-  /// float16 is multiplied as float32, and so is bfloat16 where that is faster.
+  /// float16 is multiplied as float32, and so is bfloat16 unless its own products are faster.
   kernels::LinearWeight pack(const StoredMatrix& matrix, const float* bias) const override {
-    const auto columns = matrix.columns();
-    const auto number = format_ == WeightFormat::bfloat16 ? kernels::bfloat16_choice(columns).number : Number::float32;
-    const bool wider = number == Number::float32 && format_ != WeightFormat::float32;
-    const auto values = wider ? to_floats(matrix) : matrix.parts[0];
+    const auto rows = matrix.rows(), columns = matrix.columns();
+    const auto& values = matrix.parts[0];
     kernels::LinearWeight result;
-    kernels::pack_linear(number, values.data.get(), nullptr, bias, matrix.rows(), columns, result);
+    if (format_ == WeightFormat::bfloat16 && kernels::bfloat16_choice(columns).number == Number::bfloat16) {
+      kernels::pack_linear(Number::bfloat16, values.data.get(), nullptr, bias, rows, columns, result);
+    } else {
+      kernels::pack_floats(values.dtype, values.data.get(), bias, rows, columns, result);
+    }
     result.stored = format_;
     return result;
   }
 
   StoredMatrix unpack(const kernels::LinearWeight& weight) const override {
-    const bool wider = weight.number == Number::float32;
-    auto [values, memory] = new_tensor(wider ? DType::float32 : dtype_of(format_), {weight.out, weight.in});
+    auto [values, memory] = new_tensor(weight.dtype, {weight.out, weight.in});
     kernels::unpack_linear(weight, memory);
-    if (!wider || format_ == WeightFormat::float32) return {.format = format_, .parts = {std::move(values)}};
-    return from_floats(values.as<float>(), weight.out, weight.in);
+    return {.format = format_, .size = {weight.out, weight.in}, .parts = {std::move(values)}};
   }
 
  private:
   const WeightFormat format_;
+  const DType dtype_;
 };
 
 }  // namespace
 
 const Storage& float_storage(WeightFormat format) {
-  static const FloatStorage float32(WeightFormat::float32), float16(WeightFormat::float16),
-      bfloat16(WeightFormat::bfloat16);
-  return format == WeightFormat::float16 ? float16 : format == WeightFormat::bfloat16 ? bfloat16 : float32;
+  static const std::array<FloatStorage, 3> kinds{FloatStorage(WeightFormat::float32, DType::float32),
+                                                 FloatStorage(WeightFormat::float16, DType::float16),
+                                                 FloatStorage(WeightFormat::bfloat16, DType::bfloat16)};
+  const auto found = std::ranges::find(kinds, format, &FloatStorage::format);
+  if (found == kinds.end()) throw std::logic_error("no format of floats");
+  return *found;
 }
 
 }  // namespace compression

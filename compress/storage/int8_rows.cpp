@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/kernels/sparse_choice.h"  // sparse_choice
 #include "compress/storage/kinds.h"
 
 namespace compression {
@@ -11,8 +12,20 @@ namespace {
 /// channel, of an embedding table per token.
 class Int8RowStorage : public Storage {
  public:
+  WeightFormat format() const override { return WeightFormat::int8; }
+
+  bool quantizes_inputs() const override { return true; }
+
+  bool is_product() const override { return true; }
+
   std::vector<StoredPart> parts(int64_t rows, int64_t columns) const override {
     return {{"weight", DType::int8, {rows, columns}, 0.0f}, {"weight_scale", DType::float32, {rows, 1}, 1.0f}};
+  }
+
+  std::optional<MatrixSize> matrix_size(const PartOf& part) const override {
+    const auto weight = part("weight");
+    if (!weight.defined() || weight.dtype != DType::int8 || weight.shape.size() != 2) return std::nullopt;
+    return MatrixSize{weight.shape[0], weight.shape[1]};
   }
 
   StoredMatrix from_floats(const float* values, int64_t rows, int64_t columns) const override {
@@ -29,7 +42,7 @@ class Int8RowStorage : public Storage {
         to[c] = static_cast<int8_t>(std::clamp(std::nearbyint(values[c] / scales[row]), -127.0f, 127.0f));
       }
     }
-    return {.format = WeightFormat::int8, .parts = {std::move(integers), std::move(scale)}};
+    return {.format = format(), .size = {rows, columns}, .parts = {std::move(integers), std::move(scale)}};
   }
 
   void add_row(const StoredMatrix& matrix, int64_t row, float* to) const override {
@@ -42,7 +55,8 @@ class Int8RowStorage : public Storage {
     kernels::LinearWeight result;
     kernels::pack_linear(kernels::Number::int8, matrix.parts[0].data.get(), matrix.parts[1].as<float>(), bias,
                          matrix.rows(), matrix.columns(), result);
-    result.stored = WeightFormat::int8;
+    result.stored = format();
+    leave_out_zeros(matrix, result);
     return result;
   }
 
@@ -51,7 +65,18 @@ class Int8RowStorage : public Storage {
     kernels::unpack_linear(weight, memory);
     auto [scale, scales] = new_tensor(DType::float32, {weight.out, 1});
     std::copy_n(weight.scale.data(), weight.out, reinterpret_cast<float*>(scales));
-    return {.format = WeightFormat::int8, .parts = {std::move(values), std::move(scale)}};
+    return {.format = format(), .size = {weight.out, weight.in}, .parts = {std::move(values), std::move(scale)}};
+  }
+
+ private:
+  /// The form without zeros as well, where it is faster on this machine.
+  static void leave_out_zeros(const StoredMatrix& matrix, kernels::LinearWeight& weight) {
+    const auto* values = matrix.parts[0].as<int8_t>();
+    const auto density = kernels::sparse_density(values, weight.out, weight.in);
+    const auto choice = kernels::sparse_choice(weight.out, weight.in, density);
+    if (choice.fewest_rows == 0) return;
+    kernels::pack_sparse(values, weight.out, weight.in, weight);
+    weight.sparse.fewest_rows = choice.fewest_rows;
   }
 };
 

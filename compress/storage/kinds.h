@@ -1,5 +1,5 @@
 #pragma once
-// The kinds of storage: one file each, and an entry in storage_of().
+// The kinds of storage: one file each, and an entry in the list of storages().
 
 #include "compress/storage/storage.h"  // Storage
 

@@ -38,11 +38,12 @@ torch::Tensor pair_cosines(const torch::Tensor& embeddings);
 torch::Tensor mean_where(const torch::Tensor& values, const torch::Tensor& weight);
 
 /// How far two outputs are from each other. Not every loss knows every distance.
-enum class Distance { kl, cross_entropy, mse, cosine };
-constexpr std::array<std::pair<Distance, std::string_view>, 4> enum_names(Distance) {
+enum class Distance { kl, cross_entropy, mse, normalized_mse, cosine };
+constexpr std::array<std::pair<Distance, std::string_view>, 5> enum_names(Distance) {
   return {{{Distance::kl, "kl"},
            {Distance::cross_entropy, "cross_entropy"},
            {Distance::mse, "mse"},
+           {Distance::normalized_mse, "normalized_mse"},
            {Distance::cosine, "cosine"}}};
 }
 

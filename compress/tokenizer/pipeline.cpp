@@ -200,10 +200,11 @@ TokenSequence TokenizerPipeline::tokens_of(std::string_view text, size_t limit, 
   constexpr size_t kBytesPerToken = 4;  // a guess, about right for English
   TokenSequence tokens;
   tokens.ids.reserve(std::min(limit, text.size() / kBytesPerToken + 2));
-  if (!options.sentence || config_.sentence.prompt.empty()) {
+  const auto prompt = options.sentence ? options.prompt.value_or(config_.sentence.prompt) : std::string_view();
+  if (prompt.empty()) {
     append_text(text, limit, options, -1, tokens);
   } else {
-    append_text(config_.sentence.prompt + std::string(text), limit, options, -1, tokens);
+    append_text(std::string(prompt) + std::string(text), limit, options, -1, tokens);
   }
   return tokens;
 }

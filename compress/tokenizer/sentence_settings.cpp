@@ -30,15 +30,19 @@ std::optional<fs::path> text_file(const fs::path& folder) {
   return std::nullopt;
 }
 
-std::string default_prompt(const fs::path& path) {
+void read_prompts(const fs::path& path, SentenceSettings& settings) {
   const json document = read_strict_json(path);
   const JsonNode all = root(document, path);
+  if (const auto prompts = all.find("prompts"); prompts && prompts->value().is_object()) {
+    for (const auto& [name, text] : prompts->value().items()) {
+      if (text.is_string()) settings.prompts[name] = (*prompts)[name].string();
+    }
+  }
   const auto name = all.find("default_prompt_name");
-  if (!name) return "";
-  const auto prompts = all.find("prompts");
-  const auto prompt = prompts ? prompts->find(name->string()) : std::nullopt;
-  if (!prompt) name->mismatch("the name of one of the prompts");
-  return prompt->string();
+  if (!name) return;
+  const auto prompt = settings.prompts.find(name->string());
+  if (prompt == settings.prompts.end()) name->mismatch("the name of one of the prompts");
+  settings.prompt = prompt->second;
 }
 
 }  // namespace
@@ -68,7 +72,7 @@ SentenceSettings read_sentence_settings(const fs::path& folder) {
     }
     settings.lower_case = all.boolean_or("do_lower_case", false);
   }
-  if (is_present(folder / kPrompts)) settings.prompt = default_prompt(folder / kPrompts);
+  if (is_present(folder / kPrompts)) read_prompts(folder / kPrompts, settings);
   return settings;
 }
 

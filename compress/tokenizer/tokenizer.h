@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -51,13 +52,15 @@ struct EncodeOptions {
   Truncation truncation = Truncation::kLongestFirst;
   bool offsets = false;   // fills offsets, sequence_ids and word_ids
   bool sentence = false;  // of a model for embedding: with the prompt and the lower case of SentenceSettings
+  std::optional<std::string_view> prompt = {};  // of a sentence, in place of SentenceSettings::prompt
 };
 
 /// What the files of sentence-transformers in the folder say of texts; a model for embedding is given texts so.
 struct SentenceSettings {
-  std::optional<int64_t> max_length = {};  // tokens that a text is cut to: max_seq_length
-  bool lower_case = false;                 // before the tokenizer's own normalisation: do_lower_case
-  std::string prompt = {};                 // before each text: that of default_prompt_name
+  std::optional<int64_t> max_length = {};           // tokens that a text is cut to: max_seq_length
+  bool lower_case = false;                          // before the tokenizer's own normalisation: do_lower_case
+  std::string prompt = {};                          // before each text: that of default_prompt_name
+  std::map<std::string, std::string> prompts = {};  // those that there are, by name
 };
 
 /// A token that is looked for in the text itself.

@@ -114,6 +114,26 @@ class SparseTables {
   std::vector<EmbeddingImpl*> tables_;
 };
 
+/// The zeros of some weights, as they are when it is made.
+class HeldZeros {
+ public:
+  explicit HeldZeros(std::vector<torch::Tensor> weights) : weights_(std::move(weights)) {
+    const at::NoGradGuard no_grad;
+    for (const auto& weight : weights_) kept_.push_back(weight.ne(0));
+  }
+
+  /// Before the gradients are looked at.
+  void hold() const {
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      if (auto gradient = weights_[i].grad(); gradient.defined()) gradient.mul_(kept_[i]);
+    }
+  }
+
+ private:
+  std::vector<torch::Tensor> weights_, kept_;
+};
+
 /// A step of fewer texts has losses that scatter.
 constexpr int64_t few_texts = 16;
 
@@ -121,7 +141,7 @@ constexpr int64_t few_texts = 16;
 class Trainer {
  public:
   Trainer(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
-          const std::function<Evaluation()>& validate, Context& context);
+          const std::function<Evaluation()>& validate, Context& context, const std::vector<torch::Tensor>& sparse);
   TrainResult run();
 
  private:
@@ -171,6 +191,7 @@ class Trainer {
   std::vector<torch::Tensor> trained_;
   AdamW optimizer_;
   SparseTables sparse_tables_;
+  HeldZeros zeros_;
   MetricsFile metrics_;
   int64_t steps_per_epoch_, steps_;
   int64_t planned_epoch_ = -1;
@@ -193,7 +214,8 @@ std::vector<torch::Tensor> all_parameters(torch::nn::Module& model, Objective& o
 }
 
 Trainer::Trainer(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
-                 const std::function<Evaluation()>& validate, Context& context)
+                 const std::function<Evaluation()>& validate, Context& context,
+                 const std::vector<torch::Tensor>& sparse)
     : model_(model),
       objective_(objective),
       source_(source),
@@ -204,6 +226,7 @@ Trainer::Trainer(torch::nn::Module& model, Objective& objective, const BatchSour
       trained_(all_parameters(model, objective)),
       optimizer_(trained_, {.weight_decay = config.weight_decay}),
       sparse_tables_(model, optimizer_),
+      zeros_(sparse),
       metrics_(context.work_folder / "metrics.jsonl") {
   const auto batches = static_cast<int64_t>(source.plan(0).size());
   if (batches == 0) throw DataError("training: there is no text to train on");
@@ -380,6 +403,7 @@ void Trainer::step() {
     ++now_.hard_steps;
   }
 
+  zeros_.hold();
   const double norm = optimizer_.clip(config_.max_grad_norm, loss_scale());
   const double learning_rate = config_.learning_rate * now_.learning_rate_factor *
                                schedule_factor(config_.schedule, now_.step, steps_, config_.warmup_ratio);
@@ -656,12 +680,12 @@ nlohmann::json history_json(const TrainResult& result) {
 
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context,
-                  const std::optional<PrecisionChoice>& precision) {
+                  const std::optional<PrecisionChoice>& precision, const std::vector<torch::Tensor>& sparse) {
   const OrdinaryMode ordinary(context.device);
   const auto choice = precision ? *precision : choose_precision(config, model, source, context);
   auto chosen = config;
   chosen.precision = choice.precision;
-  auto result = Trainer(model, objective, source, chosen, validate, context).run();
+  auto result = Trainer(model, objective, source, chosen, validate, context, sparse).run();
   result.precision = choice;
   return result;
 }
@@ -699,7 +723,11 @@ TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tok
     model->set_fused(arithmetic);
     return reached;
   };
-  const auto result = train(*model, objective, *source, config, check, context, choice);
+  std::vector<torch::Tensor> sparse;
+  for (const auto& linear : model->config().sparsity ? model->block_linears() : std::vector<Linear>()) {
+    sparse.push_back(linear->weight);
+  }
+  const auto result = train(*model, objective, *source, config, check, context, choice, sparse);
   model->set_fused(std::nullopt);
   model->set_recompute(false);
   model->set_dropout(std::nullopt, std::nullopt);

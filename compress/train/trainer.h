@@ -56,7 +56,8 @@ nlohmann::json history_json(const TrainResult& result);
 /// whether the weights have, or its texts are hard: only if most are above the limit too, and above twice what the
 /// snapshot's weights give, is it the weights. Hard texts are trained on like all others.
 ///
-/// `precision` is what choose_precision() has said of the config; absent, it is asked here.
+/// `precision` is what choose_precision() has said of the config; absent, it is asked here. Weights of `sparse` that
+/// are 0 stay 0: they get no gradient, and so neither moments nor a share of its norm.
 ///
 /// With context.checkpoints.folder, a call that was stopped or killed goes on from the state that it finds there, and
 /// ends with the bits of one that was never stopped, if the objective and the batches depend on nothing that the state
@@ -67,14 +68,15 @@ nlohmann::json history_json(const TrainResult& result);
 /// again, or if there is no text; StorageError.
 TrainResult train(torch::nn::Module& model, Objective& objective, const BatchSource& source, const TrainConfig& config,
                   const std::function<Evaluation()>& validate, Context& context,
-                  const std::optional<PrecisionChoice>& precision = std::nullopt);
+                  const std::optional<PrecisionChoice>& precision = std::nullopt,
+                  const std::vector<torch::Tensor>& sparse = {});
 
 /// The batches that train_model() trains on.
 std::shared_ptr<const BatchSource> training_batches(const Tokenizer& tokenizer, const DataProvider& data,
                                                     const TrainConfig& config, const Context& context);
 
 /// The same for a model on the task's data, with the dropout that the config asks for: batches of the training
-/// split, shuffled by context.seed; checks on the validation split.
+/// split, shuffled by context.seed; checks on the validation split. A model with a sparsity pattern keeps its zeros.
 TrainResult train_model(Model& model, Objective& objective, const Tokenizer& tokenizer, const DataProvider& data,
                         const TrainConfig& config, Context& context,
                         const std::optional<PrecisionChoice>& precision = std::nullopt);

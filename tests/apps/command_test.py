@@ -164,6 +164,73 @@ class Command(unittest.TestCase):
         self.assertEqual(answer["linear_format"], "int8")
         self.assertEqual(answer["manifest"]["stage"]["id"], "int8")
 
+    def test_what_zeros_bring_is_told_by_report_and_inspect(self):
+        self.write("zeros.yaml", SHORT.replace("output: out", "output: zeros") + """  - id: sparse
+    prune: {of: teacher, importance: obert, pattern: 1x4, density: 0.25, rounds: 2}
+  - id: small
+    quantize: {of: sparse, scheme: int8_dynamic}
+""")
+        result = self.run_compress("run", "zeros.yaml", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        teacher, sparse, small = json.loads(result.stdout)["stages"]
+        self.assertNotIn("zeros", teacher)
+        self.assertEqual((sparse["zeros"]["pattern"], sparse["zeros"]["layers"]), ("1x4", 18))
+        self.assertAlmostEqual(sparse["zeros"]["density"], 0.25, places=2)
+        self.assertNotIn("dense_throughput", sparse["zeros"])
+        self.assertLessEqual(small["zeros"]["density"], sparse["zeros"]["density"])  # some are rounded to 0
+        self.assertGreater(small["zeros"]["dense_throughput"], 0)
+        again = json.loads(self.run_compress("run", "zeros.yaml", "--json").stdout)["stages"]
+        self.assertAlmostEqual(again[2]["zeros"]["dense_throughput"], small["zeros"]["dense_throughput"])
+        with open(f"{self.folder}/zeros/report.md") as f:
+            self.assertRegex(f.read(), r"\n## Zeros\n\n.*\n.*\n\| sparse \| 1x4 \| 25\.0 % \| 0 of 18 \| weights are not int8.*\n\| small \| 1x4 \|")
+        answer = json.loads(self.run_compress("inspect", "zeros/small", "--json").stdout)
+        self.assertEqual(len(answer["zeros"]), 18)
+        self.assertEqual(answer["zeros"][0]["name"], "bert.encoder.layer.0.attention.self.query")
+        self.assertEqual({z["kernel"] for z in answer["zeros"]} | {"sparse", "dense"}, {"sparse", "dense"})
+        self.assertRegex(self.run_compress("inspect", "zeros/small").stdout, r"zeros, and what int8 products gain .*\n(.*\n) +0 +2\d\.\d % ")
+
+    def test_inspect_tells_a_decoders_heads_and_what_its_class_is_for(self):
+        bart = f"{SOURCE}/tests/goldens/model/decoders/bart"
+        result = self.run_compress("inspect", bart)
+        self.assertIn("heads of 6, of 8 in the decoder; language modelling", result.stdout)
+        answer = json.loads(self.run_compress("inspect", bart, "--json").stdout)
+        self.assertEqual(answer["decoder_layers"], [{"num_attention_heads": 3, "intermediate_size": 28, "attention_head_size": 8,
+                                                     "cross_attention_heads": 3}] * 3)
+        self.assertEqual(answer["layers"], [{"num_attention_heads": 4, "intermediate_size": 40}] * 2)
+        shutil.copytree(bart, f"{self.folder}/classifier")
+        with open(f"{bart}/config.json") as f:
+            config = json.load(f)
+        self.write("classifier/config.json", json.dumps({**config, "architectures": ["BartForSequenceClassification"]}))
+        result = self.run_compress("inspect", "classifier")
+        self.assertIn("a decoder, read without the head of BartForSequenceClassification", result.stdout)
+
+    def test_inspect_tells_how_a_file_has_its_numbers(self):
+        gguf = f"{SOURCE}/tests/goldens/gguf/model_llama.gguf"
+        answer = json.loads(self.run_compress("inspect", gguf, "--json").stdout)
+        self.assertEqual(answer["files"], {"model_llama.gguf": os.path.getsize(gguf)})
+        self.assertEqual(list(answer["stored"]), ["F32"])
+        self.assertEqual(answer["stored"]["F32"]["bytes"], 4 * answer["parameters"])
+        self.assertNotIn("linear_format", answer)
+        result = self.run_compress("inspect", gguf)
+        self.assertRegex(result.stdout, r"\nstored: F32 [0-9.]+ [kM]B in 21 tensors\n")
+        blocks = f"{SOURCE}/tests/goldens/gguf/model_blocks.gguf"
+        answer = json.loads(self.run_compress("inspect", blocks, "--json").stdout)
+        self.assertEqual(answer["stored"], {"F32": {"tensors": 3, "bytes": 3 * 32 * 4}, "Q4_0": {"tensors": 7, "bytes": 10240 * 18 // 32},
+                                            "Q8_0": {"tensors": 1, "bytes": 40 * 34}})
+        result = self.run_compress("inspect", blocks)
+        self.assertIn("Q4_0 5.76 kB in 7 tensors, Q8_0 1.36 kB in 1 tensors", result.stdout)
+        self.assertNotIn("fp32", result.stdout)
+        answer = json.loads(self.run_compress("inspect", "out/int8", "--json").stdout)
+        self.assertEqual(sorted(answer["stored"]), ["F32", "I8"])
+
+    def test_inspect_holds_tensors_against_the_config(self):
+        shutil.copytree(TINY, f"{self.folder}/misfit")
+        with open(f"{TINY}/config.json") as f:
+            config = json.load(f)
+        self.write("misfit/config.json", json.dumps({**config, "intermediate_size": 49}))
+        self.check_refused(self.run_compress("inspect", "misfit"),
+                           "bert.encoder.layer.0.intermediate.dense.weight: found [48, 32], expected [49, 32]")
+
     def test_bench_times_shapes(self):
         result = self.run_compress("bench", "out/shipped", "--shapes", "1x8,4x20", "--seconds", "0.1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)

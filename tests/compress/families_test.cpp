@@ -335,7 +335,7 @@ TEST_CASE("options that are not supported are named in one line, with what is") 
   };
   unsupported("distilbert", "model_type", "funnel",
               "bert, roberta, xlm-roberta, distilbert, electra, albert, mpnet, modernbert, deberta-v2, gpt2, llama, "
-              "qwen2, qwen3, mpt");
+              "qwen2, qwen3, mpt, bart, gemma2, gemma3_text");
   unsupported("distilbert", "activation", "mish", "gelu");
   unsupported("roberta", "position_embedding_type", "relative_key", "absolute");
   unsupported("mpnet", "pad_token_id", 0, "1");
@@ -394,6 +394,19 @@ TEST_CASE("no value of any key of any family does more than to be refused") {
       }
     }
   }
+}
+
+TEST_CASE(
+    "ModernBERT's local layers share the others' rotary base where config.json says null, not where it says nothing") {
+  auto json = read_json_file(golden("model/families/modernbert/config.json"));
+  json.erase("rope_parameters");
+  json["global_rope_theta"] = 500.0;
+  const auto local_base = [&] { return read_model_config(json, "config.json").layers.at(1).attention.rotary_base; };
+  CHECK(local_base() == 10000.0);
+  json["local_rope_theta"] = nullptr;
+  CHECK(local_base() == 500.0);
+  json["local_rope_theta"] = 50.0;
+  CHECK(local_base() == 50.0);
 }
 
 TEST_CASE("groups of shared layers are what transformers makes of them, and found again") {

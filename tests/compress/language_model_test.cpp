@@ -1,10 +1,15 @@
 // Decoders against transformers (tests/goldens/model/make_goldens.py).
 #include "compress/model_folder/language_model_folder.h"
 
+#include <fmt/format.h>
+
+#include <cmath>
+
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
 #include "compress/families/families.h"
 #include "compress/families/model_config.h"
+#include "compress/model_folder/joined.h"
 #include "compress/spec/cost.h"
 #include "compress/spec/weights.h"
 #include "compress/state_dict/state_dict.h"
@@ -56,6 +61,69 @@ TEST_CASE("logits and loss of decoders are those of transformers") {
   const auto part = [](const torch::Tensor& t) { return t.slice(1, 0, 7); };
   const auto shorter = model->decoder ? model->forward(ids, mask, part(next_ids)) : model->forward(part(ids));
   check_close(shorter.slice(1, 0, 3), logits.slice(1, 0, 3), 1e-5);
+}
+
+TEST_CASE("a GGUF file of a decoder gives the logits of the folder that it was made of") {
+  const auto name = GENERATE(as<std::string>(), "llama", "gemma3");
+  INFO(name);
+  const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
+  auto model = load_language_model(golden("gguf/model_" + name + ".gguf"));
+  const torch::NoGradGuard no_grad;
+  const auto& mask = expected.at("attention_mask");
+  const auto logits = model->forward(expected.at("input_ids"), mask) * mask.unsqueeze(-1);
+  check_close(logits, expected.at("logits"), 1e-5 * expected.at("logits").abs().max().item<double>());
+}
+
+TEST_CASE("Gemma's config.json of transformers 4 says the same of local layers") {
+  auto old = read_json_file(golden("model/decoders/gemma3/config.json"));
+  for (const auto* key : {"layer_types", "rope_parameters"}) old.erase(key);
+  old.update({{"sliding_window_pattern", 3}, {"rope_theta", 500.0}, {"rope_local_base_freq", 50.0}});
+  const auto config = read_model_config(old, "config.json");
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const auto& attention = config.layers[i].attention;
+    const bool local = i != 2 && i != 5;
+    CHECK(attention.window == (local ? 4 : 0));  // five tokens with its own
+    CHECK(attention.rotary_base == (local ? 50.0 : 500.0));
+  }
+  for (const auto* key : {"sliding_window_pattern", "rope_theta", "rope_local_base_freq", "head_dim"}) old.erase(key);
+  const auto defaults = read_model_config(old, "config.json");
+  CHECK(defaults.layers[4].attention.rotary_base == 1e4);
+  CHECK(defaults.layers[5].attention.rotary_base == 1e6);
+  CHECK(defaults.layers[5].attention.window == 0);
+  CHECK(defaults.attention_head_size() == 256);
+}
+
+TEST_CASE("Gemma's caps are those that transformers has where config.json says nothing, and none where it says null") {
+  auto json = read_json_file(golden("model/decoders/gemma2/config.json"));
+  const auto caps = [&] {
+    const auto config = read_model_config(json, "config.json");
+    return std::pair(config.layers.back().attention.score_cap, config.logit_cap);
+  };
+  CHECK(caps() == std::pair(4.0, 3.0));
+  for (const auto* key : {"attn_logit_softcapping", "final_logit_softcapping"}) json[key] = nullptr;
+  CHECK(caps() == std::pair(0.0, 0.0));
+  for (const auto* key : {"attn_logit_softcapping", "final_logit_softcapping"}) json.erase(key);
+  CHECK(caps() == std::pair(50.0, 30.0));
+}
+
+TEST_CASE("norms that are stored less 1 are read and written so, in any dtype") {
+  const auto folder = golden("model/decoders/gemma3");
+  const auto config = load_language_config(folder);
+  StoredState state;
+  StateDict written;
+  const std::string norm = "model.layers.1.post_feedforward_layernorm.weight",
+                    matrix = "model.layers.1.mlp.up_proj.weight";
+  for (const auto& [name, tensor] : golden_tensors("model/decoders/gemma3/model.safetensors")) {
+    state.emplace(name, StoredTensor(tensor.to(torch::kBFloat16)));
+  }
+  const auto stored = state.at(norm).read(), stored_matrix = state.at(matrix).read();
+  take_apart(config, state, "folder");
+  CHECK(torch::equal(state.at(norm).read(), stored.to(torch::kFloat) + 1.0));
+  CHECK(torch::equal(state.at(matrix).read(), stored_matrix));
+  for (const auto& [name, tensor] : state) written[name] = tensor.read();
+  put_together(config, written);
+  check_close(written.at(norm), stored.to(torch::kFloat), 1e-6);
+  CHECK(torch::equal(written.at(matrix), stored_matrix));
 }
 
 TEST_CASE("who computes an encoder and a decoder is told where the words of one are missing") {
@@ -121,6 +189,98 @@ TEST_CASE("a decoder's weights are held against its description before they are 
   CHECK_THAT(told("mlp_bias", true), Contains("found no tensor model.layers.0.mlp."));
 }
 
+TEST_CASE("tensors that a decoder has no place for are told, but for buffers that follow from the config") {
+  const std::string name = GENERATE("gpt2", "llama", "bart");
+  const auto from = golden("model/decoders/" + name);
+  const TemporaryFolder folder;
+  fs::copy(from / "config.json", folder / "config.json");
+  const auto told = [&](const std::string& tensor) {
+    auto state = read_state_dict(from);
+    if (!tensor.empty()) state[tensor] = torch::ones({2});
+    write_safetensors(folder / "model.safetensors", state);
+    std::vector<std::string> of_model, of_config;
+    load_language_model(folder.path(), &of_model);
+    load_language_config(folder.path(), &of_config);
+    CHECK(of_model == of_config);
+    return of_model;
+  };
+  CHECK(told("").empty());
+  CHECK(told("model.layers.0.self_attn.rotary_emb.inv_freq").empty());
+  CHECK(told("transformer.h.1.attn.bias").empty() == (name == "gpt2"));
+  REQUIRE(told("adapter.weight").size() == 1);
+  CHECK_THAT(told("adapter.weight").front(), Contains("1 tensor in excess is ignored") && Contains("adapter.weight"));
+}
+
+TEST_CASE("the description of a decoder without the matrix of its head tells what loading it tells") {
+  const auto from = golden("model/decoders/llama");
+  const TemporaryFolder folder;
+  auto state = read_state_dict(from);
+  REQUIRE(state.erase("lm_head.weight") == 1);
+  write_safetensors(folder / "model.safetensors", state);
+  auto config = read_json_file(from / "config.json");
+  const auto with_class = [&](const std::string& architecture) {
+    config["architectures"] = {architecture};
+    write_file(folder / "config.json", config.dump());
+  };
+  with_class("LlamaForCausalLM");
+  const auto message = message_of<CheckpointError>([&] { load_language_model(folder.path()); });
+  CHECK_THAT(message, Contains("found no tensor lm_head.weight, expected one of [60, 24]"));
+  CHECK(message_of<CheckpointError>([&] { load_language_config(folder.path()); }) == message);
+  with_class("LlamaModel");
+  CHECK(load_language_config(folder.path()).language_head == LanguageHead::none);
+}
+
+TEST_CASE("tensors that hold several of ours are told by the names and sizes that the file has") {
+  const std::string name = GENERATE("gpt2", "mpt");
+  const bool turned = name == "gpt2";
+  const std::string whole = turned ? "transformer.h.1.attn.c_attn.weight" : "transformer.blocks.1.attn.Wqkv.weight";
+  const auto from = golden("model/decoders/" + name);
+  const TemporaryFolder folder;
+  fs::copy(from / "config.json", folder / "config.json");
+  const auto told = [&](const torch::Tensor& tensor) {
+    auto state = read_state_dict(from);
+    state.erase(whole);
+    if (tensor.defined()) state[whole] = tensor;
+    write_safetensors(folder / "model.safetensors", state);
+    return message_of<CheckpointError>([&] { load_language_model(folder.path()); });
+  };
+  const auto shown = [&](int64_t out, int64_t in) {
+    return turned ? fmt::format("[{}, {}]", in, out) : fmt::format("[{}, {}]", out, in);
+  };
+  const auto matrix = [&](int64_t out, int64_t in) { return turned ? torch::ones({in, out}) : torch::ones({out, in}); };
+  CHECK_THAT(told({}), Contains("found no tensor " + whole + ", expected one of " + shown(72, 24)));
+  CHECK_THAT(told(matrix(71, 24)),
+             Contains("tensor " + whole + ": found " + shown(71, 24) + ", expected " + shown(72, 24)));
+  CHECK_THAT(told(matrix(72, 23)),
+             Contains("tensor " + whole + ": found " + shown(72, 23) + ", expected " + shown(72, 24)));
+  auto odd = matrix(72, 24);
+  odd[1][1] = std::nan("");
+  CHECK_THAT(told(odd), Contains("tensor " + whole + ": found nan"));
+}
+
+TEST_CASE("a class of a decoder with another head is read without it, and is no language model") {
+  const TemporaryFolder folder;
+  const auto from = golden("model/decoders/bart");
+  fs::copy(from / "model.safetensors", folder / "model.safetensors");
+  const auto with_class = [&](const std::string& name) {
+    auto config = read_json_file(from / "config.json");
+    config["architectures"] = {name};
+    write_file(folder / "config.json", config.dump());
+    return load_language_config(folder.path());
+  };
+  for (const auto* other : {"BartForSequenceClassification", "BartForQuestionAnswering"}) {
+    const auto config = with_class(other);
+    CHECK(config.language_head == LanguageHead::none);
+    CHECK(foreign_head(config) == other);
+    CHECK_THAT(message_of<UnsupportedError>([&] { load_language_model(folder.path()); }),
+               Contains(std::string("architectures: found ") + other + ", supported: a class for language modelling"));
+  }
+  for (const auto* own : {"BartForConditionalGeneration", "BartForCausalLM", "GPT2LMHeadModel", "BartModel"}) {
+    CHECK(with_class(own).language_head == LanguageHead::tied);
+    CHECK(foreign_head(with_class(own)).empty());
+  }
+}
+
 TEST_CASE("a bias of the words is refused where it is not 0") {
   const TemporaryFolder folder;
   const auto from = golden("model/decoders/bart");
@@ -151,6 +311,12 @@ TEST_CASE("options of decoders that are not computed are refused by name") {
   CHECK_THAT(refused("qwen3", "head_dim", 9), Contains("expected an even size"));
   CHECK_THAT(refused("bart", "decoder_attention_heads", 5), Contains("decoder_attention_heads: found 5"));
   CHECK_THAT(refused("bart", "normalize_before", true), Contains("normalize_before"));
+  CHECK_THAT(refused("gemma3", "use_bidirectional_attention", true), Contains("use_bidirectional_attention"));
+  CHECK_THAT(refused("gemma3", "attn_logit_softcapping", 50.0), Contains("attn_logit_softcapping: found 50.0"));
+  CHECK_THAT(refused("gemma2", "final_logit_softcapping", -1), Contains("final_logit_softcapping: found -1"));
+  CHECK_THAT(refused("gemma3", "rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}), Contains("rope_scaling"));
+  CHECK_THAT(refused("gemma3", "layer_types", {"full_attention"}), Contains("layer_types: found 1 layers, expected 6"));
+  CHECK_THAT(refused("gemma3", "model_type", "gemma3"), Contains("model_type: found \"gemma3\", supported: "));
 }
 
 }  // namespace

@@ -1,12 +1,15 @@
 // Checkpoints as their authors wrote them: heads, names of classes, tensors too many, numbers that are none.
 #include "compress/model_folder/model_folder.h"
 
+#include <cmath>
 #include <limits>
 
 #include "compress/base/error.h"
 #include "compress/base/fields.h"
 #include "compress/base/json_file.h"
+#include "compress/engine/read_network.h"
 #include "compress/families/families.h"
+#include "compress/families/model_config.h"
 #include "compress/state_dict/state_dict.h"
 #include "tests/support.h"
 
@@ -174,6 +177,22 @@ TEST_CASE("a head besides the one that config.json names is found when it is ask
   CHECK(checkpoint.load({.head = TaskHead{{}, TaskType::masked_lm}}).notes.empty());
 }
 
+TEST_CASE("of several heads of which config.json names none, the one that is taken is told") {
+  Checkpoint checkpoint("tiny");
+  const auto& hidden = checkpoint.config["hidden_size"].get<int64_t>();
+  checkpoint.state["qa_outputs.weight"] = torch::rand({2, hidden});
+  checkpoint.state["qa_outputs.bias"] = torch::rand({2});
+  CHECK(checkpoint.load().warnings.empty());
+  checkpoint.config.erase("architectures");
+  const auto loaded = checkpoint.load();
+  CHECK(loaded.model->config().task == TaskType::classification);
+  REQUIRE(loaded.warnings.size() == 1);
+  CHECK_THAT(loaded.warnings.front(),
+             Contains("there are tensors of 2 heads, qa_outputs.weight, classifier.weight, and "
+                      "config.json names no class: the one for classification is taken"));
+  CHECK(checkpoint.load({.head = TaskHead{{}, TaskType::question_answering}}).warnings.empty());
+}
+
 TEST_CASE("a class that no task of ours has is told where it is taken for embeddings, and its head is not mistaken") {
   Checkpoint checkpoint("tiny");
   checkpoint.config["architectures"] = {"BertForMultipleChoice"};
@@ -282,6 +301,62 @@ TEST_CASE("a number that is none is told with file and tensor, in any tensor tha
   }
 }
 
+TEST_CASE("tensors that hold several of ours are told by the names that the file has") {
+  const std::string whole = "model.layers.1.attn.Wqkv.weight";
+  const auto told = [&](const torch::Tensor& tensor) {
+    Checkpoint checkpoint("families/modernbert");
+    checkpoint.state.erase(whole);
+    if (tensor.defined()) checkpoint.state[whole] = tensor;
+    return checkpoint.refusal<CheckpointError>();
+  };
+  CHECK_THAT(told({}), Contains("1 tensors missing (" + whole + ")"));
+  CHECK_THAT(told(torch::ones({71, 24})), Contains("tensor " + whole + ": found [71, 24], expected [72, 24]"));
+  CHECK_THAT(told(torch::ones({72, 23})), Contains("tensor " + whole + ": found [72, 23], expected [72, 24]"));
+  CHECK_THAT(told(torch::full({72, 24}, std::nan(""))), Contains("model.safetensors: tensor " + whole + ": found nan"));
+}
+
+TEST_CASE("weights are held against config.json by their headers") {
+  const std::string name = GENERATE("tiny", "families/modernbert", "families/albert", "heads/bert.masked_lm");
+  INFO(name);
+  Checkpoint checkpoint(name);
+  const auto check = [&] { check_weights(checkpoint.folder->path(), checkpoint.load_config()); };
+  CHECK_NOTHROW(check());
+  const std::string key = name == "families/modernbert" ? "num_hidden_layers" : "intermediate_size";
+  const auto more = checkpoint.config.at(key).get<int64_t>() + 1;
+  checkpoint.config[key] = more;
+  if (name == "families/modernbert") {
+    checkpoint.config.erase("layer_types");
+    CHECK_THAT(message_of<CheckpointError>(check), Contains("tensors missing (model.layers.4.attn."));
+  } else {
+    CHECK_THAT(message_of<CheckpointError>(check),
+               Contains("tensors that do not fit") && Contains(fmt::format("expected [{}]", more)));
+  }
+}
+
+TEST_CASE("names of layers to be left in fp32 that no layer has are told, and the others hold") {
+  auto model = tiny_model();
+  const std::string stays = "bert.encoder.layer.1.output.dense";
+  Checkpoint checkpoint("tiny");
+  auto config = model->config();
+  config.linear_format = WeightFormat::int8;
+  config.unquantized = {stays, "lm_head", "bert.encoder.layer.9.output.dense"};
+  checkpoint.config = write_model_config(config);
+  for (const auto& [name, tensor] : read_state_dict(golden("model/tiny"))) {
+    const bool is_int8 = tensor.dim() == 2 && name.find("embeddings") == std::string::npos &&
+                         name != "classifier.weight" && name != stays + ".weight";
+    if (!is_int8) continue;
+    checkpoint.state[name] = torch::zeros(tensor.sizes(), torch::kChar);
+    checkpoint.state[name + "_scale"] = torch::ones({tensor.size(0), 1});
+  }
+  const auto loaded = checkpoint.load();
+  REQUIRE(loaded.warnings.size() == 1);
+  CHECK_THAT(loaded.warnings.front(), Contains("quantization_config.ignore: found lm_head, "
+                                               "bert.encoder.layer.9.output.dense, which no linear layer is called"));
+  CHECK(loaded.model->config().unquantized == Names{stays});
+  CHECK(loaded.model->encoder->layers[1]->linear(Role::down)->format() == WeightFormat::float32);
+  CHECK(NetworkFolder(checkpoint.folder->path()).warnings() == loaded.warnings);
+}
+
 TEST_CASE("a number of a file that its format in memory can't hold is told") {
   Checkpoint checkpoint("tiny");
   checkpoint.state["bert.encoder.layer.0.output.dense.weight"] = torch::full({32, 48}, 1e5);
@@ -299,7 +374,7 @@ TEST_CASE("a model that is not finite is not saved") {
   auto model = tiny_model();
   {
     const at::NoGradGuard no_grad;
-    model->encoder->layers[1]->output->weight[3][5] = std::nan("");
+    model->encoder->layers[1]->linear(Role::down)->weight[3][5] = std::nan("");
   }
   CHECK_THAT(message_of<DataError>([&] { save_model(model, *load_tokenizer(golden("model/tiny")), folder.path()); }),
              Contains("tensor bert.encoder.layer.1.output.dense.weight: found nan at [3, 5]"));

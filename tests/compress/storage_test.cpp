@@ -17,7 +17,7 @@ StoredMatrix matrix_of(WeightFormat format, const torch::Tensor& weight) {
 
 /// LibTorch's own conversion.
 std::vector<torch::Tensor> parts_by_libtorch(WeightFormat format, const torch::Tensor& weight) {
-  if (format != WeightFormat::int8) return {weight.to(ops::scalar_type(dtype_of(format)))};
+  if (format != WeightFormat::int8) return {weight.to(ops::scalar_type(storage_of(format).parts(1, 1).front().dtype))};
   auto scale = weight.abs().amax(1, true) / 127.0;
   scale = torch::where(scale == 0, torch::ones_like(scale), scale);
   return {torch::round(weight / scale).clamp(-127, 127).to(torch::kChar), scale};
@@ -29,7 +29,7 @@ bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
 }
 
 bool same_bits(const StoredMatrix& a, const StoredMatrix& b) {
-  if (a.format != b.format || a.parts.size() != b.parts.size()) return false;
+  if (a.format != b.format || a.size != b.size || a.parts.size() != b.parts.size()) return false;
   for (size_t i = 0; i < a.parts.size(); ++i) {
     if (!same_bits(ops::torch_tensor(a.parts[i]), ops::torch_tensor(b.parts[i]))) return false;
   }
@@ -110,8 +110,9 @@ TEST_CASE("matrices follow each other, with rows of zeros between them") {
   // Of several formats: in float32.
   const auto mixed = stacked({matrix_of(WeightFormat::int8, weight), matrix_of(WeightFormat::bfloat16, weight)}, 16);
   CHECK(mixed.format == WeightFormat::float32);
-  CHECK(same_bits(mixed.rows(16, 26),
-                  {.format = WeightFormat::float32, .parts = {to_floats(matrix_of(WeightFormat::bfloat16, weight))}}));
+  CHECK(same_bits(mixed.rows(16, 26), {.format = WeightFormat::float32,
+                                       .size = {10, 8},
+                                       .parts = {to_floats(matrix_of(WeightFormat::bfloat16, weight))}}));
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ ModelConfig every_option() {
                      .final_norm = true};
   config.layers[1].attention_norm = false;
   config.layers[1].norm = {.bias = false};
+  config.layers[1].place = NormPlace::both;
   return config;
 }
 

@@ -69,6 +69,8 @@ TEST_CASE("the distances of each loss equal PyTorch's") {
               1e-6);
   check_close(logits_loss(g.at("logits.student"), g.at("logits.teacher"), 2.0, Distance::cross_entropy),
               g.at("logits.cross_entropy.2"), 1e-5);
+  check_close(hidden_loss(g.at("hidden.student"), g.at("hidden.teacher"), mask, Distance::normalized_mse),
+              g.at("hidden.normalized_mse"), 1e-6);
   check_close(hidden_loss(g.at("hidden.student"), g.at("hidden.teacher"), mask, Distance::cosine),
               g.at("hidden.cosine"), 1e-6);
   const auto &s = g.at("attention.student"), &t = g.at("attention.teacher");
@@ -246,14 +248,15 @@ TEST_CASE("a student of smaller layers has evenly spaced weights of the teacher,
   const auto& to = *student->encoder->layers[1];
   const auto heads = from.heads(), size = from.head_size();
   REQUIRE(to.heads() == 2);
-  REQUIRE(to.query->weight.size(1) == 16);
+  REQUIRE(to.linear(Role::query)->weight.size(1) == 16);
   const auto second = heads / 2;  // the head that became number 1
   for (const int64_t row : {int64_t{0}, size - 1}) {
-    CHECK(torch::equal(to.query->weight[size + row], from.query->weight[second * size + row].slice(0, 0, 32, 2)));
-    CHECK(torch::equal(to.attention_output->weight.slice(0, 3, 4).squeeze(0)[size + row],
-                       from.attention_output->weight[6][second * size + row]));
+    CHECK(torch::equal(to.linear(Role::query)->weight[size + row],
+                       from.linear(Role::query)->weight[second * size + row].slice(0, 0, 32, 2)));
+    CHECK(torch::equal(to.linear(Role::attention_output)->weight.slice(0, 3, 4).squeeze(0)[size + row],
+                       from.linear(Role::attention_output)->weight[6][second * size + row]));
   }
-  CHECK(to.intermediate->weight.size(0) == 32);
+  CHECK(to.linear(Role::up)->weight.size(0) == 32);
   CHECK(torch::equal(student->encoder->embeddings->norm->weight,
                      teacher->encoder->embeddings->norm->weight.slice(0, 0, 32, 2)));
   const at::NoGradGuard no_grad;
@@ -387,8 +390,10 @@ TEST_CASE("a student has the layers that were chosen, in that order") {
   auto teacher = tiny_model();
   auto student = keep_layers(teacher, {2, 0});
   REQUIRE(student->config().layers.size() == 2);
-  CHECK(torch::equal(student->encoder->layers[0]->query->weight, teacher->encoder->layers[2]->query->weight));
-  CHECK(torch::equal(student->encoder->layers[1]->output->bias, teacher->encoder->layers[0]->output->bias));
+  CHECK(torch::equal(student->encoder->layers[0]->linear(Role::query)->weight,
+                     teacher->encoder->layers[2]->linear(Role::query)->weight));
+  CHECK(torch::equal(student->encoder->layers[1]->linear(Role::down)->bias,
+                     teacher->encoder->layers[0]->linear(Role::down)->bias));
   CHECK(torch::equal(student->head->linears()[0]->weight, teacher->head->linears()[0]->weight));
   CHECK_THROWS_AS(keep_layers(teacher, {3}), ConfigError);
 }

@@ -10,8 +10,10 @@
 #include <thread>
 
 #include "compress/base/error.h"
+#include "compress/engine/network_state.h"
 #include "compress/engine/read_network.h"
 #include "compress/kernels/bfloat16_choice.h"
+#include "compress/model/fused.h"
 #include "compress/model/packed.h"
 #include "compress/model_folder/language_model_folder.h"
 #include "export/encoder_state.h"
@@ -99,7 +101,7 @@ TEST_CASE("model.pt of the fused runtime computes what the model does, on any nu
     const auto fill = [](const auto& from, const auto& to) {
       for (size_t i = 0; i < from.size(); ++i) {
         auto values = from[i]->weight.to(torch::kFloat);
-        if (from[i]->weight_scale.defined()) values = values * from[i]->weight_scale;
+        if (from[i]->format() == WeightFormat::int8) values = values * from[i]->part("weight_scale");
         to[i]->weight.copy_(values);
       }
     };
@@ -180,7 +182,7 @@ TEST_CASE("16-bit weights that are multiplied as float32 stay 16 bits in the fus
   const auto batch = golden_batch(golden_tensors("model/tiny.safetensors"));
   const auto logits = encoder.forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids());
   const bool as_float32 = format == WeightFormat::float16 || number == kernels::Number::float32;
-  check_close(logits, wide->forward(batch).logits, as_float32 ? 3e-4 : 0.02);
+  check_close(logits, wide->forward(batch).logits, as_float32 ? 1e-5 : 0.02);
 }
 
 TEST_CASE("static activations are the same integers in the fused runtime") {
@@ -294,7 +296,7 @@ TEST_CASE("the fused runtime has every option of a block, in every precision and
       at::set_num_threads(n);
       const auto logits = file(batch);
       const double error = ((logits - expected).norm() / expected.norm()).item<double>();
-      CHECK(error < (format == int8 ? 0.1 : format == bfloat16 ? 0.03 : format == float16 ? 5e-3 : 1e-3));
+      CHECK(error < (format == int8 ? 0.1 : format == bfloat16 ? 0.03 : format == float16 ? 5e-3 : 1e-5));
       CHECK(torch::equal(logits, again(batch)));
       if (format != float32) CHECK(torch::equal(logits, model->forward(batch).logits));
       for (int64_t r = 0; r < rows; r += 3) {
@@ -319,6 +321,29 @@ TEST_CASE("the fused runtime has every option of a block, in every precision and
   }
 }
 
+TEST_CASE("a portable file has norms on both sides of attention and FFN; the runtime and the fused training say no") {
+  const auto model = model_of_options(Positions::rotary, NormPlace::both);
+  CHECK(runtime_lacks(model->config()) == "norms of what attention and FFN give");
+  CHECK_FALSE(can_fuse(model->config()));
+  const auto ids = torch::randint(1, 20, {3, 12}, torch::kLong);
+  auto mask = torch::ones_like(ids);
+  mask[1].slice(0, 7) = 0;
+  const auto batch = text_batch(ids, mask, torch::zeros_like(ids));
+  const auto expected = Model(model)->forward(batch).logits;
+  check_close(script_logits(model_script(model).compile())(batch), expected, 1e-5);
+  auto capped = model_of_options(Positions::rotary, NormPlace::before)->config();
+  capped.layers[1].attention.score_cap = 5.0;
+  CHECK(runtime_lacks(capped) == "attention whose scores have a cap");
+  CHECK_FALSE(can_fuse(capped));
+  // Behind each half stands a norm of its own: of other factors what it gives is another.
+  const torch::NoGradGuard no_grad;
+  for (const auto role : {Role::attention_result_norm, Role::mlp_result_norm}) {
+    model->encoder->layers[0]->norm(role)->weight.mul_(2.0);
+    CHECK((Model(model)->forward(batch).logits - expected).abs().max().item<float>() > 1e-3);
+    model->encoder->layers[0]->norm(role)->weight.mul_(0.5);
+  }
+}
+
 TEST_CASE("every family's folder is read without LibTorch, and computes what transformers does") {
   auto names = family_names();
   names.push_back("tiny");
@@ -335,7 +360,7 @@ TEST_CASE("every family's folder is read without LibTorch, and computes what tra
     encoder.forward({ids.const_data_ptr<int64_t>(), mask.const_data_ptr<int64_t>(), types.const_data_ptr<int64_t>(),
                      ids.size(0), ids.size(1)},
                     logits.data_ptr<float>());
-    check_close(logits, goldens.at("logits"), 2e-4);
+    check_close(logits, goldens.at("logits"), 1e-5);
     const c10::InferenceMode inference;
     const ops::Encoder fused(encoder_state(load_model(golden(path)).model));
     CHECK(torch::equal(fused.forward(ids, mask, types), logits));
@@ -359,7 +384,8 @@ TEST_CASE("every option of a block is written as it is computed") {
 
 TEST_CASE("a decoder, alone or behind an encoder, is written as it is computed") {
   const c10::InferenceMode inference;
-  for (const std::string name : {"bart", "bart_scaled", "llama", "qwen3", "gpt2", "mpt"}) {
+  for (const std::string name :
+       {"bart", "bart_scaled", "llama", "qwen3", "gpt2", "mpt", "gemma2", "gemma3", "gemma3_own"}) {
     INFO(name);
     const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
     auto model = load_language_model(golden("model/decoders/" + name));
@@ -387,7 +413,7 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
     const auto states = [&](const torch::Tensor& mask) {
       return fused.last_hidden_state(batch.input_ids(), mask, batch.token_type_ids());
     };
-    check_close(states(batch.attention_mask()), goldens.at(name + ".states"), 3e-3);
+    check_close(states(batch.attention_mask()), goldens.at(name + ".states"), 1e-5);
     for (const auto type : {torch::kBool, torch::kFloat, torch::kInt}) {
       CHECK(torch::equal(states(batch.attention_mask().to(type)), states(batch.attention_mask())));
     }
@@ -396,10 +422,10 @@ TEST_CASE("files of both runtimes compute what transformers does, where an atten
       CHECK_THROWS_WITH(fused.forward(ids, mask, types),
                         Catch::Contains("attention_mask: found 0 for the first token of text 1"));
       const auto part = [](const torch::Tensor& t) { return t.slice(0, 0, 1); };
-      check_close(fused.forward(part(ids), part(mask), part(types)), part(expected), 1e-3);
+      check_close(fused.forward(part(ids), part(mask), part(types)), part(expected), 1e-5);
       continue;
     }
-    check_close(fused.forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids()), expected, 1e-3);
+    check_close(fused.forward(batch.input_ids(), batch.attention_mask(), batch.token_type_ids()), expected, 1e-5);
   }
 }
 
@@ -407,7 +433,7 @@ TEST_CASE("ModernBERT that was cut and quantized is the same in its folder and i
   using enum WeightFormat;
   const auto* name = GENERATE("modernbert", "modernbert_biases");
   const auto [format, activations, bound] =
-      GENERATE(table<WeightFormat, ActivationScheme, double>({{float32, ActivationScheme::per_token, 1e-3},
+      GENERATE(table<WeightFormat, ActivationScheme, double>({{float32, ActivationScheme::per_token, 1e-5},
                                                               {int8, ActivationScheme::per_token, 0.2},
                                                               {int8, ActivationScheme::static_per_tensor, 0.2},
                                                               {bfloat16, ActivationScheme::per_token, 0.05}}));
@@ -540,10 +566,10 @@ TEST_CASE("the fused runtime's file refuses what does not fit, in words") {
              Catch::Contains("token id"));
   auto state = encoder_state(model);
   CHECK(state.tensors.erase("layer.1.output.weight") == 1);
-  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.1.output.weight"));
+  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.1.output"));
   state = encoder_state(model);
   state.tensors.insert_or_assign("layer.0.key.weight", torch::zeros({3, 3}));
-  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.0.key.weight"));
+  CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("layer.0.key: found 3 rows"));
   state = encoder_state(model);
   state.numbers.insert_or_assign("format", 7.0);
   CHECK_THROWS_WITH(ops::Encoder(state), Catch::Contains("format is 7"));

@@ -2,6 +2,7 @@
 since lies among them, with names that say what it did; it stays."""
 import io
 import json
+import math
 import pathlib
 import struct
 import zipfile
@@ -207,6 +208,55 @@ for number, name in enumerate(["own", "xlm_roberta", "camembert", "albert", "deb
     seed("sentencepiece", name, bytes([number]) + more + unigram)
 bytes_ = b"".join(piece(f"<0x{i:02X}>", 0.0, 6) for i in range(256))
 seed("sentencepiece", "bpe", b"\0" + b"".join(pieces) + bytes_ + field(2, field(3, 2) + field(35, 1) + field(46, b"<s>")) + field(3, field(3, 0)))
+
+# requests: the path, and behind the separator the body
+requests = {
+    "/": {"inputs": {"source_sentence": "good", "sentences": ["bad"]}},
+    "/embed": {"inputs": ["good film", "bad"], "normalize": False, "truncate": True, "truncation_direction": "Left", "dimensions": 3, "model": "sentence"},
+    "/embed_all": {"inputs": [[5, 6, 7], [8]], "prompt_name": None},
+    "/predict": {"inputs": [["the quick"], ["the", "fox"]], "raw_scores": True},
+    "/rerank": {"query": "the", "texts": ["fox"], "return_text": True},
+    "/similarity": {"inputs": {"source_sentence": "good", "sentences": ["bad", "film"]}, "parameters": {"truncate": True}},
+    "/tokenize": {"inputs": ["the \u00e9\u3042"], "add_special_tokens": False},
+    "/v1/embeddings": {"input": "good", "encoding_format": "base64", "dimensions": 4, "user": "u"},
+    "/v2/models/tiny/infer": {"id": "7", "inputs": [{"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["the", "fox"]}], "outputs": [{"name": "logits"}]},
+    "/v2/models/sentence/infer": {"inputs": [{"name": "input_ids", "shape": [1, 3], "datatype": "INT64", "data": [[2, 7, 3]]},
+                                             {"name": "attention_mask", "shape": [1, 3], "datatype": "INT64", "data": [1, 1, 0]}]},
+    "/token_classification": {"inputs": ["a b c", "d"]},
+    "/question_answering": {"inputs": [{"question": "a b", "context": "c d a b c"}]},
+    "/fill_mask": {"inputs": "a [MASK] b"},
+}
+for path, body in requests.items():
+    seed("request_body", path.strip("/").replace("/", "_") or "main", path.encode() + separator + dump(body).encode())
+for path in ("/info", "/metrics", "/openapi.json", "/v1/models/tiny", "/v2/models/t%69ny"):
+    seed("request_body", path.strip("/").replace("/", "_"), path)
+
+
+# folders with a model of one layer
+def network(names, hidden, rows, labels):
+    shapes = {names + "embeddings.word_embeddings.weight": [rows, hidden], names + "embeddings.position_embeddings.weight": [8, hidden],
+              names + "embeddings.token_type_embeddings.weight": [2, hidden], names + "pooler.dense.weight": [hidden, hidden],
+              names + "pooler.dense.bias": [hidden], "classifier.weight": [labels, hidden], "classifier.bias": [labels]}
+    for part in ("query", "key", "value"):
+        shapes[f"{names}encoder.layer.0.attention.self.{part}.weight"], shapes[f"{names}encoder.layer.0.attention.self.{part}.bias"] = [hidden, hidden], [hidden]
+    for part, (out, into) in {"attention.output": (hidden, hidden), "intermediate": (2 * hidden, hidden), "output": (hidden, 2 * hidden)}.items():
+        shapes[f"{names}encoder.layer.0.{part}.dense.weight"], shapes[f"{names}encoder.layer.0.{part}.dense.bias"] = [out, into], [out]
+    for place in (names + "embeddings.", names + "encoder.layer.0.attention.output.", names + "encoder.layer.0.output."):
+        shapes[place + "LayerNorm.weight"], shapes[place + "LayerNorm.bias"] = [hidden], [hidden]
+    numbers = lambda shape: [0.25 * ((7 * i) % 11 - 5) for i in range(math.prod(shape))]
+    return safetensors({name: ("F32", shape, struct.pack(f"<{math.prod(shape)}f", *numbers(shape))) for name, shape in shapes.items()})
+
+
+tiny = {"model_type": "bert", "vocab_size": len(words), "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+        "max_position_embeddings": 8, "type_vocab_size": 2, "hidden_act": "gelu", "architectures": ["BertForSequenceClassification"],
+        "id2label": {"0": "no", "1": "yes"}, "label2id": {"no": 0, "yes": 1}}
+texts = ("\n".join(words).encode(), dump(tokenizer({"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                                                    "vocab": {word: i for i, word in enumerate(words)}}, [added(t, i) for i, t in enumerate(special)],
+                                                   None, {"type": "BertPreTokenizer"}, template)).encode())
+for name, vocabulary in zip(("vocabulary", "tokenizer"), texts):
+    seed("model_folder", name, dump(tiny).encode() + separator + vocabulary + separator + b"the quicks a" + separator + network("bert.", 4, len(words), 2))
+tags = tiny | {"architectures": ["BertForTokenClassification"]}
+seed("model_folder", "tags", dump(tags).encode() + separator + texts[0] + separator + b"a b" + separator + network("bert.", 4, len(words), 2))
 
 # data files: format, task, flags (1 labelled, 2 header, 4 text_pair)
 answer = {"text": ["in"], "answer_start": [6]}

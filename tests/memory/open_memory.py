@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Holds that opening a model takes its own size and one tensor: peaks of resident memory (VmHWM), less that of a tiny model.
 
-usage: open_memory.py OPEN_MODEL TINY [--megabytes N] [--precision float32|float16|int8] [--compress COMMAND]
+usage: open_memory.py OPEN_MODEL OPEN_ENGINE TINY [--megabytes N] [--precision float32|float16|int8] [--compress COMMAND]
 
-OPEN_MODEL: the program of open_model.cpp. TINY: the folder of a tiny model, whose tokenizer the large one gets; it is a BERT
-of N megabytes (100) of random numbers, in a temporary folder. Exits with 1 where opening takes more. --compress: tells the
-peaks of that command's `inspect` and `predict` too, which may be more.
+OPEN_MODEL, OPEN_ENGINE: the programs of open_model.cpp, which makes a module, and of open_engine.cpp, which packs the weights
+for the machine. TINY: the folder of a tiny model, whose tokenizer the large one gets; it is a BERT of N megabytes (100) of
+random numbers, in a temporary folder. Exits with 1 where one takes more. --compress: tells the peaks of that command's `inspect`
+and `predict` too.
 """
 import argparse
 import json
@@ -117,6 +118,7 @@ def peak(command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("open_model")
+    parser.add_argument("open_engine")
     parser.add_argument("tiny", type=Path)
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32")
@@ -132,12 +134,14 @@ def main():
             print(f"{what:8} {large / MB:7.0f} MB, {(large - tiny) / MB:7.0f} MB more than with a tiny model")
             return large - tiny
 
-        opening = grown("opening", lambda folder: [arguments.open_model, folder])
+        opening = grown("module", lambda folder: [arguments.open_model, folder])
+        engine = grown("engine", lambda folder: [arguments.open_engine, folder])
         if arguments.compress:
             grown("inspect", lambda folder: [arguments.compress, "inspect", folder])
             grown("predict", lambda folder: [arguments.compress, "predict", folder, "the quick brown fox"])
-    if opening > size + largest + SLACK:
-        sys.exit(f"open_memory: opening took {opening / MB:.0f} MB, expected at most {(size + largest + SLACK) / MB:.0f}")
+    for what, found, most in (("the module", opening, size + largest + SLACK), ("the engine", engine, size + largest)):
+        if found > most:
+            sys.exit(f"open_memory: {what} took {found / MB:.0f} MB, expected at most {most / MB:.0f}")
 
 
 if __name__ == "__main__":

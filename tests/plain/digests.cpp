@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "compress/base/random.h"
-#include "compress/kernels/int16_attention.h"
+#include "compress/kernels/head_attention.h"
 #include "compress/kernels/linear.h"
 #include "compress/storage/storage.h"
 
@@ -121,21 +121,21 @@ double float_error(int64_t rows, int64_t in, int64_t out) {
 }
 
 /// Of attention: its largest distance from softmax in doubles.
-double attention_error(int64_t tokens, int64_t size) {
+double attention_error(kernels::AttentionNumber number, int64_t tokens, int64_t size) {
   Numbers numbers;
   const auto query = numbers.reals(tokens * size), key = numbers.reals(tokens * size),
              value = numbers.reals(tokens * size);
   std::vector<float> context(query.size());
-  std::vector<uint32_t> scratch(static_cast<size_t>(kernels::int16_attention_scratch(tokens, size)) + 16);
+  std::vector<uint32_t> scratch(static_cast<size_t>(kernels::head_attention_scratch(number, tokens, size)) + 16);
   auto* aligned = reinterpret_cast<uint32_t*>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64);
-  kernels::Int16Head head{.queries = tokens, .tokens = tokens, .size = size};
+  kernels::AttentionHead head{.number = number, .queries = tokens, .tokens = tokens, .size = size};
   head.query = query.data();
   head.key = key.data();
   head.value = value.data();
   head.ld = head.ld_context = size;
   head.scale = 1.0f / std::sqrt(static_cast<float>(size));
   head.context = context.data();
-  kernels::int16_attention(head, aligned);
+  kernels::head_attention(head, aligned);
   double error = 0.0;
   for (int64_t q = 0; q < tokens; ++q) {
     std::vector<double> shares, expected(static_cast<size_t>(size));
@@ -170,7 +170,11 @@ std::string digests() {
     lines << "int8 " << rows << ' ' << in << ' ' << out << ' ' << digest(best) << '\n';
     require(float_error(rows, in, out) < 2e-3, "float products are far from sums of doubles");
   }
-  require(attention_error(50, 32) < 2e-3 && attention_error(3, 5) < 2e-3, "attention is far from a softmax of doubles");
+  for (const auto number : {kernels::AttentionNumber::int16, kernels::AttentionNumber::float32}) {
+    const double limit = number == kernels::AttentionNumber::int16 ? 2e-3 : 2e-6;
+    require(attention_error(number, 50, 32) < limit && attention_error(number, 3, 5) < limit,
+            "attention is far from a softmax of doubles");
+  }
   Numbers numbers;
   const auto x = numbers.reals(40 * 67);
   const Prepared prepared(Number::int8, x, 40, 67);

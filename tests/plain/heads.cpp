@@ -15,7 +15,7 @@ using namespace compression;
 
 namespace {
 
-constexpr double tolerance = 1e-3;  // attention is in 16-bit integers
+constexpr double tolerance = 1e-5;
 
 /// The largest difference from what FOLDER.safetensors has.
 double difference(const std::filesystem::path& folder) {
@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
         if (!entry.is_directory()) continue;
         const auto apart = difference(entry.path());
         const bool fits = apart <= tolerance;
-        std::cout << entry.path().filename().string() << ": " << apart << (fits ? "" : ", expected at most 1e-3")
+        std::cout << entry.path().filename().string() << ": " << apart << (fits ? "" : ", expected at most 1e-5")
                   << '\n';
         ++folders;
         wrong += fits ? 0 : 1;

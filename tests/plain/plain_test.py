@@ -82,11 +82,11 @@ def main():
     if ids != said or len(ids) < 3:
         sys.exit(f"plain_test: found {ids}, expected {said}")
     expected = expected_logits(ids)
-    if len(logits) != 3 or any(not abs(found - wanted) < 2e-3 for found, wanted in zip(logits, expected)):
+    if len(logits) != 3 or any(not abs(found - wanted) < 1e-5 for found, wanted in zip(logits, expected)):
         sys.exit(f"plain_test: found the logits {logits}, expected {expected}")
     shares = [math.exp(x) / sum(math.exp(y) for y in own) for x in own]
     scores = json.loads(out_of([compress, "predict", folder, "--json", text]))["scores"]
-    if lines[3:] != list(scores) or any(not abs(found - scores[label]) < 2e-3 for label, found in zip(scores, shares)):
+    if lines[3:] != list(scores) or any(not abs(found - scores[label]) < 1e-5 for label, found in zip(scores, shares)):
         sys.exit(f"plain_test: found {dict(zip(lines[3:], shares))} for the folder's model, expected {scores}")
 
 

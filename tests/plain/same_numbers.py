@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds what a command prints against a file: integers and words the same, other numbers within 2e-3.
+"""Holds what a command prints against a file: integers and words the same, other numbers within 1e-5.
 usage: same_numbers.py FILE COMMAND..."""
 import subprocess
 import sys
@@ -10,7 +10,7 @@ def same(found, expected):
     if "." not in expected:
         return found == expected
     try:
-        return abs(float(found) - float(expected)) < 2e-3
+        return abs(float(found) - float(expected)) < 1e-5
     except ValueError:
         return False
 

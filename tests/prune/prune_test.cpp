@@ -66,9 +66,9 @@ TEST_CASE("the rebuilt model computes what the masked one does") {
   const auto masked = model->forward(batch).logits;
   if (heads < 4) CHECK_FALSE(torch::allclose(whole, masked));
   cut_units(*model, kept);
-  CHECK(model->encoder->layers[1]->query->weight.size(0) == heads * 8);
-  CHECK(model->encoder->layers[1]->attention_output->weight.size(1) == heads * 8);
-  CHECK(model->encoder->layers[2]->output->weight.size(1) == units);
+  CHECK(model->encoder->layers[1]->linear(Role::query)->weight.size(0) == heads * 8);
+  CHECK(model->encoder->layers[1]->linear(Role::attention_output)->weight.size(1) == heads * 8);
+  CHECK(model->encoder->layers[2]->linear(Role::down)->weight.size(1) == units);
   check_close(model->forward(batch).logits, masked, 1e-5);
 }
 
@@ -194,7 +194,7 @@ TEST_CASE("a pruned model can be trained and scored again") {
   cut_units(*model, choose_units(tiny_importance(model), {2, 20}));
   for (const auto& p : model->parameters()) CHECK(p.requires_grad());
   LabelObjective(model).loss(golden_batch(golden_tensors("model/tiny.safetensors"))).backward();
-  CHECK((model->encoder->layers[0]->query->weight.grad().sizes() == torch::IntArrayRef{16, 32}));
+  CHECK((model->encoder->layers[0]->linear(Role::query)->weight.grad().sizes() == torch::IntArrayRef{16, 32}));
   CHECK(tiny_importance(model)[0].scores.size(0) == 2);
 }
 
@@ -265,9 +265,9 @@ TEST_CASE("scores of hidden dimensions equal PyTorch's, and a narrower model has
   auto narrow = keep_hidden(model, kept);
   CHECK(narrow->config().hidden_size == 6);
   const auto &from = *model->encoder->layers[1], &to = *narrow->encoder->layers[1];
-  CHECK(torch::equal(to.query->weight, from.query->weight.index_select(1, kept)));
-  CHECK(torch::equal(to.output->weight, from.output->weight.index_select(0, kept)));
-  CHECK(torch::equal(to.output_norm->bias, from.output_norm->bias.index_select(0, kept)));
+  CHECK(torch::equal(to.linear(Role::query)->weight, from.linear(Role::query)->weight.index_select(1, kept)));
+  CHECK(torch::equal(to.linear(Role::down)->weight, from.linear(Role::down)->weight.index_select(0, kept)));
+  CHECK(torch::equal(to.norm(Role::mlp_norm)->bias, from.norm(Role::mlp_norm)->bias.index_select(0, kept)));
   CHECK(torch::equal(keep_hidden(model, torch::arange(32))->forward(halves.collate(halves.plan(0)[0])).logits,
                      model->forward(halves.collate(halves.plan(0)[0])).logits));
 }
@@ -335,8 +335,8 @@ Model with_twin_units() {
   const at::NoGradGuard no_grad;
   auto model = tiny_model();
   auto& layer = *model->encoder->layers[1];
-  layer.intermediate->weight[2].copy_(layer.intermediate->weight[1]);
-  layer.intermediate->bias[2].copy_(layer.intermediate->bias[1]);
+  layer.linear(Role::up)->weight[2].copy_(layer.linear(Role::up)->weight[1]);
+  layer.linear(Role::up)->bias[2].copy_(layer.linear(Role::up)->bias[1]);
   return model;
 }
 
@@ -614,10 +614,12 @@ TEST_CASE("reconstructed weights equal least squares by PyTorch") {
   };
   for (size_t i = 0; i < 3; ++i) {
     const auto& layer = model->encoder->layers[i];
-    std::vector<std::pair<std::string, Linear>> fitted = {{"heads", layer->attention_output},
-                                                          {"intermediate", layer->output}};
+    std::vector<std::pair<std::string, Linear>> fitted = {{"heads", layer->linear(Role::attention_output)},
+                                                          {"intermediate", layer->linear(Role::down)}};
     if (method == Reconstruction::layerwise) {
-      fitted.insert(fitted.end(), {{"query", layer->query}, {"value", layer->value}, {"made", layer->intermediate}});
+      fitted.insert(fitted.end(), {{"query", layer->linear(Role::query)},
+                                   {"value", layer->linear(Role::value)},
+                                   {"made", layer->linear(Role::up)}});
     }
     for (const auto& [name, linear] : fitted) {
       INFO(name << " of layer " << i);
@@ -696,15 +698,15 @@ TEST_CASE("a block that went whole leaves what its outputs were on average") {
   kept[3] = kept[3].slice(0, 0, 0);
   cut_units(*model, kept);
   const auto& layer = model->encoder->layers[1];
-  const auto as_cut = layer->attention_output->bias.clone();
+  const auto as_cut = layer->linear(Role::attention_output)->bias.clone();
   reconstruct(model, original, kept, OneBatch(batch), method, 1e-3, quiet_context({}));
-  CHECK_FALSE(torch::equal(layer->attention_output->bias, as_cut));
+  CHECK_FALSE(torch::equal(layer->linear(Role::attention_output)->bias, as_cut));
   const auto error = [&] {
     const at::NoGradGuard no_grad;
     return (model->forward(batch).logits - original->forward(batch).logits).norm().item<double>();
   };
   const auto fitted = error();
-  layer->attention_output->bias.set_data(as_cut);
+  layer->linear(Role::attention_output)->bias.set_data(as_cut);
   CHECK(fitted < error());
   const auto scores = surgeon_scores(model, OneBatch(batch), 0, quiet_context({}));
   CHECK(scores[2].scores.numel() == 0);
@@ -715,6 +717,7 @@ TEST_CASE("layers that lost all heads or units are scored by every method, and r
   const auto importance_method = GENERATE(from_range(enum_names(ImportanceMethod{}))).first;
   const auto reconstruction = GENERATE(from_range(enum_names(Reconstruction{}))).first;
   const bool per_text = GENERATE(false, true);
+  if (of_single_weights(importance_method)) return;
   if (per_text && !by_masks(importance_method)) return;
   INFO(enum_name(importance_method) << " " << enum_name(reconstruction) << (per_text ? " per text" : ""));
   const OneBatch texts(golden_batch(golden_tensors("model/tiny.safetensors")), 3);
@@ -775,7 +778,8 @@ TEST_CASE("units that are 0 on all texts are reconstructed as they were") {
   auto original = tiny_model();
   {
     const at::NoGradGuard no_grad;
-    for (const auto& linear : {original->encoder->layers[1]->intermediate, original->encoder->layers[1]->value}) {
+    for (const auto& linear :
+         {original->encoder->layers[1]->linear(Role::up), original->encoder->layers[1]->linear(Role::value)}) {
       linear->weight.zero_();
       linear->bias.zero_();
     }
@@ -794,7 +798,7 @@ TEST_CASE("scores and budgets that are not finite are an error") {
   const auto nan = std::nan("");
   {
     const at::NoGradGuard no_grad;
-    model->encoder->layers[1]->output->weight[0][0] = nan;
+    model->encoder->layers[1]->linear(Role::down)->weight[0][0] = nan;
   }
   LabelObjective objective(model);
   const auto message = [&](ImportanceMethod method, bool per_text) {
@@ -802,7 +806,7 @@ TEST_CASE("scores and budgets that are not finite are an error") {
         [&] { score_units(model, objective, OneBatch(batch), quiet_context({}), {method, per_text}); });
   };
   for (const auto& [method, name] : enum_names(ImportanceMethod{})) {
-    if (method == ImportanceMethod::random) continue;
+    if (method == ImportanceMethod::random || of_single_weights(method)) continue;
     INFO(name);
     CHECK_THAT(message(method, false), Catch::Contains("expected finite numbers"));
     if (by_masks(method)) CHECK_THAT(message(method, true), Catch::Contains("expected finite numbers"));

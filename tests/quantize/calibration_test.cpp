@@ -3,6 +3,7 @@
 #include "compress/base/json_file.h"
 #include "compress/state_dict/state_dict.h"
 #include "quantize/bias_correction.h"
+#include "quantize/calibrate.h"
 #include "quantize/mixed.h"
 #include "quantize/smooth.h"
 #include "tests/support.h"
@@ -116,7 +117,7 @@ TEST_CASE("what cannot be calibrated on is refused in words") {
   for (auto& [name, tensor] : none.tensors) tensor = tensor.slice(0, 0, 0);
   CHECK_THAT(refusal(none), Catch::Contains("no text"));
   const at::NoGradGuard no_grad;
-  model->encoder->layers[1]->intermediate->bias[5] = std::nan("");
+  model->encoder->layers[1]->linear(Role::up)->bias[5] = std::nan("");
   CHECK_THAT(refusal(tiny_batch()), Catch::Contains("bert.encoder.layer.1.output.dense: found NaN"));
   for (auto& linear : model->linears()) CHECK_FALSE(linear->watch);
 }
@@ -144,9 +145,9 @@ Model with_outliers(Activation activation) {
   const at::NoGradGuard no_grad;
   for (auto& layer : model->encoder->layers) {
     layer->spec.mlp.activation = activation;
-    for (auto& [maker, reader] :
-         {std::pair(layer->value, layer->attention_output), std::pair(layer->intermediate, layer->output)}) {
-      if (maker.get() == layer->intermediate.get() && activation != Activation::relu) continue;
+    for (auto& [maker, reader] : {std::pair(layer->linear(Role::value), layer->linear(Role::attention_output)),
+                                  std::pair(layer->linear(Role::up), layer->linear(Role::down))}) {
+      if (maker.get() == layer->linear(Role::up).get() && activation != Activation::relu) continue;
       maker->weight[3] *= 50;
       maker->bias[3] *= 50;
       reader->weight.select(1, 3) /= 50;
@@ -227,12 +228,12 @@ TEST_CASE("corrected biases leave no mean error in a layer's outputs") {
   quantize(model, formats);
   const OneBatch source(batch, 2);
   const double before = largest_mean_error(original, model, source);
-  const auto untouched = model->encoder->layers[1]->output->bias.clone();
+  const auto untouched = model->encoder->layers[1]->linear(Role::down)->bias.clone();
   CHECK(correct_biases(model, original, source, quiet_context({})) > 0.0);
   CHECK(before > 1e-4);
   CHECK(largest_mean_error(original, model, source) < 1e-5);
-  CHECK(torch::equal(model->encoder->layers[1]->output->bias, untouched));
-  CHECK(model->encoder->layers[0]->output->bias.scalar_type() == torch::kFloat);
+  CHECK(torch::equal(model->encoder->layers[1]->linear(Role::down)->bias, untouched));
+  CHECK(model->encoder->layers[0]->linear(Role::down)->bias.scalar_type() == torch::kFloat);
   check_close(logits_of(model, batch), logits_of(original, batch), 0.5);
 }
 

@@ -17,7 +17,7 @@ Int8Rows int8_rows(const torch::Tensor& weight) {
   Linear linear(weight.size(1), weight.size(0));
   linear->weight.copy_(weight);
   linear->store(WeightFormat::int8);
-  return {linear->weight, linear->weight_scale};
+  return {linear->weight, linear->part("weight_scale")};
 }
 
 TEST_CASE("each row is quantized by its own largest magnitude") {
@@ -114,10 +114,10 @@ TEST_CASE(
   const auto captured = model->forward(batch, {.hidden_states = true}).logits;
   CHECK(((model->forward(batch).logits - captured).norm() / captured.norm()).item<double>() < near / 2);
   // What changes in place is seen, and what takes a tensor's place.
-  for (auto* each : {&exact, &model}) (*each)->encoder->layers[1]->output_norm->bias.mul_(3.0);
+  for (auto* each : {&exact, &model}) (*each)->encoder->layers[1]->norm(Role::mlp_norm)->bias.mul_(3.0);
   CHECK(error() < near);
   for (auto* each : {&exact, &model}) {
-    auto& norm = (*each)->encoder->layers[2]->output_norm;
+    auto norm = (*each)->encoder->layers[2]->norm(Role::mlp_norm);
     norm->weight.set_data(norm->weight * 2.0);
   }
   CHECK(error() < near);
@@ -133,7 +133,7 @@ TEST_CASE("a model of fewer bits is the same whether it was made in inference mo
     auto model = tiny_model();
     quantize(model, {});
     auto first = model->forward(batch).logits;
-    model->encoder->layers[0]->output->bias.add_(0.5);
+    model->encoder->layers[0]->linear(Role::down)->bias.add_(0.5);
     return std::pair(first.clone(), model->forward(batch).logits.clone());
   };
   std::pair<torch::Tensor, torch::Tensor> inside, outside;
@@ -155,13 +155,16 @@ TEST_CASE("weights that are asked for in float32 stay as they are") {
   const auto exact = copy(model);
   quantize(model, {.linear = WeightFormat::float32, .embeddings = WeightFormat::int8});
   CHECK(model->config().linear_format == WeightFormat::float32);
-  CHECK(torch::equal(model->encoder->layers[0]->query->weight, exact->encoder->layers[0]->query->weight));
-  CHECK(model->encoder->layers[0]->query->weight.scalar_type() == torch::kFloat);
+  CHECK(torch::equal(model->encoder->layers[0]->linear(Role::query)->weight,
+                     exact->encoder->layers[0]->linear(Role::query)->weight));
+  CHECK(model->encoder->layers[0]->linear(Role::query)->weight.scalar_type() == torch::kFloat);
   CHECK(model->encoder->embeddings->word_embeddings->weight.scalar_type() == torch::kChar);
   // Parts of another format are no int8.
-  CHECK_THROWS_WITH(model->encoder->layers[0]->query->store(
-                        WeightFormat::int8, {exact->encoder->layers[0]->query->weight, torch::ones({8, 1})}),
-                    Catch::Contains("weight: found Float"));
+  CHECK_THROWS_WITH(
+      model->encoder->layers[0]
+          ->linear(Role::query)
+          ->store(WeightFormat::int8, {exact->encoder->layers[0]->linear(Role::query)->weight, torch::ones({8, 1})}),
+      Catch::Contains("weight: found Float"));
 }
 
 TEST_CASE("with one scale a token, a token's result does not depend on the other tokens") {
@@ -232,8 +235,8 @@ TEST_CASE("a weight that 16 bits can't hold is told with what holds it, and noth
   const auto refusal = [](double value, bool of_table, Scheme scheme, WeightFormat embeddings) {
     auto model = tiny_model();
     const at::NoGradGuard no_grad;
-    auto& weight =
-        of_table ? model->encoder->embeddings->word_embeddings->weight : model->encoder->layers[1]->output->weight;
+    auto& weight = of_table ? model->encoder->embeddings->word_embeddings->weight
+                            : model->encoder->layers[1]->linear(Role::down)->weight;
     weight[3][5] = value;
     const auto message = message_of<UnsupportedError>(
         [&] { quantize(model, {format_of(scheme), embeddings, ActivationScheme::per_token}); });
@@ -253,7 +256,7 @@ TEST_CASE("a weight that 16 bits can't hold is told with what holds it, and noth
   for (const auto& [value, scheme] : {std::pair(65519.0, Scheme::fp16), std::pair(1e5, Scheme::bf16)}) {
     auto model = tiny_model();
     const at::NoGradGuard no_grad;
-    model->encoder->layers[1]->output->weight[3][5] = value;
+    model->encoder->layers[1]->linear(Role::down)->weight[3][5] = value;
     CHECK_NOTHROW(quantize(model, {format_of(scheme), format_of(scheme), ActivationScheme::per_token}));
   }
 }
@@ -288,6 +291,13 @@ TEST_CASE("the names of a model's linear layers follow from its config") {
   }
 }
 
+TEST_CASE("names of layers that a model has not are no layers to leave in fp32") {
+  auto model = tiny_model();
+  CHECK_THROWS_WITH(quantize(model, {.unquantized = {kFirst, "bert.encoder.layer.9.output.dense"}}),
+                    "unquantized: found bert.encoder.layer.9.output.dense, which no linear layer is called");
+  CHECK(model->config().linear_format == WeightFormat::float32);
+}
+
 TEST_CASE("layers that stay float32 are written, named and read again") {
   auto model = tiny_model();
   CHECK(matching_layers(model, {"*.0.output.dense", "bert.encoder.layer.2.inter*"}) ==
@@ -313,7 +323,7 @@ TEST_CASE("sensitivity lists each layer alone, the worst first") {
   CHECK(table[0].layer == kFirst);
   CHECK(table[0].evaluation.value() == Approx(0.86));
   CHECK(table[1].layer == kLast);
-  CHECK(table[1].bytes_saved == 3 * model->encoder->layers[2]->intermediate->weight.numel());
+  CHECK(table[1].bytes_saved == 3 * model->encoder->layers[2]->linear(Role::up)->weight.numel());
 }
 
 TEST_CASE("a bound on what may get worse holds for metrics of which less is better too") {

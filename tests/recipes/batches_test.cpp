@@ -13,6 +13,7 @@
 #include "prune/importance.h"
 #include "prune/reconstruct.h"
 #include "quantize/bias_correction.h"
+#include "quantize/calibrate.h"
 #include "quantize/smooth.h"
 #include "tests/support.h"
 

@@ -142,7 +142,8 @@ TEST_CASE("every family is distilled into fewer of its layers, with every loss")
   auto teacher = subject.model;
   auto student = keep_layers(teacher, some_layers(teacher->config()));
   CHECK(student->config().layers.size() < teacher->config().layers.size());
-  CHECK(torch::equal(student->encoder->layers.back()->query->weight, teacher->encoder->layers.back()->query->weight));
+  CHECK(torch::equal(student->encoder->layers.back()->linear(Role::query)->weight,
+                     teacher->encoder->layers.back()->linear(Role::query)->weight));
   std::vector<LossConfig> losses;
   for (const auto& [type, ignored] : enum_names(LossType{})) losses.push_back({.type = type});
   DistillObjective objective(student, {{teacher, DistillationLoss(losses, shape_of(student), shape_of(teacher))}});

@@ -2,6 +2,8 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
+#include "compress/model_folder/model_folder.h"
+#include "prune/sparse.h"
 #include "recipes/load.h"
 #include "recipes/run.h"
 #include "tests/recipes/tiny_task.h"
@@ -49,6 +51,23 @@ stages:
   fs::path result() const { return root / "runs/small"; }
   nlohmann::json rounds() const { return read_json_file(result() / "compress.json").at("notes").at("rounds"); }
 };
+
+TEST_CASE("gradual pruning of single weights ends at its density, in its pattern, and the zeros are held") {
+  const GradualRun gradual;
+  gradual.run(
+      {"stages.small.gradual.prune={importance: first_order, pattern: 1x4, density: 0.25, score_examples: 64, "
+       "batch_size: 16}"});
+  const auto rounds = gradual.rounds();
+  REQUIRE(rounds.size() == 3);
+  CHECK(rounds[0].at("density") > rounds[1].at("density"));
+  CHECK(rounds[2].at("density") == 0.25);
+  auto model = load_model(gradual.result()).model;
+  CHECK(model->config().sparsity == SparsityPattern::block_1x4);
+  for (const auto& linear : model->block_linears()) {
+    const auto blocks = prune::block_sums(linear->weight.ne(0).to(torch::kFloat), {.columns = 4});
+    CHECK(blocks.ne(0).to(torch::kFloat).mean().item<double>() == Approx(0.25).margin(0.01));
+  }
+}
 
 TEST_CASE("gradual pruning ends at its budget and keeps every round") {
   const GradualRun gradual;

@@ -356,7 +356,7 @@ TEST_CASE("values out of range are refused by each config") {
         at + "distill.student.layers[1]: found layer 1 again, expected each layer once");
   CHECK(one("prune: {of: m/a}") ==
         at + "prune: nothing to prune; expected heads, intermediate_size or both, or hidden_size, macs_reduction, "
-             "parameter_reduction or latency_reduction");
+             "parameter_reduction, latency_reduction or pattern");
   CHECK(one("prune: {of: m/a, heads: 0}") == at + "prune.heads: found 0, expected at least 1");
   CHECK(one("quantize: {of: m/a, scheme: bf16, activations: per_tensor}") ==
         at + "quantize.activations: found per_tensor with scheme bf16, which keeps activations; expected scheme "
@@ -385,7 +385,7 @@ TEST_CASE("configs are checked without a recipe too") {
                     "epochs: found 0, expected from 1 to 100000\nlearning_rate: found -1, expected a number above 0");
   CHECK_THROWS_WITH(check(prune::PruneConfig{}),
                     "nothing to prune; expected heads, intermediate_size or both, or hidden_size, macs_reduction, "
-                    "parameter_reduction or latency_reduction");
+                    "parameter_reduction, latency_reduction or pattern");
 }
 
 TEST_CASE("text that is no recipe is refused with its line") {

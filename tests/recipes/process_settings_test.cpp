@@ -23,6 +23,7 @@
 #include "prune/reconstruct.h"
 #include "prune/surgeon.h"
 #include "quantize/bias_correction.h"
+#include "quantize/calibrate.h"
 #include "quantize/smooth.h"
 #include "tests/support.h"
 

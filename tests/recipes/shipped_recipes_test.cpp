@@ -95,6 +95,9 @@ TEST_CASE("recipes/one_shot.yaml runs from its first stage to its last") {
 TEST_CASE("recipes/quickstart.yaml runs from its first stage to its last") {
   run_whole("quickstart");
 }
+TEST_CASE("recipes/sparse.yaml runs from its first stage to its last") {
+  run_whole("sparse");
+}
 TEST_CASE("recipes/task_agnostic.yaml runs from its first stage to its last") {
   run_whole("task_agnostic");
 }

@@ -1,6 +1,8 @@
 #pragma once
 // A model whose answers follow from the text, which tells what it was asked and can be held up.
 
+#include <omp.h>
+
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <future>
@@ -66,6 +68,7 @@ class FakeModel : public Model {
       std::unique_lock lock(mutex_);
       auto& batch = batches_.emplace_back();
       for (const auto* reading : readings) batch.push_back(reading->tokens);
+      threads_.push_back(omp_get_max_threads());
       changed_.notify_all();
       changed_.wait(lock, [&] { return !held_; });
     }
@@ -96,6 +99,12 @@ class FakeModel : public Model {
     REQUIRE(changed_.wait_for(lock, std::chrono::seconds(20), [&] { return batches_.size() >= count; }));
   }
 
+  /// That each batch may use.
+  std::vector<int> threads() const {
+    const std::lock_guard lock(mutex_);
+    return threads_;
+  }
+
   /// Tokens of each text of each batch.
   std::vector<std::vector<int64_t>> batches() const {
     const std::lock_guard lock(mutex_);
@@ -116,6 +125,7 @@ class FakeModel : public Model {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   mutable std::vector<std::vector<int64_t>> batches_;
+  mutable std::vector<int> threads_;
   bool held_ = false;
 };
 

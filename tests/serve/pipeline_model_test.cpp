@@ -1,6 +1,10 @@
 #include "compress/serve/pipeline_model.h"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 
 #include "compress/serve/http.h"
 
@@ -18,6 +22,25 @@ std::string repeated(const std::string& word, int64_t times, const std::string& 
   for (int64_t i = 0; i < times; ++i) text += word + " ";
   return text + last;
 }
+
+/// A copy of goldens/sentence/model that goes away.
+class SentenceFolder {
+ public:
+  SentenceFolder() { std::filesystem::copy(std::string(COMPRESS_GOLDENS) + "/sentence/model", path_); }
+  ~SentenceFolder() { std::filesystem::remove_all(path_); }
+  SentenceFolder(const SentenceFolder&) = delete;
+  SentenceFolder& operator=(const SentenceFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
+    std::ofstream(path_ / name) << text;
+  }
+
+ private:
+  std::filesystem::path path_ =
+      std::filesystem::temp_directory_path() / ("compress-sentence-" + std::to_string(::getpid()));
+};
 
 template <class Ask>
 int status_of(Ask&& ask) {
@@ -57,6 +80,33 @@ TEST_CASE("A text that is too long is refused, or cut at the end that is asked f
   CHECK(cut.tokens == most);
   CHECK(std::ranges::count(cut.ids, whole.ids.back()) == 2);  // neither text is gone
   CHECK(cut.types.back() == 1);
+}
+
+TEST_CASE("A prompt of the folder is put before a text by its name, in place of the default one") {
+  const SentenceFolder folder;
+  const auto load = [&](const nlohmann::json& default_name) {
+    const nlohmann::json prompts{{"query", "query: "}, {"document", ""}};
+    folder.write("config_sentence_transformers.json",
+                 nlohmann::json{{"prompts", prompts}, {"default_prompt_name", default_name}}.dump());
+    return load_model(folder.path(), {}, [](const std::string&) {});
+  };
+  const auto model = load("query");
+  const auto ids = [&](const std::string& text, const std::optional<std::string>& name) {
+    return model->read({.text = text}, {.prompt_name = name}).ids;
+  };
+  CHECK(ids("good film", {}) == ids("good film", "query"));
+  CHECK(ids("query: good film", "document") == ids("good film", "query"));
+  CHECK(ids("good film", "document").size() == 4);
+  CHECK(status_of([&] { ids("good film", "passage"); }) == 422);
+  CHECK(status_of([&] { model->read({2, 7, 3}, {}, {.prompt_name = "query"}); }) == 422);
+  CHECK(status_of([&] { golden_model("sentence/model")->read({.text = "a"}, {.prompt_name = "query"}); }) == 422);
+
+  folder.write("modules.json",
+               R"([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                 {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}])");
+  folder.write("1_Pooling/config.json", R"({"include_prompt": false, "pooling_mode_mean_tokens": true})");
+  const auto without = load(nullptr);
+  CHECK(status_of([&] { without->read({.text = "a"}, {.prompt_name = "query"}); }) == 422);
 }
 
 TEST_CASE("Token ids that the model has no row for are refused before they meet others") {

@@ -104,6 +104,23 @@ TEST_CASE("The routes of Text Embeddings Inference have its shapes") {
   CHECK(info.at("model_type").at("classifier").at("id2label").at("1") == "good");
   CHECK(served.get("/health").status == 200);
   CHECK(served.posted("/", {{"inputs", "a"}, {"raw_scores", true}}) == one);
+  CHECK(served.posted("/invocations", {{"inputs", "a"}, {"raw_scores", true}}) == one);
+  CHECK(served.get("/").status == 200);
+  CHECK(served.get("/ping").status == 200);
+}
+
+TEST_CASE("The main route of a model that embeds compares sentences too") {
+  Service service({});
+  service.add("vectors", std::make_shared<FakeModel>(task_of("embedding")));
+  service.set_ready();
+  const auto answer = [&](const json& body) {
+    std::promise<Response> promise;
+    const auto call = service.start({.method = "POST", .path = "/", .body = body.dump()},
+                                    [&](Response found, const Account&) { promise.set_value(std::move(found)); });
+    return json::parse(promise.get_future().get().body);
+  };
+  CHECK(answer({{"inputs", "a"}}) == json::parse("[[1.0, 0.0]]"));
+  CHECK(answer({{"inputs", {{"source_sentence", "a"}, {"sentences", {"b"}}}}}) == json::parse("[1.0]"));
 }
 
 TEST_CASE("OpenAI's routes have its shapes, and base64 has the same numbers") {
@@ -119,6 +136,16 @@ TEST_CASE("OpenAI's routes have its shapes, and base64 has the same numbers") {
   std::memcpy(bytes.data(), vector.data(), bytes.size());
   CHECK(coded.at("data")[0].at("embedding") == base64(bytes));
   CHECK(served.got("/v1/models").at("data")[4].at("id") == "answers");
+  CHECK(served.got("/v1/models/answers") == served.got("/v1/models").at("data")[4]);
+  CHECK(served.get("/v1/models/none").status == 404);
+  CHECK(served.posted("/embeddings", {{"input", "good"}, {"encoding_format", "base64"}}) == coded);
+
+  const auto path = "/v1/embeddings";  // what is wrong with values has one status
+  served.check_error(path, R"({"input": 7})", 400, "validation", "input: found 7");
+  served.check_error(path, R"({"input": "a a a a a a a a a a a"})", 400, "validation", "13 tokens");
+  served.check_error(path, R"({"input": ["a", "a", "a", "a", "a"]})", 400, "validation", "found 5 texts");
+  served.check_error(path, R"({"input": "a", "dimensions": 3})", 400, "validation", "dimensions: found 3");
+  served.check_error(path, R"({"input": "a", "model": "none"})", 404, "not_found", "none");
 }
 
 TEST_CASE("Base64 is that of RFC 4648") {
@@ -192,6 +219,8 @@ TEST_CASE("What is wrong with a request is told by its key, in one shape") {
   served.check_error("/embed", R"({"inputs": "a", "truncation_direction": "Up"})", 422, "validation",
                      "\"Right\" or \"Left\"");
   served.check_error("/embed", R"({"inputs": "a", "dimensions": 9})", 422, "validation", "dimensions: found 9");
+  served.check_error("/embed", R"({"inputs": "a", "dimensions": 0})", 422, "validation", "dimensions: found 0");
+  served.check_error("/tokenize", R"({"inputs": "a", "prompt_name": "query"})", 422, "validation", "prompt_name");
   served.check_error("/embed", R"({"inputs": "a", "model": "none"})", 404, "not_found", "none");
   served.check_error("/embed", R"({"inputs": "a", "model": "classes"})", 424, "backend", "expected one of embedding");
   served.check_error("/embed", R"({"inputs": ["a", "a", "a", "a", "a"]})", 413, "validation", "found 5 texts");
@@ -201,7 +230,10 @@ TEST_CASE("What is wrong with a request is told by its key, in one shape") {
   served.check_error("/embed", R"({"inputs": "\ud800"})", 400, "validation", "JSON");
   served.check_error("/embed", "{\"inputs\": " + std::string(100'000, '['), 400, "validation", "deeper");
   served.check_error("/rerank", R"({"query": "q", "texts": []})", 400, "empty", "texts");
+  served.check_error("/v2/models/classes/infer", R"({"inputs": []})", 400, "empty", "inputs");
   served.check_error("/similarity", R"({"inputs": {"source_sentence": "a"}})", 422, "validation", "inputs.sentences");
+  served.check_error("/similarity", R"({"inputs": {"source_sentence": "a", "sentences": ["b"]}, "model": "bert"})", 404,
+                     "not_found", "bert");
   CHECK(served.posted("/embed", {{"inputs", "a a a a a a a a a a a"}, {"truncate", true}}).size() == 1);
   CHECK(served.posted("/embed", {{"inputs", "a"}, {"something", "else"}, {"model", nullptr}, {"normalize", nullptr}})
             .size() == 1);

@@ -180,6 +180,21 @@ TEST_CASE("What is too large is refused, and the client can read why") {
   has(answer(post("a")), "200 OK");
 }
 
+TEST_CASE("Errors below OpenAI's paths have the form that its clients read") {
+  Running running;
+  Client client(running.server.port());
+  const auto error_of = [&](const std::string& request) {
+    client.send(request);
+    const auto answer = client.receive();
+    return nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4)).at("error");
+  };
+  CHECK(error_of("POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}") ==
+        nlohmann::json{
+            {"message", "input: not there, expected it"}, {"type", "validation"}, {"param", nullptr}, {"code", 400}});
+  CHECK(error_of("GET /v1/none HTTP/1.1\r\nHost: a\r\n\r\n").at("code") == 404);
+  CHECK(error_of("POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}") == "inputs: not there, expected it");
+}
+
 TEST_CASE("A request that is sent too slowly is ended with 408, a connection without one in silence") {
   Running running({.request_time = 300ms, .idle_time = 300ms});
   Client idle(running.server.port()), slow_head(running.server.port()), slow_body(running.server.port());

@@ -52,6 +52,7 @@ def main():
             "logits.cross_entropy.2": 4 * F.cross_entropy(s / 2, torch.softmax(t / 2, -1))}
     s, t = torch.randn(BATCH, LENGTH, 8), torch.randn(BATCH, LENGTH, 8)
     out |= {"hidden.student": s, "hidden.teacher": t,
+            "hidden.normalized_mse": over_tokens(F.mse_loss(s, t, reduction="none").mean(-1) / t.square().mean(-1)),
             "hidden.cosine": over_tokens(F.cosine_embedding_loss(s.reshape(-1, 8), t.reshape(-1, 8),
                                                                  torch.ones(BATCH * LENGTH), reduction="none")
                                          .reshape(BATCH, LENGTH))}

@@ -183,6 +183,13 @@ DECODERS = {  # name: model type, and options
     "mpt": ("mpt", dict()),
     "mpt_six": ("mpt", dict(n_heads=6)),
     "gpt2_inner": ("gpt2", dict(n_inner=40, activation_function="relu")),
+    "gemma2": ("gemma2", dict(num_key_value_heads=2, head_dim=6, query_pre_attn_scalar=9, num_hidden_layers=3, sliding_window=4,
+                              attn_logit_softcapping=4.0, final_logit_softcapping=3.0)),
+    "gemma3": ("gemma3_text", dict(num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8, num_hidden_layers=6, sliding_window=5)),
+    "gemma3_own": ("gemma3_text", dict(num_key_value_heads=1, head_dim=6, query_pre_attn_scalar=7, attention_bias=True, tie_word_embeddings=False,
+                                       sliding_window=5, layer_types=["full_attention", "sliding_attention"], rope_parameters={
+                                           "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+                                           "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})),
 }
 
 

@@ -1,12 +1,13 @@
-#include "compress/kernels/int16_attention.h"
+#include "compress/kernels/head_attention.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "compress/kernels/int16_attention.cpp"
+#define HWY_TARGET_INCLUDE "compress/kernels/head_attention.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -17,6 +18,20 @@ namespace compression::kernels {
 namespace HWY_NAMESPACE {
 
 constexpr float kMost = 32767.0f;
+
+// Kinds of words: Int16 and Float32 (dot-inl.h), in which nothing is rounded.
+
+template <class Dot>
+constexpr bool kRounds = !std::is_same_v<Dot, Float32>;
+
+/// Keys that are summed in a row: sums of sums, since the longest texts have more than floats can add one to the other.
+template <class Dot>
+constexpr int64_t kSummed = kRounds<Dot> ? attention_limit + 1024 : 1024;
+
+template <class Dot>
+HWY_INLINE int64_t WordsOf(int64_t values) {
+  return kRounds<Dot> ? (values + 1) / 2 : values;
+}
 
 /// A context is a sum over tokens of probability times value, below 2^31. The more tokens, the more bits the
 /// probabilities need, which are smaller then, and the fewer the values, whose errors average out.
@@ -54,7 +69,11 @@ float Largest(const float* from, int64_t rows, int64_t columns, int64_t ld) {
 struct Scale {
   float step, inverse;
 };
-HWY_INLINE Scale ScaleOf(float largest, float limit) {
+/// Of rows whose largest number becomes `limit`.
+template <class Dot>
+Scale ScaleOf(const float* from, int64_t rows, int64_t columns, int64_t ld, float limit) {
+  if constexpr (!kRounds<Dot>) return {1.0f, 1.0f};
+  const float largest = Largest(from, rows, columns, ld);
   return largest > 1e-30f ? Scale{largest / limit, limit / largest} : Scale{0.0f, 0.0f};
 }
 
@@ -77,32 +96,57 @@ void RoundRow(const float* HWY_RESTRICT from, int64_t columns, float inverse, in
   if (columns % 2 != 0) to[columns] = 0;
 }
 
-/// Panels of keys: word k of key j is values 2k and 2k + 1 of its row. `row` has room for one.
+/// Rows as words, `ld` from row to row.
+struct WordRows {
+  const uint32_t* words;
+  int64_t ld;
+};
+
+/// Rows as they are multiplied; rounded ones are in `memory`.
+template <class Dot>
+HWY_INLINE WordRows RowsAsWords(const float* from, int64_t rows, int64_t size, int64_t ld, float inverse,
+                                uint32_t* memory) {
+  if constexpr (!kRounds<Dot>) return {reinterpret_cast<const uint32_t*>(from), ld};
+  const int64_t words = WordsOf<Dot>(size);
+  for (int64_t r = 0; r < rows; ++r) {
+    RoundRow(from + r * ld, size, inverse, reinterpret_cast<int16_t*>(memory + r * words));
+  }
+  return {memory, words};
+}
+
+/// Panels of keys: word k of key j is word k of its row, of which `row` has room for one.
+template <class Dot>
 void PackKeys(const float* keys, int64_t count, int64_t size, int64_t ld, float inverse, uint32_t* row, uint32_t* to) {
-  const int64_t width = PanelWidth(), panels = (count + width - 1) / width, words = (size + 1) / 2;
+  const int64_t width = PanelWidth(), panels = (count + width - 1) / width, words = WordsOf<Dot>(size);
   for (int64_t j = 0; j < panels * width; ++j) {
     uint32_t* column = to + j / width * words * width + j % width;
+    const uint32_t* from = row;
     if (j < count) {
-      RoundRow(keys + j * ld, size, inverse, reinterpret_cast<int16_t*>(row));
+      from = RowsAsWords<Dot>(keys + j * ld, 1, size, ld, inverse, row).words;
     } else if (j == count) {
       std::fill_n(row, words, 0u);
     }
-    for (int64_t k = 0; k < words; ++k) column[k * width] = row[k];
+    for (int64_t k = 0; k < words; ++k) column[k * width] = from[k];
   }
 }
 
-/// Panels of the values' columns: word t of a column is that of tokens 2t and 2t + 1.
-void PackValues(const Int16Head& head, float inverse, int64_t words, uint32_t* to) {
+/// Panels of the values' columns: word t of a column is that of token t, or, rounded, of tokens 2t and 2t + 1.
+template <class Dot>
+void PackValues(const AttentionHead& head, float inverse, int64_t words, uint32_t* to) {
   const F d;
   const I32 di;
   const int64_t n = Lanes(), width = PanelWidth(), panels = (head.size + width - 1) / width;
   const auto by = hn::Set(d, inverse);
   for (int64_t p = 0; p < panels; ++p) {
     for (int64_t t = 0; t < words; ++t, to += width) {
-      const float* even = head.value + 2 * t * head.ld + p * width;
+      const float* even = head.value + (kRounds<Dot> ? 2 : 1) * t * head.ld + p * width;
       const bool alone = 2 * t + 1 == head.tokens;
       for (int64_t c = 0; c < width; c += n) {
         const int64_t left = head.size - p * width - c;
+        if constexpr (!kRounds<Dot>) {
+          hn::StoreU(LoadFirst(even + c, left), d, reinterpret_cast<float*>(to + c));
+          continue;
+        }
         const auto round = [&](const float* from)
                                HWY_ATTR { return hn::NearestInt(hn::Mul(LoadFirst(from + c, left), by)); };
         const auto high = alone ? hn::Zero(di) : hn::ShiftLeft<16>(round(even + head.ld));
@@ -116,7 +160,7 @@ void PackValues(const Int16Head& head, float inverse, int64_t words, uint32_t* t
 HWY_INLINE VF Exp2OfNegative(VF x) {
   const F d;
   const I32 di;
-  x = hn::Max(hn::Set(d, -126.0f), x);
+  x = AtLeast(x, -126.0f);
   const auto n = hn::Round(x);
   const auto r = hn::Sub(x, n);
   auto p = hn::Set(d, 1.3333558e-3f);
@@ -128,9 +172,14 @@ HWY_INLINE VF Exp2OfNegative(VF x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n))));
 }
 
-/// Probabilities of one query's scores, whose unit is that of a logarithm to base 2: as int16, the largest 32767 unless
-/// their sum is too large. Returns what they add up to as they were rounded: of many small ones that differs from their
-/// sum before. Scores have whole panels.
+/// The unit of scores: of rounded products that of a logarithm to base 2.
+template <class Dot>
+constexpr float kScoreUnit = kRounds<Dot> ? 1.44269504088896341f : 1.0f;
+
+/// Probabilities of one query's scores, times a factor; returns what they add up to. Scores have whole panels. As
+/// floats the largest is 1, in the scores' place. As int16 it is 32767 unless their sum is too large, and their sum is
+/// that of the rounded: of many small ones it differs from the sum before.
+template <class Dot>
 float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const float* bias, float total,
               int16_t* HWY_RESTRICT to) {
   const F d;
@@ -142,7 +191,7 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
     const int64_t left = tokens - c;
     auto v = hn::LoadU(d, scores + c);
     if (bias != nullptr) {
-      v = hn::MulAdd(LoadFirst(bias + c, left), hn::Set(d, 1.44269504088896341f), v);
+      v = hn::MulAdd(LoadFirst(bias + c, left), hn::Set(d, kScoreUnit<Dot>), v);
     }
     if (left < n) v = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(left, 0))), v, lowest);
     if (bias != nullptr || left < n) hn::StoreU(v, d, scores + c);
@@ -150,12 +199,18 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
   }
   const auto largest = hn::MaxOfLanes(d, most);
   auto sums = hn::Zero(d);
-  for (int64_t c = 0; c < padded; c += n) {
-    const auto e = Exp2OfNegative(hn::Sub(hn::LoadU(d, scores + c), largest));
-    hn::StoreU(e, d, scores + c);
-    sums = hn::Add(sums, e);
+  for (int64_t first = 0; first < padded; first += kSummed<Dot>) {
+    auto some = hn::Zero(d);
+    for (int64_t c = first; c < std::min(padded, first + kSummed<Dot>); c += n) {
+      const auto below = hn::Sub(hn::LoadU(d, scores + c), largest);
+      const auto e = kRounds<Dot> ? Exp2OfNegative(below) : ExpOfNegative(below);
+      hn::StoreU(e, d, scores + c);
+      some = hn::Add(some, e);
+    }
+    sums = hn::Add(sums, some);
   }
   const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  if constexpr (!kRounds<Dot>) return sum;
   const auto by = hn::Set(d, std::min(kMost, total / sum));
   const I32 di;
   auto integers = hn::Zero(di);
@@ -172,46 +227,45 @@ float LargestOfScores(int64_t size) {
   return std::min(kMost, std::floor(std::sqrt(2147483000.0f / static_cast<float>(std::max<int64_t>(size, 1)))));
 }
 
-int64_t RowsWords(int64_t rows, int64_t size) {
+template <class Dot>
+int64_t RowsWordsOf(int64_t rows, int64_t size) {
   const int64_t width = PanelWidth();
-  return (rows + width - 1) / width * width * ((size + 1) / 2);
+  return (rows + width - 1) / width * width * WordsOf<Dot>(size);
 }
 
-float PackRows(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
-  const auto scale = ScaleOf(Largest(from, rows, size, ld), LargestOfScores(size));
-  std::vector<uint32_t> row(static_cast<size_t>((size + 1) / 2));
-  PackKeys(from, rows, size, ld, scale.inverse, row.data(), to);
+template <class Dot>
+float PackRowsOf(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
+  const auto scale = ScaleOf<Dot>(from, rows, size, ld, LargestOfScores(size));
+  std::vector<uint32_t> row(static_cast<size_t>(WordsOf<Dot>(size)));
+  PackKeys<Dot>(from, rows, size, ld, scale.inverse, row.data(), to);
   return scale.step;
 }
 
-struct Sizes {
+template <class Dot>
+struct HeadSizes {
   int64_t words, token_words, padded, wide;  // of a query; of a column of values; tokens and columns in whole panels
   int64_t position_rows;                     // in whole panels
   int64_t query, key, value, scores, probabilities, context, bias, of_queries, of_keys;
-  Sizes(int64_t tokens, int64_t size, int64_t positions) {
-    const int64_t width = PanelWidth(), rows = Int16::kRows;
+  HeadSizes(int64_t tokens, int64_t size, int64_t positions) {
+    const int64_t width = PanelWidth(), rows = Dot::kRows;
     const auto whole = [&](int64_t columns) { return (columns + width - 1) / width * width; };
-    words = (size + 1) / 2;
-    token_words = (tokens + 1) / 2;
+    words = WordsOf<Dot>(size);
+    token_words = WordsOf<Dot>(tokens);
     padded = whole(tokens);
     wide = whole(size);
     query = whole(rows * words + 1);
     key = padded * words;
     value = wide * token_words;
     scores = rows * padded;
-    probabilities = rows * padded / 2 + width;
+    probabilities = kRounds<Dot> ? rows * padded / 2 + width : 0;  // else where the scores are
     context = rows * wide;
     bias = padded;
     position_rows = whole(positions);
     of_queries = rows * position_rows;
     of_keys = tokens * position_rows;
   }
+  int64_t all() const { return query + key + value + scores + probabilities + context + bias + of_queries + of_keys; }
 };
-
-int64_t ScratchWords(int64_t tokens, int64_t size, int64_t position_rows) {
-  const Sizes s(tokens, size, position_rows);
-  return s.query + s.key + s.value + s.scores + s.probabilities + s.context + s.bias + s.of_queries + s.of_keys;
-}
 
 HWY_INLINE int64_t PlaceOf(const int64_t* places, int64_t token) {
   return places == nullptr ? token : places[token];
@@ -219,13 +273,14 @@ HWY_INLINE int64_t PlaceOf(const int64_t* places, int64_t token) {
 
 /// Products of the rows in `content` with those rows of a table that the distances from `nearest` to `furthest`, places
 /// of keys less those of queries, have: to[row of content][row of the table].
-void MultiplyRows(TileFunction tile, const uint32_t* content, const Sizes& s, const Int16Positions& positions,
+template <class Dot>
+void MultiplyRows(TileFunction tile, const WordRows& content, const HeadSizes<Dot>& s, const HeadPositions& positions,
                   const uint32_t* table, int64_t nearest, int64_t furthest, const float* scale, float* to) {
   const int64_t width = PanelWidth();
   const int64_t first = positions.row[furthest] / width, last = positions.row[nearest] / width;
   for (int64_t p = first; p <= last; ++p) {
-    tile({.a = content,
-          .a_row = s.words,
+    tile({.a = content.words,
+          .a_row = content.ld,
           .b = table + p * width * s.words,
           .words = s.words,
           .row_scale = scale,
@@ -259,8 +314,8 @@ void AddPositions(const int32_t* HWY_RESTRICT row, int64_t tokens, const float* 
 struct Keys {
   int64_t first, last;
 };
-HWY_INLINE Keys KeysOf(const Int16Head& head, int64_t query) {
-  if (head.before == Int16Head::everywhere && head.after == Int16Head::everywhere) return {0, head.tokens};
+HWY_INLINE Keys KeysOf(const AttentionHead& head, int64_t query) {
+  if (head.before == AttentionHead::everywhere && head.after == AttentionHead::everywhere) return {0, head.tokens};
   const int64_t place = PlaceOf(head.query_place, query);
   const auto keys_before = [&](int64_t end) {
     if (head.key_place == nullptr) return std::clamp<int64_t>(end, 0, head.tokens);
@@ -272,7 +327,7 @@ HWY_INLINE Keys KeysOf(const Int16Head& head, int64_t query) {
 /// Of what is by the place of a key less that of a query, this query's, a value a key; in `memory` where the tokens do
 /// not follow each other.
 template <class T>
-const T* OfQuery(const T* by_place, const Int16Head& head, int64_t query, T* memory) {
+const T* OfQuery(const T* by_place, const AttentionHead& head, int64_t query, T* memory) {
   if (by_place == nullptr) return nullptr;
   if (head.key_place == nullptr) return by_place - query;
   const T* from = by_place - head.query_place[query];
@@ -280,60 +335,60 @@ const T* OfQuery(const T* by_place, const Int16Head& head, int64_t query, T* mem
   return memory;
 }
 
-void AttendHead(const Int16Head& head, uint32_t* scratch) {
-  const Sizes s(head.tokens, head.size, head.positions != nullptr ? head.positions->rows : 0);
+template <class Dot>
+void AttendHeadOf(const AttentionHead& head, uint32_t* scratch) {
+  const HeadSizes<Dot> s(head.tokens, head.size, head.positions != nullptr ? head.positions->rows : 0);
   const int64_t width = PanelWidth();
   uint32_t* query = scratch;
   uint32_t* key = query + s.query;
   uint32_t* value = key + s.key;
   auto* scores = reinterpret_cast<float*>(value + s.value);
-  uint32_t* probabilities = value + s.value + s.scores;
-  auto* context = reinterpret_cast<float*>(probabilities + s.probabilities);
+  uint32_t* rounded = value + s.value + s.scores;
+  uint32_t* probabilities = kRounds<Dot> ? rounded : value + s.value;
+  auto* context = reinterpret_cast<float*>(rounded + s.probabilities);
   float* placed_bias = context + s.context;
   auto* placed_rows = reinterpret_cast<int32_t*>(placed_bias);
   float* of_queries = placed_bias + s.bias;
   float* of_keys = of_queries + s.of_queries;
 
   const float limit = LargestOfScores(head.size);
-  const auto q = ScaleOf(Largest(head.query, head.queries, head.size, head.ld), limit);
-  const auto k = ScaleOf(Largest(head.key, head.tokens, head.size, head.ld), limit);
+  const auto q = ScaleOf<Dot>(head.query, head.queries, head.size, head.ld, limit);
+  const auto k = ScaleOf<Dot>(head.key, head.tokens, head.size, head.ld, limit);
   const ContextBits bits(std::min(head.tokens, head.before + head.after + 1));
-  const auto v = ScaleOf(Largest(head.value, head.tokens, head.size, head.ld), bits.most_value);
-  PackKeys(head.key, head.tokens, head.size, head.ld, k.inverse, query, key);
-  PackValues(head, v.inverse, s.token_words, value);
-  const float unit = head.scale * 1.44269504088896341f;
+  const auto v = ScaleOf<Dot>(head.value, head.tokens, head.size, head.ld, bits.most_value);
+  PackKeys<Dot>(head.key, head.tokens, head.size, head.ld, k.inverse, query, key);
+  PackValues<Dot>(head, v.inverse, s.token_words, value);
+  const float unit = head.scale * kScoreUnit<Dot>;
   constexpr float lowest = std::numeric_limits<float>::lowest();
-  float score_scale[Int16::kRows], value_scale[Int16::kRows], position_scale[Int16::kRows];
-  std::fill_n(score_scale, Int16::kRows, q.step * k.step * unit);
+  float score_scale[Dot::kRows], value_scale[Dot::kRows], position_scale[Dot::kRows];
+  std::fill_n(score_scale, Dot::kRows, q.step * k.step * unit);
 
   const auto* positions = head.positions;
   const bool keys_ask = positions != nullptr && positions->query != nullptr;
   const bool queries_ask = positions != nullptr && positions->key != nullptr;
   const auto query_place = [&](int64_t i) { return PlaceOf(head.query_place, i); };
   const auto key_place = [&](int64_t j) { return PlaceOf(head.key_place, j); };
-  const auto round_rows = [&](const float* from, int64_t first, int64_t rows, float inverse) HWY_ATTR {
-    for (int64_t r = 0; r < rows; ++r) {
-      RoundRow(from + (first + r) * head.ld, head.size, inverse, reinterpret_cast<int16_t*>(query + r * s.words));
-    }
+  const auto some_rows = [&](const float* from, int64_t first, int64_t rows, float inverse) HWY_ATTR {
+    return RowsAsWords<Dot>(from + first * head.ld, rows, head.size, head.ld, inverse, query);
   };
   if (keys_ask) {
-    std::fill_n(position_scale, Int16::kRows, k.step * positions->query_step * unit);
-    EachTile<Int16>(head.tokens, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
-      round_rows(head.key, first, rows, k.inverse);
-      MultiplyRows(tile, query, s, *positions, positions->query, key_place(first) - query_place(head.queries - 1),
-                   key_place(first + rows - 1) - query_place(0), position_scale, of_keys + first * s.position_rows);
+    std::fill_n(position_scale, Dot::kRows, k.step * positions->query_step * unit);
+    EachTile<Dot>(head.tokens, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
+      MultiplyRows(tile, some_rows(head.key, first, rows, k.inverse), s, *positions, positions->query,
+                   key_place(first) - query_place(head.queries - 1), key_place(first + rows - 1) - query_place(0),
+                   position_scale, of_keys + first * s.position_rows);
     });
   }
-  if (queries_ask) std::fill_n(position_scale, Int16::kRows, q.step * positions->key_step * unit);
+  if (queries_ask) std::fill_n(position_scale, Dot::kRows, q.step * positions->key_step * unit);
 
-  EachTile<Int16>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
-    round_rows(head.query, first, rows, q.inverse);
+  EachTile<Dot>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
+    const auto own_queries = some_rows(head.query, first, rows, q.inverse);
     // The keys of all these queries, from the panel of the first of them on.
     const int64_t begin = KeysOf(head, first).first / width * width, end = KeysOf(head, first + rows - 1).last;
     const int64_t padded = (end - begin + width - 1) / width * width;
     for (int64_t j = begin; j < end; j += width) {
-      tile({.a = query,
-            .a_row = s.words,
+      tile({.a = own_queries.words,
+            .a_row = own_queries.ld,
             .b = key + j * s.words,
             .words = s.words,
             .row_scale = score_scale,
@@ -341,7 +396,7 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
             .ld = s.padded});
     }
     if (queries_ask) {
-      MultiplyRows(tile, query, s, *positions, positions->key, key_place(0) - query_place(first + rows - 1),
+      MultiplyRows(tile, own_queries, s, *positions, positions->key, key_place(0) - query_place(first + rows - 1),
                    key_place(head.tokens - 1) - query_place(first), position_scale, of_queries);
     }
     for (int64_t r = 0; r < rows; ++r) {
@@ -355,26 +410,57 @@ void AttendHead(const Int16Head& head, uint32_t* scratch) {
       for (auto j = begin; j < own.first; ++j) row[j] = lowest;
       for (auto j = own.last; j < end; ++j) row[j] = lowest;
       const float* bias = OfQuery(head.bias, head, first + r, placed_bias);
-      const float sum = Softmax(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, bits.total,
-                                reinterpret_cast<int16_t*>(probabilities + (r * s.padded + begin) / 2));
+      const float sum =
+          Softmax<Dot>(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, bits.total,
+                       reinterpret_cast<int16_t*>(probabilities + WordsOf<Dot>(r * s.padded + begin)));
       value_scale[r] = own.first < own.last ? v.step / sum : 0.0f;
     }
     for (int64_t c = 0; c < head.size; c += width) {
       const bool fits = c + width <= head.size;
       float* to = head.context + first * head.ld_context + c;
-      tile({.a = probabilities + begin / 2,
-            .a_row = s.padded / 2,
-            .b = value + c * s.token_words + begin / 2 * width,
-            .words = (end + 1) / 2 - begin / 2,
-            .row_scale = value_scale,
-            .c = fits ? to : context,
-            .ld = fits ? head.ld_context : width});
-      if (fits) continue;
-      for (int64_t r = 0; r < rows; ++r) {
-        std::copy_n(context + r * width, head.size - c, to + r * head.ld_context);
-      }
+      auto key_from = begin;
+      do {
+        const auto key_to = std::min(end, key_from + kSummed<Dot>);
+        const auto before = WordsOf<Dot>(key_from);
+        const bool more = key_from > begin, beside = more || !fits;
+        tile({.a = probabilities + before,
+              .a_row = WordsOf<Dot>(s.padded),
+              .b = value + c * s.token_words + before * width,
+              .words = WordsOf<Dot>(key_to) - before,
+              .row_scale = value_scale,
+              .c = beside ? context : to,
+              .ld = beside ? width : head.ld_context});
+        for (int64_t r = 0; beside && r < rows; ++r) {
+          const float* from = context + r * width;
+          float* own = to + r * head.ld_context;
+          for (int64_t i = 0; i < std::min(width, head.size - c); ++i) own[i] = more ? own[i] + from[i] : from[i];
+        }
+        key_from = key_to;
+      } while (key_from < end);
     }
   });
+}
+
+template <class Work>
+HWY_INLINE auto OfNumber(AttentionNumber number, Work&& work) {
+  return number == AttentionNumber::int16 ? work(Int16()) : work(Float32());
+}
+
+int64_t RowsWords(AttentionNumber number, int64_t rows, int64_t size) {
+  return OfNumber(number, [&](auto dot) HWY_ATTR { return RowsWordsOf<decltype(dot)>(rows, size); });
+}
+
+float PackRows(AttentionNumber number, const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
+  return OfNumber(number, [&](auto dot) HWY_ATTR { return PackRowsOf<decltype(dot)>(from, rows, size, ld, to); });
+}
+
+int64_t ScratchWords(AttentionNumber number, int64_t tokens, int64_t size, int64_t position_rows) {
+  return OfNumber(number,
+                  [&](auto dot) HWY_ATTR { return HeadSizes<decltype(dot)>(tokens, size, position_rows).all(); });
+}
+
+void AttendHead(const AttentionHead& head, uint32_t* scratch) {
+  OfNumber(head.number, [&](auto dot) HWY_ATTR { AttendHeadOf<decltype(dot)>(head, scratch); });
 }
 
 void RotateRows(float* x, int64_t rows, int64_t size, const float* turn) {
@@ -413,19 +499,19 @@ HWY_EXPORT(RowsWords);
 HWY_EXPORT(PackRows);
 HWY_EXPORT(RotateRows);
 
-int64_t int16_rows_words(int64_t rows, int64_t size) {
-  return HWY_DYNAMIC_DISPATCH(RowsWords)(rows, size);
+int64_t head_rows_words(AttentionNumber number, int64_t rows, int64_t size) {
+  return HWY_DYNAMIC_DISPATCH(RowsWords)(number, rows, size);
 }
 
-float pack_int16_rows(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
-  return HWY_DYNAMIC_DISPATCH(PackRows)(from, rows, size, ld, to);
+float pack_head_rows(AttentionNumber number, const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
+  return HWY_DYNAMIC_DISPATCH(PackRows)(number, from, rows, size, ld, to);
 }
 
-int64_t int16_attention_scratch(int64_t tokens, int64_t size, int64_t position_rows) {
-  return HWY_DYNAMIC_DISPATCH(ScratchWords)(tokens, size, position_rows);
+int64_t head_attention_scratch(AttentionNumber number, int64_t tokens, int64_t size, int64_t position_rows) {
+  return HWY_DYNAMIC_DISPATCH(ScratchWords)(number, tokens, size, position_rows);
 }
 
-void int16_attention(const Int16Head& head, uint32_t* scratch) {
+void head_attention(const AttentionHead& head, uint32_t* scratch) {
   if (head.queries > 0) HWY_DYNAMIC_DISPATCH(AttendHead)(head, scratch);
 }
 
