@@ -36,5 +36,5 @@ said=$("$work/prefix/bin/compress" predict "$work/small" "the and of")
 # Without LibTorch: the package's component says nothing of it, nor does the program.
 cmake -S examples -B "$work/examples" -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Release
 cmake --build "$work/examples"
-if ldd "$work/examples/classify" | grep -E "torch|c10"; then echo "test_embed: classify is linked to LibTorch" >&2; exit 1; fi
+if ldd "$work/examples/classify" | grep -E "libtorch|libc10"; then echo "test_embed: classify is linked to LibTorch" >&2; exit 1; fi
 [ "$said" = "$("$work/examples/classify" "$work/small" "the and of")" ] || { echo "test_embed: classify.c says otherwise: $said" >&2; exit 1; }
