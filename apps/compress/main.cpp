@@ -12,14 +12,15 @@
 #include <sstream>
 
 #include "commands.h"
-#include "compress/base/error.h"        // Error
-#include "compress/base/failure.h"      // failure_text
-#include "compress/base/files.h"        // refused
-#include "compress/base/message.h"      // one_line
-#include "compress/base/number.h"       // number_of
-#include "compress/kernels/waiting.h"   // WaitingThreads
-#include "compress/workflow/machine.h"  // default_threads, use_threads, keep_freed_memory
-#include "options.h"                    // between
+#include "compress/base/error.h"            // Error
+#include "compress/base/failure.h"          // failure_text
+#include "compress/base/files.h"            // refused
+#include "compress/base/message.h"          // one_line
+#include "compress/base/number.h"           // number_of
+#include "compress/kernels/kept_choices.h"  // keep_choices
+#include "compress/kernels/waiting.h"       // WaitingThreads
+#include "compress/workflow/machine.h"      // default_threads, use_threads, keep_freed_memory
+#include "options.h"                        // between
 #include "process.h"
 #include "recipes/text.h"  // in_quotes, listed, did_you_mean
 #include "serve_command.h"
@@ -302,6 +303,7 @@ int main(int argc, char** argv) {
   app::let_large_writes_fail();
   std::ios::sync_with_stdio(false);
   keep_freed_memory();
+  kernels::keep_choices(kernels::usual_choices_file());
   try {
     const int code = app::CommandLine().run(argc, argv);
     app::flush_output();

@@ -6,8 +6,9 @@
 #include <iostream>
 
 #include "apps/compress/serve_command.h"
-#include "compress/base/error.h"    // ConfigError, StorageError
-#include "compress/base/failure.h"  // failure_text
+#include "compress/base/error.h"            // ConfigError, StorageError
+#include "compress/base/failure.h"          // failure_text
+#include "compress/kernels/kept_choices.h"  // keep_choices
 
 int main(int argc, char** argv) {
   using namespace compression;
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "Where it listens as JSON on standard output");
   app.set_version_flag("--version", COMPRESS_VERSION);
   app.footer("Exit codes: 0 stopped, 1 internal error, 2 bad input, 4 the system refused.");
+  kernels::keep_choices(kernels::usual_choices_file());
   try {
     app.parse(argc, argv);
     return app::serve_command(arguments, threads, json,

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <fstream>
 #include <latch>
 #include <memory>
 #include <string>
@@ -27,6 +28,26 @@ std::vector<int> allowed_processors() {
     return all;
   }
   return {};
+}
+
+std::string processor_info(std::string_view key) {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const auto colon = line.find(": ");
+    if (line.starts_with(key) && colon != std::string::npos && line.find_first_of("\t:") == key.size()) {
+      return line.substr(colon + 2);
+    }
+  }
+  return {};
+}
+
+std::string processor_name() {
+  const auto name = processor_info("model name");
+  if (!name.empty()) {
+    return fmt::format("{}, family {}, model {}", name, processor_info("cpu family"), processor_info("model"));
+  }
+  const auto part = processor_info("CPU part");
+  return part.empty() ? part : fmt::format("CPU implementer {}, part {}", processor_info("CPU implementer"), part);
 }
 
 void stay_on(const std::vector<int>& processors, int64_t index, int64_t count) {

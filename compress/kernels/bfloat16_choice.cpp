@@ -1,10 +1,11 @@
 #include "compress/kernels/bfloat16_choice.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "compress/kernels/timing.h"  // median_ms
@@ -60,9 +61,23 @@ BFloat16Choice measure(int64_t inputs) {
   return {faster_number(bfloat16, float32), bfloat16, float32};
 }
 
-using Known = MeasuredOnce<std::pair<std::string, int>, BFloat16Choice>;  // by kernel and inputs
-Known& known() {
-  static Known all;
+nlohmann::json write(const BFloat16Choice& choice) {
+  return {{"bfloat16_ms", choice.bfloat16_ms}, {"float32_ms", choice.float32_ms}};
+}
+
+std::optional<BFloat16Choice> read(const nlohmann::json& kept) {
+  std::array<double, 2> times{};
+  for (size_t i = 0; i < times.size(); ++i) {
+    const auto* name = i == 0 ? "bfloat16_ms" : "float32_ms";
+    if (!kept.is_object() || !kept.contains(name) || !kept[name].is_number()) return std::nullopt;
+    times[i] = kept[name].get<double>();
+    if (!(times[i] > 0.0)) return std::nullopt;
+  }
+  return BFloat16Choice{faster_number(times[0], times[1]), times[0], times[1]};
+}
+
+MeasuredOnce<BFloat16Choice>& known() {
+  static MeasuredOnce<BFloat16Choice> all(write, read);
   return all;
 }
 
@@ -73,7 +88,8 @@ Number faster_number(double bfloat16_ms, double float32_ms) {
 }
 
 BFloat16Choice bfloat16_choice(int64_t in) {
-  return known().get({bfloat16_kernel(), size_class(in)}, [&] { return measure(in); });
+  return known().get(fmt::format("{} or float32, inputs 2^{}", bfloat16_kernel(), size_class(in)),
+                     [&] { return measure(in); });
 }
 
 void choose_bfloat16_for_test(std::optional<Number> number) {

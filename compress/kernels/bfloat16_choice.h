@@ -15,8 +15,8 @@ struct BFloat16Choice {
   double bfloat16_ms = 0.0, float32_ms = 0.0;  // what was measured; 0: by rule
 };
 
-/// For weights with `in` inputs. Measured with one thread for some milliseconds, once in a process for inputs of about
-/// that number (a power of two), as products of 128 rows and of 16. Any number of threads may call it.
+/// For weights with `in` inputs. Measured with one thread for some milliseconds, once (kept_choices.h) for inputs of
+/// about that number (a power of two), as products of 128 rows and of 16. Any number of threads may call it.
 BFloat16Choice bfloat16_choice(int64_t in);
 
 /// bfloat16 where it takes less than 95 % of the time, since float32 is more exact.

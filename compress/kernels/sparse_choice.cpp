@@ -1,10 +1,11 @@
 #include "compress/kernels/sparse_choice.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "compress/kernels/linear.h"  // LinearWeight
@@ -57,9 +58,19 @@ SparseChoice measure(int64_t outputs, int64_t inputs, double density) {
   return choice;
 }
 
-using Known = MeasuredOnce<std::tuple<std::string, int, int, int64_t>, SparseChoice>;  // by kernel, sizes, density
-Known& known() {
-  static Known all;
+nlohmann::json write(const SparseChoice& choice) {
+  return {{"fewest_rows", choice.fewest_rows}, {"speedup", choice.speedup}};
+}
+
+std::optional<SparseChoice> read(const nlohmann::json& kept) {
+  const auto rows = kept.is_object() ? kept.value("fewest_rows", nlohmann::json()) : nlohmann::json();
+  const auto speedup = rows.is_null() ? nlohmann::json() : kept.value("speedup", nlohmann::json());
+  if (!rows.is_number_unsigned() || !speedup.is_number() || !(speedup.get<double>() >= 1.0)) return std::nullopt;
+  return SparseChoice{rows.get<int64_t>(), speedup.get<double>()};
+}
+
+MeasuredOnce<SparseChoice>& known() {
+  static MeasuredOnce<SparseChoice> all(write, read);
   return all;
 }
 
@@ -68,8 +79,10 @@ Known& known() {
 SparseChoice sparse_choice(int64_t out, int64_t in, double density) {
   const bool dense = density > densest;
   const auto step = dense ? steps : std::max<int64_t>(1, std::llround(density * steps));
-  return known().get({int8_kernel(), size_class(std::min(out, most_outputs)), size_class(in), step},
-                     [&] { return dense ? SparseChoice() : measure(out, in, static_cast<double>(step) / steps); });
+  const auto measured = [&] { return dense ? SparseChoice() : measure(out, in, static_cast<double>(step) / steps); };
+  return known().get(fmt::format("{} without zeros, outputs 2^{}, inputs 2^{}, {}/{} of the words", int8_kernel(),
+                                 size_class(std::min(out, most_outputs)), size_class(in), step, steps),
+                     measured);
 }
 
 void set_sparse_choice(std::optional<SparseChoice> choice) {

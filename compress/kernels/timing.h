@@ -9,9 +9,13 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include "compress/kernels/kept_choices.h"  // kept_choice
 
 namespace compression::kernels {
 
@@ -47,16 +51,29 @@ std::array<double, N> median_ms(Work&& work) {
   return medians;
 }
 
-/// What this process has measured, and what a test says in its place. Any number of threads may call it.
-template <class Key, class Choice>
+/// What was measured, by a key that says what of: once in a process, or read from where an earlier one kept it
+/// (kept_choices.h). A test may say it instead. Any number of threads may call it.
+template <class Choice>
 class MeasuredOnce {
  public:
+  /// As JSON, and from it: nothing where it is no choice.
+  using Write = nlohmann::json (*)(const Choice&);
+  using Read = std::optional<Choice> (*)(const nlohmann::json&);
+  MeasuredOnce(Write write, Read read) : write_(write), read_(read) {}
+
   template <class Measure>
-  Choice get(const Key& key, Measure&& measure) {
+  Choice get(const std::string& key, Measure&& measure) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (of_test_) return *of_test_;
     const auto found = measured_.find(key);
-    return found != measured_.end() ? found->second : measured_.emplace(key, measure()).first->second;
+    if (found != measured_.end()) return found->second;
+    const auto kept = kept_choice(key);
+    auto choice = kept ? read_(*kept) : std::nullopt;
+    if (!choice) {
+      choice = measure();
+      keep_choice(key, write_(*choice));
+    }
+    return measured_.emplace(key, *choice).first->second;
   }
 
   void choose_for_test(std::optional<Choice> choice) {
@@ -65,8 +82,10 @@ class MeasuredOnce {
   }
 
  private:
+  const Write write_;
+  const Read read_;
   std::mutex mutex_;
-  std::map<Key, Choice> measured_;
+  std::map<std::string, Choice> measured_;
   std::optional<Choice> of_test_;
 };
 

@@ -38,16 +38,6 @@ std::string int8_engine() {
   }
 }
 
-/// The value of a key of /proc/cpuinfo's first processor.
-std::string processor_info(std::string_view key) {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    const auto colon = line.find(": ");
-    if (line.starts_with(key) && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return {};
-}
-
 std::vector<std::string> words_of(const std::string& text) {
   std::istringstream words(text);
   std::vector<std::string> result;
