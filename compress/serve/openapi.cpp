@@ -60,6 +60,7 @@ constexpr Status statuses[] = {
     {405, "Not the route's method", false},
     {408, "The request came too slowly", false},
     {413, "The body is too large, there are too many texts, or a text has too many tokens", true},
+    {415, "The body is compressed", false},
     {422, "A value of the wrong type, or one that the model can't take", false},
     {424, "The model does something else, or can't compute the texts", true},
     {429, "The queue is full: try again after Retry-After seconds", true},

@@ -84,6 +84,29 @@ std::optional<RequestError> problem_of(error_code error, const ServerSettings& s
   return std::nullopt;
 }
 
+/// What a head that could be read is refused for: RFC 9112 section 3.2 of hosts; no coding is decoded.
+std::optional<RequestError> problem_of(const Parser::value_type& head) {
+  if (const auto hosts = head.count(http::field::host); hosts > 1 || (hosts == 0 && head.version() >= 11)) {
+    return RequestError(400, ErrorType::validation, fmt::format("Host: found it {} times, expected it once", hosts));
+  }
+  const auto coding = head[http::field::content_encoding];
+  if (coding.empty() || boost::beast::iequals(coding, "identity")) return std::nullopt;
+  return RequestError(415, ErrorType::validation,
+                      "Content-Encoding: found \"" + one_line(text_of(coding), 40) + "\", expected none");
+}
+
+/// The path of a request's target, which may have scheme and host before it, as proxies send it, and a query behind.
+std::string path_of(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    const boost::beast::string_view begin(target.data(), std::min(target.size(), scheme.size()));
+    if (!boost::beast::iequals(begin, {scheme.data(), scheme.size()})) continue;
+    const auto path = target.find('/', scheme.size());
+    return path == std::string_view::npos ? "/" : std::string(target.substr(path));
+  }
+  return std::string(target);
+}
+
 }  // namespace
 
 class Server::Network : public std::enable_shared_from_this<Network> {
@@ -245,13 +268,15 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
     if (state_ != State::reading) return;
     const auto& head = parser_->get();
     request_ = {.method = text_of(head.method_string()),
-                .path = text_of(head.target().substr(0, head.target().find('?'))),
+                .path = path_of({head.target().data(), head.target().size()}),
                 .accept = text_of(head[http::field::accept]),
                 .authorization = text_of(head[http::field::authorization]),
                 .id = text_of(head["X-Request-Id"])};
     if (const auto own = head.find("X-Request-Timeout-Ms"); own != head.end()) request_.timeout = text_of(own->value());
     if (error) return refuse(error);
-    if (auto refusal = network_.service.refuse(request_)) {
+    auto refusal = network_.service.refuse(request_);
+    if (const auto problem = problem_of(head)) refusal = error_response(*problem);
+    if (refusal) {
       const bool has_body = parser_->chunked() || parser_->content_length().value_or(0) > 0;
       return respond(std::move(*refusal), !has_body && head.keep_alive());
     }
@@ -438,7 +463,10 @@ void Server::Network::take(tcp::socket socket) {
   const auto text = head_of(response, "", false) + response.body;
   error_code ignored;
   socket.non_blocking(true, ignored);
-  socket.write_some(asio::buffer(text), ignored);
+  const auto written = socket.write_some(asio::buffer(text), ignored);
+  if (log == nullptr) return;
+  const auto remote = socket.remote_endpoint(ignored);
+  log->add({.remote = ignored ? std::string() : address(remote), .status = response.status, .bytes_out = written});
 }
 
 void Server::Network::begin_stop() {

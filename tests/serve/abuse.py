@@ -105,7 +105,7 @@ def bodies(server):
     asker.connection.close()
 
 
-POST = b"POST /predict HTTP/1.1\r\n"
+POST = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 HTTP = [
     (POST + b"Content-Length: 3\r\n\r\n{\"i", 400), (POST + b"Content-Length: -1\r\n\r\n", 400), (POST + b"Content-Length: 9" + b"9" * 20 + b"\r\n\r\n", 400),
@@ -114,8 +114,9 @@ HTTP = [
     (CHUNKED + b"2;" + b"x" * 100_000, 431), (CHUNKED + b"0\r\n" + b"a: b\r\n" * 20_000, 431), (CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", 422),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400), (b"GET / HTTP/9.9\r\n\r\n", 400), (b"\r\n" * 5000, 400),
     (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\n\r\n", 431), (b"GET / HTTP/1.1\r\na: " + b"x" * 40_000, 431), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9000, 431),
-    (b"DELETE /predict HTTP/1.1\r\n\r\n", 405), (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", 404), (b"GET /%00%ff%zz HTTP/1.1\r\n\r\n", 404),
-    (b"GET http://a/health HTTP/1.1\r\n\r\n", 404), (b"GET /v2/models/%F0%9F%98%80/ready HTTP/1.1\r\n\r\n", 404), (b"HEAD /metrics HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
+    (b"DELETE /predict HTTP/1.1\r\nHost: a\r\n\r\n", 405), (b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 404), (b"GET /%00%ff%zz HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    (b"GET http://a/health HTTP/1.1\r\nHost: a\r\n\r\n", 200), (b"GET /health HTTP/1.1\r\n\r\n", 400),
+    (POST + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 415), (b"GET /v2/models/%F0%9F%98%80/ready HTTP/1.1\r\nHost: a\r\n\r\n", 404), (b"HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
     (POST + b"X-Request-Timeout-Ms: soon\r\nContent-Length: 2\r\n\r\n{}", 422), (POST + b"Content-Length: 50\r\n\r\nhalf", 408), (b"POST /pre", 408),
     (CHUNKED + b"5\r\n{}", 408), (b"POST /predict HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 422),
 ]
@@ -346,7 +347,7 @@ def few_connections():
     with Server(PROGRAM, TINY, "--connections", "8", "--idle-time", "1") as server:
         clients = [server.raw() for _ in range(8)]
         time.sleep(0.3)
-        answer = server.send_raw(b"GET /health HTTP/1.1\r\n\r\n")
+        answer = server.send_raw(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
         expect((status_of(answer), b"Retry-After" in answer), (503, True), f"the ninth connection of eight: {answer[:300]!r}")
         for client in clients:
             expect(read_answer(client), b"", "what an idle connection is told when its time is up")

@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "compress/base/json_file.h"
+#include "compress/serve/access_log.h"
 #include "compress/serve/serve.h"
 #include "fake_model.h"
 
@@ -90,11 +92,15 @@ class Client {
 struct Running {
   std::shared_ptr<FakeModel> model = std::make_shared<FakeModel>(embedding());
   Service service;
+  std::unique_ptr<AccessLog> log;
   Server server;
   std::jthread thread;
 
-  explicit Running(ServerSettings settings = {}, ServiceSettings service_settings = {})
-      : service(std::move(service_settings)), server(service, with_any_port(settings), nullptr) {
+  explicit Running(ServerSettings settings = {}, ServiceSettings service_settings = {},
+                   const std::filesystem::path& log_file = {})
+      : service(std::move(service_settings)),
+        log(log_file.empty() ? nullptr : std::make_unique<AccessLog>(log_file, service.metrics())),
+        server(service, with_any_port(settings), log.get()) {
     service.add("m", model);
     service.set_ready();
     thread = std::jthread([this] { server.run(); });
@@ -133,7 +139,7 @@ void wait_until(const std::function<bool()>& holds) {
 TEST_CASE("Requests of a connection are answered in their order, also those that are sent before an answer") {
   Running running;
   Client client(running.server.port());
-  client.send(post("a", "X-Request-Id: one\r\n") + post("a b") + "GET /health HTTP/1.1\r\n\r\n");
+  client.send(post("a", "X-Request-Id: one\r\n") + post("a b") + "GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
   const auto first = client.receive();
   has(first, "HTTP/1.1 200 OK\r\n");
   has(first, "X-Request-Id: one\r\n");
@@ -141,7 +147,7 @@ TEST_CASE("Requests of a connection are answered in their order, also those that
   has(first, "[[1,0]]");
   has(client.receive(), "[[1,0]]");
   has(client.receive(), "text/plain");
-  client.send("HEAD /info HTTP/1.1\r\n\r\nGET /nothing HTTP/1.0\r\n\r\n");
+  client.send("HEAD /info HTTP/1.1\r\nHost: a\r\n\r\nGET /nothing HTTP/1.0\r\n\r\n");
   const auto head = client.receive().substr(0, 15);
   CHECK(head == "");  // its length is told, but not sent: the next answer is what was waited for
 }
@@ -152,9 +158,10 @@ TEST_CASE("A request in pieces, in chunks or with a question first is read") {
   for (const char c : post("a")) client.send(std::string(1, c));
   has(client.receive(), "200 OK");
   client.send(
-      "POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"inputs\r\n6\r\n\":\"a\"}\r\n0\r\n\r\n");
+      "POST /embed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n8\r\n{\"inputs\r\n6\r\n\":\"a\"}\r\n0\r\n\r\n");
   has(client.receive(), "200 OK");
-  client.send("POST /embed HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n");
+  client.send("POST /embed HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n");
   has(client.receive(), "100 Continue");
   client.send("{\"inputs\":\"a\"}");
   has(client.receive(), "200 OK");
@@ -167,17 +174,36 @@ TEST_CASE("What is too large is refused, and the client can read why") {
     client.send(text);
     return client.receive();
   };
-  has(answer("POST /embed HTTP/1.1\r\nContent-Length: 1001\r\n\r\n" + std::string(1 << 20, 'x')),
+  has(answer("POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n" + std::string(1 << 20, 'x')),
       "413 Payload Too Large");
-  std::string chunks = "POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  std::string chunks = "POST /embed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 1000; ++i) chunks += "10\r\n0123456789abcdef\r\n";
   has(answer(chunks), "413 Payload Too Large");
-  has(answer("POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(1 << 20, 'x')), "HTTP/1.1 4");
+  has(answer("POST /embed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(1 << 20, 'x')),
+      "HTTP/1.1 4");
   has(answer("GET /" + std::string(1 << 20, 'x')), "431 Request Header Fields Too Large");
-  has(answer("GET / HTTP/1.1\r\nA: " + std::string(1 << 20, 'x')), "431 Request Header Fields Too Large");
+  has(answer("GET / HTTP/1.1\r\nHost: a\r\nA: " + std::string(1 << 20, 'x')), "431 Request Header Fields Too Large");
   has(answer("not HTTP at all\r\n\r\n"), "400 Bad Request");
-  has(answer("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), "400 Bad Request");
+  has(answer("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"), "400 Bad Request");
   has(answer(post("a")), "200 OK");
+}
+
+TEST_CASE("Hosts, targets with a host and compressed bodies are as the standard has them") {
+  Running running;
+  const auto answer = [&](const std::string& text) {
+    Client client(running.server.port());
+    client.send(text);
+    return client.receive();
+  };
+  has(answer("GET /health HTTP/1.1\r\n\r\n"), "400 Bad Request");
+  has(answer("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), "Host: found it 2 times");
+  has(answer("GET /health HTTP/1.0\r\n\r\n"), "200 OK");
+  has(answer("GET http://a/health?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK");
+  has(answer("GET HTTP://a:80 HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK");
+  has(answer("GET http://a/none HTTP/1.1\r\nHost: a\r\n\r\n"), "404 Not Found");
+  has(answer(post("a", "Content-Encoding: identity\r\n")), "200 OK");
+  has(answer(post("a", "Content-Encoding: gzip\r\n")), "415 Unsupported Media Type");
+  has(answer(post("a", "Content-Encoding: gzip\r\n")), "Content-Encoding: found \\\"gzip\\\", expected none");
 }
 
 TEST_CASE("Errors below OpenAI's paths have the form that its clients read") {
@@ -199,7 +225,7 @@ TEST_CASE("A request that is sent too slowly is ended with 408, a connection wit
   Running running({.request_time = 300ms, .idle_time = 300ms});
   Client idle(running.server.port()), slow_head(running.server.port()), slow_body(running.server.port());
   slow_head.send("POST /embed HTT");
-  slow_body.send("POST /embed HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"inputs\": ");
+  slow_body.send("POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"inputs\": ");
   has(slow_head.receive(), "408 Request Timeout");
   has(slow_body.receive(), "408 Request Timeout");
   CHECK(idle.is_ended());
@@ -257,8 +283,9 @@ TEST_CASE("A full queue is answered with 429 and when to try again") {
   has(waits.receive(), "200 OK");
 }
 
-TEST_CASE("More connections than there may be are told so") {
-  Running running({.connections = 2});
+TEST_CASE("More connections than there may be are told so, and logged") {
+  const auto log = std::filesystem::temp_directory_path() / ("compress_access_" + std::to_string(::getpid()) + ".log");
+  Running running({.connections = 2}, {}, log);
   Client first(running.server.port()), second(running.server.port());
   first.send(post("a"));
   second.send(post("a"));
@@ -266,6 +293,8 @@ TEST_CASE("More connections than there may be are told so") {
   has(second.receive(), "200 OK");
   Client third(running.server.port());
   has(third.receive(), "503 Service Unavailable");
+  wait_until([&] { return read_text_file(log).find("\"status\":503") != std::string::npos; });
+  std::filesystem::remove(log);
   first.end();
   wait_until([&] { return running.service.metrics().gauge("compress_connections", "").value() < 2.0; });
   Client fourth(running.server.port());
@@ -282,12 +311,12 @@ TEST_CASE("A server that stops answers what it has, and what comes on open conne
   running.model->wait_for_batches(1);
   const auto request = post("a b");
   sends.send(request.substr(0, 20));
-  pauses.send("GET /health HTTP/1.1\r\n\r\n");
+  pauses.send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
   has(pauses.receive(), "200 OK");
   running.server.stop();
   wait_until([&] { return !Client(port).is_open(); });
   sends.send(request.substr(20));
-  pauses.send("GET /v2/health/live HTTP/1.1\r\n\r\n");
+  pauses.send("GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n");
   const auto last = pauses.receive();
   has(last, "200 OK");
   has(last, "Connection: close");
