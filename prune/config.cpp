@@ -24,11 +24,22 @@ namespace {
 
 void validate_pattern(const BudgetConfig& config, Problems& problems) {
   problems.require(config.pattern || !config.density, "density", "found without pattern; expected both");
+  const bool by_sensitivity = config.allocation == Allocation::sensitivity;
+  problems.require(config.pattern || !by_sensitivity, "allocation",
+                   "found sensitivity without pattern; expected both, or uniform or global");
   if (!config.pattern) return;
   const auto own = shape_of(*config.pattern).density();
-  problems.require(config.density || own > 0.0, "density",
+  problems.require(!by_sensitivity || own == 0.0, "allocation",
+                   "found sensitivity with pattern: " + std::string(enum_name(*config.pattern)) +
+                       ", which leaves the same of each matrix; expected uniform");
+  problems.require(!config.latency_reduction || by_sensitivity, "allocation",
+                   "found " + std::string(enum_name(config.allocation)) +
+                       " with pattern and latency_reduction; expected sensitivity");
+  problems.require(!config.latency_reduction || !config.density, "density",
+                   "found with latency_reduction; expected one of them");
+  problems.require(config.density || config.latency_reduction || own > 0.0, "density",
                    "found nothing with pattern: " + std::string(enum_name(*config.pattern)) +
-                       "; expected the share of weights that stay");
+                       "; expected the share of weights that stay, or latency_reduction");
   if (config.density) {
     problems.above("density", *config.density, 0);
     problems.require(
@@ -43,7 +54,8 @@ void validate_pattern(const BudgetConfig& config, Problems& problems) {
 
 void validate(const BudgetConfig& config, Problems& problems) {
   const int budgets = int{config.counts()} + int{config.pattern.has_value()} + int{config.macs_reduction.has_value()} +
-                      int{config.parameter_reduction.has_value()} + int{config.latency_reduction.has_value()};
+                      int{config.parameter_reduction.has_value()} +
+                      int{config.latency_reduction.has_value() && !config.pattern};
   problems.require(budgets > 0 || config.hidden_size, "",
                    "nothing to prune; expected heads, intermediate_size or both, or hidden_size, macs_reduction, "
                    "parameter_reduction, latency_reduction or pattern");
@@ -84,7 +96,8 @@ void validate_together(const ScoreConfig& score, const BudgetConfig& budget, con
   problems.require(method != ImportanceMethod::taylor, "importance",
                    "found taylor with pattern, where it is first_order; expected first_order");
   problems.require(method != ImportanceMethod::surgeon || budget.allocation == Allocation::uniform, "allocation",
-                   "found global with surgeon, which decides matrix by matrix; expected uniform");
+                   "found " + std::string(enum_name(budget.allocation)) +
+                       " with surgeon, which decides matrix by matrix; expected uniform");
   problems.require(method != ImportanceMethod::obert || shape_of(*budget.pattern).rows == 1, "pattern",
                    "found " + std::string(enum_name(*budget.pattern)) +
                        " with obert; expected one whose blocks are of one output: unstructured, N:M, 1x2, 1x4 or 1x8");

@@ -37,9 +37,9 @@ constexpr std::array<std::pair<ScoreLabels, std::string_view>, 2> enum_names(Sco
   return {{{ScoreLabels::data, "data"}, {ScoreLabels::teacher, "teacher"}}};
 }
 
-enum class Allocation { uniform, global };
-constexpr std::array<std::pair<Allocation, std::string_view>, 2> enum_names(Allocation) {
-  return {{{Allocation::uniform, "uniform"}, {Allocation::global, "global"}}};
+enum class Allocation { uniform, global, sensitivity };
+constexpr std::array<std::pair<Allocation, std::string_view>, 3> enum_names(Allocation) {
+  return {{{Allocation::uniform, "uniform"}, {Allocation::global, "global"}, {Allocation::sensitivity, "sensitivity"}}};
 }
 
 enum class Reconstruction { none, rescale, least_squares, layerwise };
@@ -82,7 +82,8 @@ struct ScoreConfig {
 };
 void validate(const ScoreConfig& config, Problems& problems);
 
-/// What is to be left. Of counts, the reductions and a pattern, one.
+/// What is to be left. Of counts, the reductions and a pattern, one; of a pattern, latency_reduction in place of
+/// density.
 struct BudgetConfig {
   std::optional<int64_t> heads;
   std::optional<int64_t> intermediate_size;
@@ -99,7 +100,7 @@ struct BudgetConfig {
 
   bool counts() const { return heads || intermediate_size; }
 
-  /// With a pattern: the share of weights that stay.
+  /// With a pattern, unless it has latency_reduction: the share of weights that stay.
   double kept_share() const { return density.value_or(shape_of(*pattern).density()); }
 
   /// And of those that stay when so much of what goes is gone, 0 to 1.
@@ -121,16 +122,19 @@ struct BudgetConfig {
           "In place of counts: how many times fewer parameters of heads and FFN units");
     visit("latency_reduction", self.latency_reduction,
           "In place of counts, of prune: how many times less time in the encoder's layers, for one text of "
-          "data.max_length tokens, by a table that is measured on this machine's processor when the stage runs");
+          "data.max_length tokens, by a table that is measured on this machine's processor when the stage runs; with "
+          "pattern, in place of density: how many times less time the blocks' int8 products take on this machine");
     visit(
         "pattern", self.pattern,
         "In place of counts: single weights of the blocks' matrices become 0, by themselves (unstructured), in blocks "
         "of outputs x inputs (1x4), or so many of each few inputs stay (2:4); auto: what this machine's kernels gain "
         "most from");
     visit("density", self.density, "With pattern: the share of weights that stay; of N:M it is N/M if absent");
-    visit("allocation", self.allocation,
-          "Of counts and density. uniform: the same in every layer; global: the best of all layers together, of heads "
-          "and FFN units at least one a layer");
+    visit(
+        "allocation", self.allocation,
+        "Of counts and density. uniform: the same in every layer; global: the best of all layers together, of heads "
+        "and FFN units at least one a layer; sensitivity, with pattern: by how much the loss rises, as measured, when "
+        "a matrix alone becomes sparser, so that all rises together are least");
     visit("normalize", self.normalize,
           "Each layer's scores are divided by their length before layers are compared (Michel et al.)");
     visit("multiple_of", self.multiple_of, "FFN units of a layer are kept in multiples of this");

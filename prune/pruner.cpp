@@ -10,6 +10,7 @@
 #include "compress/model_folder/model_folder.h"  // load_model
 #include "prune/block_fisher.h"                  // BlockFisher
 #include "prune/reconstruct.h"                   // reconstruct
+#include "prune/sensitivity.h"                   // choose_densities, loss_rises
 #include "prune/sparse.h"                        // block_scores, sparse_gpt
 
 namespace compression::prune {
@@ -43,14 +44,15 @@ void Pruner::reconstruct(const std::vector<torch::Tensor>& kept) {
   prune::reconstruct(model_, original_, kept, *calibration_, reconstruct_.reconstruct, reconstruct_.damping, context_);
 }
 
-void Pruner::sparsify(SparsityPattern pattern, double density, Allocation allocation) {
+void Pruner::sparsify(const BudgetConfig& budget, double share) {
   const OrdinaryMode ordinary(context_.device);
   auto layers = model_->block_linears();
   std::erase_if(layers, [](const Linear& layer) { return layer->weight.numel() == 0; });  // blocks that went whole
+  const auto pattern = resolved(*budget.pattern);
   const auto shape = shape_of(pattern);
   model_->config().sparsity = pattern;
   if (score_.importance == ImportanceMethod::surgeon)
-    return sparse_gpt_layers(model_, shape, density, *texts_, context_);
+    return sparse_gpt_layers(model_, shape, budget.kept_at(share), *texts_, context_);
   const auto next_loss = losses(*objective_, *texts_, context_);
   std::optional<BlockFisher> fisher;
   std::vector<torch::Tensor> scores;
@@ -61,13 +63,38 @@ void Pruner::sparsify(SparsityPattern pattern, double density, Allocation alloca
     scores = block_scores(model_, layers, shape, score_.importance, next_loss, *texts_, context_);
   }
   const at::NoGradGuard no_grad;
-  const bool together = allocation == Allocation::global;
-  const auto of_all = together ? kept_of_all(scores, shape, density, layers) : std::vector<torch::Tensor>();
-  for (size_t i = 0; i < layers.size(); ++i) {
-    auto weight = layers[i]->weight;
-    const auto kept = together ? of_all[i] : kept_weights(scores[i], shape, density, weight.size(0), weight.size(1));
-    weight.copy_(fisher ? fisher->pruned(i, kept) : weight * kept);
+  const auto with = [&](size_t i, const torch::Tensor& kept) {
+    return fisher ? fisher->pruned(i, kept) : layers[i]->weight * kept;
+  };
+  if (budget.allocation == Allocation::global) {
+    const auto kept = kept_of_all(scores, shape, budget.kept_at(share), layers);
+    for (size_t i = 0; i < layers.size(); ++i) layers[i]->weight.copy_(with(i, kept[i]));
+    return;
   }
+  const auto at_density = [&](size_t i, double density) {
+    return with(i, kept_weights(scores[i], shape, density, layers[i]->weight.size(0), layers[i]->weight.size(1)));
+  };
+  const auto each = budget.allocation == Allocation::sensitivity
+                        ? densities(layers, budget, share, at_density)
+                        : std::vector<double>(layers.size(), budget.kept_at(share));
+  for (size_t i = 0; i < layers.size(); ++i) layers[i]->weight.copy_(at_density(i, each[i]));
+}
+
+std::vector<double> Pruner::densities(const std::vector<Linear>& layers, const BudgetConfig& budget, double share,
+                                      const std::function<torch::Tensor(size_t layer, double density)>& pruned) {
+  const bool timed = budget.latency_reduction.has_value();
+  const auto rises = loss_rises(layers, *objective_, *texts_, context_, pruned);
+  std::vector<DensityCurve> curves;
+  double all = 0.0;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto out = layers[i]->rows(), in = layers[i]->columns();
+    curves.push_back(
+        {.costs = timed ? product_costs(out, in, shape_of(resolved(*budget.pattern))) : weight_costs(out, in),
+         .rises = rises[i]});
+    all += static_cast<double>(out * in);
+  }
+  const auto left = timed ? 1.0 - share * (1.0 - 1.0 / *budget.latency_reduction) : budget.kept_at(share);
+  return choose_densities(curves, left * all, timed ? Steps::whole : Steps::parts);
 }
 
 std::unique_ptr<Objective> Pruner::make_objective(const Inputs& inputs) const {

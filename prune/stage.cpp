@@ -12,7 +12,7 @@
 #include "prune/pruner.h"                        // Pruner
 #include "prune/rounds.h"                        // prune_in_rounds
 #include "prune/schedule.h"                      // cubic_share
-#include "prune/sparse.h"                        // resolved, sparsity_json, tell_sparsity
+#include "prune/sparse.h"                        // sparsity_json, tell_sparsity
 
 namespace compression::prune {
 namespace {
@@ -64,11 +64,9 @@ class PruneStage : public Stage {
  private:
   /// Rounds to the density, and the model as it is then.
   Artifact sparsified(Model& model, const Tokenizer& tokenizer, Pruner& pruner, const Context& context) const {
-    const auto& budget = config_.budget;
-    const auto pattern = resolved(*budget.pattern);
     for (int64_t round = 1; round <= config_.rounds; ++round) {
       const auto share = cubic_share(static_cast<double>(round) / static_cast<double>(config_.rounds));
-      pruner.sparsify(pattern, budget.kept_at(share), budget.allocation);
+      pruner.sparsify(config_.budget, share);
     }
     model->to(torch::kCPU);
     save_model(model, tokenizer, context.work_folder);

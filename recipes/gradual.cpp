@@ -20,7 +20,7 @@
 #include "prune/allocate.h"                      // Budget
 #include "prune/pruner.h"                        // Pruner
 #include "prune/schedule.h"                      // GradualSchedule
-#include "prune/sparse.h"                        // resolved, tell_sparsity
+#include "prune/sparse.h"                        // tell_sparsity
 
 namespace compression::recipes {
 namespace {
@@ -217,8 +217,8 @@ class GradualStage : public Stage {
     const auto tokenizer = load_tokenizer(current);
     model->to(context.device);
     prune::Pruner pruner(model, *tokenizer, config_.prune.score, config_.prune.reconstruct, inputs, context);
-    if (const auto& pattern = config_.prune.budget.pattern) {
-      pruner.sparsify(prune::resolved(*pattern), config_.prune.budget.kept_at(share), config_.prune.budget.allocation);
+    if (config_.prune.budget.pattern) {
+      pruner.sparsify(config_.prune.budget, share);
       if (share == 1.0) prune::tell_sparsity(model, context);
     } else {
       const auto kept = budget.choose(pruner.score(), share);

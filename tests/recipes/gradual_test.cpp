@@ -1,7 +1,10 @@
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
+#include "compress/kernels/sparse_choice.h"
 #include "compress/model_folder/model_folder.h"
 #include "prune/sparse.h"
 #include "recipes/load.h"
@@ -67,6 +70,34 @@ TEST_CASE("gradual pruning of single weights ends at its density, in its pattern
     const auto blocks = prune::block_sums(linear->weight.ne(0).to(torch::kFloat), {.columns = 4});
     CHECK(blocks.ne(0).to(torch::kFloat).mean().item<double>() == Approx(0.25).margin(0.01));
   }
+}
+
+TEST_CASE("gradual pruning by sensitivity leaves its density of all matrices together") {
+  const GradualRun gradual;
+  gradual.run(
+      {"stages.small.gradual.prune={importance: first_order, pattern: 1x4, density: 0.25, allocation: sensitivity, "
+       "score_examples: 64, batch_size: 16}"});
+  auto model = load_model(gradual.result()).model;
+  std::set<int64_t> shares;  // in hundredths
+  double kept = 0.0, all = 0.0;
+  for (const auto& linear : model->block_linears()) {
+    const auto blocks = prune::block_sums(linear->weight.ne(0).to(torch::kFloat), {.columns = 4}).ne(0);
+    kept += blocks.sum().item<double>();
+    all += static_cast<double>(blocks.numel());
+    shares.insert(std::llround(100.0 * blocks.to(torch::kFloat).mean().item<double>()));
+  }
+  CHECK(kept / all == Approx(0.25).margin(0.01));
+  CHECK(shares.size() > 1);
+}
+
+TEST_CASE("time that no kernel saves here is told, and nothing is written") {
+  const GradualRun gradual;
+  kernels::set_sparse_choice(kernels::SparseChoice());  // zeros are multiplied
+  CHECK_THROWS_WITH(gradual.run({"stages.small={id: small, prune: {of: teacher, importance: magnitude, pattern: 1x4, "
+                                 "latency_reduction: 2, allocation: sensitivity}}"}),
+                    Catch::Contains("found a budget of 0.5 of what dense matrices cost; expected 1 at least"));
+  kernels::set_sparse_choice(std::nullopt);
+  CHECK_FALSE(fs::exists(gradual.result()));
 }
 
 TEST_CASE("gradual pruning ends at its budget and keeps every round") {
