@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """DeepSparse 1.8.0 on a model in int8, dense and with zeros in blocks of four inputs: beside bench/sparse.py, which times ours.
 
-    python3 -m venv V && V/bin/pip install "deepsparse==1.8.0" "numpy<2" onnxruntime "onnx<1.17"        # Python 3.11
+    python3 -m venv V && V/bin/pip install "deepsparse==1.8.0" "numpy<2" onnxruntime==1.18.1 "onnx<1.17" ml_dtypes   # Python 3.11
     optimum-cli export onnx --model DIR --library transformers --task feature-extraction FP32           # with optimum, in a venv of its own
     V/bin/python bench/sparse_deepsparse.py FP32/model.onnx --densities 1,0.25,0.1 [--shapes 1x16,1x128,32x128] [--threads 2] [--seconds 3]
 

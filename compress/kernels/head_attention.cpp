@@ -200,8 +200,9 @@ float Softmax(float* HWY_RESTRICT scores, int64_t tokens, int64_t padded, const 
   const auto largest = hn::MaxOfLanes(d, most);
   auto sums = hn::Zero(d);
   for (int64_t first = 0; first < padded; first += kSummed<Dot>) {
+    const auto last = std::min(padded, first + kSummed<Dot>);
     auto some = hn::Zero(d);
-    for (int64_t c = first; c < std::min(padded, first + kSummed<Dot>); c += n) {
+    for (int64_t c = first; c < last; c += n) {
       const auto below = hn::Sub(hn::LoadU(d, scores + c), largest);
       const auto e = kRounds<Dot> ? Exp2OfNegative(below) : ExpOfNegative(below);
       hn::StoreU(e, d, scores + c);

@@ -77,12 +77,11 @@ MeasuredOnce<SparseChoice>& known() {
 }  // namespace
 
 SparseChoice sparse_choice(int64_t out, int64_t in, double density) {
-  const bool dense = density > densest;
-  const auto step = dense ? steps : std::max<int64_t>(1, std::llround(density * steps));
-  const auto measured = [&] { return dense ? SparseChoice() : measure(out, in, static_cast<double>(step) / steps); };
+  if (density > densest) return known().of_test().value_or(SparseChoice());
+  const auto step = std::max<int64_t>(1, std::llround(density * steps));
   return known().get(fmt::format("{} without zeros, outputs 2^{}, inputs 2^{}, {}/{} of the words", int8_kernel(),
                                  size_class(std::min(out, most_outputs)), size_class(in), step, steps),
-                     measured);
+                     [&] { return measure(out, in, static_cast<double>(step) / steps); });
 }
 
 void set_sparse_choice(std::optional<SparseChoice> choice) {

@@ -76,6 +76,11 @@ class MeasuredOnce {
     return measured_.emplace(key, *choice).first->second;
   }
 
+  std::optional<Choice> of_test() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return of_test_;
+  }
+
   void choose_for_test(std::optional<Choice> choice) {
     const std::lock_guard<std::mutex> lock(mutex_);
     of_test_ = std::move(choice);
