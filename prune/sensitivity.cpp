@@ -14,7 +14,7 @@
 namespace compression::prune {
 namespace {
 
-constexpr int64_t measured_texts = 256;
+constexpr int64_t measured_texts = 256, measured_tokens = 8192;  // each loss is measured on so many
 constexpr double hopeless = 1e30;  // the rise to a loss that is no number
 
 /// From one tried density of a layer to a smaller one.
@@ -39,13 +39,23 @@ std::vector<Step> hull(size_t layer, const DensityCurve& curve) {
   return steps;
 }
 
-/// Batches of about so many texts, at equal distances in the plan, which goes by length.
-std::vector<std::vector<int64_t>> some_batches(const BatchSource& texts) {
+/// Those at equal distances in the plan, which goes by length; none that the objective counts nothing of.
+std::vector<Batch> some_batches(Objective& objective, const BatchSource& texts, const Context& context) {
   const auto plan = texts.plan(0);
   const auto every = std::max<size_t>(1, static_cast<size_t>(texts.size() / measured_texts));
-  std::vector<std::vector<int64_t>> some;
-  for (size_t i = every / 2; i < plan.size(); i += every) some.push_back(plan[i]);
-  return some.empty() ? plan : some;
+  std::vector<Batch> some;
+  int64_t tokens = 0;
+  for (size_t i = std::min(every / 2, plan.size() - 1); i < plan.size(); i += every) {
+    auto batch = texts.collate(plan[i]).to(context.device);
+    if (is_nothing(objective.counts(batch))) continue;
+    tokens += batch.input_ids().numel();
+    some.push_back(std::move(batch));
+  }
+  if (some.empty()) throw DataError("allocation: sensitivity has no text to measure the loss on");
+  const auto too_many = static_cast<size_t>(tokens / measured_tokens) + 1;
+  std::vector<Batch> few;
+  for (size_t i = too_many / 2; i < some.size(); i += too_many) few.push_back(some[i]);
+  return few.empty() ? std::vector<Batch>{some[some.size() / 2]} : few;
 }
 
 }  // namespace
@@ -101,12 +111,7 @@ std::vector<std::array<double, tried_densities.size()>> loss_rises(
     const std::vector<Linear>& layers, Objective& objective, const BatchSource& texts, const Context& context,
     const std::function<torch::Tensor(size_t layer, double density)>& pruned) {
   const at::NoGradGuard no_grad;
-  std::vector<Batch> batches;
-  for (const auto& examples : some_batches(texts)) {
-    auto batch = texts.collate(examples).to(context.device);
-    if (!is_nothing(objective.counts(batch))) batches.push_back(std::move(batch));
-  }
-  if (batches.empty()) throw DataError("allocation: sensitivity has no text to measure the loss on");
+  const auto batches = some_batches(objective, texts, context);
   const auto mean_loss = [&] {
     double sum = 0.0;
     for (const auto& batch : batches) {
