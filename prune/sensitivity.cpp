@@ -15,7 +15,7 @@ namespace compression::prune {
 namespace {
 
 constexpr int64_t measured_texts = 256, measured_tokens = 8192;  // each loss is measured on so many
-constexpr double hopeless = 1e30;  // the rise to a loss that is no number
+constexpr double hopeless = 1e30;                                // the rise to a loss that is no number
 
 /// From one tried density of a layer to a smaller one.
 struct Step {

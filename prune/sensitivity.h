@@ -38,10 +38,10 @@ enum class Steps { whole, parts };
 /// sparsest cost more.
 std::vector<double> choose_densities(const std::vector<DensityCurve>& curves, double budget, Steps steps);
 
-/// By how much the mean loss of some of the texts (about 256, or 8,192 tokens, of all lengths) rises when one layer alone gets the
-/// weight that pruned(layer, density) gives: what is measured, but not below 0 nor below what a larger density has.
-/// Layers have their own weights afterwards. The sensitivity of Han et al., arXiv 1506.02626, with the loss in place of
-/// the accuracy. Throws DataError if there is no text; Interrupted.
+/// By how much the mean loss of some of the texts (about 256, or 8,192 tokens, of all lengths) rises when one layer
+/// alone gets the weight that pruned(layer, density) gives: what is measured, but not below 0 nor below what a larger
+/// density has. Layers have their own weights afterwards. The sensitivity of Han et al., arXiv 1506.02626, with the
+/// loss in place of the accuracy. Throws DataError if there is no text; Interrupted.
 std::vector<std::array<double, tried_densities.size()>> loss_rises(
     const std::vector<Linear>& layers, Objective& objective, const BatchSource& texts, const Context& context,
     const std::function<torch::Tensor(size_t layer, double density)>& pruned);
