@@ -8,7 +8,6 @@
 
 #include "compress/base/byte_size.h"  // shown_bytes, shown_count
 #include "compress/base/fields.h"     // enum_name
-#include "prune/config.h"             // PruneConfig
 
 namespace compression::recipes {
 namespace {
@@ -257,7 +256,7 @@ std::string report_markdown(const Report& report) {
   if (!report.error.empty()) out += unfinished_markdown(report);
   std::string scores;
   for (const auto& s : report.stages) {
-    if (s.kind == prune::PruneConfig::kind) scores += fmt::format("![scores of {0}]({0}/importance.svg)\n", s.id);
+    if (s.has_scores) scores += fmt::format("![scores of {0}]({0}/importance.svg)\n", s.id);
   }
   if (!scores.empty()) {
     out += "\n## Scores\n\nUnits of each layer, best first; the marks are at how many stay.\n\n" + scores;

@@ -35,6 +35,7 @@ struct StageReport {
   nlohmann::json rollbacks = nlohmann::json::array();      // of training, as in compress.json
   nlohmann::json rounds = nlohmann::json::array();         // of gradual pruning, as in compress.json
   std::optional<ZerosReport> zeros;                        // of a model with a pattern, once it was measured
+  bool has_scores = false;                                 // of units, as a picture in the stage's folder
   bool skipped = false;                                    // it was there already
 
   double value() const { return reached.value(); }

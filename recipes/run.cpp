@@ -238,6 +238,7 @@ StageReport stage_report(const StageEntry& stage, const json& manifest, std::str
   report.macs = manifest.at("encoder_macs");
   report.rollbacks = manifest.value("/notes/training/rollbacks"_json_pointer, json::array());
   report.rounds = manifest.value("/notes/rounds"_json_pointer, json::array());
+  report.has_scores = manifest.at("files").contains("importance.svg");
   report.bytes = manifest.at("files").at(manifest.at("model_file").get<std::string>()).at("bytes");
   return report;
 }

@@ -90,6 +90,15 @@ TEST_CASE("gradual pruning by sensitivity leaves its density of all matrices tog
   CHECK(shares.size() > 1);
 }
 
+TEST_CASE("a report shows no scores of units where single weights went") {
+  const GradualRun gradual;
+  gradual.run({"stages.teacher.finetune.epochs=1",
+               "stages.small={id: small, prune: {of: teacher, importance: magnitude, pattern: 1x4, density: 0.5}}"});
+  CHECK_FALSE(fs::exists(gradual.result() / "importance.svg"));
+  CHECK_THAT(read_file(gradual.root / "runs/report.md"),
+             !Catch::Contains("importance.svg") && Catch::Contains("## Zeros"));
+}
+
 TEST_CASE("time that no kernel saves here is told, and nothing is written") {
   const GradualRun gradual;
   kernels::set_sparse_choice(kernels::SparseChoice());  // zeros are multiplied
