@@ -48,7 +48,9 @@ struct Cutting : CuttingEnds {
   }
 
   ReadOptions options(const Service& service) const {
-    return {.truncate = truncate.value_or(service.settings().truncate), .keep_end = direction == Direction::left};
+    auto options = CuttingEnds::options(service);
+    options.keep_end = direction == Direction::left;
+    return options;
   }
 };
 

@@ -50,6 +50,13 @@ std::string address(const tcp::endpoint& endpoint) {
   return fmt::format("{}:{}", endpoint.address().is_v6() ? "[" + host + "]" : host, endpoint.port());
 }
 
+/// Who is at the other end; empty where nobody is any more.
+std::string remote_of(const tcp::socket& socket) {
+  error_code error;
+  const auto remote = socket.remote_endpoint(error);
+  return error ? std::string() : address(remote);
+}
+
 /// An id that comes back in the answer's header.
 bool is_plain(std::string_view id) {
   return id.size() <= 128 && std::ranges::all_of(id, [](char c) { return c > ' ' && c < 127; });
@@ -205,8 +212,7 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
   Connection(Network& network, tcp::socket socket) : network_(network), socket_(std::move(socket)), timer_(network.io) {
     error_code error;
     socket_.set_option(tcp::no_delay(true), error);
-    const auto remote = socket_.remote_endpoint(error);
-    if (!error) remote_ = address(remote);
+    remote_ = remote_of(socket_);
     network_.added(this);
   }
   ~Connection() { network_.removed(this); }
@@ -274,9 +280,8 @@ class Server::Network::Connection : public std::enable_shared_from_this<Connecti
                 .id = text_of(head["X-Request-Id"])};
     if (const auto own = head.find("X-Request-Timeout-Ms"); own != head.end()) request_.timeout = text_of(own->value());
     if (error) return refuse(error);
-    auto refusal = network_.service.refuse(request_);
-    if (const auto problem = problem_of(head)) refusal = error_response(*problem);
-    if (refusal) {
+    const auto problem = problem_of(head);
+    if (auto refusal = problem ? std::optional(error_response(*problem)) : network_.service.refuse(request_)) {
       const bool has_body = parser_->chunked() || parser_->content_length().value_or(0) > 0;
       return respond(std::move(*refusal), !has_body && head.keep_alive());
     }
@@ -464,9 +469,7 @@ void Server::Network::take(tcp::socket socket) {
   error_code ignored;
   socket.non_blocking(true, ignored);
   const auto written = socket.write_some(asio::buffer(text), ignored);
-  if (log == nullptr) return;
-  const auto remote = socket.remote_endpoint(ignored);
-  log->add({.remote = ignored ? std::string() : address(remote), .status = response.status, .bytes_out = written});
+  if (log != nullptr) log->add({.remote = remote_of(socket), .status = response.status, .bytes_out = written});
 }
 
 void Server::Network::begin_stop() {
