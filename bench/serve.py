@@ -7,7 +7,8 @@
 Needs wrk (apt: wrk). Texts of the files ("text" of JSON lines) are shuffled and joined, 1 to 18 at a time, so that their lengths differ; each request
 has one, and all clients send one after another. Beside it what the engine does without a server: the same texts, as many a call as there are
 clients, by the runtime's library from this process. Prints a table in Markdown; tokens of servers that do not count them are ours a request.
-Memory is what the server holds before and after a row's load, and its peak so far: --seconds 600 --clients 64 shows whether it grows.
+wrk adds to its percentiles requests that it would have sent while it waited, so what one client waits for is measured once more: each text by a
+plain client, then by the engine, in turns. Memory is what the server holds before and after a row's load, and its peak so far: --seconds 600 --clients 64 shows whether it grows.
 """
 import argparse
 import contextlib
@@ -16,6 +17,8 @@ import json
 import os
 import random
 import re
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -92,25 +95,74 @@ def measure(url, script, clients, seconds):
     return [float(value) for value in found.groups()] + [tokens]
 
 
-def alone(library, folder, texts, at_once, seconds):
+class Engine:
+    """What computes texts without a server."""
+
+    def __init__(self, library, folder):
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples"))
+        from embed import Model, Text
+        self.model, self.text, self.results = Model(library, folder), Text, ctypes.c_void_p()
+
+    def call_of(self, texts):
+        encoded = [text.encode() for text in texts]
+        return (self.text * len(texts))(*(self.text(text, len(text), None, 0) for text in encoded))
+
+    def run(self, call):
+        """Seconds."""
+        begin = time.perf_counter()
+        self.model.check(self.model.library.compress_run(self.model.model, call, len(call), ctypes.byref(self.results)))
+        took = time.perf_counter() - begin
+        self.model.library.compress_free_results(self.results)
+        return took
+
+
+def alone(engine, texts, at_once, seconds):
     """texts/s, p50 and p99 of a call in ms, of the engine without a server."""
-    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples"))
-    from embed import Model, Text
-    model = Model(library, folder)
-    encoded = [text.encode() for text in texts]
-    calls = []
-    for first in range(0, len(encoded) // at_once * at_once, at_once):
-        own = encoded[first:first + at_once]
-        calls.append((Text * at_once)(*(Text(text, len(text), None, 0) for text in own)))
-    took, results = [], ctypes.c_void_p()
+    calls = [engine.call_of(texts[first:first + at_once]) for first in range(0, len(texts) // at_once * at_once, at_once)]
+    took = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        begin = time.perf_counter()
-        model.check(model.library.compress_run(model.model, calls[len(took) % len(calls)], at_once, ctypes.byref(results)))
-        took.append(time.perf_counter() - begin)
-        model.library.compress_free_results(results)
+        took.append(engine.run(calls[len(took) % len(calls)]))
     took.sort()
     return [at_once * len(took) / sum(took), took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3]
+
+
+def ask(connection, request):
+    """Seconds until the answer is there."""
+    begin = time.perf_counter()
+    connection.sendall(request)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(1 << 16)
+    head, body = data.split(b"\r\n\r\n", 1)
+    left = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(body)
+    while left > 0:
+        left -= len(connection.recv(1 << 16))
+    took = time.perf_counter() - begin
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        sys.exit(f"serve: found {head.decode()}, expected 200")
+    return took
+
+
+def one_client(url, route, texts, engine, rounds=6):
+    """Medians over the texts, in ms: by a client of the server, by the engine, and the difference."""
+    requests = []
+    for text in texts:
+        body = json.dumps(body_of(text, route)).encode()
+        head = f"POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests.append(head.encode() + body)
+    calls = [engine.call_of([text]) for text in texts]
+    host, port = url.rsplit("/", 1)[1].split(":")
+    served, computed = [[] for _ in texts], [[] for _ in texts]
+    with socket.create_connection((host, int(port))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(rounds):
+            for own, request in zip(served, requests):
+                own.append(ask(connection, request))
+            for own, call in zip(computed, calls):
+                own.append(engine.run(call))
+    served, computed = ([statistics.median(own) * 1e3 for own in all_own] for all_own in (served, computed))
+    return [statistics.median(values) for values in (served, computed, [a - b for a, b in zip(served, computed)])]
 
 
 def pids_at(port):
@@ -144,6 +196,7 @@ def main():
         servers.append((name, f"http://127.0.0.1:{port}", route, pids_at(port)))
     texts = joined_texts(arguments.texts, arguments.count, arguments.seed)
     library = re.search(r"libcompress_runtime\S* => (\S+)", subprocess.run(["ldd", arguments.program], check=True, capture_output=True, text=True).stdout)[1]
+    engine = Engine(library, arguments.model)
     try:
         with tempfile.TemporaryDirectory() as folder:
             scripts = []
@@ -162,8 +215,10 @@ def main():
                     tokens_each = tokens / rate if tokens else tokens_each
                     memory = f"{before:.1f} | {megabytes(pids, 'VmRSS'):.1f} | {megabytes(pids, 'VmHWM'):.1f}"
                     print(f"| {name} | {clients} | {rate:.1f} | {tokens_each * rate:.0f} | {middle:.2f} | {late:.2f} | {errors:.0f} | {memory} |", flush=True)
-                rate, middle, late = alone(library, arguments.model, texts, clients, arguments.seconds)
+                rate, middle, late = alone(engine, texts, clients, arguments.seconds)
                 print(f"| no server, {clients} a call | | {rate:.1f} | {tokens_each * rate:.0f} | {middle:.2f} | {late:.2f} | | | | |", flush=True)
+        served, computed, more = one_client(servers[0][1], arguments.route, texts, engine)
+        print(f"\nOne client that waits for each answer: {served:.2f} ms, the engine {computed:.2f}; of a text {more:.2f} ms more (medians)")
     finally:
         server.terminate()
         server.wait()

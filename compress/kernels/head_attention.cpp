@@ -114,19 +114,57 @@ HWY_INLINE WordRows RowsAsWords(const float* from, int64_t rows, int64_t size, i
   return {memory, words};
 }
 
-/// Panels of keys: word k of key j is word k of its row, of which `row` has room for one.
+/// Four words of every fourth row, beginning with the first: those of a row in each block of 128 bits.
+template <class D>
+HWY_INLINE hn::Vec<D> EveryFourthRow(D d, const uint32_t* from, int64_t ld) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<D> half;
+    const auto rows = static_cast<int64_t>(hn::MaxLanes(half));
+    return hn::Combine(d, EveryFourthRow(half, from + rows * ld, ld), EveryFourthRow(half, from, ld));
+  }
+}
+
+/// Words of as many rows as a vector has lanes as columns, `width` apart.
+HWY_INLINE void Transpose(const WordRows& from, int64_t words, int64_t width, uint32_t* HWY_RESTRICT to) {
+  const U32 d;
+  const hn::Repartition<uint64_t, U32> pairs;
+  int64_t k = 0;
+  for (; k + 4 <= words; k += 4) {
+    const uint32_t* row = from.words + k;
+    const auto a = EveryFourthRow(d, row, from.ld), b = EveryFourthRow(d, row + from.ld, from.ld);
+    const auto e = EveryFourthRow(d, row + 2 * from.ld, from.ld), f = EveryFourthRow(d, row + 3 * from.ld, from.ld);
+    const auto low = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)),
+               high = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+    const auto low2 = hn::BitCast(pairs, hn::InterleaveLower(d, e, f)),
+               high2 = hn::BitCast(pairs, hn::InterleaveUpper(d, e, f));
+    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low, low2)), d, to + k * width);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low, low2)), d, to + (k + 1) * width);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high, high2)), d, to + (k + 2) * width);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high, high2)), d, to + (k + 3) * width);
+  }
+  for (const int64_t n = Lanes(); k < words; ++k) {
+    for (int64_t j = 0; j < n; ++j) to[k * width + j] = from.words[j * from.ld + k];
+  }
+}
+
+/// Panels of keys: word k of key j is word k of its row. `memory` has room for as many rows as a vector has lanes.
 template <class Dot>
-void PackKeys(const float* keys, int64_t count, int64_t size, int64_t ld, float inverse, uint32_t* row, uint32_t* to) {
-  const int64_t width = PanelWidth(), panels = (count + width - 1) / width, words = WordsOf<Dot>(size);
-  for (int64_t j = 0; j < panels * width; ++j) {
-    uint32_t* column = to + j / width * words * width + j % width;
-    const uint32_t* from = row;
-    if (j < count) {
-      from = RowsAsWords<Dot>(keys + j * ld, 1, size, ld, inverse, row).words;
-    } else if (j == count) {
-      std::fill_n(row, words, 0u);
+void PackKeys(const float* keys, int64_t count, int64_t size, int64_t ld, float inverse, uint32_t* memory,
+              uint32_t* to) {
+  const int64_t n = Lanes(), width = PanelWidth(), words = WordsOf<Dot>(size);
+  for (int64_t j = 0; j < (count + width - 1) / width * width; j += n) {
+    const int64_t rows = std::clamp<int64_t>(count - j, 0, n);
+    auto from = RowsAsWords<Dot>(keys + j * ld, rows, size, ld, inverse, memory);
+    if (rows < n) {
+      if (!kRounds<Dot>) {
+        for (int64_t r = 0; r < rows; ++r) std::copy_n(from.words + r * ld, words, memory + r * words);
+      }
+      std::fill_n(memory + rows * words, (n - rows) * words, 0u);
+      from = {memory, words};
     }
-    for (int64_t k = 0; k < words; ++k) column[k * width] = from[k];
+    Transpose(from, words, width, to + j / width * words * width + j % width);
   }
 }
 
@@ -237,8 +275,8 @@ int64_t RowsWordsOf(int64_t rows, int64_t size) {
 template <class Dot>
 float PackRowsOf(const float* from, int64_t rows, int64_t size, int64_t ld, uint32_t* to) {
   const auto scale = ScaleOf<Dot>(from, rows, size, ld, LargestOfScores(size));
-  std::vector<uint32_t> row(static_cast<size_t>(WordsOf<Dot>(size)));
-  PackKeys<Dot>(from, rows, size, ld, scale.inverse, row.data(), to);
+  std::vector<uint32_t> memory(static_cast<size_t>(Lanes() * WordsOf<Dot>(size)));
+  PackKeys<Dot>(from, rows, size, ld, scale.inverse, memory.data(), to);
   return scale.step;
 }
 
@@ -254,7 +292,7 @@ struct HeadSizes {
     token_words = WordsOf<Dot>(tokens);
     padded = whole(tokens);
     wide = whole(size);
-    query = whole(rows * words + 1);
+    query = whole(std::max(rows, Lanes()) * words);
     key = padded * words;
     value = wide * token_words;
     scores = rows * padded;
