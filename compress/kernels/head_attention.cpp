@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -374,109 +375,150 @@ const T* OfQuery(const T* by_place, const AttentionHead& head, int64_t query, T*
   return memory;
 }
 
+/// What a head needs room for, in its scratch.
+template <class Dot>
+struct HeadMemory {
+  HeadSizes<Dot> sizes;
+  uint32_t *query, *key, *value, *probabilities;
+  float *scores, *context, *bias, *of_queries, *of_keys;
+  int32_t* rows;  // where the bias is: of a query one is used after the other
+
+  HeadMemory(const AttentionHead& head, uint32_t* scratch)
+      : sizes(head.tokens, head.size, head.positions != nullptr ? head.positions->rows : 0) {
+    const auto take = [&](int64_t words) { return std::exchange(scratch, scratch + words); };
+    const auto take_floats = [&](int64_t words) { return reinterpret_cast<float*>(take(words)); };
+    query = take(sizes.query);
+    key = take(sizes.key);
+    value = take(sizes.value);
+    scores = take_floats(sizes.scores);
+    probabilities = kRounds<Dot> ? take(sizes.probabilities) : reinterpret_cast<uint32_t*>(scores);
+    context = take_floats(sizes.context);
+    bias = take_floats(sizes.bias);
+    rows = reinterpret_cast<int32_t*>(bias);
+    of_queries = take_floats(sizes.of_queries);
+    of_keys = take_floats(sizes.of_keys);
+  }
+};
+
+/// Some queries, and the keys that any of them attends to, from the panel of the first of these on.
+struct Queries {
+  int64_t first, rows, begin, end;
+
+  Queries(const AttentionHead& head, int64_t own_first, int64_t own_rows)
+      : first(own_first),
+        rows(own_rows),
+        begin(KeysOf(head, first).first / PanelWidth() * PanelWidth()),
+        end(KeysOf(head, first + rows - 1).last) {}
+};
+
+/// Probabilities in the place of the scores of queries; to[r] is `step`, a value's, divided by what those of a query
+/// add up to.
+template <class Dot>
+void SoftmaxRows(const AttentionHead& head, const HeadMemory<Dot>& memory, const Queries& queries, float total,
+                 float step, float* to) {
+  constexpr float lowest = std::numeric_limits<float>::lowest();
+  const int64_t width = PanelWidth(), begin = queries.begin, end = queries.end, ld = memory.sizes.padded;
+  const int64_t padded = (end - begin + width - 1) / width * width;
+  for (int64_t r = 0; r < queries.rows; ++r) {
+    const auto query = queries.first + r;
+    float* row = memory.scores + r * ld;
+    if (const auto* positions = head.positions; positions != nullptr) {
+      const auto row_ld = memory.sizes.position_rows;
+      AddPositions(OfQuery(positions->row, head, query, memory.rows), head.tokens,
+                   positions->key != nullptr ? memory.of_queries + r * row_ld : nullptr,
+                   positions->query != nullptr ? memory.of_keys : nullptr, row_ld, row);
+    }
+    const auto own = KeysOf(head, query);
+    for (auto j = begin; j < own.first; ++j) row[j] = lowest;
+    for (auto j = own.last; j < end; ++j) row[j] = lowest;
+    const float* bias = OfQuery(head.bias, head, query, memory.bias);
+    const float sum = Softmax<Dot>(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, total,
+                                   reinterpret_cast<int16_t*>(memory.probabilities + WordsOf<Dot>(r * ld + begin)));
+    to[r] = own.first < own.last ? step / sum : 0.0f;
+  }
+}
+
+/// The context of queries: probabilities times values, of at most kSummed keys in a row.
+template <class Dot>
+void MultiplyValues(TileFunction tile, const AttentionHead& head, const HeadMemory<Dot>& memory, const Queries& queries,
+                    const float* value_scale) {
+  const int64_t width = PanelWidth();
+  for (int64_t c = 0; c < head.size; c += width) {
+    const bool fits = c + width <= head.size;
+    float* to = head.context + queries.first * head.ld_context + c;
+    auto key_from = queries.begin;
+    do {
+      const auto key_to = std::min(queries.end, key_from + kSummed<Dot>);
+      const auto before = WordsOf<Dot>(key_from);
+      const bool more = key_from > queries.begin, beside = more || !fits;
+      tile({.a = memory.probabilities + before,
+            .a_row = WordsOf<Dot>(memory.sizes.padded),
+            .b = memory.value + c * memory.sizes.token_words + before * width,
+            .words = WordsOf<Dot>(key_to) - before,
+            .row_scale = value_scale,
+            .c = beside ? memory.context : to,
+            .ld = beside ? width : head.ld_context});
+      for (int64_t r = 0; beside && r < queries.rows; ++r) {
+        const float* from = memory.context + r * width;
+        float* own = to + r * head.ld_context;
+        for (int64_t i = 0; i < std::min(width, head.size - c); ++i) own[i] = more ? own[i] + from[i] : from[i];
+      }
+      key_from = key_to;
+    } while (key_from < queries.end);
+  }
+}
+
 template <class Dot>
 void AttendHeadOf(const AttentionHead& head, uint32_t* scratch) {
-  const HeadSizes<Dot> s(head.tokens, head.size, head.positions != nullptr ? head.positions->rows : 0);
+  const HeadMemory<Dot> memory(head, scratch);
+  const auto& s = memory.sizes;
   const int64_t width = PanelWidth();
-  uint32_t* query = scratch;
-  uint32_t* key = query + s.query;
-  uint32_t* value = key + s.key;
-  auto* scores = reinterpret_cast<float*>(value + s.value);
-  uint32_t* rounded = value + s.value + s.scores;
-  uint32_t* probabilities = kRounds<Dot> ? rounded : value + s.value;
-  auto* context = reinterpret_cast<float*>(rounded + s.probabilities);
-  float* placed_bias = context + s.context;
-  auto* placed_rows = reinterpret_cast<int32_t*>(placed_bias);
-  float* of_queries = placed_bias + s.bias;
-  float* of_keys = of_queries + s.of_queries;
-
   const float limit = LargestOfScores(head.size);
   const auto q = ScaleOf<Dot>(head.query, head.queries, head.size, head.ld, limit);
   const auto k = ScaleOf<Dot>(head.key, head.tokens, head.size, head.ld, limit);
   const ContextBits bits(std::min(head.tokens, head.before + head.after + 1));
   const auto v = ScaleOf<Dot>(head.value, head.tokens, head.size, head.ld, bits.most_value);
-  PackKeys<Dot>(head.key, head.tokens, head.size, head.ld, k.inverse, query, key);
-  PackValues<Dot>(head, v.inverse, s.token_words, value);
+  PackKeys<Dot>(head.key, head.tokens, head.size, head.ld, k.inverse, memory.query, memory.key);
+  PackValues<Dot>(head, v.inverse, s.token_words, memory.value);
   const float unit = head.scale * kScoreUnit<Dot>;
-  constexpr float lowest = std::numeric_limits<float>::lowest();
   float score_scale[Dot::kRows], value_scale[Dot::kRows], position_scale[Dot::kRows];
   std::fill_n(score_scale, Dot::kRows, q.step * k.step * unit);
 
   const auto* positions = head.positions;
-  const bool keys_ask = positions != nullptr && positions->query != nullptr;
-  const bool queries_ask = positions != nullptr && positions->key != nullptr;
   const auto query_place = [&](int64_t i) { return PlaceOf(head.query_place, i); };
   const auto key_place = [&](int64_t j) { return PlaceOf(head.key_place, j); };
   const auto some_rows = [&](const float* from, int64_t first, int64_t rows, float inverse) HWY_ATTR {
-    return RowsAsWords<Dot>(from + first * head.ld, rows, head.size, head.ld, inverse, query);
+    return RowsAsWords<Dot>(from + first * head.ld, rows, head.size, head.ld, inverse, memory.query);
   };
-  if (keys_ask) {
+  if (positions != nullptr && positions->query != nullptr) {  // keys ask for it
     std::fill_n(position_scale, Dot::kRows, k.step * positions->query_step * unit);
     EachTile<Dot>(head.tokens, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
       MultiplyRows(tile, some_rows(head.key, first, rows, k.inverse), s, *positions, positions->query,
                    key_place(first) - query_place(head.queries - 1), key_place(first + rows - 1) - query_place(0),
-                   position_scale, of_keys + first * s.position_rows);
+                   position_scale, memory.of_keys + first * s.position_rows);
     });
   }
+  const bool queries_ask = positions != nullptr && positions->key != nullptr;
   if (queries_ask) std::fill_n(position_scale, Dot::kRows, q.step * positions->key_step * unit);
 
   EachTile<Dot>(head.queries, [&](TileFunction tile, int64_t first, int64_t rows) HWY_ATTR {
     const auto own_queries = some_rows(head.query, first, rows, q.inverse);
-    // The keys of all these queries, from the panel of the first of them on.
-    const int64_t begin = KeysOf(head, first).first / width * width, end = KeysOf(head, first + rows - 1).last;
-    const int64_t padded = (end - begin + width - 1) / width * width;
-    for (int64_t j = begin; j < end; j += width) {
+    const Queries queries(head, first, rows);
+    for (int64_t j = queries.begin; j < queries.end; j += width) {
       tile({.a = own_queries.words,
             .a_row = own_queries.ld,
-            .b = key + j * s.words,
+            .b = memory.key + j * s.words,
             .words = s.words,
             .row_scale = score_scale,
-            .c = scores + j,
+            .c = memory.scores + j,
             .ld = s.padded});
     }
     if (queries_ask) {
       MultiplyRows(tile, own_queries, s, *positions, positions->key, key_place(0) - query_place(first + rows - 1),
-                   key_place(head.tokens - 1) - query_place(first), position_scale, of_queries);
+                   key_place(head.tokens - 1) - query_place(first), position_scale, memory.of_queries);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      if (queries_ask || keys_ask) {
-        AddPositions(OfQuery(positions->row, head, first + r, placed_rows), head.tokens,
-                     queries_ask ? of_queries + r * s.position_rows : nullptr, keys_ask ? of_keys : nullptr,
-                     s.position_rows, scores + r * s.padded);
-      }
-      const auto own = KeysOf(head, first + r);
-      float* row = scores + r * s.padded;
-      for (auto j = begin; j < own.first; ++j) row[j] = lowest;
-      for (auto j = own.last; j < end; ++j) row[j] = lowest;
-      const float* bias = OfQuery(head.bias, head, first + r, placed_bias);
-      const float sum =
-          Softmax<Dot>(row + begin, end - begin, padded, bias == nullptr ? nullptr : bias + begin, bits.total,
-                       reinterpret_cast<int16_t*>(probabilities + WordsOf<Dot>(r * s.padded + begin)));
-      value_scale[r] = own.first < own.last ? v.step / sum : 0.0f;
-    }
-    for (int64_t c = 0; c < head.size; c += width) {
-      const bool fits = c + width <= head.size;
-      float* to = head.context + first * head.ld_context + c;
-      auto key_from = begin;
-      do {
-        const auto key_to = std::min(end, key_from + kSummed<Dot>);
-        const auto before = WordsOf<Dot>(key_from);
-        const bool more = key_from > begin, beside = more || !fits;
-        tile({.a = probabilities + before,
-              .a_row = WordsOf<Dot>(s.padded),
-              .b = value + c * s.token_words + before * width,
-              .words = WordsOf<Dot>(key_to) - before,
-              .row_scale = value_scale,
-              .c = beside ? context : to,
-              .ld = beside ? width : head.ld_context});
-        for (int64_t r = 0; beside && r < rows; ++r) {
-          const float* from = context + r * width;
-          float* own = to + r * head.ld_context;
-          for (int64_t i = 0; i < std::min(width, head.size - c); ++i) own[i] = more ? own[i] + from[i] : from[i];
-        }
-        key_from = key_to;
-      } while (key_from < end);
-    }
+    SoftmaxRows(head, memory, queries, bits.total, v.step, value_scale);
+    MultiplyValues(tile, head, memory, queries, value_scale);
   });
 }
 
