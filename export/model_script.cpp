@@ -181,6 +181,7 @@ class StackOps : public LayerOps {
   const Value& memory() const { return inputs_.memory; }
   const Value& memory_mask() const { return inputs_.memory_mask; }
   void see_projections(const Value&, const Value&, const Value&) const {}
+  void remember(Value&, Value&) const {}
   Value pruned_heads(const Value& x, const EncoderLayerImpl&) const { return x; }
   Value pruned_units(const Value& x, const EncoderLayerImpl&) const { return x; }
 

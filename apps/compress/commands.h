@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/model/generate.h"    // GenerateOptions
 #include "compress/workflow/context.h"  // Context
 
 namespace compression::app {
@@ -57,6 +58,12 @@ struct BenchOptions {
   int64_t instances = 1;
 };
 
+struct GenerateCommand {
+  ModelOptions model;                // its max_length has no meaning here
+  std::vector<std::string> prompts;  // standard input, a prompt a line, if empty
+  GenerateOptions options;           // without the ends
+};
+
 struct InspectOptions {
   std::filesystem::path model;  // may be empty with `kernels`
   bool kernels = false;
@@ -74,6 +81,7 @@ int eval_command(const EvalOptions& options, Context& context, bool json);
 int inspect_command(const InspectOptions& options, bool json);
 int tokenize_command(const ModelOptions& options, const Context& context, bool json);
 int predict_command(const PredictOptions& options, Context& context, bool json);
+int generate_command(const GenerateCommand& options, Context& context, bool json);
 int bench_command(const BenchOptions& options, Context& context, bool json);
 
 }  // namespace compression::app

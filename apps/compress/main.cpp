@@ -122,6 +122,7 @@ class CommandLine {
     add_inspect();
     add_tokenize();
     add_predict();
+    add_generate();
     add_bench();
     add_server();
   }
@@ -243,6 +244,23 @@ class CommandLine {
         ->check(CLI::Range(1, 1000));
   }
 
+  void add_generate() {
+    auto& generate = add("generate", "Continue texts with a decoder (docs/models.md)",
+                         [this](Context& context, bool json) { return generate_command(generate_, context, json); });
+    add_model(generate, generate_.model, /*reads_texts=*/false);
+    auto& options = generate_.options;
+    generate.add_option("prompts", generate_.prompts, "Beginnings of texts; lines of standard input if absent");
+    generate.add_option("--max-tokens", options.max_new_tokens, "Tokens of a continuation at most [128]")
+        ->check(CLI::Range(0, 1 << 20));
+    generate.add_option("--temperature", options.temperature, "0: the likeliest token each time, else tokens are drawn [0]")
+        ->check(between(0.0, 100.0));
+    generate.add_option("--top-k", options.top_k, "Drawn of so many likeliest tokens; 0: of all [0]")
+        ->check(CLI::Range(0, 1 << 20));
+    generate.add_option("--top-p", options.top_p, "Drawn of the likeliest tokens that have so much of the probability [1]")
+        ->check(between(0.0, 1.0));
+    generate.add_option("--seed", options.seed, "Of what is drawn [17]");
+  }
+
   void add_bench() {
     auto& bench = add("bench", "Latency and throughput of a model on this machine",
                       [this](Context& context, bool json) { return bench_command(bench_, context, json); });
@@ -277,6 +295,7 @@ class CommandLine {
   InspectOptions inspect_;
   ModelOptions tokenize_;
   PredictOptions predict_;
+  GenerateCommand generate_;
   BenchOptions bench_;
   ServeArguments serve_;
 };

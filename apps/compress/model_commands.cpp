@@ -36,6 +36,7 @@
 #include "datasets/dataset.h"                             // read_dataset
 #include "datasets/encoded.h"                             // make_batch_source
 #include "datasets/examples.h"                            // encode_examples
+#include "input.h"                                        // read_lines
 #include "prune/importance.h"                             // read_importance
 #include "prune/sparse.h"                                 // layer_zeros
 #include "recipes/benchmark.h"                            // measure_instances
@@ -151,34 +152,6 @@ std::vector<TextInput> inputs_of(const std::vector<std::string>& lines, LabelKin
     inputs.push_back({*std::exchange(inputs.back().pair, std::nullopt), std::nullopt});  // each has its vector
   }
   return inputs;
-}
-
-/// As std::getline(), which would take a line without end. Throws DataError.
-bool next_line(std::istream& in, std::string& line) {
-  line.clear();
-  auto* bytes = in.rdbuf();
-  constexpr auto end = std::istream::traits_type::eof();
-  auto byte = bytes->sbumpc();
-  if (byte == end) return false;
-  for (; byte != end && byte != '\n'; byte = bytes->sbumpc()) {
-    if (line.size() == limits::text_bytes) {
-      throw DataError(fmt::format("standard input: a line of more than {} bytes, expected at most that", line.size()));
-    }
-    line.push_back(static_cast<char>(byte));
-  }
-  return true;
-}
-
-std::vector<std::string> read_lines(std::istream& in) {
-  std::vector<std::string> lines;
-  uint64_t bytes = 0;
-  for (std::string line; next_line(in, line); lines.push_back(line)) {
-    bytes += line.size() + 1;
-    if (bytes > limits::piped_bytes) {
-      throw DataError(fmt::format("standard input: more than {} bytes, expected at most that", limits::piped_bytes));
-    }
-  }
-  return lines;
 }
 
 constexpr int64_t max_tokens = 1'000'000;  // of a call

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "compress/base/limits.h"             // positions
 #include "compress/families/config_fields.h"  // FamilyFields
 #include "compress/families/family.h"         // Family
 
@@ -25,10 +27,11 @@ std::vector<BlockSpec> blocks() {
   return blocks;
 }
 
-void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool biases, bool head_norms) {
+void read_blocks(const FamilyFields& family_fields, ModelConfig& config, bool biases, bool head_norms,
+                 int64_t kv_heads = limits::width) {
   const auto& fields = family_fields.all();
   const auto heads = config.layers.front().attention.heads;
-  const auto group = read_group(fields, heads, heads);
+  const auto group = read_group(fields, heads, std::min(heads, kv_heads));
   fields.require_if_given("use_sliding_window", false);
   const auto base = read_rotary_base(fields, "rope_theta", default_base);
   const bool attention_bias = fields.flag_or(false, "attention_bias"), mlp_bias = fields.flag_or(false, "mlp_bias");
@@ -111,6 +114,34 @@ Family llama() {
                        {"output.dense", "blk.{}.ffn_down"},
                        {"output.LayerNorm", "blk.{}.ffn_norm"}},
       .gguf_turns_neighbours = true};
+}
+
+/// Llama whose tokens attend to the nearest before them alone (arXiv 2310.06825).
+Family mistral() {
+  auto family = llama();
+  family.model_type = "mistral";
+  family.gguf = "";
+  family.defaults.model_type = "mistral";
+  family.class_prefix = "Mistral";
+  family.defaults.max_position_embeddings = 131072;
+  for (auto& block : family.defaults.layers) {
+    block.mlp.units = 14336;
+    block.attention.group = 4;
+    block.attention.window = 4095;
+  }
+  family.read = [](const FamilyFields& fields, ModelConfig& config) {
+    read_blocks(fields, config, false, false, 8);
+    const auto& all = fields.all();
+    const bool is_null = all.value().contains("sliding_window") && !all.find("sliding_window");
+    const auto window = is_null ? 1 : all.integer_or(4096, "sliding_window", 2, limits::positions);
+    for (auto& block : config.layers) block.attention.window = window - 1;  // without the token itself
+  };
+  family.write = [](const ModelConfig& config, json& out) {
+    write_blocks(config, out);
+    const auto window = config.layers.front().attention.window;
+    out["sliding_window"] = window > 0 ? json(window + 1) : json();
+  };
+  return family;
 }
 
 /// Llama with biases of queries, keys and values (arXiv 2407.10671).

@@ -81,6 +81,7 @@ class BlockMath {
       q = rotated(q);
       k = rotated(k);
     }
+    ops_.remember(k, v);
     k = shared(k, attention_);
     v = shared(v, attention_);
     const auto bias = ops_.masked(of_distances(q, k, distances), attention_);

@@ -106,12 +106,12 @@ class LayerOps {
 /// embedded() with tensors.
 class InputOps : public LayerOps {
  public:
-  InputOps(bool training, const Value& ids, const Value& types, const Value& mask)
-      : LayerOps(training), ids_(ids), types_(types), mask_(mask) {}
+  InputOps(bool training, const Value& ids, const Value& types, const Value& mask, const Value& places)
+      : LayerOps(training), ids_(ids), types_(types), mask_(mask), places_(places) {}
 
   const Value& ids() const { return ids_; }
   Value token_types() const { return types_.defined() ? types_ : torch::zeros_like(ids_); }
-  Value places() const { return torch::arange(ids_.size(1), ids_.options()); }
+  Value places() const { return places_.defined() ? places_ : torch::arange(ids_.size(1), ids_.options()); }
   Value rows(const Embedding& table, const Value& ids) const { return Embedding(table)->forward(ids); }
   Value as_integers(const Value& x) const { return x.to(torch::kLong); }
   Value without_masked(const Value& x) const {
@@ -119,15 +119,15 @@ class InputOps : public LayerOps {
   }
 
  private:
-  const Value &ids_, &types_, &mask_;
+  const Value &ids_, &types_, &mask_, &places_;
 };
 
 }  // namespace
 
 torch::Tensor EmbeddingsImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
-                                      const torch::Tensor& attention_mask) {
+                                      const torch::Tensor& attention_mask, const torch::Tensor& places) {
   check_length(input_ids.size(1));
-  InputOps ops(is_training(), input_ids, token_type_ids, attention_mask);
+  InputOps ops(is_training(), input_ids, token_type_ids, attention_mask, places);
   return embedded(ops, *this);
 }
 
@@ -199,12 +199,24 @@ class TensorOps : public LayerOps {
   const Value& memory_mask() const { return context_.memory.mask; }
 
   /// Between query and key: float32 [query, key].
-  Value distance() const { return (places().unsqueeze(1) - places().unsqueeze(0)).abs(); }
+  Value distance() const {
+    const auto places = context_.places().to(torch::kFloat);
+    return (places.slice(0, context_.past).unsqueeze(1) - places.unsqueeze(0)).abs();
+  }
 
   /// Cosines and sines of rotary positions, [sequence, size].
   std::pair<Value, Value> angles(double base, int64_t size) const {
-    const auto [cosine, sine] = rotary_angles(base, context_.length, size, context_.device);
-    return {torch::cat({cosine, cosine}, -1), torch::cat({sine, sine}, -1)};
+    const auto all = rotary_angles(base, context_.past + context_.length, size, context_.device);
+    const auto twice = [&](const Value& half) { return torch::cat({half, half}, -1).slice(0, context_.past); };
+    return {twice(all.cosine), twice(all.sine)};
+  }
+
+  /// Keys and values become those of the cached tokens too.
+  void remember(Value& k, Value& v) const {
+    if (context_.cache == nullptr) return;
+    auto& [keys, values] = *context_.cache;
+    k = keys = keys.defined() ? torch::cat({keys, k}, -2) : k;
+    v = values = values.defined() ? torch::cat({values, v}, -2) : v;
   }
 
   /// The bias, which may be empty, with the mask of padding and of what is too far away or behind the query.
@@ -239,10 +251,6 @@ class TensorOps : public LayerOps {
   }
 
  private:
-  Value places() const {
-    return torch::arange(context_.length, torch::TensorOptions(context_.device).dtype(torch::kFloat));
-  }
-
   const AttentionContext& context_;
   const Capture& capture_;
   EncoderOutput& out_;
@@ -257,13 +265,17 @@ void capture_none(const torch::Tensor& x, const Capture& capture, EncoderOutput&
 
 }  // namespace
 
+torch::Tensor AttentionContext::places() const {
+  return torch::arange(past + length, torch::TensorOptions(device).dtype(torch::kLong));
+}
+
 torch::Tensor AttentionContext::mask_of(const AttentionSpec& attention) const {
   if (!attention.causal && attention.window == 0) return mask;
-  const auto place = torch::arange(length, torch::TensorOptions(device).dtype(torch::kLong));
-  const auto before = place.unsqueeze(1) - place.unsqueeze(0);  // how far the key is before the query
+  const auto place = places();
+  const auto before = place.slice(0, past).unsqueeze(1) - place.unsqueeze(0);  // how far the key is before the query
   auto far = attention.causal ? before.lt(0) : torch::zeros_like(before, torch::kBool);
   if (attention.window > 0) far = far | before.abs().gt(attention.window);
-  const auto own = torch::zeros({1, 1, length, length}, torch::TensorOptions(device).dtype(torch::kFloat))
+  const auto own = torch::zeros({1, 1, length, past + length}, torch::TensorOptions(device).dtype(torch::kFloat))
                        .masked_fill(far, std::numeric_limits<float>::lowest());
   return mask.defined() ? torch::minimum(mask, own) : own;
 }
@@ -349,6 +361,26 @@ EncoderOutput EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   out.last_hidden_state = x;
   out.first = x.select(1, 0);
   return out;
+}
+
+torch::Tensor EncoderImpl::forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                                   KeyValueCache& cache) {
+  const auto count = input_ids.size(1), past = cache.length;
+  embeddings->check_length(past + count);
+  auto context = attention_context(input_ids, attention_mask);
+  context.past = past;
+  const auto places =
+      attention_mask.defined() ? (attention_mask.cumsum(1) - 1).clamp_min(0).slice(1, past) : context.places().slice(0, past);
+  const auto new_mask = attention_mask.defined() ? attention_mask.slice(1, past) : attention_mask;
+  auto x = embeddings->forward(input_ids, {}, new_mask, places);
+  cache.blocks.resize(layers.size());
+  EncoderOutput none;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    context.cache = &cache.blocks[i];
+    x = layers[i]->forward(x, context, {}, none);
+  }
+  cache.length += count;
+  return final_norm ? final_norm->forward(x) : x;
 }
 
 }  // namespace compression

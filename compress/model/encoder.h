@@ -55,9 +55,10 @@ class EmbeddingsImpl : public torch::nn::Module {
   /// `words`: the table of another stack, which this one reads too.
   explicit EmbeddingsImpl(const ModelConfig& config, const Embedding& words = nullptr);
 
-  /// attention_mask and token_type_ids may be undefined.
+  /// attention_mask and token_type_ids may be undefined. places: int64 [sequence], or [batch, sequence]; from 0 where
+  /// undefined.
   torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& token_type_ids,
-                        const torch::Tensor& attention_mask = {});
+                        const torch::Tensor& attention_mask = {}, const torch::Tensor& places = {});
 
   /// Throws UnsupportedError if the model has no positions for texts of `length` tokens.
   void check_length(int64_t length) const;
@@ -85,14 +86,29 @@ struct Memory {
   torch::Tensor states = {}, mask = {};
 };
 
+/// What a decoder keeps of the tokens that it has read: the keys and values of each block, so that the next ones need
+/// not be computed with them again.
+struct KeyValueCache {
+  struct Block {
+    torch::Tensor keys, values;  // [batch, key-value heads, tokens, head size]; undefined where there are none
+  };
+  std::vector<Block> blocks = {};
+  int64_t length = 0;  // tokens
+};
+
 /// What attention takes besides the tokens.
 struct AttentionContext {
-  torch::Tensor mask = {};  // added to the scores, [batch, 1, 1 or query, key], or undefined
+  torch::Tensor mask = {};  // added to the scores, [batch, 1, 1 or query, key], or undefined; of cached keys too
   Memory memory = {};
   RelativeTable relative{nullptr};
   RelativePairs pairs;
-  int64_t length = 0;  // of the sequences
+  int64_t length = 0;                     // of the sequences
+  int64_t past = 0;                       // tokens before them, whose keys and values are in `cache`
+  KeyValueCache::Block* cache = nullptr;  // the block's, which those of the sequences are added to; or null
   torch::Device device = torch::kCPU;
+
+  /// Of all keys, from 0: int64 [key]. Queries have the last ones.
+  torch::Tensor places() const;
 
   /// The mask with that of the tokens which are too far away, or behind the query.
   torch::Tensor mask_of(const AttentionSpec& attention) const;
@@ -152,6 +168,12 @@ class EncoderImpl : public torch::nn::Module {
   /// asks for it and fused.h can.
   EncoderOutput forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
                         const torch::Tensor& token_type_ids, const Capture& capture = {}, const Memory& memory = {});
+
+  /// The states of tokens that follow those of `cache`, to which it adds them: [batch, sequence, hidden]. Of a stack
+  /// whose attention is causal. attention_mask: int64 [batch, cached and new tokens], or undefined; texts begin behind
+  /// their padding, which stands before them. Throws UnsupportedError if both together are longer than the model's
+  /// positions.
+  torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask, KeyValueCache& cache);
 
   /// What the layers' attention takes besides `input_ids` [batch, sequence].
   AttentionContext attention_context(const torch::Tensor& input_ids, const torch::Tensor& attention_mask);

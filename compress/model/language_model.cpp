@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "compress/base/error.h"  // UnsupportedError
+
 namespace compression {
 
 LanguageModelImpl::LanguageModelImpl(ModelConfig config) : config_(std::move(config)) {
@@ -32,6 +34,16 @@ torch::Tensor LanguageModelImpl::forward(const torch::Tensor& input_ids, const t
     const Memory memory{states, stack->attention_context(input_ids, attention_mask).mask};
     states = decoder->forward(decoder_input_ids, decoder_attention_mask, {}, all, memory).last_hidden_state;
   }
+  return logits_of(states);
+}
+
+torch::Tensor LanguageModelImpl::next_word(const torch::Tensor& input_ids, const torch::Tensor& attention_mask,
+                                           KeyValueCache& cache) {
+  if (decoder) throw UnsupportedError("a decoder behind an encoder, expected one alone");
+  return logits_of(stack->forward(input_ids, attention_mask, cache).slice(1, -1).squeeze(1));
+}
+
+torch::Tensor LanguageModelImpl::logits_of(const torch::Tensor& states) {
   const auto logits =
       (lm_head ? lm_head->forward(states) : torch::linear(states, stack->embeddings->word_embeddings->full_weight()))
           .to(torch::kFloat);

@@ -18,6 +18,11 @@ class LanguageModelImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& input_ids, const torch::Tensor& attention_mask = {},
                         const torch::Tensor& decoder_input_ids = {}, const torch::Tensor& decoder_attention_mask = {});
 
+  /// Logits of the word behind the last of these, which follow those that `cache` holds and is given them too: float32
+  /// [batch, vocabulary]. attention_mask: int64 [batch, cached and new tokens], or undefined; padding stands before the
+  /// texts. Throws UnsupportedError as forward(), and where there is an encoder.
+  torch::Tensor next_word(const torch::Tensor& input_ids, const torch::Tensor& attention_mask, KeyValueCache& cache);
+
   const ModelConfig& config() const { return config_; }
 
   Encoder stack{nullptr};    // the first
@@ -25,6 +30,8 @@ class LanguageModelImpl : public torch::nn::Module {
   Linear lm_head{nullptr};   // null where the words' table serves
 
  private:
+  torch::Tensor logits_of(const torch::Tensor& states);
+
   ModelConfig config_;
 };
 TORCH_MODULE(LanguageModel);

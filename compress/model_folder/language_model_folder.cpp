@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,7 +13,7 @@
 #include <utility>
 
 #include "compress/base/error.h"             // CheckpointError, UnsupportedError
-#include "compress/base/json_file.h"         // read_json_file
+#include "compress/base/json_file.h"         // excerpt, read_json_file
 #include "compress/checkpoint/checkpoint.h"  // excess_warning, is_listed
 #include "compress/checkpoint/gguf.h"        // GgufFile
 #include "compress/families/families.h"      // find_family
@@ -27,6 +28,7 @@ namespace compression {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 /// The GGUF file that is meant, where there is no config.json.
 std::optional<fs::path> gguf_of(const fs::path& path) {
@@ -224,6 +226,33 @@ LanguageModel load_language_model(const fs::path& path, std::vector<std::string>
   const auto names = folder_names(config);
   tell_excess(names_of(state), config, names, warnings);
   return filled(config, state, path, names);
+}
+
+std::vector<int64_t> end_ids(const fs::path& path) {
+  std::vector<int64_t> ids;
+  const auto add = [&](const json& object, const std::string& key, const fs::path& file) {
+    const auto found = object.is_object() ? object.find(key) : object.end();
+    if (found == object.end() || found->is_null()) return false;
+    for (const auto& id : found->is_array() ? *found : json::array({*found})) {
+      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<int32_t>::max()) {
+        throw CheckpointError(fmt::format("{}: {}: found {}, expected the id of a token, or a list of such", file.string(),
+                                          key, excerpt(*found)));
+      }
+      ids.push_back(id.get<int64_t>());
+    }
+    return true;
+  };
+  if (const auto gguf = gguf_of(path)) {
+    const auto file = GgufFile::open(*gguf);
+    for (const auto* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) add(file.metadata(), key, *gguf);
+    return ids;
+  }
+  for (const auto* name : {"generation_config.json", "config.json"}) {
+    const auto file = path / name;
+    std::error_code ignored;
+    if (fs::exists(file, ignored) && add(read_json_file(file), "eos_token_id", file)) break;
+  }
+  return ids;
 }
 
 }  // namespace compression

@@ -19,4 +19,8 @@ LanguageModel load_language_model(const std::filesystem::path& path, std::vector
 /// class without a head is described without one.
 ModelConfig load_language_config(const std::filesystem::path& path, std::vector<std::string>* warnings = nullptr);
 
+/// The ids that a text of the model ends with: "eos_token_id" of generation_config.json, else of config.json, a number or a
+/// list; of a GGUF file tokenizer.ggml.eos_token_id and eot_token_id. May be none. Throws CheckpointError.
+std::vector<int64_t> end_ids(const std::filesystem::path& path);
+
 }  // namespace compression

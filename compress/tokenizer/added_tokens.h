@@ -20,6 +20,7 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space before it too
   bool rstrip = false;       // takes the white space behind it too
   bool normalized = false;   // looked for, normalised, in normalised text
+  bool special = false;      // no part of a text that is made of tokens
 };
 
 struct AddedTokenMatch {

@@ -95,6 +95,7 @@ class Reader {
     PipelineConfig config;
     if (before->composes) config.normalizer = std::make_shared<UnicodeForm>(false, true);
     config.pre_tokenizer = splitter(*before);
+    config.decoder = std::make_shared<ByteLevelDecoder>();
 
     Vocabulary vocabulary(path_.string() + ": tokenizer.ggml.tokens");
     for (size_t id = 0; id < tokens_.size(); ++id) vocabulary.add(tokens_[id], static_cast<int32_t>(id));
@@ -106,7 +107,8 @@ class Reader {
     config.model = std::make_shared<Bpe>(std::move(bpe), path_.string() + ": tokenizer.ggml.merges");
     for (size_t id = 0; id < tokens_.size(); ++id) {
       if (is_looked_for(id) && !tokens_[id].empty()) {
-        config.added_tokens.push_back({.content = tokens_[id], .id = static_cast<int64_t>(id)});
+        config.added_tokens.push_back(
+            {.content = tokens_[id], .id = static_cast<int64_t>(id), .special = kinds_[id] == Kind::kControl});
       }
     }
     const auto first = role("bos"), last = role("eos");

@@ -129,6 +129,22 @@ void take_ids(const Vocabulary& vocabulary, PipelineConfig& config) {
   }
 }
 
+std::string TokenizerPipeline::decode(std::span<const int64_t> ids, bool skip_special) const {
+  std::vector<std::string> tokens;
+  for (const auto id : ids) {
+    const auto text = token(id);
+    if (!text.empty() && !(skip_special && special_.contains(id))) tokens.emplace_back(text);
+  }
+  std::string text;
+  if (config_.decoder) {
+    config_.decoder->decode(tokens);
+    for (const auto& part : tokens) text += part;
+  } else {
+    for (const auto& part : tokens) text += (text.empty() ? "" : " ") + part;
+  }
+  return text;
+}
+
 std::string_view TokenizerPipeline::token(int64_t id) const {
   const auto& [all, ends] = config_.texts;
   if (id < 0 || id >= static_cast<int64_t>(ends.size())) return {};
@@ -141,6 +157,9 @@ TokenizerPipeline::TokenizerPipeline(PipelineConfig config)
       added_in_text_(raw_matcher(config_.added_tokens)),
       usual_(normalization(config_.normalizer, config_)),
       sentence_(usual_) {
+  for (const auto& token : config_.added_tokens) {
+    if (token.special) special_.insert(token.id);
+  }
   if (!config_.sentence.lower_case) return;
   std::vector<std::shared_ptr<const Normalizer>> steps{std::make_shared<Lowercase>()};
   if (config_.normalizer) steps.push_back(config_.normalizer);

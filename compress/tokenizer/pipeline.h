@@ -7,9 +7,11 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "compress/tokenizer/added_tokens.h"
+#include "compress/tokenizer/decoder.h"
 #include "compress/tokenizer/normalizer.h"
 #include "compress/tokenizer/pre_tokenizer.h"
 #include "compress/tokenizer/subword_model.h"
@@ -44,6 +46,7 @@ struct PipelineConfig {
   std::shared_ptr<const PreTokenizer> pre_tokenizer = nullptr;  // null: the text is one part
   std::shared_ptr<const SubwordModel> model = nullptr;
   EncodingTemplate post_processor = {};
+  std::shared_ptr<const Decoder> decoder = nullptr;  // null: a space between tokens
   std::unordered_map<int64_t, SpaceCounts> spaces = {};  // as spaces_of; only where post_processor trims offsets
   SpecialIds special_ids = {};
   int64_t vocabulary_size = 0;
@@ -71,6 +74,7 @@ class TokenizerPipeline final : public Tokenizer {
                                        int64_t stride) const override;
   int64_t vocabulary_size() const override { return config_.vocabulary_size; }
   int64_t words_end() const override { return config_.words_end; }
+  std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
   std::string_view token(int64_t id) const override;
   std::vector<NamedToken> added_tokens() const override;
   TemplateUse template_use(bool pair) const override;
@@ -98,6 +102,7 @@ class TokenizerPipeline final : public Tokenizer {
   TokenSequence tokens_of(std::string_view text, size_t limit, const EncodeOptions& options) const;
 
   PipelineConfig config_;
+  std::unordered_set<int64_t> special_;  // ids
   AddedTokenMatcher added_in_text_;
   Normalization usual_;
   Normalization sentence_;  // in lower case first, where SentenceSettings say so

@@ -107,6 +107,11 @@ class Tokenizer {
   /// encode() for many texts, on as many threads as OpenMP has (omp_get_max_threads()); the order is kept.
   std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options) const;
 
+  /// The text of tokens, valid UTF-8: U+FFFD where their bytes are none. Ids of no token are left out; `skip_special`:
+  /// special tokens too. As Hugging Face's decode() without clean_up_tokenization_spaces. Throws UnsupportedError where
+  /// the tokenizer has a decoder that we have not.
+  virtual std::string decode(std::span<const int64_t> ids, bool skip_special = true) const = 0;
+
   /// One more than the largest id: the rows that an embedding needs.
   virtual int64_t vocabulary_size() const = 0;
 

@@ -6,6 +6,7 @@
 
 #include "compress/tokenizer/bert_normalizer.h"
 #include "compress/tokenizer/bpe.h"
+#include "compress/tokenizer/decoder.h"
 #include "compress/tokenizer/normalizer.h"
 #include "compress/tokenizer/pre_tokenizer.h"
 #include "compress/tokenizer/tokenizer_class.h"
@@ -164,6 +165,38 @@ std::shared_ptr<const PreTokenizer> read_pre_tokenizer(const JsonNode& node, boo
   type.unsupported(
       "\"BertPreTokenizer\", \"ByteLevel\", \"Digits\", \"Metaspace\", \"Punctuation\", \"Sequence\", \"Split\", "
       "\"Whitespace\", \"WhitespaceSplit\"");
+}
+
+std::shared_ptr<const Decoder> read_decoder(const JsonNode& node) {
+  const JsonNode type = node.at("type");
+  if (type.value() == "Sequence") {
+    std::vector<std::shared_ptr<const Decoder>> steps;
+    for (const JsonNode& step : node.at("decoders").elements()) steps.push_back(read_decoder(step));
+    return std::make_shared<DecoderSequence>(std::move(steps));
+  }
+  if (type.value() == "ByteLevel") return std::make_shared<ByteLevelDecoder>();
+  if (type.value() == "ByteFallback") return std::make_shared<ByteFallbackDecoder>();
+  if (type.value() == "Fuse") return std::make_shared<FuseDecoder>();
+  if (type.value() == "WordPiece") {
+    return std::make_shared<WordPieceDecoder>(node.at("prefix").string(), node.boolean_or("cleanup", true));
+  }
+  if (type.value() == "BPEDecoder") return std::make_shared<SuffixDecoder>(node.at("suffix").string());
+  if (type.value() == "Metaspace") {
+    return std::make_shared<MetaspaceDecoder>(node.at("replacement").string(), node["prepend_scheme"].value() != "never");
+  }
+  if (type.value() == "Strip") {
+    return std::make_shared<StripDecoder>(node.at("content").string(), static_cast<size_t>(node.at("start").natural()),
+                                          static_cast<size_t>(node.at("stop").natural()));
+  }
+  if (type.value() == "Replace") {
+    const JsonNode pattern = node.at("pattern");
+    if (const auto text = pattern.find("String")) {
+      return std::make_shared<ReplaceDecoder>(text->string(), node.at("content").string());
+    }
+  }
+  return std::make_shared<UnknownDecoder>(node.place() + ": found a decoder that is none of \"BPEDecoder\", " +
+                                          "\"ByteFallback\", \"ByteLevel\", \"Fuse\", \"Metaspace\", \"Replace\" of a " +
+                                          "text, \"Sequence\", \"Strip\", \"WordPiece\"");
 }
 
 void read_vocabulary(const JsonNode& tokens, Vocabulary& vocabulary) {
@@ -412,6 +445,7 @@ PipelineConfig read_tokenizer_json(const std::filesystem::path& path, const Toke
   if (const auto splitter = document.find("pre_tokenizer")) {
     config.pre_tokenizer = read_pre_tokenizer(*splitter, is_byte_level);
   }
+  if (const auto decoder = document.find("decoder")) config.decoder = read_decoder(*decoder);
   if (is_byte_level && type != "BPE") document["pre_tokenizer"]["type"].unsupported("\"ByteLevel\" with \"BPE\" alone");
 
   Vocabulary vocabulary(path.string() + ": model.vocab");

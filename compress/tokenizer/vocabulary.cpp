@@ -7,7 +7,8 @@ AddedToken read_added_token(const JsonNode& node) {
                       .single_word = node.boolean_or("single_word", false),
                       .lstrip = node.boolean_or("lstrip", false),
                       .rstrip = node.boolean_or("rstrip", false),
-                      .normalized = node.boolean_or("normalized", !node.boolean_or("special", false))};
+                      .normalized = node.boolean_or("normalized", !node.boolean_or("special", false)),
+                      .special = node.boolean_or("special", false)};
   if (token.content.empty()) node.at("content").mismatch("a text");
   return token;
 }
@@ -33,7 +34,14 @@ int32_t AddedTokenList::add_special(AddedToken token, const std::string& role, b
   }
   const int32_t id = vocabulary_.at(token.content, role);
   token.id = id;
-  if (contents_.insert(token.content).second) tokens_.push_back(std::move(token));
+  token.special = true;
+  const auto same = [&](const AddedToken& other) { return other.content == token.content; };
+  if (const auto there = std::ranges::find_if(tokens_, same); there != tokens_.end()) {
+    there->special = true;
+  } else {
+    contents_.insert(token.content);
+    tokens_.push_back(std::move(token));
+  }
   return id;
 }
 

@@ -154,6 +154,7 @@ void read_own_rules(const SentencepieceModel& model, const TokenizerSettings& se
     normalizers.push_back(replace_regex("\\A\u2581", "\u2581\u2581"));
   }
   config.normalizer = std::make_shared<NormalizerSequence>(std::move(normalizers));
+  config.decoder = sentencepiece_decoder(model.add_dummy_prefix);
 
   std::vector<std::string> user_defined;
   for (const auto& piece : model.pieces) {
@@ -196,6 +197,7 @@ PipelineConfig read_vocab_txt(const fs::path& path, const TokenizerSettings& set
                             .strip_accents = settings.boolean_or("strip_accents", lowercase),
                             .lowercase = lowercase});
   config.pre_tokenizer = std::make_shared<BertPreTokenizer>();
+  config.decoder = std::make_shared<WordPieceDecoder>("##", true);
 
   Vocabulary vocabulary(path.string());
   const std::string content = read_utf8(path);
@@ -247,6 +249,7 @@ PipelineConfig read_vocab_json(const fs::path& path, const TokenizerSettings& se
   PipelineConfig config;
   const bool add_prefix_space = settings.boolean_or("add_prefix_space", false);
   config.pre_tokenizer = std::make_shared<ByteLevel>(add_prefix_space, true);
+  config.decoder = std::make_shared<ByteLevelDecoder>();
   const fs::path merges = path.parent_path() / "merges.txt";
   config.model = std::make_shared<Bpe>(
       BpeConfig{.vocabulary = vocabulary.ids(), .merges = read_merges(merges), .byte_level = true}, merges.string());
@@ -355,6 +358,8 @@ class SentencepieceReader {
   void set_rules(PipelineConfig& config) const {
     const bool add_prefix_space = settings_.boolean_or("add_prefix_space", true);
     if (!has_class()) return read_own_rules(model_, settings_, charsmap_, config);
+    const bool was_prepended = add_prefix_space || goes_by(TokenizerRules::unigram_spaces);
+    config.decoder = std::make_shared<MetaspaceDecoder>(kMetaspace, was_prepended);
     if (goes_by(TokenizerRules::unigram_spaces)) {
       config.normalizer = spaces_normalizer();
       config.pre_tokenizer = spaces_splitters(add_prefix_space);

@@ -182,6 +182,9 @@ DECODERS = {  # name: model type, and options
     "gpt2": ("gpt2", dict()),
     "mpt": ("mpt", dict()),
     "mpt_six": ("mpt", dict(n_heads=6)),
+    "mistral": ("mistral", dict(num_key_value_heads=2, sliding_window=5, head_dim=6)),
+    "opt": ("opt", dict()),
+    "opt_after": ("opt", dict(do_layer_norm_before=False, enable_bias=False)),
     "gpt2_inner": ("gpt2", dict(n_inner=40, activation_function="relu")),
     "gemma2": ("gemma2", dict(num_key_value_heads=2, head_dim=6, query_pre_attn_scalar=9, num_hidden_layers=3, sliding_window=4,
                               attn_logit_softcapping=4.0, final_logit_softcapping=3.0)),
@@ -203,6 +206,9 @@ def decoder(name, model_type, options):
     if model_type == "mpt":
         sizes = {{"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
                   "max_position_embeddings": "max_seq_len"}.get(k, k): v for k, v in sizes.items() if k != "intermediate_size"}
+    if model_type == "opt":
+        sizes = {{"intermediate_size": "ffn_dim", "initializer_range": "init_std"}.get(k, k): v for k, v in sizes.items()} | dict(
+            word_embed_proj_dim=24, pad_token_id=1)
     config = AutoConfig.for_model(model_type, **{**sizes, **options})
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for p in model.parameters():
