@@ -42,6 +42,11 @@ std::vector<std::vector<int64_t>> generate(LanguageModel& model, const std::vect
       throw UnsupportedError(fmt::format("prompt {}: found {} tokens, expected at most {}, the model's positions", i + 1,
                                          tokens, most));
     }
+    for (const auto id : prompts[i]) {
+      if (id >= 0 && id < model->config().vocab_size) continue;
+      throw UnsupportedError(fmt::format("prompt {}: found the id {}, expected ids below {}, the model's words", i + 1,
+                                         id, model->config().vocab_size));
+    }
     longest = std::max(longest, tokens);
   }
   const auto texts = static_cast<int64_t>(prompts.size()), length = static_cast<int64_t>(longest);

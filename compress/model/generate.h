@@ -24,8 +24,8 @@ using OnToken = std::function<void(size_t text, int64_t id)>;
 
 /// The ids that follow each of `prompts`, with the one that it ended with, if any. Computes all texts together, the
 /// keys and values of what was read kept. A text ends at the latest where the model's positions do. Throws ConfigError
-/// for an empty prompt, UnsupportedError for one that is longer than the model's positions, or where there is an
-/// encoder.
+/// for an empty prompt, UnsupportedError for one that is longer than the model's positions or has an id of no word
+/// of the model's, or where there is an encoder.
 std::vector<std::vector<int64_t>> generate(LanguageModel& model, const std::vector<std::vector<int64_t>>& prompts,
                                            const GenerateOptions& options, const OnToken& on_token = {});
 

@@ -154,6 +154,36 @@ class Command(unittest.TestCase):
         self.assertAlmostEqual(sum(answers[0]["scores"].values()), 1.0, places=5)
         self.check_refused(self.run_compress("predict", "out/teacher"), "no text")
 
+    def test_generate_continues_texts(self):
+        decoder = f"{self.folder}/decoder"
+        shutil.copytree(f"{SOURCE}/tests/goldens/model/decoders/llama", decoder)
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+            if os.path.exists(f"{TINY}/{name}"):
+                shutil.copy(f"{TINY}/{name}", decoder)
+        whole = self.run_compress("generate", "decoder", "the and", "the a b", "--max-tokens", "9", "--json")
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        answers = [json.loads(line) for line in whole.stdout.splitlines()]
+        self.assertEqual([a["prompt"] for a in answers], ["the and", "the a b"])
+        self.assertEqual([len(a["ids"]) for a in answers], [9, 9])
+        plain = self.run_compress("generate", "decoder", "--max-tokens", "9", stdin="the and\n")
+        self.assertEqual(plain.stdout, answers[0]["text"] + "\n")
+        self.assertRegex(plain.stderr, "9 tokens in")
+        with open(f"{decoder}/generation_config.json", "w") as file:
+            json.dump({"eos_token_id": [1000, answers[0]["ids"][2]]}, file)
+        ended = json.loads(self.run_compress("generate", "decoder", "the and", "--json").stdout)
+        self.assertEqual((ended["ids"], ended["ended"]), (answers[0]["ids"][:answers[0]["ids"].index(answers[0]["ids"][2]) + 1], True))
+        drawn = [self.run_compress("generate", "decoder", "the", "--temperature", "3", "--top-k", "40", "--seed", seed).stdout for seed in "112"]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertNotEqual(drawn[0], drawn[2])
+        self.check_refused(self.run_compress("generate", "decoder"), "no prompt")
+        self.check_refused(self.run_compress("generate", "decoder", "the " * 40), "prompt 1: found 42 tokens, expected at most 32")
+        self.check_refused(self.run_compress("generate", "decoder", "it"), "found the id 63, expected ids below 60")
+        self.check_refused(self.run_compress("generate", "out/teacher", "the"), "found an encoder, bert, expected a decoder")
+        self.check_refused(self.run_compress("generate", "decoder", "the", "--top-p", "2"), "--top-p: found \"2\", expected from 0 to 1")
+        with open(f"{decoder}/generation_config.json", "w") as file:
+            json.dump({"eos_token_id": "</s>"}, file)
+        self.check_refused(self.run_compress("generate", "decoder", "the"), "generation_config.json: eos_token_id: found \"</s>\", expected the id of a token")
+
     def test_inspect_shows_layers_and_scores(self):
         result = self.run_compress("inspect", "out/pruned")
         self.assertEqual(result.returncode, 0, result.stderr)
