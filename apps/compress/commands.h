@@ -78,6 +78,8 @@ int run_command(const RecipeOptions& options, Context& context, bool json);
 int validate_command(const RecipeOptions& options, bool json);
 int explain_command(const ExplainOptions& options, bool json);
 int eval_command(const EvalOptions& options, Context& context, bool json);
+/// Of a decoder.
+int eval_language_command(const EvalOptions& options, Context& context, bool json);
 int inspect_command(const InspectOptions& options, bool json);
 int tokenize_command(const ModelOptions& options, const Context& context, bool json);
 int predict_command(const PredictOptions& options, Context& context, bool json);

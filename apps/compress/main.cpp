@@ -252,11 +252,13 @@ class CommandLine {
     generate.add_option("prompts", generate_.prompts, "Beginnings of texts; lines of standard input if absent");
     generate.add_option("--max-tokens", options.max_new_tokens, "Tokens of a continuation at most [128]")
         ->check(CLI::Range(0, 1 << 20));
-    generate.add_option("--temperature", options.temperature, "0: the likeliest token each time, else tokens are drawn [0]")
+    generate
+        .add_option("--temperature", options.temperature, "0: the likeliest token each time, else tokens are drawn [0]")
         ->check(between(0.0, 100.0));
     generate.add_option("--top-k", options.top_k, "Drawn of so many likeliest tokens; 0: of all [0]")
         ->check(CLI::Range(0, 1 << 20));
-    generate.add_option("--top-p", options.top_p, "Drawn of the likeliest tokens that have so much of the probability [1]")
+    generate
+        .add_option("--top-p", options.top_p, "Drawn of the likeliest tokens that have so much of the probability [1]")
         ->check(between(0.0, 1.0));
     generate.add_option("--seed", options.seed, "Of what is drawn [17]");
   }

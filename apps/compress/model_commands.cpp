@@ -231,6 +231,7 @@ std::string drawn(int64_t kept, int64_t all, int64_t width) {
 }  // namespace
 
 int eval_command(const EvalOptions& options, Context& context, bool as_json) {
+  if (is_language_model(options.model.model)) return eval_language_command(options, context, as_json);
   datasets::FileConfig file{.path = options.data,
                             .format = options.format,
                             .text = options.text,

@@ -43,9 +43,10 @@ bool Family::names(std::string_view own) const {
 }
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all{bert(),  roberta(),    xlm_roberta(), distilbert(), electra(), albert(),
-                                       mpnet(), modernbert(), deberta_v2(),  gpt2(),       llama(),   qwen2(),
-                                       qwen3(), mpt(),        bart(),        gemma2(),     gemma3(),  mistral(), opt()};
+  static const std::vector<Family> all{bert(),   roberta(), xlm_roberta(), distilbert(), electra(),
+                                       albert(), mpnet(),   modernbert(),  deberta_v2(), gpt2(),
+                                       llama(),  qwen2(),   qwen3(),       mpt(),        bart(),
+                                       gemma2(), gemma3(),  mistral(),     opt()};
   return all;
 }
 

@@ -369,8 +369,8 @@ torch::Tensor EncoderImpl::forward(const torch::Tensor& input_ids, const torch::
   embeddings->check_length(past + count);
   auto context = attention_context(input_ids, attention_mask);
   context.past = past;
-  const auto places =
-      attention_mask.defined() ? (attention_mask.cumsum(1) - 1).clamp_min(0).slice(1, past) : context.places().slice(0, past);
+  const auto places = attention_mask.defined() ? (attention_mask.cumsum(1) - 1).clamp_min(0).slice(1, past)
+                                               : context.places().slice(0, past);
   const auto new_mask = attention_mask.defined() ? attention_mask.slice(1, past) : attention_mask;
   auto x = embeddings->forward(input_ids, {}, new_mask, places);
   cache.blocks.resize(layers.size());

@@ -39,14 +39,10 @@ std::vector<std::vector<int64_t>> generate(LanguageModel& model, const std::vect
     const auto most = static_cast<size_t>(model->config().max_length());
     if (tokens == 0) throw ConfigError(fmt::format("prompt {}: found no token, expected at least one", i + 1));
     if (tokens > most) {
-      throw UnsupportedError(fmt::format("prompt {}: found {} tokens, expected at most {}, the model's positions", i + 1,
-                                         tokens, most));
+      throw UnsupportedError(
+          fmt::format("prompt {}: found {} tokens, expected at most {}, the model's positions", i + 1, tokens, most));
     }
-    for (const auto id : prompts[i]) {
-      if (id >= 0 && id < model->config().vocab_size) continue;
-      throw UnsupportedError(fmt::format("prompt {}: found the id {}, expected ids below {}, the model's words", i + 1,
-                                         id, model->config().vocab_size));
-    }
+    model->check_words(prompts[i], fmt::format("prompt {}", i + 1));
     longest = std::max(longest, tokens);
   }
   const auto texts = static_cast<int64_t>(prompts.size()), length = static_cast<int64_t>(longest);

@@ -13,10 +13,10 @@ struct GenerateOptions {
   int64_t max_new_tokens = 128;
   /// 0: the likeliest word each time, of several the first. Else words are drawn, with logits / temperature.
   double temperature = 0.0;
-  int64_t top_k = 0;                   // drawn of so many; 0: of all
-  double top_p = 1.0;                  // drawn of the likeliest that have so much together (Holtzman et al., arXiv 1904.09751)
-  uint64_t seed = 17;                  // a text's words do not depend on the texts beside it, but for rounding
-  std::vector<int64_t> end_ids = {};   // a text ends with one of these
+  int64_t top_k = 0;   // drawn of so many; 0: of all
+  double top_p = 1.0;  // drawn of the likeliest that have so much together (Holtzman et al., arXiv 1904.09751)
+  uint64_t seed = 17;  // a text's words do not depend on the texts beside it, but for rounding
+  std::vector<int64_t> end_ids = {};  // a text ends with one of these
 };
 
 /// Is told each word as it is made: which text, and its id.

@@ -1,5 +1,6 @@
 #include "compress/model/language_model.h"
 
+#include <fmt/format.h>
 #include <torch/types.h>
 
 #include <stdexcept>
@@ -41,6 +42,14 @@ torch::Tensor LanguageModelImpl::next_word(const torch::Tensor& input_ids, const
                                            KeyValueCache& cache) {
   if (decoder) throw UnsupportedError("a decoder behind an encoder, expected one alone");
   return logits_of(stack->forward(input_ids, attention_mask, cache).slice(1, -1).squeeze(1));
+}
+
+void LanguageModelImpl::check_words(std::span<const int64_t> ids, const std::string& what) const {
+  for (const auto id : ids) {
+    if (id >= 0 && id < config_.vocab_size) continue;
+    throw UnsupportedError(
+        fmt::format("{}: found the id {}, expected ids below {}, the model's words", what, id, config_.vocab_size));
+  }
 }
 
 torch::Tensor LanguageModelImpl::logits_of(const torch::Tensor& states) {

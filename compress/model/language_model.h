@@ -2,6 +2,10 @@
 // A decoder that gives the logits of each next word, alone or behind an encoder. Its description is a ModelConfig with
 // a language_head.
 
+#include <cstdint>
+#include <span>
+#include <string>
+
 #include "compress/model/encoder.h"  // Encoder
 
 namespace compression {
@@ -22,6 +26,9 @@ class LanguageModelImpl : public torch::nn::Module {
   /// [batch, vocabulary]. attention_mask: int64 [batch, cached and new tokens], or undefined; padding stands before the
   /// texts. Throws UnsupportedError as forward(), and where there is an encoder.
   torch::Tensor next_word(const torch::Tensor& input_ids, const torch::Tensor& attention_mask, KeyValueCache& cache);
+
+  /// Throws UnsupportedError, which begins with `what`, for an id that the model has no word for.
+  void check_words(std::span<const int64_t> ids, const std::string& what) const;
 
   const ModelConfig& config() const { return config_; }
 

@@ -188,6 +188,16 @@ LanguageModel filled(const ModelConfig& config, const StoredState& state, const 
 
 }  // namespace
 
+bool is_language_model(const fs::path& path) {
+  if (gguf_of(path)) return true;
+  std::error_code ignored;
+  if (!fs::exists(path / "config.json", ignored)) return false;
+  const auto config = read_json_file(path / "config.json");
+  const auto type = config.is_object() ? config.value("model_type", json()) : json();
+  return std::ranges::any_of(
+      families(), [&](const Family& family) { return family.is_decoder() && type == std::string(family.model_type); });
+}
+
 ModelConfig load_language_config(const fs::path& path, std::vector<std::string>* warnings) {
   if (const auto gguf = gguf_of(path)) {
     const auto file = std::make_shared<const GgufFile>(GgufFile::open(*gguf));
@@ -235,8 +245,8 @@ std::vector<int64_t> end_ids(const fs::path& path) {
     if (found == object.end() || found->is_null()) return false;
     for (const auto& id : found->is_array() ? *found : json::array({*found})) {
       if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<int32_t>::max()) {
-        throw CheckpointError(fmt::format("{}: {}: found {}, expected the id of a token, or a list of such", file.string(),
-                                          key, excerpt(*found)));
+        throw CheckpointError(fmt::format("{}: {}: found {}, expected the id of a token, or a list of such",
+                                          file.string(), key, excerpt(*found)));
       }
       ids.push_back(id.get<int64_t>());
     }
@@ -244,7 +254,8 @@ std::vector<int64_t> end_ids(const fs::path& path) {
   };
   if (const auto gguf = gguf_of(path)) {
     const auto file = GgufFile::open(*gguf);
-    for (const auto* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) add(file.metadata(), key, *gguf);
+    for (const auto* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
+      add(file.metadata(), key, *gguf);
     return ids;
   }
   for (const auto* name : {"generation_config.json", "config.json"}) {

@@ -46,7 +46,7 @@ struct PipelineConfig {
   std::shared_ptr<const PreTokenizer> pre_tokenizer = nullptr;  // null: the text is one part
   std::shared_ptr<const SubwordModel> model = nullptr;
   EncodingTemplate post_processor = {};
-  std::shared_ptr<const Decoder> decoder = nullptr;  // null: a space between tokens
+  std::shared_ptr<const Decoder> decoder = nullptr;      // null: a space between tokens
   std::unordered_map<int64_t, SpaceCounts> spaces = {};  // as spaces_of; only where post_processor trims offsets
   SpecialIds special_ids = {};
   int64_t vocabulary_size = 0;

@@ -13,8 +13,9 @@ constexpr size_t longest = 16;  // tokens of a character: a longer row of bytes 
 
 std::string TokenStream::given(const std::string& text) {
   // Bytes may have made those before them no UTF-8: these were given, and stay.
-  const auto part = text.starts_with(before_) ? text.substr(before_.size())
-                                              : tokenizer_.decode(std::span(ids_).subspan(count_before_), skip_special_);
+  const auto part = text.starts_with(before_)
+                        ? text.substr(before_.size())
+                        : tokenizer_.decode(std::span(ids_).subspan(count_before_), skip_special_);
   ids_.erase(ids_.begin(), ids_.begin() + static_cast<int64_t>(count_before_));
   count_before_ = ids_.size();
   before_ = tokenizer_.decode(ids_, skip_special_);

@@ -182,7 +182,8 @@ std::shared_ptr<const Decoder> read_decoder(const JsonNode& node) {
   }
   if (type.value() == "BPEDecoder") return std::make_shared<SuffixDecoder>(node.at("suffix").string());
   if (type.value() == "Metaspace") {
-    return std::make_shared<MetaspaceDecoder>(node.at("replacement").string(), node["prepend_scheme"].value() != "never");
+    return std::make_shared<MetaspaceDecoder>(node.at("replacement").string(),
+                                              node["prepend_scheme"].value() != "never");
   }
   if (type.value() == "Strip") {
     return std::make_shared<StripDecoder>(node.at("content").string(), static_cast<size_t>(node.at("start").natural()),
@@ -194,9 +195,10 @@ std::shared_ptr<const Decoder> read_decoder(const JsonNode& node) {
       return std::make_shared<ReplaceDecoder>(text->string(), node.at("content").string());
     }
   }
-  return std::make_shared<UnknownDecoder>(node.place() + ": found a decoder that is none of \"BPEDecoder\", " +
-                                          "\"ByteFallback\", \"ByteLevel\", \"Fuse\", \"Metaspace\", \"Replace\" of a " +
-                                          "text, \"Sequence\", \"Strip\", \"WordPiece\"");
+  return std::make_shared<UnknownDecoder>(
+      node.place() + ": found a decoder that is none of \"BPEDecoder\", " +
+      "\"ByteFallback\", \"ByteLevel\", \"Fuse\", \"Metaspace\", \"Replace\" of a " +
+      "text, \"Sequence\", \"Strip\", \"WordPiece\"");
 }
 
 void read_vocabulary(const JsonNode& tokens, Vocabulary& vocabulary) {

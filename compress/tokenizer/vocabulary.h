@@ -90,8 +90,8 @@ class AddedTokenList {
   /// An entry of "added_tokens" or "added_tokens_decoder". Throws CheckpointError.
   void add(const JsonNode& node, int32_t id);
 
-  /// A token that is matched as it stands; where it has been added already it only becomes special. It joins the vocabulary where it
-  /// is new and `may_be_new`, else it has to be there: CheckpointError.
+  /// A token that is matched as it stands; where it has been added already it only becomes special. It joins the
+  /// vocabulary where it is new and `may_be_new`, else it has to be there: CheckpointError.
   int32_t add_special(AddedToken token, const std::string& role, bool may_be_new = false);
 
   std::vector<AddedToken> take() { return std::move(tokens_); }

@@ -75,5 +75,6 @@ TEST_CASE("a decoder that we have not is told when a text is to be made, not bef
   CHECK(!tokenizer->encode({"the quick", {}}, {}).input_ids.empty());
   CHECK_THAT(error_of<UnsupportedError>([&] { (void)tokenizer->decode(Ids{5}); }),
              Contains("tokenizer.json: decoder: found a decoder that is none of \"BPEDecoder\""));
-  CHECK_THROWS_AS(load_with(folder, {{"type", "Strip"}, {"content", "a"}, {"start", -1}, {"stop", 0}}), CheckpointError);
+  CHECK_THROWS_AS(load_with(folder, {{"type", "Strip"}, {"content", "a"}, {"start", -1}, {"stop", 0}}),
+                  CheckpointError);
 }

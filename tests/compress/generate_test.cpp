@@ -87,7 +87,8 @@ TEST_CASE("a text ends with an end, at the last position, or when there are enou
 
   CHECK_THROWS_AS(generate(model, {{}}, {}), ConfigError);
   CHECK_THROWS_AS(generate(model, {Ids(200, 5)}, {}), UnsupportedError);
-  CHECK_THROWS_WITH(generate(model, {{7}, {60}}, {}), "prompt 2: found the id 60, expected ids below 60, the model's words");
+  CHECK_THROWS_WITH(generate(model, {{7}, {60}}, {}),
+                    "prompt 2: found the id 60, expected ids below 60, the model's words");
   CHECK_THROWS_AS(generate(model, {{-1}}, {}), UnsupportedError);
   auto behind_encoder = golden_decoder("bart");
   CHECK_THROWS_AS(generate(behind_encoder, {prompt}, {}), UnsupportedError);

@@ -7,6 +7,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/json_file.h"
+#include "compress/evaluate/perplexity.h"
 #include "compress/families/families.h"
 #include "compress/families/model_config.h"
 #include "compress/model_folder/joined.h"
@@ -61,6 +62,48 @@ TEST_CASE("logits and loss of decoders are those of transformers") {
   const auto part = [](const torch::Tensor& t) { return t.slice(1, 0, 7); };
   const auto shorter = model->decoder ? model->forward(ids, mask, part(next_ids)) : model->forward(part(ids));
   check_close(shorter.slice(1, 0, 3), logits.slice(1, 0, 3), 1e-5);
+}
+
+TEST_CASE("the perplexity of texts is that of transformers' losses, however they are put together") {
+  const auto name = GENERATE(as<std::string>(), "gpt2", "llama", "mistral", "opt");
+  INFO(name);
+  const auto expected = golden_tensors("model/decoders/" + name + ".safetensors");
+  auto model = load_language_model(golden("model/decoders/" + name));
+  std::vector<std::vector<int64_t>> documents;
+  for (int64_t i = 0; i < expected.at("input_ids").size(0); ++i) {
+    const auto real = expected.at("input_ids")[i].masked_select(expected.at("attention_mask")[i].to(torch::kBool));
+    documents.emplace_back(real.data_ptr<int64_t>(), real.data_ptr<int64_t>() + real.numel());
+  }
+  const auto context = quiet_context({});
+  const auto all = perplexity(model, documents, 20, context);
+  CHECK(all.loss == Approx(expected.at("loss").item<double>()).epsilon(1e-5));
+  CHECK(all.value() == Approx(std::exp(all.loss)));
+  CHECK(all.windows == static_cast<int64_t>(documents.size()));
+  CHECK(all.predicted == all.tokens - all.windows);
+
+  // Windows know nothing of each other.
+  double sum = 0.0;
+  int64_t predicted = 0;
+  std::vector<std::vector<int64_t>> parts;
+  for (const auto& document : documents) {
+    for (size_t first = 0; first < document.size(); first += 7) {
+      const auto last = std::min(first + 7, document.size());
+      parts.emplace_back(document.begin() + static_cast<int64_t>(first), document.begin() + static_cast<int64_t>(last));
+      if (parts.back().size() < 2) continue;
+      const auto alone = perplexity(model, {parts.back()}, 7, context);
+      sum += alone.loss * static_cast<double>(alone.predicted);
+      predicted += alone.predicted;
+    }
+  }
+  const auto cut = perplexity(model, documents, 7, context);
+  CHECK(cut.predicted == predicted);
+  CHECK(cut.loss == Approx(sum / static_cast<double>(predicted)).epsilon(1e-6));
+
+  CHECK_THROWS_AS(perplexity(model, documents, 1, context), ConfigError);
+  CHECK_THROWS_AS(perplexity(model, documents, 1000, context), UnsupportedError);
+  CHECK_THROWS_AS(perplexity(model, {{5}, {}}, 7, context), DataError);
+  CHECK_THROWS_WITH(perplexity(model, {{5, 6}, {7, 60}}, 7, context),
+                    "document 2: found the id 60, expected ids below 60, the model's words");
 }
 
 TEST_CASE("a GGUF file of a decoder gives the logits of the folder that it was made of") {
