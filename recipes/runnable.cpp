@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "compress/base/error.h"                   // CheckpointError, UnsupportedError
-#include "compress/families/families.h"            // require_encoder
+#include "compress/families/families.h"            // refuse_gguf, require_encoder
 #include "compress/model_files/fit.h"              // check_fit
 #include "compress/model_folder/model_folder.h"    // load_model
 #include "compress/pipeline/pipeline.h"            // check_fit_for_task
@@ -162,10 +162,7 @@ Runnable open_model(const fs::path& path, const std::optional<fs::path>& tokeniz
     throw CheckpointError(path.string() +
                           ": weights alone, expected the folder that they are in, or a TorchScript file");
   }
-  if (!is_folder && path.extension() == ".gguf") {
-    throw UnsupportedError(path.string() +
-                           ": found a GGUF file, supported here: encoders; `compress inspect` shows it");
-  }
+  refuse_gguf(path);
   const bool script = !is_folder || (!fs::exists(weights / "model.safetensors") && fs::exists(path / "model.pt"));
   runnable.file = !script ? weights / "model.safetensors" : is_folder ? path / "model.pt" : path;
   if (!script || fs::exists(folder / "config.json")) runnable.config = load_model_config(folder);

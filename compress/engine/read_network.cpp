@@ -13,7 +13,7 @@
 #include "compress/base/json_file.h"               // read_json_file
 #include "compress/checkpoint/checkpoint.h"        // open_checkpoint, counted, excess_warning, is_listed
 #include "compress/engine/network_state.h"         // network_state, runtime_lacks
-#include "compress/families/families.h"            // require_encoder
+#include "compress/families/families.h"            // refuse_gguf, require_encoder
 #include "compress/families/model_config.h"        // read_model_config
 #include "compress/families/name_table.h"          // canonical_name, canonical_names, checkpoint_names, parts_of_joined
 #include "compress/kernels/linear.h"               // add_row
@@ -87,6 +87,7 @@ void check_head(const TensorShapes& shapes, const ModelConfig& config, const fs:
 }  // namespace
 
 NetworkFolder::NetworkFolder(const fs::path& folder) : folder_(folder), files_(transformer_folder(folder)) {
+  refuse_gguf(folder_);
   const auto config_file = files_ / "config.json";
   config_ = read_model_config(read_json_file(config_file), config_file.string(), &warnings_);
   for (auto& warning : warnings_) warning = "config.json: " + warning;

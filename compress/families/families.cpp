@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "compress/base/error.h"                // UnsupportedError
+#include "compress/checkpoint/gguf.h"           // gguf_file
 #include "compress/tokenizer/load_tokenizer.h"  // load_tokenizer
 
 namespace compression {
@@ -72,10 +73,22 @@ const Family& find_family(const std::string& model_type, const std::string& wher
   throw UnsupportedError(fmt::format("{}: found \"{}\", supported: {}", where, model_type, fmt::join(supported, ", ")));
 }
 
+namespace {
+
+constexpr const char* encoders_alone =
+    "supported here: encoders; `compress inspect`, `generate` and `eval` take it";
+
+}  // namespace
+
 void require_encoder(const std::string& model_type, const std::string& place) {
   if (!find_family(model_type).is_decoder()) return;
-  throw UnsupportedError(
-      fmt::format("{}: found a decoder, {}, supported here: encoders; `compress inspect` shows it", place, model_type));
+  throw UnsupportedError(fmt::format("{}: found a decoder, {}, {}", place, model_type, encoders_alone));
+}
+
+void refuse_gguf(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path / "config.json", ignored) || !gguf_file(path)) return;
+  throw UnsupportedError(fmt::format("{}: found a GGUF file, {}", path.string(), encoders_alone));
 }
 
 }  // namespace compression

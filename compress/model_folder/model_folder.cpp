@@ -246,6 +246,7 @@ std::string head_misfit(const fs::path& folder, ModelConfig config, const TaskHe
 LoadedModel load_model(const fs::path& folder, const LoadModelOptions& options) {
   const auto files = transformer_folder(folder);
   LoadedModel loaded;
+  refuse_gguf(folder);
   const auto config_file = files / "config.json";
   auto config = read_model_config(read_json_file(config_file), config_file.string(), &loaded.warnings);
   for (auto& warning : loaded.warnings) warning = "config.json: " + warning;

@@ -180,6 +180,10 @@ class Command(unittest.TestCase):
         self.check_refused(self.run_compress("generate", "decoder", "it"), "found the id 63, expected ids below 60")
         self.check_refused(self.run_compress("generate", "out/teacher", "the"), "found an encoder, bert, expected a decoder")
         self.check_refused(self.run_compress("generate", "decoder", "the", "--top-p", "2"), "--top-p: found \"2\", expected from 0 to 1")
+        os.mkdir(f"{self.folder}/gguf")
+        shutil.copy(f"{SOURCE}/tests/goldens/gguf/model_llama.gguf", f"{self.folder}/gguf/model.gguf")
+        for command in (("predict", "gguf", "x"), ("predict", "gguf/model.gguf", "x"), ("bench", "gguf"), ("serve", "gguf", "--port", "0")):
+            self.check_refused(self.run_compress(*command), "found a GGUF file, supported here: encoders; `compress inspect`, `generate` and `eval` take it")
         self.write("texts.txt", "the and of a b\nthe of")
         answer = json.loads(self.run_compress("eval", "decoder", "--data", "texts.txt", "--max-length", "5", "--json").stdout)
         self.assertEqual((answer["tokens"], answer["predicted"], answer["windows"]), (7, 5, 2))
