@@ -58,7 +58,9 @@ Perplexity perplexity(LanguageModel& model, const std::vector<std::vector<int64_
     auto ids = torch::zeros({rows, longest}, torch::kLong), mask = torch::zeros_like(ids);
     for (int64_t row = 0; row < rows; ++row) {
       const auto& own = windows[first + static_cast<size_t>(row)];
-      ids[row].slice(0, 0, std::ssize(own)).copy_(torch::tensor(at::ArrayRef<int64_t>(own.data(), own.size())));
+      ids[row]
+          .slice(0, 0, std::ssize(own))
+          .copy_(torch::tensor(at::ArrayRef<int64_t>(own.data(), own.size()), torch::kLong));
       mask[row].slice(0, 0, std::ssize(own)).fill_(1);
     }
     ids = ids.to(context.device);

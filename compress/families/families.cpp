@@ -75,8 +75,7 @@ const Family& find_family(const std::string& model_type, const std::string& wher
 
 namespace {
 
-constexpr const char* encoders_alone =
-    "supported here: encoders; `compress inspect`, `generate` and `eval` take it";
+constexpr const char* encoders_alone = "supported here: encoders; `compress inspect`, `generate` and `eval` take it";
 
 }  // namespace
 

@@ -20,8 +20,8 @@ const Family& find_family(const std::string& model_type, const std::string& wher
 /// Throws UnsupportedError for a decoder, or a model that has one; `place`: the folder, or the file, of the model.
 void require_encoder(const std::string& model_type, const std::string& place);
 
-/// Throws UnsupportedError for a GGUF file, and for a folder that has one and no config.json: those of decoders alone are
-/// read.
+/// Throws UnsupportedError for a GGUF file, and for a folder that has one and no config.json: those of decoders alone
+/// are read.
 void refuse_gguf(const std::filesystem::path& path);
 
 }  // namespace compression
