@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": str(min(2, len(os.sched_getaffinity(0))))}
 
 
 def fail(message):
