@@ -6,7 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "compress/base/error.h"  // UnsupportedError
+#include "compress/base/error.h"   // UnsupportedError
+#include "compress/base/limits.h"  // text_bytes
 #include "compress/tokenizer/bpe.h"
 #include "compress/tokenizer/unicode.h"
 
@@ -98,7 +99,20 @@ void MetaspaceDecoder::decode(std::vector<std::string>& tokens) const {
 }
 
 void ReplaceDecoder::decode(std::vector<std::string>& tokens) const {
-  for (auto& token : tokens) replace_all(token, text_, content_);
+  size_t bytes = 0;
+  for (auto& token : tokens) {
+    size_t found = 0;
+    for (auto at = token.find(text_); !text_.empty() && at != std::string::npos;
+         at = token.find(text_, at + text_.size())) {
+      ++found;
+    }
+    bytes += token.size() + found * content_.size();
+    if (bytes > limits::text_bytes) {
+      throw UnsupportedError("a tokenizer's decoder makes more than " + std::to_string(limits::text_bytes) +
+                             " bytes of a text's tokens, supported: less");
+    }
+    replace_all(token, text_, content_);
+  }
 }
 
 void ByteFallbackDecoder::decode(std::vector<std::string>& tokens) const {

@@ -186,6 +186,8 @@ std::shared_ptr<const Decoder> read_decoder(const JsonNode& node) {
                                               node["prepend_scheme"].value() != "never");
   }
   if (type.value() == "Strip") {
+    const JsonNode content = node.at("content");
+    if (unicode::count(content.string()) != 1) content.mismatch("one character");
     return std::make_shared<StripDecoder>(node.at("content").string(), static_cast<size_t>(node.at("start").natural()),
                                           static_cast<size_t>(node.at("stop").natural()));
   }

@@ -75,6 +75,12 @@ TEST_CASE("a decoder that we have not is told when a text is to be made, not bef
   CHECK(!tokenizer->encode({"the quick", {}}, {}).input_ids.empty());
   CHECK_THAT(error_of<UnsupportedError>([&] { (void)tokenizer->decode(Ids{5}); }),
              Contains("tokenizer.json: decoder: found a decoder that is none of \"BPEDecoder\""));
+  const json doubled{{"type", "Replace"}, {"pattern", {{"String", "e"}}}, {"content", "ee"}};
+  const auto grown = load_with(folder, {{"type", "Sequence"}, {"decoders", json(std::vector<json>(60, doubled))}});
+  const auto the = grown->encode({"the", {}}, {}).input_ids;
+  CHECK_THROWS_AS(grown->decode(the), UnsupportedError);
+  CHECK_THROWS_AS(load_with(folder, {{"type", "Strip"}, {"content", ""}, {"start", 2000000000}, {"stop", 0}}),
+                  CheckpointError);
   CHECK_THROWS_AS(load_with(folder, {{"type", "Strip"}, {"content", "a"}, {"start", -1}, {"stop", 0}}),
                   CheckpointError);
 }
